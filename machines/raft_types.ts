@@ -1,0 +1,177 @@
+/**
+ * Fig. 2 of the Raft paper as types: ids, log entries, messages, and the outbox of one turn.
+ *
+ * A message's `type` is the name of the chart's event and the name on the wire: one spelling from
+ * the paper to the packet.
+ *
+ * @module
+ */
+
+/** A member process, 1 to 2^31. */
+export type NodeId = number;
+/** One Raft group of a process, 0 to 2^32-1. */
+export type GroupId = number;
+/** A term, 0 (before any election) to {@linkcode TERM_MAX}. */
+export type Term = number;
+/** A position in the log; the first entry has index 1. */
+export type LogIndex = number;
+
+/** Highest term accepted from anybody; far above what elections reach, far below 2^53. */
+export const TERM_MAX = 2 ** 48;
+/** A message whose term is ahead of ours by more than this comes from a faulty node and is dropped. */
+export const TERM_JUMP_MAX = 2 ** 32;
+
+/** What an entry is for: a term's first entry, a client's command, a membership. */
+export type EntryKind = "noop" | "command" | "config";
+
+/**
+ * Consecutive entries of one term, held as the bytes that are written to disk, sent to followers
+ * and read back at start: encoded once, by the leader that proposed them.
+ *
+ * Invariant: `ends` is strictly ascending, not empty, and its last element is `bytes.length`.
+ */
+export interface EntryRun {
+  readonly term: Term;
+  /** Index of the first entry. */
+  readonly firstIndex: LogIndex;
+  /** Offset in `bytes` just after each entry's record. */
+  readonly ends: readonly number[];
+  /** The records, one after the other. */
+  readonly bytes: Uint8Array;
+}
+
+/** How entries become record bytes and back; implemented by storage/wal_record.ts. */
+export interface RecordFormat {
+  /** Encodes `payloads` as consecutive entries; throws a RangeError if one is too large. */
+  encodeRun(entries: {
+    readonly group: GroupId;
+    readonly term: Term;
+    readonly firstIndex: LogIndex;
+    readonly timeMs: number;
+    readonly kind: EntryKind;
+    readonly payloads: readonly Uint8Array[];
+  }): EntryRun;
+  /**
+   * Splits contiguous records into runs of one term, checking length, CRC and consecutive indexes.
+   * The runs are views of `bytes`.
+   *
+   * @throws {RecordError} If the bytes are not whole, valid entries of `group`.
+   */
+  decodeRuns(bytes: Uint8Array, group: GroupId): EntryRun[];
+  /** The log time stamped on the run's last entry. */
+  lastTimeMs(run: EntryRun): number;
+}
+
+/** Who counts in quorums, and who only receives the log (thesis s4). Both ascending. */
+export interface Membership {
+  readonly voters: readonly NodeId[];
+  readonly learners: readonly NodeId[];
+}
+
+/** What must survive a crash besides the log (Fig. 2, persistent state). */
+export interface HardState {
+  readonly currentTerm: Term;
+  /** The candidate this node voted for in `currentTerm`. */
+  readonly votedFor: NodeId | undefined;
+}
+
+interface Rpc {
+  readonly group: GroupId;
+  /** The sender's currentTerm; for PreVote the term it would enter. */
+  readonly term: Term;
+  /** The sender; the transport refuses a frame whose `from` is not the connection's peer. */
+  readonly from: NodeId;
+}
+
+/** Fig. 2: invoked by the leader to replicate entries; empty as heartbeat. */
+export interface AppendEntries extends Rpc {
+  readonly type: "AppendEntries";
+  readonly prevLogIndex: LogIndex;
+  readonly prevLogTerm: Term;
+  readonly leaderCommit: LogIndex;
+  /** The latest ReadIndex round begun before this was sent (thesis s6.4); 0 for none. */
+  readonly round: number;
+  readonly runs: readonly EntryRun[];
+}
+
+/** The answer to {@linkcode AppendEntries}. */
+export interface AppendEntriesReply extends Rpc {
+  readonly type: "AppendEntriesReply";
+  readonly accepted: boolean;
+  /** Accepted: highest index known to be durable and equal to the leader's log. Refused: 0. */
+  readonly matchIndex: LogIndex;
+  /** The request's prevLogIndex. */
+  readonly prevLogIndex: LogIndex;
+  /** Refused: term of the follower's entry at prevLogIndex, 0 if it has none (s5.3, fast backtracking). */
+  readonly conflictTerm: Term;
+  /** Refused: first index of conflictTerm, or lastLogIndex + 1 if the log is too short. */
+  readonly conflictIndex: LogIndex;
+  /** The request's round. */
+  readonly round: number;
+}
+
+/** Fig. 2: invoked by candidates to gather votes. */
+export interface RequestVote extends Rpc {
+  readonly type: "RequestVote";
+  readonly lastLogIndex: LogIndex;
+  readonly lastLogTerm: Term;
+  /** The leader asked for this election (TimeoutNow), so it does not disturb it (thesis s4.2.3). */
+  readonly transfer: boolean;
+}
+
+/** The answer to {@linkcode RequestVote}. */
+export interface RequestVoteReply extends Rpc {
+  readonly type: "RequestVoteReply";
+  readonly granted: boolean;
+}
+
+/** Thesis s9.6: could the sender win an election in `term`, which it has not entered? */
+export interface PreVote extends Rpc {
+  readonly type: "PreVote";
+  readonly lastLogIndex: LogIndex;
+  readonly lastLogTerm: Term;
+}
+
+/** The answer to {@linkcode PreVote}: `term` repeats the request's if granted, else is the voter's own. */
+export interface PreVoteReply extends Rpc {
+  readonly type: "PreVoteReply";
+  readonly granted: boolean;
+}
+
+/** Thesis s3.10: the leader tells a caught-up follower to start an election at once. */
+export interface TimeoutNow extends Rpc {
+  readonly type: "TimeoutNow";
+}
+
+/** Thesis s6.4: a follower asks the leader for a read index. */
+export interface ReadIndex extends Rpc {
+  readonly type: "ReadIndex";
+  /** Unique per attempt within the sender's process life; never reused. */
+  readonly readId: number;
+}
+
+/** The answer to {@linkcode ReadIndex}, sent once a quorum confirmed the leader. */
+export interface ReadIndexReply extends Rpc {
+  readonly type: "ReadIndexReply";
+  readonly readId: number;
+  /** The read may be served once lastApplied reaches this; 0 if the leader could not confirm it. */
+  readonly readIndex: LogIndex;
+}
+
+/** Everything two nodes of a group say to each other. */
+export type RaftMessage =
+  | AppendEntries
+  | AppendEntriesReply
+  | RequestVote
+  | RequestVoteReply
+  | PreVote
+  | PreVoteReply
+  | TimeoutNow
+  | ReadIndex
+  | ReadIndexReply;
+
+/** A message and the node it is for. */
+export interface Envelope {
+  readonly to: NodeId;
+  readonly message: RaftMessage;
+}
