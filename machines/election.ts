@@ -1,0 +1,121 @@
+/**
+ * Leader election: s5.2, s5.4.1, PreVote (thesis s9.6), stickiness (thesis s4.2.3).
+ *
+ * Vote requests leave only after the candidate's own vote, and the log it boasts of, are durable:
+ * a candidate that forgets either in a crash must not be elected by replies to its former self.
+ *
+ * @module
+ */
+import type { GroupState } from "./group_state.ts";
+import type { RaftContext, RaftEvent } from "./raft_machine.ts";
+import type { LogIndex, NodeId, PreVote, RaftMessage, RequestVote, Term } from "./raft_types.ts";
+
+/**
+ * "If the logs have last entries with different terms, then the log with the later term is more
+ * up-to-date. If the logs end with the same term, then whichever log is longer" (s5.4.1).
+ */
+export function logIsUpToDate(
+  candidate: { readonly lastLogIndex: LogIndex; readonly lastLogTerm: Term },
+  own: { readonly lastIndex: LogIndex; readonly lastTerm: Term },
+): boolean {
+  return candidate.lastLogTerm > own.lastTerm ||
+    (candidate.lastLogTerm === own.lastTerm && candidate.lastLogIndex >= own.lastIndex);
+}
+
+/** A role that waits for a leader has an election timer; one already running goes on. */
+export function armElectionTimer(state: GroupState): void {
+  if (state.electionDeadlineMs === Infinity) state.restartElectionTimer();
+}
+
+/** "Reset election timer" (s5.2). */
+export function restartElectionTimer(state: GroupState): void {
+  state.restartElectionTimer();
+}
+
+/** Ask every voter whether it would vote for this node in the next term (thesis s9.6). */
+export function requestPreVotes(state: GroupState, context: RaftContext): void {
+  state.restartElectionTimer();
+  const { currentTerm, voters } = context;
+  const header = { group: state.group, term: currentTerm + 1, from: state.id };
+  const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = state.log;
+  for (const voter of voters) {
+    if (voter === state.id) state.raise({ ...header, type: "PreVoteReply", granted: true });
+    else state.send(voter, { ...header, type: "PreVote", lastLogIndex, lastLogTerm });
+  }
+}
+
+/** "Vote for self; reset election timer; send RequestVote RPCs to all other servers" (s5.2). */
+export function requestVotes(state: GroupState, context: RaftContext, event: RaftEvent): void {
+  state.restartElectionTimer();
+  const header = state.header(context);
+  const request: RequestVote = {
+    ...header,
+    type: "RequestVote",
+    lastLogIndex: state.log.lastIndex,
+    lastLogTerm: state.log.lastTerm,
+    transfer: event.type === "TimeoutNow",
+  };
+  for (const voter of context.voters) {
+    if (voter === state.id) {
+      state.sendAfterSync(voter, { ...header, type: "RequestVoteReply", granted: true });
+    } else state.sendAfterSync(voter, request);
+  }
+}
+
+/** "If votedFor is null or candidateId, and candidate's log is up-to-date, grant vote" (s5.2, s5.4). */
+export function sendVote(state: GroupState, context: RaftContext, request: RequestVote): void {
+  state.restartElectionTimer();
+  replyToVote(state, context, { to: request.from, granted: true });
+}
+
+/** The receiver already voted for another, or its log is more up-to-date. */
+export function refuseVote(state: GroupState, context: RaftContext, request: RequestVote): void {
+  replyToVote(state, context, { to: request.from, granted: false });
+}
+
+/** Grant a pre-vote: nothing is promised, nothing changes (thesis s9.6). */
+export function sendPreVote(state: GroupState, _context: RaftContext, request: PreVote): void {
+  const { group, term } = request;
+  state.send(request.from, { type: "PreVoteReply", group, term, from: state.id, granted: true });
+}
+
+/** Refuse a pre-vote, with this node's own term so that a node left behind catches up. */
+export function refusePreVote(state: GroupState, context: RaftContext, request: PreVote): void {
+  state.send(request.from, { ...state.header(context), type: "PreVoteReply", granted: false });
+}
+
+/** "Reply false if term < currentTerm" (s5.1): the sender learns that its term is over. */
+export function refuseStaleTerm(
+  state: GroupState,
+  context: RaftContext,
+  event: { readonly message: RaftMessage },
+): void {
+  const { message } = event;
+  const header = state.header(context);
+  if (message.type === "RequestVote") {
+    replyToVote(state, context, { to: message.from, granted: false });
+  } else if (message.type === "AppendEntries") {
+    state.sendAfterSync(message.from, {
+      ...header,
+      type: "AppendEntriesReply",
+      accepted: false,
+      matchIndex: 0,
+      prevLogIndex: message.prevLogIndex,
+      conflictTerm: 0,
+      conflictIndex: 0,
+      round: 0,
+    });
+  } else if (message.type === "ReadIndex") {
+    const { readId } = message;
+    state.sendAfterSync(message.from, { ...header, type: "ReadIndexReply", readId, readIndex: 0 });
+  }
+}
+
+function replyToVote(
+  state: GroupState,
+  context: RaftContext,
+  reply: { readonly to: NodeId; readonly granted: boolean },
+): void {
+  const { to, granted } = reply;
+  state.sendAfterSync(to, { ...state.header(context), type: "RequestVoteReply", granted });
+}

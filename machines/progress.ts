@@ -1,0 +1,90 @@
+/**
+ * What the leader knows of one follower (Fig. 2, volatile state on leaders), and how fast it may
+ * send to it (thesis s10.2.2, pipelining).
+ *
+ * @module
+ */
+import type { LogIndex } from "./raft_types.ts";
+
+/** AppendEntries that carry entries and await their reply; more wait for replies. */
+export const INFLIGHT_MESSAGES_MAX = 128;
+/** Entry bytes awaiting replies of one follower; more wait for replies. */
+export const INFLIGHT_BYTES_MAX = 8 * 1024 * 1024;
+
+/**
+ * probe: nextIndex is a guess, one message at a time; replicate: it was right, so it runs ahead
+ * optimistically; snapshot: the follower needs entries that the log no longer holds.
+ */
+export type ProgressMode = "probe" | "replicate" | "snapshot";
+
+/** One follower as the leader of the current term sees it. */
+export class Progress {
+  /** Index of the highest entry known to be durable there; never decreases within a term. */
+  matchIndex: LogIndex = 0;
+  /** Index of the next entry to send; always above matchIndex. */
+  nextIndex: LogIndex;
+  mode: ProgressMode = "probe";
+  /** Host time at which it was last heard from. */
+  lastContactMs: number;
+  /** An AppendEntries is owed even if it carries nothing: heartbeat, read round. */
+  beatDue = true;
+  /** Probe mode: a message is out, and another waits for its reply or the next heartbeat. */
+  probeSent = false;
+  /** Highest leaderCommit sent. */
+  commitSent: LogIndex = 0;
+  #inflight: { lastIndex: LogIndex; bytes: number }[] = [];
+  #inflightBytes = 0;
+
+  /** Begins as the paper says: nextIndex is the leader's lastLogIndex + 1, matchIndex 0. */
+  constructor(start: { readonly lastLogIndex: LogIndex; readonly nowMs: number }) {
+    this.nextIndex = start.lastLogIndex + 1;
+    this.lastContactMs = start.nowMs;
+  }
+
+  /** Messages awaiting a reply. */
+  get inflightMessages(): number {
+    return this.#inflight.length;
+  }
+
+  /** Whether another message with entries may leave now. */
+  get maySend(): boolean {
+    if (this.mode === "probe") return !this.probeSent;
+    return this.mode === "replicate" && this.#inflight.length < INFLIGHT_MESSAGES_MAX &&
+      this.#inflightBytes < INFLIGHT_BYTES_MAX;
+  }
+
+  /** Entries up to `lastIndex` left; replicate mode goes on after them without waiting. */
+  sentEntries(lastIndex: LogIndex, bytes: number): void {
+    if (this.mode === "probe") {
+      this.probeSent = true;
+      return;
+    }
+    this.nextIndex = lastIndex + 1;
+    this.#inflight.push({ lastIndex, bytes });
+    this.#inflightBytes += bytes;
+  }
+
+  /** The follower is known to hold entries up to `matchIndex`. Returns whether that is news. */
+  accepted(matchIndex: LogIndex): boolean {
+    const isNews = matchIndex > this.matchIndex;
+    if (isNews) this.matchIndex = matchIndex;
+    if (this.nextIndex <= this.matchIndex) this.nextIndex = this.matchIndex + 1;
+    if (this.mode === "probe") {
+      this.mode = "replicate";
+      this.probeSent = false;
+    }
+    while (this.#inflight.length > 0 && this.#inflight[0]!.lastIndex <= this.matchIndex) {
+      this.#inflightBytes -= this.#inflight.shift()!.bytes;
+    }
+    return isNews;
+  }
+
+  /** The follower's log does not fit at nextIndex: guess again from `nextIndex`, never below what matched. */
+  refused(nextIndex: LogIndex): void {
+    this.mode = "probe";
+    this.probeSent = false;
+    this.#inflight = [];
+    this.#inflightBytes = 0;
+    this.nextIndex = Math.max(this.matchIndex + 1, nextIndex);
+  }
+}

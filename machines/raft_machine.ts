@@ -1,0 +1,381 @@
+/**
+ * Fig. 4 of the Raft paper: the roles of one group's member as one chart.
+ *
+ * The chart alone decides roles. It names effects and guards; an effect is a rule of election.ts,
+ * replication.ts, reads.ts or transfer.ts, run by raft_core.ts in the order in which the chart asks
+ * for it. Guards read the context and the event only, timers and disk are events from outside, so
+ * the object below is what runs, what is explored by the model tests, and what is drawn.
+ *
+ * Terms are settled before a role sees a message (raft_core.ts): a message that reaches a role
+ * carries this node's own term, except PreVote and its granted reply, which speak of a term that
+ * nobody has entered.
+ *
+ * @module
+ */
+import { and, assign, not, setup, type SnapshotFrom, stateIn } from "xstate";
+import { isQuorum } from "./quorum.ts";
+import type {
+  AppendEntries,
+  AppendEntriesReply,
+  HardState,
+  LogIndex,
+  Membership,
+  NodeId,
+  PreVote,
+  PreVoteReply,
+  RaftMessage,
+  ReadIndex,
+  ReadIndexReply,
+  RequestVote,
+  RequestVoteReply,
+  Term,
+  TimeoutNow,
+} from "./raft_types.ts";
+
+/** What guards may read: Fig. 2's persistent state, the leader, the votes, the membership. */
+export interface RaftContext extends Membership, HardState {
+  readonly id: NodeId;
+  /** The leader of currentTerm, once heard from. */
+  readonly leaderId: NodeId | undefined;
+  /** Who granted this node's candidacy (or pre-candidacy); empty in other roles. */
+  readonly votesGranted: readonly NodeId[];
+  /** Leader: to whom leadership is being transferred. */
+  readonly transferee: NodeId | undefined;
+}
+
+/** What a chart starts from. */
+export interface RaftInput extends Membership, HardState {
+  readonly id: NodeId;
+}
+
+/** Everything the chart reacts to: messages of the current term, and events of the host. */
+export type RaftEvent =
+  | AppendEntries
+  | AppendEntriesReply
+  /** With what only the log knows: is the candidate's log at least as up-to-date as ours (s5.4.1)? */
+  | (RequestVote & { readonly logIsUpToDate: boolean })
+  | RequestVoteReply
+  /** Also whether a leader was heard within the minimum election timeout (thesis s9.6). */
+  | (PreVote & { readonly logIsUpToDate: boolean; readonly leaderIsAlive: boolean })
+  | PreVoteReply
+  | TimeoutNow
+  | ReadIndex
+  | ReadIndexReply
+  /** A message carried this higher term (s5.1). */
+  | { readonly type: "HigherTerm"; readonly term: Term }
+  /** A message carried a lower term (s5.1). */
+  | { readonly type: "StaleTerm"; readonly message: RaftMessage }
+  | { readonly type: "ElectionTimeout" }
+  | { readonly type: "HeartbeatTimeout" }
+  /** No majority answered the leader for a whole election timeout (thesis s6.2). */
+  | { readonly type: "QuorumLost" }
+  /** This node's own log is durable through (term, index). */
+  | { readonly type: "Synced"; readonly term: Term; readonly index: LogIndex }
+  /** Clients' commands, one batch. */
+  | { readonly type: "Propose"; readonly payloads: readonly Uint8Array[] }
+  /** Clients' linearizable reads, one batch. */
+  | { readonly type: "Read"; readonly readIds: readonly number[] }
+  | { readonly type: "TransferLeadership"; readonly to: NodeId }
+  /** The transferee's log equals ours. */
+  | { readonly type: "TargetCaughtUp" }
+  | { readonly type: "TransferTimeout" }
+  | { readonly type: "DiskSlow" }
+  | { readonly type: "DiskStalled" }
+  | { readonly type: "DiskRecovered" };
+
+/** An effect: named by the chart, performed by a rule. */
+const effect = (): void => {};
+
+const raft = setup({
+  types: {} as { context: RaftContext; events: RaftEvent; input: RaftInput },
+  guards: {
+    isVoter: ({ context }) => context.voters.includes(context.id),
+    diskIsUsable: not(stateIn({ disk: "stalled" })),
+    mayCampaign: and(["isVoter", "diskIsUsable"]),
+    knowsLeader: ({ context, event }) =>
+      event.type === "AppendEntries" && context.leaderId === event.from,
+    hasMajority: ({ context }) => isQuorum(context.votesGranted, context.voters),
+    mayGrantVote: ({ context, event }) =>
+      event.type === "RequestVote" && event.logIsUpToDate &&
+      (context.votedFor === undefined || context.votedFor === event.from),
+    mayGrantPreVote: ({ context, event }) =>
+      event.type === "PreVote" && event.logIsUpToDate && !event.leaderIsAlive &&
+      event.term > context.currentTerm,
+    preVoteIsGranted: ({ context, event }) =>
+      event.type === "PreVoteReply" && event.granted && event.term === context.currentTerm + 1,
+    voteIsGranted: ({ event }) => event.type === "RequestVoteReply" && event.granted,
+    targetIsOtherVoter: ({ context, event }) =>
+      event.type === "TransferLeadership" && event.to !== context.id &&
+      context.voters.includes(event.to),
+  },
+  actions: {
+    adoptTerm: assign(({ event }) =>
+      event.type !== "HigherTerm" ? {} : {
+        currentTerm: event.term,
+        votedFor: undefined,
+        leaderId: undefined,
+        votesGranted: [],
+        transferee: undefined,
+      }
+    ),
+    followLeader: assign(({ event }) =>
+      event.type !== "AppendEntries" ? {} : { leaderId: event.from, votesGranted: [] }
+    ),
+    forgetLeader: assign({ leaderId: undefined, votesGranted: [], transferee: undefined }),
+    voteForSelf: assign(({ context }) => ({
+      currentTerm: context.currentTerm + 1,
+      votedFor: context.id,
+      leaderId: undefined,
+      votesGranted: [],
+    })),
+    recordVote: assign(({ context, event }) =>
+      "from" in event && !context.votesGranted.includes(event.from)
+        ? { votesGranted: [...context.votesGranted, event.from].sort((a, b) => a - b) }
+        : {}
+    ),
+    voteForCandidate: assign(({ event }) =>
+      event.type === "RequestVote" ? { votedFor: event.from } : {}
+    ),
+    leadTerm: assign(({ context }) => ({ leaderId: context.id, votesGranted: [] })),
+    nameTransferee: assign(({ event }) =>
+      event.type === "TransferLeadership" ? { transferee: event.to } : {}
+    ),
+    dropTransferee: assign({ transferee: undefined }),
+    acceptEntries: effect,
+    abortTransfer: effect,
+    advanceCommit: effect,
+    armElectionTimer: effect,
+    broadcastHeartbeat: effect,
+    catchUpTarget: effect,
+    completeReads: effect,
+    dropReads: effect,
+    endTerm: effect,
+    failUnexpected: effect,
+    forwardReads: effect,
+    noteDurable: effect,
+    queueForwardedRead: effect,
+    queueReads: effect,
+    recordMatch: effect,
+    refuseForwardedRead: effect,
+    refusePreVote: effect,
+    refuseProposals: effect,
+    refuseReads: effect,
+    refuseStaleTerm: effect,
+    refuseTransfer: effect,
+    refuseVote: effect,
+    requestPreVotes: effect,
+    requestVotes: effect,
+    restartElectionTimer: effect,
+    sendPreVote: effect,
+    sendTimeoutNow: effect,
+    sendVote: effect,
+    startTerm: effect,
+    appendCommands: effect,
+  },
+});
+
+/** Followers (s5.2): respond to RPCs from candidates and leaders; if the election timeout elapses, seek election. */
+const follower = raft.createStateConfig({
+  entry: "armElectionTimer",
+  on: {
+    AppendEntries: [
+      { guard: "knowsLeader", actions: "acceptEntries" },
+      { actions: ["followLeader", "acceptEntries"] },
+    ],
+    ElectionTimeout: [
+      { guard: "mayCampaign", target: "preCandidate" },
+      {
+        actions: ["forgetLeader", "restartElectionTimer"],
+        description: "A learner or a node with a stalled disk waits instead of campaigning",
+      },
+    ],
+    TimeoutNow: [
+      { guard: "mayCampaign", target: "candidate" },
+      { description: "A learner or a node with a stalled disk does not take leadership over" },
+    ],
+    Read: { actions: "forwardReads" },
+    ReadIndexReply: { actions: "completeReads" },
+  },
+});
+
+/** PreCandidates (thesis s9.6): ask whether an election could be won before disturbing the term. */
+const preCandidate = raft.createStateConfig({
+  entry: ["forgetLeader", "dropReads", "requestPreVotes"],
+  always: { guard: "hasMajority", target: "candidate" },
+  on: {
+    PreVoteReply: [
+      { guard: "preVoteIsGranted", actions: "recordVote" },
+      { description: "A refusal, or the answer to an earlier pre-candidacy" },
+    ],
+    AppendEntries: { target: "follower", actions: ["followLeader", "acceptEntries"] },
+    ElectionTimeout: [
+      { guard: "mayCampaign", target: "preCandidate", reenter: true },
+      { target: "follower", actions: "restartElectionTimer" },
+    ],
+    TimeoutNow: [
+      { guard: "mayCampaign", target: "candidate" },
+      { description: "A node with a stalled disk does not take leadership over" },
+    ],
+  },
+});
+
+/** Candidates (s5.2): vote for self, ask the others, win, lose, or start over. */
+const candidate = raft.createStateConfig({
+  entry: ["voteForSelf", "dropReads", "requestVotes"],
+  always: { guard: "hasMajority", target: "leader" },
+  on: {
+    RequestVoteReply: [
+      { guard: "voteIsGranted", actions: "recordVote" },
+      { description: "A refusal" },
+    ],
+    AppendEntries: { target: "follower", actions: ["followLeader", "acceptEntries"] },
+    ElectionTimeout: [
+      { guard: "mayCampaign", target: "preCandidate" },
+      { target: "follower", actions: "restartElectionTimer" },
+    ],
+  },
+});
+
+/** Leaders (s5.3, s5.4): serving, or handing over (thesis s3.10). */
+const leader = raft.createStateConfig({
+  entry: ["leadTerm", "startTerm"],
+  exit: ["dropReads", "endTerm"],
+  initial: "serving",
+  states: {
+    serving: {
+      on: {
+        Propose: { actions: "appendCommands" },
+        TransferLeadership: [
+          { guard: "targetIsOtherVoter", target: "transferring", actions: "nameTransferee" },
+          { actions: "refuseTransfer" },
+        ],
+      },
+    },
+    transferring: {
+      entry: "catchUpTarget",
+      on: {
+        TargetCaughtUp: { actions: "sendTimeoutNow" },
+        TransferTimeout: { target: "serving", actions: ["abortTransfer", "dropTransferee"] },
+      },
+    },
+  },
+  on: {
+    AppendEntriesReply: { actions: "recordMatch" },
+    HeartbeatTimeout: { actions: "broadcastHeartbeat" },
+    QuorumLost: { target: "follower", actions: "forgetLeader" },
+    DiskStalled: { target: "follower", actions: "forgetLeader" },
+    Synced: { actions: ["noteDurable", "advanceCommit"] },
+    Read: { actions: "queueReads" },
+    ReadIndex: { actions: "queueForwardedRead" },
+  },
+});
+
+/**
+ * Which role this node plays, and what every role does alike.
+ *
+ * Late events, each expected and without effect where no role lists it: replies to a role already
+ * left; timers that fired while their role was ending; a transfer's end after leadership ended.
+ */
+const role = raft.createStateConfig({
+  initial: "follower",
+  on: {
+    HigherTerm: { target: ".follower", actions: ["adoptTerm", "dropReads"] },
+    StaleTerm: { actions: "refuseStaleTerm" },
+    RequestVote: [
+      { guard: "mayGrantVote", actions: ["voteForCandidate", "sendVote"] },
+      { actions: "refuseVote" },
+    ],
+    PreVote: [
+      { guard: "mayGrantPreVote", actions: "sendPreVote" },
+      { actions: "refusePreVote" },
+    ],
+    Synced: { actions: "noteDurable" },
+    Propose: { actions: "refuseProposals" },
+    Read: { actions: "refuseReads" },
+    ReadIndex: { actions: "refuseForwardedRead" },
+    TransferLeadership: { actions: "refuseTransfer" },
+    AppendEntriesReply: { description: "Late: this node no longer leads" },
+    RequestVoteReply: { description: "Late: the election is over" },
+    PreVoteReply: { description: "Late: the pre-vote is over" },
+    ReadIndexReply: { description: "Late: the read was refused when the leader was lost" },
+    TimeoutNow: { description: "Late: this node already campaigns or leads" },
+    ElectionTimeout: { description: "Late: this node leads" },
+    HeartbeatTimeout: { description: "Late: this node no longer leads" },
+    QuorumLost: { description: "Late: this node no longer leads" },
+    TargetCaughtUp: { description: "Late: the transfer ended" },
+    TransferTimeout: { description: "Late: the transfer ended" },
+  },
+  states: { follower, preCandidate, candidate, leader },
+});
+
+/**
+ * How this node's disk does. A stalled disk ends leadership, since nothing can become durable, and
+ * keeps a node from campaigning until it recovers; a slow one is shown and leads on.
+ */
+const disk = raft.createStateConfig({
+  initial: "healthy",
+  on: {
+    DiskSlow: ".slow",
+    DiskStalled: ".stalled",
+    DiskRecovered: ".healthy",
+  },
+  states: { healthy: {}, slow: {}, stalled: {} },
+});
+
+/** The chart of one group's member. Anything it does not list is a defect and fails the node. */
+export const raftMachine = raft.createMachine({
+  id: "raft",
+  type: "parallel",
+  context: ({ input }): RaftContext => ({
+    id: input.id,
+    currentTerm: input.currentTerm,
+    votedFor: input.votedFor,
+    leaderId: undefined,
+    votesGranted: [],
+    voters: input.voters,
+    learners: input.learners,
+    transferee: undefined,
+  }),
+  on: { "*": { actions: "failUnexpected" } },
+  states: { role, disk },
+  options: { maxIterations: 100 },
+});
+
+/** One moment of the chart. */
+export type RaftSnapshot = SnapshotFrom<typeof raftMachine>;
+
+/** The names of the chart's effects: what raft_core.ts must have a rule for. */
+export type RaftEffect =
+  | "abortTransfer"
+  | "acceptEntries"
+  | "advanceCommit"
+  | "appendCommands"
+  | "armElectionTimer"
+  | "broadcastHeartbeat"
+  | "catchUpTarget"
+  | "completeReads"
+  | "dropReads"
+  | "endTerm"
+  | "failUnexpected"
+  | "forwardReads"
+  | "noteDurable"
+  | "queueForwardedRead"
+  | "queueReads"
+  | "recordMatch"
+  | "refuseForwardedRead"
+  | "refusePreVote"
+  | "refuseProposals"
+  | "refuseReads"
+  | "refuseStaleTerm"
+  | "refuseTransfer"
+  | "refuseVote"
+  | "requestPreVotes"
+  | "requestVotes"
+  | "restartElectionTimer"
+  | "sendPreVote"
+  | "sendTimeoutNow"
+  | "sendVote"
+  | "startTerm";
+
+/** The roles, in the paper's words. */
+export type Role = "follower" | "preCandidate" | "candidate" | "leader";

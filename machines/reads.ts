@@ -1,0 +1,133 @@
+/**
+ * Linearizable reads without the log: ReadIndex rounds (thesis s6.4), from any node.
+ *
+ * Safety, in the five steps of the thesis: (1) the leader waits until it has committed an entry of
+ * its own term; (2) it remembers its commit index as the read index; (3) a majority answers an
+ * AppendEntries that was sent after that, so no later leader had been elected when the reads
+ * arrived; (4) the read waits until lastApplied reaches the read index; (5) it is served.
+ *
+ * @module
+ */
+import type { GroupState } from "./group_state.ts";
+import { isQuorum } from "./quorum.ts";
+import type { RaftContext, RaftEvent } from "./raft_machine.ts";
+import type { AppendEntriesReply, NodeId, ReadIndex, ReadIndexReply } from "./raft_types.ts";
+import { type ReadRound, READS_PENDING_MAX } from "./read_queue.ts";
+
+type ReadEvent = Extract<RaftEvent, { type: "Read" }>;
+
+/** Leader: reads wait for the next round to begin, at the end of this turn or of the running round. */
+export function queueReads(state: GroupState, _context: RaftContext, event: ReadEvent): void {
+  if (state.reads.waiting.length + event.readIds.length > READS_PENDING_MAX) {
+    refuseReads(state, _context, event);
+  } else state.reads.waiting.push(...event.readIds);
+}
+
+/** Leader: a follower's request waits like the leader's own reads. */
+export function queueForwardedRead(
+  state: GroupState,
+  context: RaftContext,
+  request: ReadIndex,
+): void {
+  if (state.reads.waitingForwarded.length >= READS_PENDING_MAX) {
+    refuseForwardedRead(state, context, request);
+  } else {
+    state.reads.waitingForwarded.push({ from: request.from, readId: request.readId });
+  }
+}
+
+/** Follower: ask the leader for a read index for the whole batch, under an id never used before. */
+export function forwardReads(state: GroupState, context: RaftContext, event: ReadEvent): void {
+  if (context.leaderId === undefined || state.reads.forwarded.size >= READS_PENDING_MAX) {
+    refuseReads(state, context, event);
+    return;
+  }
+  const readId = ++state.reads.lastReadId;
+  state.reads.forwarded.set(readId, { readIds: event.readIds, sentMs: state.nowMs });
+  state.send(context.leaderId, { ...state.header(context), type: "ReadIndex", readId });
+}
+
+/** Follower: the leader confirmed a read index for one attempt, or refused it. */
+export function completeReads(
+  state: GroupState,
+  context: RaftContext,
+  reply: ReadIndexReply,
+): void {
+  const batch = state.reads.forwarded.get(reply.readId);
+  if (batch === undefined || reply.from !== context.leaderId) return;
+  state.reads.forwarded.delete(reply.readId);
+  const { readIds } = batch;
+  if (reply.readIndex === 0) state.outbox.readsRefused.push(...readIds);
+  else state.outbox.readsReady.push({ readIndex: reply.readIndex, readIds });
+}
+
+/** No leader is known to serve the reads. */
+export function refuseReads(state: GroupState, _context: RaftContext, event: ReadEvent): void {
+  state.outbox.readsRefused.push(...event.readIds);
+}
+
+/** This node does not lead, or is overloaded: the follower's reads are refused with read index 0. */
+export function refuseForwardedRead(
+  state: GroupState,
+  context: RaftContext,
+  request: ReadIndex,
+): void {
+  replyToRead(state, context, request, 0);
+}
+
+/** Whoever served this node's reads no longer can: they are refused at once, not left to hang. */
+export function dropReads(state: GroupState): void {
+  state.outbox.readsRefused.push(...state.reads.takeAll());
+}
+
+/** Follower: an answer that is overdue was lost; the batch is refused so that its reads can be retried. */
+export function refuseOverdueReads(state: GroupState): void {
+  for (const [readId, batch] of state.reads.forwarded) {
+    if (state.nowMs - batch.sentMs < state.timing.electionTimeoutMsMax) return;
+    state.reads.forwarded.delete(readId);
+    state.outbox.readsRefused.push(...batch.readIds);
+  }
+}
+
+/**
+ * Leader, at the end of a turn: begins a round for all reads that wait, unless one is running
+ * (rounds clock themselves, so reads batch) or no entry of this term has committed yet.
+ */
+export function beginReadRound(state: GroupState, context: RaftContext): void {
+  const { reads, commitIndex } = state;
+  if (!reads.hasWaiting || reads.running !== undefined) return;
+  if (state.log.termAt(commitIndex) !== context.currentTerm) return;
+  const round = reads.begin(commitIndex);
+  for (const progress of state.progress.values()) progress.beatDue = true;
+  completeIfConfirmed(state, context, round);
+}
+
+/** Leader: `reply` answers an AppendEntries sent when `reply.round` had begun. */
+export function acknowledgeRound(
+  state: GroupState,
+  context: RaftContext,
+  reply: AppendEntriesReply,
+): void {
+  const { running } = state.reads;
+  if (running === undefined || reply.round < running.round) return;
+  if (!running.acknowledged.includes(reply.from)) running.acknowledged.push(reply.from);
+  completeIfConfirmed(state, context, running);
+}
+
+function completeIfConfirmed(state: GroupState, context: RaftContext, running: ReadRound): void {
+  if (!isQuorum([state.id, ...running.acknowledged], context.voters)) return;
+  state.reads.running = undefined;
+  const { readIndex, readIds } = running;
+  if (readIds.length > 0) state.outbox.readsReady.push({ readIndex, readIds });
+  for (const request of running.forwarded) replyToRead(state, context, request, readIndex);
+}
+
+function replyToRead(
+  state: GroupState,
+  context: RaftContext,
+  request: { readonly from: NodeId; readonly readId: number },
+  readIndex: number,
+): void {
+  const { readId } = request;
+  state.send(request.from, { ...state.header(context), type: "ReadIndexReply", readId, readIndex });
+}

@@ -1,0 +1,309 @@
+/**
+ * Log replication: s5.3, the commit rule of s5.4.2, the leader's disk in parallel with its
+ * followers' (thesis s10.2.1), batching and pipelining (thesis s10.2.2).
+ *
+ * @module
+ */
+import { type GroupState, UNCOMMITTED_BYTES_MAX } from "./group_state.ts";
+import { Progress } from "./progress.ts";
+import { quorumIndex } from "./quorum.ts";
+import { lastIndexOf, runFrom } from "./raft_log.ts";
+import type { RaftContext, RaftEvent } from "./raft_machine.ts";
+import type {
+  AppendEntries,
+  AppendEntriesReply,
+  EntryKind,
+  EntryRun,
+  NodeId,
+} from "./raft_types.ts";
+import { acknowledgeRound, beginReadRound } from "./reads.ts";
+
+/** Entry bytes in one AppendEntries; a single larger entry still goes, alone. Larger messages look like a dead leader. */
+export const APPEND_BYTES_MAX = 1024 * 1024;
+
+/** "Upon election": nextIndex and matchIndex anew, and a no-op so that earlier terms' entries commit (s8). */
+export function startTerm(state: GroupState, context: RaftContext): void {
+  state.progress.clear();
+  const start = { lastLogIndex: state.log.lastIndex, nowMs: state.nowMs };
+  for (const peer of [...context.voters, ...context.learners]) {
+    if (peer !== state.id) state.progress.set(peer, new Progress(start));
+  }
+  state.electionDeadlineMs = Infinity;
+  state.heartbeatDeadlineMs = state.nowMs + state.timing.heartbeatMs;
+  state.quorumDeadlineMs = state.nowMs + state.timing.electionTimeoutMsMax;
+  state.startLogTime();
+  appendPayloads(state, context, { kind: "noop", payloads: [new Uint8Array(0)] });
+}
+
+/** A former leader answers nothing more for its term. Its proposals may still commit, or not. */
+export function endTerm(state: GroupState): void {
+  state.progress.clear();
+  state.heartbeatDeadlineMs = Infinity;
+  state.quorumDeadlineMs = Infinity;
+  state.transferDeadlineMs = Infinity;
+  // A leader was alive until now: this node itself.
+  state.leaderContactMs = state.nowMs;
+}
+
+/** "If command received from client: append entry to local log" (s5.3); replication starts at the turn's end. */
+export function appendCommands(
+  state: GroupState,
+  context: RaftContext,
+  event: Extract<RaftEvent, { type: "Propose" }>,
+): void {
+  if (state.log.bytesAfter(state.commitIndex) > UNCOMMITTED_BYTES_MAX) {
+    state.proposeOutcome = { accepted: false, reason: "overloaded" };
+    return;
+  }
+  const firstIndex = state.log.lastIndex + 1;
+  appendPayloads(state, context, { kind: "command", payloads: event.payloads });
+  state.proposeOutcome = { accepted: true, term: context.currentTerm, firstIndex };
+}
+
+/** Only a leader that is not handing over takes commands. */
+export function refuseProposals(state: GroupState, context: RaftContext): void {
+  const reason = context.transferee === undefined ? "not-leader" : "transferring";
+  state.proposeOutcome = { accepted: false, reason };
+}
+
+/** Fig. 2, AppendEntries RPC, receiver implementation 2 to 5. */
+export function acceptEntries(
+  state: GroupState,
+  context: RaftContext,
+  request: AppendEntries,
+): void {
+  state.leaderContactMs = state.nowMs;
+  state.restartElectionTimer();
+  const { log } = state;
+  const { prevLogIndex } = request;
+  const ownTerm = log.termAt(prevLogIndex);
+  if (prevLogIndex >= log.base.index && ownTerm !== request.prevLogTerm) {
+    refuseEntries(state, context, request);
+    return;
+  }
+  let lastNewIndex = prevLogIndex;
+  for (const run of request.runs) {
+    storeRun(state, run);
+    lastNewIndex = lastIndexOf(run);
+  }
+  // "If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index of last new entry)".
+  state.commitIndex = Math.max(state.commitIndex, Math.min(request.leaderCommit, lastNewIndex));
+  const matchIndex = request.runs.length === 0
+    ? Math.min(lastNewIndex, state.durableIndex)
+    : lastNewIndex;
+  const reply: AppendEntriesReply = {
+    ...state.header(context),
+    type: "AppendEntriesReply",
+    accepted: true,
+    matchIndex,
+    prevLogIndex,
+    conflictTerm: 0,
+    conflictIndex: 0,
+    round: request.round,
+  };
+  // A heartbeat's answer claims only what is durable, so that it never waits for the disk.
+  if (matchIndex <= state.durableIndex && !state.hardStateIsDirty) state.send(request.from, reply);
+  else state.sendAfterSync(request.from, reply);
+}
+
+/** Fig. 2, leaders: "If successful: update nextIndex and matchIndex; if it fails: decrement nextIndex and retry". */
+export function recordMatch(
+  state: GroupState,
+  context: RaftContext,
+  reply: AppendEntriesReply,
+): void {
+  const progress = state.progress.get(reply.from);
+  if (progress === undefined) return;
+  progress.lastContactMs = state.nowMs;
+  acknowledgeRound(state, context, reply);
+  if (!reply.accepted) {
+    backtrack(state, progress, reply);
+    return;
+  }
+  if (progress.accepted(Math.min(reply.matchIndex, state.log.lastIndex))) {
+    advanceCommit(state, context);
+    if (context.transferee === reply.from) noteCaughtUp(state, reply.from);
+  }
+}
+
+/** Entries through (term, index) are durable here; those that were replaced meanwhile do not count. */
+export function noteDurable(
+  state: GroupState,
+  _context: RaftContext,
+  event: Extract<RaftEvent, { type: "Synced" }>,
+): void {
+  if (state.log.termAt(event.index) === event.term) {
+    state.durableIndex = Math.max(state.durableIndex, event.index);
+  }
+}
+
+/**
+ * "If there exists an N such that N > commitIndex, a majority of matchIndex[i] >= N, and
+ * log[N].term == currentTerm: set commitIndex = N" (s5.3, s5.4). The leader's own match is what its
+ * disk holds, so a majority of followers can commit before the leader's disk does.
+ */
+export function advanceCommit(state: GroupState, context: RaftContext): void {
+  const index = quorumIndex(
+    context.voters,
+    (voter) => voter === state.id ? state.durableIndex : state.progress.get(voter)?.matchIndex ?? 0,
+  );
+  if (index > state.commitIndex && state.log.termAt(index) === context.currentTerm) {
+    state.commitIndex = index;
+  }
+}
+
+/** "Repeat during idle periods to prevent election timeouts" (s5.2); also resumes a stuck probe. */
+export function broadcastHeartbeat(state: GroupState): void {
+  state.heartbeatDeadlineMs = state.nowMs + state.timing.heartbeatMs;
+  for (const progress of state.progress.values()) {
+    progress.beatDue = true;
+    progress.probeSent = false;
+  }
+}
+
+/** Brings the transferee up to date before it is told to campaign (thesis s3.10). */
+export function catchUpTarget(state: GroupState, context: RaftContext): void {
+  state.transferDeadlineMs = state.nowMs + state.timing.electionTimeoutMsMax;
+  if (context.transferee !== undefined) noteCaughtUp(state, context.transferee);
+}
+
+/** "It sends a TimeoutNow request" (thesis s3.10), behind every entry on the same ordered connection. */
+export function sendTimeoutNow(state: GroupState, context: RaftContext): void {
+  if (context.transferee === undefined) return;
+  state.send(context.transferee, { ...state.header(context), type: "TimeoutNow" });
+}
+
+/** "If leadership transfer does not complete after about an election timeout, the prior leader aborts" (thesis s3.10). */
+export function abortTransfer(state: GroupState): void {
+  state.transferDeadlineMs = Infinity;
+  state.outbox.transfer = "aborted";
+}
+
+/** This node does not lead, already transfers, or the target cannot lead. */
+export function refuseTransfer(state: GroupState): void {
+  state.outbox.transfer = "refused";
+}
+
+/**
+ * Ends a leader's turn: begins the read round that waits, then sends each follower what it lacks,
+ * in one AppendEntries where it fits, or an empty one where a heartbeat is owed.
+ */
+export function sendAppends(state: GroupState, context: RaftContext): void {
+  beginReadRound(state, context);
+  for (const [peer, progress] of state.progress) {
+    while (progress.maySend && progress.nextIndex <= state.log.lastIndex) {
+      sendAppend(state, context, peer, progress, APPEND_BYTES_MAX);
+    }
+    if (progress.beatDue) sendAppend(state, context, peer, progress, 0);
+  }
+}
+
+function sendAppend(
+  state: GroupState,
+  context: RaftContext,
+  peer: NodeId,
+  progress: Progress,
+  bytesMax: number,
+): void {
+  const { log } = state;
+  const prevLogIndex = progress.nextIndex - 1;
+  const prevLogTerm = log.termAt(prevLogIndex);
+  if (prevLogTerm === undefined) {
+    progress.mode = "snapshot";
+    progress.beatDue = false;
+    return;
+  }
+  const runs = bytesMax === 0 ? [] : log.slice(progress.nextIndex, log.lastIndex, bytesMax);
+  const last = runs.at(-1);
+  if (last !== undefined) {
+    const bytes = runs.reduce((sum, run) => sum + run.bytes.length, 0);
+    progress.sentEntries(lastIndexOf(last), bytes);
+  }
+  progress.beatDue = false;
+  progress.commitSent = state.commitIndex;
+  state.send(peer, {
+    ...state.header(context),
+    type: "AppendEntries",
+    prevLogIndex,
+    prevLogTerm,
+    leaderCommit: state.commitIndex,
+    round: state.reads.lastRound,
+    runs,
+  });
+}
+
+function appendPayloads(
+  state: GroupState,
+  context: RaftContext,
+  entries: { readonly kind: EntryKind; readonly payloads: readonly Uint8Array[] },
+): void {
+  state.append(state.records.encodeRun({
+    group: state.group,
+    term: context.currentTerm,
+    firstIndex: state.log.lastIndex + 1,
+    timeMs: state.logTimeMs,
+    ...entries,
+  }));
+}
+
+/**
+ * "If an existing entry conflicts with a new one (same index but different terms), delete the
+ * existing entry and all that follow it; append any new entries not already in the log" (s5.3).
+ * Entries already there stay, even beyond the request: a late, shorter request takes nothing back.
+ */
+function storeRun(state: GroupState, run: EntryRun): void {
+  const { log } = state;
+  const last = lastIndexOf(run);
+  let index = Math.max(run.firstIndex, log.base.index + 1);
+  // Equal index and term mean equal entries (s5.3, log matching).
+  while (index <= last && log.termAt(index) === run.term) index++;
+  if (index > last) return;
+  if (index <= log.lastIndex) {
+    if (index <= state.commitIndex) {
+      throw new Error(
+        `Cannot accept entries: entry ${index} of term ${run.term} would replace a committed one ` +
+          `of term ${log.termAt(index)}`,
+      );
+    }
+    state.truncateAfter(index - 1);
+  }
+  state.append(runFrom(run, index));
+}
+
+/** The follower's log does not hold prevLog: say from where the leader should look (s5.3, last paragraphs). */
+function refuseEntries(state: GroupState, context: RaftContext, request: AppendEntries): void {
+  const conflictTerm = state.log.termAt(request.prevLogIndex) ?? 0;
+  const conflictIndex = conflictTerm === 0
+    ? state.log.lastIndex + 1
+    : state.log.firstIndexOfTerm(conflictTerm) ?? state.log.base.index + 1;
+  const reply: AppendEntriesReply = {
+    ...state.header(context),
+    type: "AppendEntriesReply",
+    accepted: false,
+    matchIndex: 0,
+    prevLogIndex: request.prevLogIndex,
+    conflictTerm,
+    conflictIndex,
+    round: request.round,
+  };
+  if (state.hardStateIsDirty) state.sendAfterSync(request.from, reply);
+  else state.send(request.from, reply);
+}
+
+/** One round trip per conflicting term: skip to the end of that term in our log, or of the follower's log. */
+function backtrack(state: GroupState, progress: Progress, reply: AppendEntriesReply): void {
+  const { prevLogIndex, conflictTerm, conflictIndex } = reply;
+  const isStale = progress.mode === "probe"
+    ? prevLogIndex !== progress.nextIndex - 1
+    : prevLogIndex <= progress.matchIndex;
+  if (isStale) return;
+  const own = conflictTerm === 0 ? undefined : state.log.lastIndexOfTerm(conflictTerm);
+  const nextIndex = own === undefined || own >= prevLogIndex ? conflictIndex : own + 1;
+  progress.refused(Math.min(nextIndex, prevLogIndex));
+}
+
+function noteCaughtUp(state: GroupState, target: NodeId): void {
+  if (state.progress.get(target)?.matchIndex === state.log.lastIndex) {
+    state.raise({ type: "TargetCaughtUp" });
+  }
+}
