@@ -1,0 +1,219 @@
+/**
+ * The disk port on Deno's file system.
+ *
+ * @module
+ */
+import {
+  checkPath,
+  type Disk,
+  DiskError,
+  type DiskErrorCode,
+  type DiskFile,
+  type DiskLock,
+} from "./disk.ts";
+
+const DIRECTORY_MODE = 0o700;
+const FILE_MODE = 0o600;
+
+/** A directory of the real file system. */
+export class DenoDisk implements Disk {
+  readonly #root: string;
+
+  /** @param root Path of the directory; it need not exist yet. */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  makeDirectory(path: string): void {
+    attempt("create directory", path, () => {
+      const full = this.#full(path);
+      const missing: string[] = [];
+      for (let at = full; !isDirectory(at); at = parentOf(at)) missing.push(at);
+      // One by one from the top, each made durable in its parent before anything is put into it.
+      for (const directory of missing.reverse()) {
+        Deno.mkdirSync(directory, { mode: DIRECTORY_MODE });
+        syncDirectory(parentOf(directory));
+      }
+    });
+  }
+
+  list(path: string): string[] {
+    return attempt("list", path, () => {
+      const names = Array.from(Deno.readDirSync(this.#full(path)), (entry) => entry.name);
+      return names.sort();
+    });
+  }
+
+  exists(path: string): boolean {
+    return attempt("look up", path, () => {
+      try {
+        Deno.lstatSync(this.#full(path));
+        return true;
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) return false;
+        throw error;
+      }
+    });
+  }
+
+  readFile(path: string): Uint8Array {
+    return attempt("read", path, () => Deno.readFileSync(this.#full(path)));
+  }
+
+  open(path: string): DiskFile {
+    return attempt("open", path, () => new DenoFile(this.#full(path), path));
+  }
+
+  rename(from: string, to: string): void {
+    attempt("rename", from, () => Deno.renameSync(this.#full(from), this.#full(to)));
+  }
+
+  remove(path: string): void {
+    attempt("remove", path, () => Deno.removeSync(this.#full(path)));
+  }
+
+  syncDirectory(path: string): void {
+    attempt("sync directory", path, () => syncDirectory(this.#full(path)));
+  }
+
+  lock(path: string): DiskLock | undefined {
+    return attempt("lock", path, () => {
+      const file = Deno.openSync(this.#full(path), { create: true, append: true, mode: FILE_MODE });
+      let held = false;
+      try {
+        held = file.tryLockSync(true);
+      } finally {
+        if (!held) file.close();
+      }
+      // The operating system drops the lock with the handle, also if the process is killed.
+      return held ? { release: () => file.close() } : undefined;
+    });
+  }
+
+  #full(path: string): string {
+    checkPath(path);
+    return path === "" ? this.#root : `${this.#root}/${path}`;
+  }
+}
+
+class DenoFile implements DiskFile {
+  readonly #path: string;
+  readonly #writer: Deno.FsFile;
+  /** A second handle: a write waits for a running sync of the same handle. */
+  readonly #syncer: Deno.FsFile;
+  #size: number;
+
+  constructor(fullPath: string, path: string) {
+    this.#path = path;
+    this.#writer = Deno.openSync(fullPath, { create: true, append: true, mode: FILE_MODE });
+    try {
+      this.#size = this.#writer.statSync().size;
+      this.#syncer = Deno.openSync(fullPath, { append: true });
+    } catch (error) {
+      this.#writer.close();
+      throw error;
+    }
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  append(bytes: Uint8Array): void {
+    attempt("append to", this.#path, () => {
+      let written = 0;
+      while (written < bytes.length) {
+        const rest = written === 0 ? bytes : bytes.subarray(written);
+        const count = this.#writer.writeSync(rest);
+        if (count === 0) throw new Error("the file takes no more bytes");
+        written += count;
+        this.#size += count;
+      }
+    });
+  }
+
+  truncate(size: number): void {
+    attempt("truncate", this.#path, () => this.#writer.truncateSync(size));
+    this.#size = size;
+  }
+
+  sync(): void {
+    attempt("sync", this.#path, () => this.#syncer.syncSync());
+  }
+
+  syncData(done: (error: DiskError | undefined) => void): void {
+    this.#syncer.syncData().then(
+      () => done(undefined),
+      (error: unknown) => done(toDiskError("sync", this.#path, error)),
+    );
+  }
+
+  close(): void {
+    this.#writer.close();
+    this.#syncer.close();
+  }
+}
+
+function attempt<T>(verb: string, path: string, run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw toDiskError(verb, path, error);
+  }
+}
+
+function toDiskError(verb: string, path: string, error: unknown): DiskError {
+  if (error instanceof DiskError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new DiskError(`Cannot ${verb} ${JSON.stringify(path)}: ${reason}`, {
+    code: codeOf(error),
+    path,
+    cause: error,
+  });
+}
+
+function codeOf(error: unknown): DiskErrorCode {
+  if (error instanceof Deno.errors.NotFound) return "not-found";
+  if (error instanceof Deno.errors.AlreadyExists) return "exists";
+  if (
+    error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable
+  ) return "permission";
+  if (error instanceof Deno.errors.BadResource) return "closed";
+  switch ((error as { code?: unknown } | undefined)?.code) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return "no-space";
+    case "EROFS":
+      return "permission";
+    case "EMFILE":
+    case "ENFILE":
+      return "too-many-files";
+    default:
+      return "io";
+  }
+}
+
+function isDirectory(fullPath: string): boolean {
+  try {
+    if (Deno.statSync(fullPath).isDirectory) return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+  throw new Deno.errors.AlreadyExists(`${fullPath} is not a directory`);
+}
+
+function parentOf(fullPath: string): string {
+  const slash = fullPath.lastIndexOf("/");
+  if (slash < 0) return ".";
+  return slash === 0 ? "/" : fullPath.slice(0, slash);
+}
+
+function syncDirectory(fullPath: string): void {
+  const directory = Deno.openSync(fullPath, { read: true });
+  try {
+    directory.syncSync();
+  } finally {
+    directory.close();
+  }
+}

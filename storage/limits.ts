@@ -1,0 +1,68 @@
+/**
+ * Every bound of the storage layer, with its unit, and what happens when it is hit.
+ *
+ * @module
+ */
+
+/** Longest payload of one log entry; `encodeRun` throws a RangeError, `decodeRuns` a RecordError. */
+export const ENTRY_PAYLOAD_BYTES_MAX = 2 * 1024 * 1024;
+
+/** A segment that has reached this size is closed and the next append opens a new one (soft). */
+export const SEGMENT_BYTES = 64 * 1024 * 1024;
+
+/** Appends up to this size leave in one write, gathered in a buffer; larger ones in several. */
+export const WRITE_GATHER_BYTES_MAX = 256 * 1024;
+
+/** Recovered entries of one term are gathered in blocks of this size; a larger entry has its own. */
+export const RECOVERED_BLOCK_BYTES = 1024 * 1024;
+
+/** Longest cluster id, in ASCII characters; opening a log or a data directory throws a RangeError. */
+export const CLUSTER_ID_CHARS_MAX = 64;
+
+/** Highest node id; opening a log or a data directory throws a RangeError. */
+export const NODE_ID_MAX = 2 ** 31;
+
+/** Largest identity file that is read; a larger one is refused as damaged. */
+export const IDENTITY_BYTES_MAX = 4096;
+
+/** Longest key; encoding or decoding a request throws a CommandError. A key has at least one byte. */
+export const KEY_BYTES_MAX = 1024;
+
+/** Longest value; a put is refused by the codec, an append is answered `too-large`. */
+export const VALUE_BYTES_MAX = 1024 * 1024;
+
+/** Longest content type, in ASCII characters; the codec throws a CommandError. */
+export const CONTENT_TYPE_CHARS_MAX = 128;
+
+/** Longest idempotency key, in ASCII characters; the codec throws a CommandError. */
+export const IDEMPOTENCY_KEY_CHARS_MAX = 64;
+
+/** Longest fingerprint of a request, in ASCII characters; the codec throws a CommandError. */
+export const FINGERPRINT_CHARS_MAX = 64;
+
+/** Longest client id, in ASCII characters; the codec throws a CommandError. */
+export const CLIENT_ID_CHARS_MAX = 64;
+
+/** Most entries that one range read returns; a larger limit is lowered to it and `more` is true. */
+export const RANGE_ENTRIES_MAX = 10_000;
+
+/** Log time for which the first result of an idempotency key is kept; then the key is free again. */
+export const IDEMPOTENCY_RETENTION_MS = 10 * 60 * 1000;
+
+/** Most idempotency keys kept; the next is answered `overloaded` and is not applied. */
+export const IDEMPOTENCY_KEYS_MAX = 1_000_000;
+
+/** Sequences below a session's highest that it still answers; an older one is `session-expired`. */
+export const SESSION_WINDOW = 64;
+
+/** Log time after which an unused session is forgotten; its next command is `session-expired`. */
+export const SESSION_IDLE_MS = 60 * 60 * 1000;
+
+/** Most live sessions; the first command of the next is answered `overloaded` and is not applied. */
+export const SESSIONS_MAX = 50_000;
+
+/**
+ * Expired keys, and expired sessions, forgotten by one applied entry. What remains is treated as
+ * absent and forgotten later, so that a quiet hour does not end in one long pause.
+ */
+export const EXPIRED_PER_ENTRY_MAX = 16;

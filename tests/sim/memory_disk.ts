@@ -1,0 +1,392 @@
+/**
+ * The simulator's disk: the disk port in memory, with a crash model and injectable faults.
+ *
+ * A crash may lose or tear whatever was not synced. What it does is decided by a choice function
+ * given from outside, so that a test can enumerate every outcome and the simulator can draw one
+ * from its seed.
+ *
+ * @module
+ */
+import {
+  checkPath,
+  type Disk,
+  DiskError,
+  type DiskFile,
+  type DiskLock,
+} from "../../storage/disk.ts";
+
+/** One call of the port that changes something, told before it happens. */
+export interface DiskOperation {
+  readonly type:
+    | "create"
+    | "append"
+    | "truncate"
+    | "sync"
+    | "syncData"
+    | "rename"
+    | "remove"
+    | "syncDirectory";
+  readonly path: string;
+}
+
+/** Picks a number from 0 to `count - 1`. */
+export type Choose = (count: number) => number;
+
+/** How a memory disk behaves; the defaults are a disk without faults. */
+export interface MemoryDiskOptions {
+  /** Unit in which unsynced bytes survive or get lost: a sector. Default 512. */
+  readonly tornPartBytes?: number;
+  /** Runs the completion of a `syncData` later, to give it a latency. Default: a microtask. */
+  readonly later?: (run: () => void) => void;
+  /**
+   * Called before each operation. A DiskError it returns makes the operation fail (an append
+   * after half of its bytes); what it throws leaves the operation undone, as a power loss would.
+   */
+  readonly fault?: (operation: DiskOperation) => DiskError | undefined;
+}
+
+/** What a crash does to the unsynced end of a file. */
+const TAIL_LOST = 0;
+const TAIL_KEPT = 1;
+const TAIL_CUT = 2;
+const TAIL_OUTCOMES = 4;
+
+const TORN_PART_BYTES = 512;
+
+interface Inode {
+  bytes: Uint8Array;
+  size: number;
+  /** Bytes from the start that survive a crash for certain. */
+  syncedSize: number;
+  /** What an unsynced truncation cut off and a crash may bring back, from `syncedSize` on. */
+  cutOff: Uint8Array | undefined;
+  truncations: number;
+}
+
+/** A change of names that a crash may undo. */
+interface NameChange {
+  readonly directory: string;
+  readonly set: readonly [path: string, inode: Inode] | undefined;
+  readonly deleted: string | undefined;
+}
+
+/** A disk in memory. */
+export class MemoryDisk implements Disk {
+  readonly #options: MemoryDiskOptions;
+  readonly #directories = new Set<string>([""]);
+  readonly #locks = new Set<string>();
+  #files = new Map<string, Inode>();
+  #durableFiles = new Map<string, Inode>();
+  #unsyncedNames: NameChange[] = [];
+  /** Handles and completions of an earlier life do nothing. */
+  #life = 0;
+
+  constructor(options: MemoryDiskOptions = {}) {
+    this.#options = options;
+  }
+
+  makeDirectory(path: string): void {
+    checkPath(path);
+    for (let at = path; at !== ""; at = directoryOf(at)) this.#directories.add(at);
+  }
+
+  list(path: string): string[] {
+    checkPath(path);
+    this.#checkDirectory(path);
+    const names: string[] = [];
+    for (const child of [...this.#files.keys(), ...this.#directories]) {
+      if (child !== "" && directoryOf(child) === path) names.push(nameOf(child));
+    }
+    return names.sort();
+  }
+
+  exists(path: string): boolean {
+    checkPath(path);
+    return this.#files.has(path) || this.#directories.has(path);
+  }
+
+  readFile(path: string): Uint8Array {
+    const inode = this.#inode(path);
+    return inode.bytes.slice(0, inode.size);
+  }
+
+  open(path: string): DiskFile {
+    return new MemoryFile(this, path, this.#openInode(path));
+  }
+
+  rename(from: string, to: string): void {
+    checkPath(to);
+    const inode = this.#inode(from);
+    this.perform({ type: "rename", path: from });
+    this.#files.delete(from);
+    this.#files.set(to, inode);
+    this.#unsyncedNames.push({ directory: directoryOf(to), set: [to, inode], deleted: from });
+  }
+
+  remove(path: string): void {
+    this.#inode(path);
+    this.perform({ type: "remove", path });
+    this.#files.delete(path);
+    this.#unsyncedNames.push({ directory: directoryOf(path), set: undefined, deleted: path });
+  }
+
+  syncDirectory(path: string): void {
+    checkPath(path);
+    this.#checkDirectory(path);
+    this.perform({ type: "syncDirectory", path });
+    this.#unsyncedNames = this.#unsyncedNames.filter((change) => {
+      if (change.directory !== path) return true;
+      applyNameChange(this.#durableFiles, change);
+      return false;
+    });
+  }
+
+  lock(path: string): DiskLock | undefined {
+    this.#openInode(path);
+    if (this.#locks.has(path)) return undefined;
+    this.#locks.add(path);
+    const life = this.#life;
+    return { release: () => void (life === this.#life && this.#locks.delete(path)) };
+  }
+
+  /** The machine stops: handles die, locks are dropped, and what was not synced is up to `choose`. */
+  crash(choose: Choose): void {
+    this.#life++;
+    this.#locks.clear();
+    const partBytes = this.#options.tornPartBytes ?? TORN_PART_BYTES;
+    for (const change of this.#unsyncedNames) {
+      if (choose(2) === 1) applyNameChange(this.#durableFiles, change);
+    }
+    this.#unsyncedNames = [];
+    this.#files = new Map(this.#durableFiles);
+    for (const inode of new Set(this.#files.values())) tear(inode, partBytes, choose);
+  }
+
+  /** Inverts one bit of a file, also for later crashes: decay of the medium. */
+  flipBit(path: string, bit: number): void {
+    const inode = this.#inode(path);
+    inode.bytes[bit >>> 3]! ^= 1 << (bit & 7);
+  }
+
+  /** Replaces a file by `bytes`, durably: what an operator or another disk's fault could do. */
+  replace(path: string, bytes: Uint8Array): void {
+    checkPath(path);
+    const inode = {
+      bytes: bytes.slice(),
+      size: bytes.length,
+      syncedSize: bytes.length,
+      cutOff: undefined,
+      truncations: 0,
+    };
+    this.#files.set(path, inode);
+    this.#durableFiles.set(path, inode);
+  }
+
+  /** Removes a file durably, behind the back of whoever uses it. */
+  erase(path: string): void {
+    this.#files.delete(path);
+    this.#durableFiles.delete(path);
+  }
+
+  /** Current life; a crash begins the next. Internal to this file. */
+  get life(): number {
+    return this.#life;
+  }
+
+  /** Announces an operation and throws the fault planned for it. Internal to this file. */
+  perform(operation: DiskOperation): void {
+    const error = this.#options.fault?.(operation);
+    if (error !== undefined) throw error;
+  }
+
+  /** Runs the completion of a sync after its latency. Internal to this file. */
+  later(run: () => void): void {
+    (this.#options.later ?? queueMicrotask)(run);
+  }
+
+  #openInode(path: string): Inode {
+    checkPath(path);
+    const existing = this.#files.get(path);
+    if (existing !== undefined) return existing;
+    this.#checkDirectory(directoryOf(path));
+    this.perform({ type: "create", path });
+    const inode: Inode = {
+      bytes: new Uint8Array(0),
+      size: 0,
+      syncedSize: 0,
+      cutOff: undefined,
+      truncations: 0,
+    };
+    this.#files.set(path, inode);
+    this.#unsyncedNames.push({
+      directory: directoryOf(path),
+      set: [path, inode],
+      deleted: undefined,
+    });
+    return inode;
+  }
+
+  #inode(path: string): Inode {
+    checkPath(path);
+    const inode = this.#files.get(path);
+    if (inode === undefined) throw notFound(path);
+    return inode;
+  }
+
+  #checkDirectory(path: string): void {
+    if (!this.#directories.has(path)) throw notFound(path);
+  }
+}
+
+class MemoryFile implements DiskFile {
+  readonly #disk: MemoryDisk;
+  readonly #path: string;
+  readonly #inode: Inode;
+  readonly #life: number;
+  #closed = false;
+
+  constructor(disk: MemoryDisk, path: string, inode: Inode) {
+    this.#disk = disk;
+    this.#path = path;
+    this.#inode = inode;
+    this.#life = disk.life;
+  }
+
+  get size(): number {
+    return this.#inode.size;
+  }
+
+  append(bytes: Uint8Array): void {
+    this.#checkOpen();
+    try {
+      this.#disk.perform({ type: "append", path: this.#path });
+    } catch (error) {
+      if (error instanceof DiskError) write(this.#inode, bytes.subarray(0, bytes.length >>> 1));
+      throw error;
+    }
+    write(this.#inode, bytes);
+  }
+
+  truncate(size: number): void {
+    this.#checkOpen();
+    this.#disk.perform({ type: "truncate", path: this.#path });
+    const inode = this.#inode;
+    if (size < inode.syncedSize) {
+      const earlier = inode.cutOff ?? new Uint8Array(0);
+      const cutOff = new Uint8Array(inode.syncedSize - size + earlier.length);
+      cutOff.set(inode.bytes.subarray(size, inode.syncedSize));
+      cutOff.set(earlier, inode.syncedSize - size);
+      inode.cutOff = cutOff;
+      inode.syncedSize = size;
+    }
+    inode.truncations++;
+    inode.bytes.fill(0, size, inode.size);
+    inode.size = size;
+  }
+
+  sync(): void {
+    this.#checkOpen();
+    this.#disk.perform({ type: "sync", path: this.#path });
+    this.#inode.syncedSize = this.#inode.size;
+    this.#inode.cutOff = undefined;
+  }
+
+  syncData(done: (error: DiskError | undefined) => void): void {
+    this.#checkOpen();
+    const { size, truncations } = this.#inode;
+    this.#disk.later(() => {
+      if (this.#life !== this.#disk.life) return;
+      let failure: DiskError | undefined;
+      try {
+        this.#disk.perform({ type: "syncData", path: this.#path });
+      } catch (error) {
+        if (!(error instanceof DiskError)) throw error;
+        failure = error;
+      }
+      if (failure === undefined && truncations === this.#inode.truncations) {
+        this.#inode.syncedSize = Math.max(this.#inode.syncedSize, size);
+        this.#inode.cutOff = undefined;
+      }
+      done(failure);
+    });
+  }
+
+  close(): void {
+    this.#checkOpen();
+    this.#closed = true;
+  }
+
+  #checkOpen(): void {
+    if (!this.#closed && this.#life === this.#disk.life) return;
+    throw new DiskError(`Cannot use ${JSON.stringify(this.#path)}: the file is closed`, {
+      code: "closed",
+      path: this.#path,
+    });
+  }
+}
+
+function write(inode: Inode, bytes: Uint8Array): void {
+  const size = inode.size + bytes.length;
+  if (size > inode.bytes.length) {
+    const grown = new Uint8Array(Math.max(size, inode.bytes.length * 2));
+    grown.set(inode.bytes.subarray(0, inode.size));
+    inode.bytes = grown;
+  }
+  inode.bytes.set(bytes, inode.size);
+  inode.size = size;
+}
+
+/** Decides what is left of a file after a crash. */
+function tear(inode: Inode, partBytes: number, choose: Choose): void {
+  const { cutOff, syncedSize } = inode;
+  if (cutOff !== undefined && choose(2) === 0) {
+    const before = new Uint8Array(syncedSize + cutOff.length);
+    before.set(inode.bytes.subarray(0, syncedSize));
+    before.set(cutOff, syncedSize);
+    inode.bytes = before;
+    inode.size = before.length;
+  } else if (inode.size > syncedSize) tearTail(inode, partBytes, choose);
+  inode.cutOff = undefined;
+  inode.syncedSize = inode.size;
+}
+
+function tearTail(inode: Inode, partBytes: number, choose: Choose): void {
+  const { syncedSize, size } = inode;
+  const outcome = choose(TAIL_OUTCOMES);
+  if (outcome === TAIL_KEPT) return;
+  // The file system may have grown the file before the bytes reached it: parts read as zeros.
+  const firstPart = Math.floor(syncedSize / partBytes);
+  const parts = Math.ceil(size / partBytes) - firstPart;
+  if (outcome === TAIL_LOST) inode.size = syncedSize;
+  else if (outcome === TAIL_CUT) {
+    inode.size = Math.max(syncedSize, (firstPart + choose(parts)) * partBytes);
+  } else {
+    for (let part = 0; part < parts; part++) {
+      const start = Math.max(syncedSize, (firstPart + part) * partBytes);
+      const end = Math.min(size, (firstPart + part + 1) * partBytes);
+      if (choose(2) === 0) inode.bytes.fill(0, start, end);
+    }
+  }
+  inode.bytes.fill(0, inode.size);
+}
+
+function applyNameChange(files: Map<string, Inode>, change: NameChange): void {
+  if (change.deleted !== undefined) files.delete(change.deleted);
+  if (change.set !== undefined) files.set(change.set[0], change.set[1]);
+}
+
+function directoryOf(path: string): string {
+  const slash = path.lastIndexOf("/");
+  return slash < 0 ? "" : path.slice(0, slash);
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+function notFound(path: string): DiskError {
+  return new DiskError(`Cannot find ${JSON.stringify(path)}: no such file or directory`, {
+    code: "not-found",
+    path,
+  });
+}
