@@ -1,0 +1,192 @@
+/**
+ * A chart as plain values and as Mermaid text, read off the machine that runs.
+ *
+ * @module
+ */
+import type { AnyStateMachine, AnyStateNode } from "xstate";
+
+/** One state of a chart. */
+export interface ChartState {
+  /** Dotted path below the chart, such as `role.leader.serving`. */
+  readonly path: string;
+  readonly type: "atomic" | "compound" | "parallel" | "final" | "history";
+  /** Path of the state entered by default. */
+  readonly initial?: string;
+  readonly entry: readonly string[];
+  readonly exit: readonly string[];
+}
+
+/** One transition of a chart, in the order in which the chart tries them. */
+export interface ChartTransition {
+  readonly from: string;
+  /** The event's type; empty if the transition is taken as soon as its guard holds. */
+  readonly event: string;
+  readonly guard?: string;
+  /** Path of the target; absent if the state is not left. */
+  readonly target?: string;
+  readonly actions: readonly string[];
+  readonly description?: string;
+}
+
+/** All states and transitions of a chart. */
+export interface ChartDescription {
+  readonly id: string;
+  readonly states: readonly ChartState[];
+  readonly transitions: readonly ChartTransition[];
+}
+
+/** Lists the states and transitions of a machine, parents before children. */
+export function describeChart(machine: AnyStateMachine): ChartDescription {
+  const states: ChartState[] = [];
+  const transitions: ChartTransition[] = [];
+  visit(machine.root, (node) => {
+    const path = pathOf(node);
+    const initial = node.type === "compound" ? node.initial?.target?.[0] : undefined;
+    states.push({
+      path,
+      type: node.type,
+      ...(initial === undefined ? {} : { initial: pathOf(initial) }),
+      entry: namesOf(node.entry),
+      exit: namesOf(node.exit),
+    });
+    const always = (node.always ?? []).map((transition) => ({ transition, event: "" }));
+    const on = [...node.transitions].flatMap(([event, list]) =>
+      list.map((transition) => ({ transition, event }))
+    );
+    for (const { transition, event } of [...always, ...on]) {
+      const target = transition.target?.[0];
+      const { guard, description } = transition;
+      transitions.push({
+        from: path,
+        event,
+        ...(guard === undefined ? {} : { guard: String(guard) }),
+        ...(target === undefined ? {} : { target: pathOf(target) }),
+        actions: namesOf(transition.actions),
+        ...(description === undefined ? {} : { description }),
+      });
+    }
+  });
+  return { id: machine.id, states, transitions };
+}
+
+/** The paths of the states that a state value names, parents before children. */
+export function activePaths(value: unknown, parent = ""): string[] {
+  if (typeof value === "string") return [join(parent, value)];
+  return Object.entries(value as Record<string, unknown>).flatMap(([key, child]) => {
+    const path = join(parent, key);
+    return [path, ...(child === undefined ? [] : activePaths(child, path))];
+  });
+}
+
+/** A Mermaid state diagram; the states in `active` are marked. */
+export function chartToMermaid(chart: ChartDescription, active: readonly string[] = []): string {
+  const lines = ["stateDiagram-v2"];
+  const childrenOf = (parent: string): ChartState[] =>
+    chart.states.filter((state) => state.path !== "" && parentOf(state.path) === parent);
+  const draw = (parent: string, indent: string): void => {
+    const children = childrenOf(parent);
+    for (const child of children) {
+      const inner = childrenOf(child.path);
+      if (inner.length === 0) {
+        lines.push(`${indent}state "${keyOf(child.path)}" as ${nameOf(child.path)}`);
+      } else {
+        lines.push(`${indent}state "${keyOf(child.path)}" as ${nameOf(child.path)} {`);
+        if (child.initial !== undefined) {
+          lines.push(`${indent}  [*] --> ${nameOf(child.initial)}`);
+        }
+        draw(child.path, `${indent}  `);
+        lines.push(`${indent}}`);
+      }
+      for (const text of reactionsOf(chart, child)) {
+        lines.push(`${indent}${nameOf(child.path)} : ${text}`);
+      }
+    }
+    for (const { from, target, label } of arrowsOf(chart, parent, children)) {
+      lines.push(`${indent}${nameOf(from)} --> ${nameOf(target)} : ${label}`);
+    }
+  };
+  const root = chart.states[0];
+  if (root?.initial !== undefined) lines.push(`  [*] --> ${nameOf(root.initial)}`);
+  draw("", "  ");
+  if (active.length > 0) {
+    lines.push("  classDef active fill:#2f6f4f,color:#fff");
+    lines.push(`  class ${active.map(nameOf).join(",")} active`);
+  }
+  return lines.join("\n") + "\n";
+}
+
+interface Arrow {
+  readonly from: string;
+  readonly target: string;
+  readonly label: string;
+}
+
+/** Arrows drawn inside `parent`; what the parent itself reacts to is drawn from each of its children. */
+function arrowsOf(
+  chart: ChartDescription,
+  parent: string,
+  children: readonly ChartState[],
+): Arrow[] {
+  const arrows: Arrow[] = [];
+  for (const transition of chart.transitions) {
+    const { from, target } = transition;
+    if (target === undefined) continue;
+    const label = labelOf(transition);
+    if (from === parent && parentOf(target) === parent) {
+      for (const child of children) arrows.push({ from: child.path, target, label });
+    } else if (from !== "" && parentOf(from) === parent && parentOf(target) !== from) {
+      arrows.push({ from, target, label });
+    }
+  }
+  return arrows;
+}
+
+/** What a state does on entry and exit, and the events it answers without being left. */
+function reactionsOf(chart: ChartDescription, state: ChartState): string[] {
+  const texts: string[] = [];
+  if (state.entry.length > 0) texts.push(`entry / ${state.entry.join(", ")}`);
+  if (state.exit.length > 0) texts.push(`exit / ${state.exit.join(", ")}`);
+  for (const transition of chart.transitions) {
+    const { from, target, actions } = transition;
+    if (from !== state.path || target !== undefined || actions.length === 0) continue;
+    texts.push(labelOf(transition));
+  }
+  return texts;
+}
+
+function labelOf({ event, guard, actions }: ChartTransition): string {
+  const condition = guard === undefined ? "" : `[${guard}]`;
+  const effects = actions.length === 0 ? "" : `/ ${actions.join(", ")}`;
+  return [event, condition, effects].filter((part) => part !== "").join(" ");
+}
+
+function visit(node: AnyStateNode, see: (node: AnyStateNode) => void): void {
+  see(node);
+  for (const child of Object.values(node.states) as AnyStateNode[]) visit(child, see);
+}
+
+function namesOf(actions: readonly unknown[]): string[] {
+  return actions.map((action) =>
+    typeof action === "string" ? action : String((action as { type: unknown }).type)
+  );
+}
+
+function pathOf(node: AnyStateNode): string {
+  return node.path.join(".");
+}
+
+function join(parent: string, key: string): string {
+  return parent === "" ? key : `${parent}.${key}`;
+}
+
+function parentOf(path: string): string {
+  return path.includes(".") ? path.slice(0, path.lastIndexOf(".")) : "";
+}
+
+function keyOf(path: string): string {
+  return path.slice(path.lastIndexOf(".") + 1);
+}
+
+function nameOf(path: string): string {
+  return path.replaceAll(".", "_");
+}

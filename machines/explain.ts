@@ -1,0 +1,172 @@
+/**
+ * Why this node is in its role, and what holds each possible transition back, in sentences: what an
+ * operator reads at night to find out why there is no leader.
+ *
+ * Guards are evaluated by XState on the machine that runs; this file only words them.
+ *
+ * @module
+ */
+import { evaluateGuard } from "xstate/guards";
+import { activePaths, describeChart } from "./chart.ts";
+import type { GroupState } from "./group_state.ts";
+import { majority } from "./quorum.ts";
+import {
+  type RaftContext,
+  type RaftEvent,
+  raftMachine,
+  type RaftSnapshot,
+} from "./raft_machine.ts";
+
+/** One transition that the present states offer. */
+export interface Possibility {
+  readonly from: string;
+  readonly event: string;
+  readonly target?: string;
+  readonly actions: readonly string[];
+  readonly guard?: string;
+  /** Whether the guard holds now; undefined if that depends on the event still to come. */
+  readonly holds?: boolean;
+  /** What the guard asks, and how it stands. */
+  readonly sentence: string;
+}
+
+/** The answer to "why is this node in this role?". */
+export interface Explanation {
+  readonly states: readonly string[];
+  readonly summary: string;
+  readonly possibilities: readonly Possibility[];
+}
+
+interface GuardText {
+  /** Whether the guard can be evaluated before an event arrives. */
+  readonly needsEvent: boolean;
+  readonly sentence: (context: RaftContext) => string;
+}
+
+const list = (ids: readonly number[]): string => ids.length === 0 ? "nobody" : ids.join(", ");
+
+/** One sentence for every guard of the chart; a test fails when a guard has none. */
+export const guardTexts: Readonly<Record<string, GuardText>> = {
+  isVoter: {
+    needsEvent: false,
+    sentence: ({ id, voters }) =>
+      voters.includes(id)
+        ? `Node ${id} is a voter`
+        : `Node ${id} is not among the voters (${list(voters)}), so it may not campaign`,
+  },
+  diskIsUsable: {
+    needsEvent: false,
+    sentence: () => "This node's disk must not be stalled",
+  },
+  mayCampaign: {
+    needsEvent: false,
+    sentence: ({ id, voters }) =>
+      voters.includes(id)
+        ? `Node ${id} is a voter and may campaign unless its disk is stalled`
+        : `Node ${id} is not among the voters (${list(voters)}), so it may not campaign`,
+  },
+  knowsLeader: {
+    needsEvent: true,
+    sentence: ({ leaderId, currentTerm }) =>
+      leaderId === undefined
+        ? `No leader of term ${currentTerm} has been heard yet`
+        : `Entries come from the known leader of term ${currentTerm}, node ${leaderId}`,
+  },
+  hasMajority: {
+    needsEvent: false,
+    sentence: ({ votesGranted, voters }) =>
+      `${votesGranted.length} of ${voters.length} voters said yes (${list(votesGranted)}), ` +
+      `${majority(voters.length)} are needed; silent or unwilling: ` +
+      list(voters.filter((voter) => !votesGranted.includes(voter))),
+  },
+  mayGrantVote: {
+    needsEvent: true,
+    sentence: ({ votedFor, currentTerm }) =>
+      votedFor === undefined
+        ? `This node has not voted in term ${currentTerm}; it votes for a candidate whose log is at least as up-to-date as its own`
+        : `This node voted for node ${votedFor} in term ${currentTerm} and votes for nobody else in it`,
+  },
+  mayGrantPreVote: {
+    needsEvent: true,
+    sentence: ({ currentTerm }) =>
+      `A pre-vote is granted for a term above ${currentTerm}, to a log at least as up-to-date as ` +
+      "this node's, and only if no leader was heard for the minimum election timeout",
+  },
+  preVoteIsGranted: {
+    needsEvent: true,
+    sentence: ({ currentTerm }) =>
+      `Only a yes for term ${currentTerm + 1}, which this pre-candidacy is about, counts`,
+  },
+  voteIsGranted: {
+    needsEvent: true,
+    sentence: ({ currentTerm }) => `Only a yes for term ${currentTerm} counts`,
+  },
+  targetIsOtherVoter: {
+    needsEvent: true,
+    sentence: ({ id, voters }) =>
+      `Leadership goes to another voter: ${list(voters.filter((voter) => voter !== id))}`,
+  },
+};
+
+/** Explains the present moment of a group's chart. */
+export function explain(snapshot: RaftSnapshot, state: Readonly<GroupState>): Explanation {
+  const states = activePaths(snapshot.value);
+  const { context } = snapshot;
+  const possibilities = describeChart(raftMachine).transitions
+    .filter(({ from, event }) => states.includes(from) && event !== "*")
+    .map(({ from, event, guard, target, actions, description }): Possibility => {
+      const text = guard === undefined ? undefined : guardTexts[guard];
+      const holds = guard === undefined || text === undefined || text.needsEvent
+        ? undefined
+        : evaluateGuard(guard, context, { type: event } as RaftEvent, snapshot);
+      return {
+        from,
+        event: event === "" ? "(at once)" : event,
+        ...(target === undefined ? {} : { target }),
+        actions,
+        ...(guard === undefined ? {} : { guard }),
+        ...(holds === undefined ? {} : { holds }),
+        sentence: text?.sentence(context) ?? description ?? "Always",
+      };
+    });
+  return { states, summary: summarize(states, context, state), possibilities };
+}
+
+function summarize(
+  states: readonly string[],
+  context: RaftContext,
+  state: Readonly<GroupState>,
+): string {
+  const { currentTerm, leaderId, votedFor, votesGranted, voters, transferee } = context;
+  const inMs = (deadlineMs: number): number => Math.max(0, Math.round(deadlineMs - state.nowMs));
+  const disk = states.includes("disk.healthy")
+    ? ""
+    : states.includes("disk.slow")
+    ? "; its disk is slow"
+    : "; its disk is stalled, so it neither leads nor campaigns";
+  if (states.includes("role.leader")) {
+    const heard = [...state.progress].filter(([id, progress]) =>
+      voters.includes(id) &&
+      state.nowMs - progress.lastContactMs < state.timing.electionTimeoutMsMax
+    ).length;
+    const handing = transferee === undefined ? "" : `; it is handing over to node ${transferee}`;
+    return `Leader of term ${currentTerm}: ${heard + 1} of ${voters.length} voters answer, ` +
+      `${majority(voters.length)} are needed to stay leader${handing}${disk}`;
+  }
+  if (states.includes("role.preCandidate")) {
+    return `PreCandidate: no leader is heard; ${votesGranted.length} of ${voters.length} voters ` +
+      `would elect this node in term ${currentTerm + 1}, ${
+        majority(voters.length)
+      } are needed${disk}`;
+  }
+  if (states.includes("role.candidate")) {
+    return `Candidate in term ${currentTerm}: ${votesGranted.length} of ${voters.length} votes, ` +
+      `${majority(voters.length)} are needed${disk}`;
+  }
+  const vote = votedFor === undefined ? "" : `; it voted for node ${votedFor} in this term`;
+  return leaderId === undefined
+    ? `Follower without a leader in term ${currentTerm}; it seeks election in ` +
+      `${inMs(state.electionDeadlineMs)} ms unless a leader is heard${vote}${disk}`
+    : `Follower of node ${leaderId} in term ${currentTerm}; it seeks election if nothing is heard ` +
+      `for ${inMs(state.electionDeadlineMs)} ms more${vote}${disk}`;
+}
