@@ -1,0 +1,159 @@
+/**
+ * What the HTTP gateway needs from the node behind it: plain values in, plain values out.
+ *
+ * Keys are byte strings: one UTF-16 unit per byte, so that `<` is bytewise order.
+ *
+ * @module
+ */
+import type { ChartDescription } from "../machines/chart.ts";
+import type { Explanation } from "../machines/explain.ts";
+import type { Role } from "../machines/raft_machine.ts";
+import type { GroupId, LogIndex, NodeId, Term } from "../machines/raft_types.ts";
+
+/** When a conditional write takes effect. */
+export type WriteCondition = "absent" | "present" | { readonly revision: number };
+
+/** Makes a repeated write take effect once. */
+export interface IdempotencyKey {
+  readonly type: "idempotencyKey";
+  readonly key: string;
+  /** Digest of the request: the same key with another request is an error. */
+  readonly fingerprint: string;
+}
+
+/** A write of one key. */
+export interface KvWrite {
+  readonly type: "put" | "append" | "delete";
+  readonly key: string;
+  /** For put and append. */
+  readonly value?: Uint8Array;
+  /** For put: the media type to serve the value with. */
+  readonly contentType?: string;
+  readonly condition?: WriteCondition;
+  readonly once?: IdempotencyKey;
+}
+
+/** What a committed write did. */
+export type KvWriteResult =
+  | {
+    readonly status: "ok";
+    /** Store revision after the write. */
+    readonly revision: number;
+    /** Changes of the key since its creation; 0 after a delete. */
+    readonly version: number;
+    /** Value length in bytes after the write. */
+    readonly length: number;
+    readonly created: boolean;
+    /** Keys deleted. */
+    readonly deleted: number;
+    /** The result of an earlier request with the same idempotency key. */
+    readonly replayed?: boolean;
+  }
+  | { readonly status: "precondition-failed"; readonly revision: number }
+  | { readonly status: "too-large" }
+  | { readonly status: "idempotency-mismatch" }
+  | { readonly status: "session-expired" }
+  | { readonly status: "overloaded" };
+
+/** How fresh a read must be; API.md. */
+export type Consistency = "linearizable" | "lease" | "follower" | "stale";
+
+/** A key's value with its revisions. */
+export interface KvEntry {
+  readonly key: string;
+  readonly value: Uint8Array;
+  readonly contentType?: string | undefined;
+  readonly created: number;
+  readonly revision: number;
+  readonly version: number;
+}
+
+/** A range to list; `start` inclusive, `end` exclusive. */
+export interface KvRange {
+  readonly start?: string;
+  readonly end?: string;
+  readonly limit: number;
+  readonly reverse: boolean;
+  /** Stop before the values listed exceed this, but list at least one. */
+  readonly bytesMax: number;
+}
+
+/** Where a read was served. */
+export interface ReadContext {
+  readonly servedBy: NodeId;
+  readonly leaderId: NodeId | undefined;
+  readonly term: Term;
+  /** Store revision that the read saw. */
+  readonly revision: number;
+}
+
+/** One member in the cluster's status. */
+export interface MemberStatus {
+  readonly id: NodeId;
+  readonly voter: boolean;
+  readonly raftAddress: string;
+  readonly httpAddress: string;
+  readonly self: boolean;
+  /** The link from this node: itself, connected, or not. */
+  readonly link: "self" | "connected" | "down";
+  /** Leader's view of the member's log; absent elsewhere. */
+  readonly matchIndex?: LogIndex;
+}
+
+/** `GET /v1/cluster`. */
+export interface ClusterStatus {
+  readonly clusterId: string;
+  readonly nodeId: NodeId;
+  readonly group: GroupId;
+  readonly role: Role;
+  readonly term: Term;
+  readonly leader: NodeId | undefined;
+  readonly commitIndex: LogIndex;
+  readonly appliedIndex: LogIndex;
+  readonly lastLogIndex: LogIndex;
+  readonly revision: number;
+  /** Equal on members that applied the same log to the same index. */
+  readonly stateHash: string;
+  readonly members: readonly MemberStatus[];
+}
+
+/** One condition of `/readyz`. */
+export interface HealthCheck {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly message: string;
+}
+
+/** The node behind the gateway. Methods reject with GatewayError. */
+export interface GatewayPort {
+  readonly nodeId: NodeId;
+  write(write: KvWrite): Promise<KvWriteResult>;
+  get(
+    key: string,
+    consistency: Consistency,
+  ): Promise<{ readonly entry: KvEntry | undefined; readonly context: ReadContext }>;
+  list(range: KvRange, consistency: Consistency): Promise<{
+    readonly entries: readonly KvEntry[];
+    /** Whether the range holds more. */
+    readonly more: boolean;
+    readonly context: ReadContext;
+  }>;
+  count(
+    range: { readonly start?: string; readonly end?: string },
+    consistency: Consistency,
+  ): Promise<{ readonly count: number; readonly context: ReadContext }>;
+  transfer(to: NodeId): Promise<{ readonly leader: NodeId; readonly term: Term }>;
+  status(): ClusterStatus;
+  chart(): { readonly chart: ChartDescription; readonly active: readonly string[] };
+  explain(): Explanation;
+  /** Whether the process is worth keeping. */
+  liveness(): readonly HealthCheck[];
+  /** Whether requests should be sent here. */
+  readiness(): readonly HealthCheck[];
+  /** Prometheus text. */
+  metrics(): string;
+  /** Where a node answers HTTP; undefined if unknown. */
+  httpAddressOf(node: NodeId): string | undefined;
+  /** The leader as this node knows it. */
+  leader(): NodeId | undefined;
+}

@@ -1,0 +1,73 @@
+/**
+ * The HTTP gateway: Request to Response over the {@linkcode GatewayPort} of a node.
+ *
+ * It translates and decides nothing: what a write did, who leads, how fresh a read is, are the
+ * port's answers. Errors are problem documents that say what became of a write.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import type { GatewayPort } from "./gateway_port.ts";
+import { REQUESTS_IN_FLIGHT_MAX } from "./http_limits.ts";
+import { GatewayError, problemResponse } from "./problem.ts";
+import { addClusterRoutes } from "./routes/cluster.ts";
+import { addKvRoutes } from "./routes/kv.ts";
+import { addOperationsRoutes } from "./routes/operations.ts";
+
+/** What the gateway reports besides its answers. */
+export interface GatewayOptions {
+  readonly version: string;
+  /** Called for errors that are nobody's fault but ours. */
+  readonly onDefect: (error: unknown) => void;
+}
+
+/** A request handler for `Deno.serve`. */
+export type GatewayHandler = (request: Request) => Response | Promise<Response>;
+
+/** Builds the gateway of one node. */
+export function createGateway(port: GatewayPort, options: GatewayOptions): GatewayHandler {
+  const app = new Hono({ strict: true });
+  addKvRoutes(app, port);
+  addClusterRoutes(app, port);
+  addOperationsRoutes(app, port, options.version);
+  app.notFound(() => problemResponse(new GatewayError("not-found", "There is no such path")));
+  app.onError((error) => {
+    if (!(error instanceof GatewayError)) options.onDefect(error);
+    return problemResponse(error);
+  });
+  let inFlight = 0;
+  const leave = (): void => void inFlight--;
+  return (request) => {
+    if (redirectIsWanted(request.url)) {
+      const response = redirect(request, port);
+      if (response !== undefined) return response;
+    }
+    if (inFlight >= REQUESTS_IN_FLIGHT_MAX) {
+      const detail = `${REQUESTS_IN_FLIGHT_MAX} requests are in flight already`;
+      return problemResponse(new GatewayError("overloaded", detail));
+    }
+    const response = app.fetch(request);
+    if (response instanceof Promise) {
+      inFlight++;
+      response.then(leave, leave);
+    }
+    return response;
+  };
+}
+
+function redirectIsWanted(url: string): boolean {
+  return url.includes("redirect=true") && /[?&]redirect=true(&|$)/.test(url) &&
+    url.includes("/v1/");
+}
+
+/** 307 to the leader, if another node leads; the request itself is not touched. */
+function redirect(request: Request, port: GatewayPort): Response | undefined {
+  const leader = port.leader();
+  if (leader === port.nodeId) return undefined;
+  const address = leader === undefined ? undefined : port.httpAddressOf(leader);
+  if (address === undefined) {
+    return problemResponse(new GatewayError("unavailable", "No leader is known to redirect to"));
+  }
+  const path = request.url.slice(request.url.indexOf("/", "http://".length));
+  return new Response(null, { status: 307, headers: { location: address + path } });
+}

@@ -1,0 +1,26 @@
+/**
+ * Every bound of the HTTP gateway, with its unit and what happens when it is hit.
+ *
+ * @module
+ */
+
+/** Bytes of a key after decoding. Longer or empty: 400. */
+export const KEY_BYTES_MAX = 1024;
+/** Bytes of a value. Longer: 413, before the rest is read. */
+export const VALUE_BYTES_MAX = 1024 * 1024;
+/** Characters of a stored content type. Longer: 400. */
+export const CONTENT_TYPE_LENGTH_MAX = 256;
+/** Characters of an idempotency key. Longer or empty: 400. */
+export const IDEMPOTENCY_KEY_LENGTH_MAX = 64;
+/** Bytes of a JSON request body. Longer: 413. */
+export const JSON_BODY_BYTES_MAX = 64 * 1024;
+/** Entries of a listing's page if the request does not say. */
+export const LIST_LIMIT_DEFAULT = 1000;
+/** Entries of a listing's page. More asked: 400. */
+export const LIST_LIMIT_MAX = 10_000;
+/** Value bytes of a listing's page; the page ends before it would hold more, and `next` goes on. */
+export const LIST_BYTES_MAX = 4 * 1024 * 1024;
+/** Requests being answered at once. More: 429. */
+export const REQUESTS_IN_FLIGHT_MAX = 8192;
+/** How long a request may wait for a leader and its quorum. Longer: 503 if it surely had no effect, else 504. */
+export const REQUEST_TIMEOUT_MS = 5_000;

@@ -1,0 +1,112 @@
+/**
+ * Keys and values as HTTP carries them: percent-encoded path segments, and JSON in which a string
+ * is UTF-8 text and `{"base64": "…"}` is what text cannot carry.
+ *
+ * Inside, a key is a byte string: one UTF-16 unit per byte.
+ *
+ * @module
+ */
+import { KEY_BYTES_MAX } from "./http_limits.ts";
+import { GatewayError } from "./problem.ts";
+
+/** Bytes in JSON. */
+export type JsonBytes = string | { readonly base64: string };
+
+const plainKey = /^[A-Za-z0-9_.~!$&'()*+,;=:@-]+$/;
+const utf8 = new TextEncoder();
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * The key in a raw path segment (or query value, where `+` is a space in no client we serve).
+ *
+ * @throws {GatewayError} invalid-request if the encoding is broken or the key is empty or too long.
+ */
+export function keyFromSegment(segment: string): string {
+  return checkKey(plainKey.test(segment) ? segment : percentDecode(segment));
+}
+
+/** Decodes `%XX` to bytes; other characters must be ASCII. */
+export function percentDecode(text: string): string {
+  let decoded = "";
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit === 0x25) {
+      const hex = text.slice(i + 1, i + 3);
+      if (!/^[0-9A-Fa-f]{2}$/.test(hex)) {
+        throw new GatewayError(
+          "invalid-request",
+          `The percent-encoding "${text.slice(i, i + 3)}" at offset ${i} is broken`,
+        );
+      }
+      decoded += String.fromCharCode(parseInt(hex, 16));
+      i += 2;
+    } else if (unit > 0x7f) {
+      throw new GatewayError("invalid-request", `The character at offset ${i} must be encoded`);
+    } else decoded += text[i];
+  }
+  return decoded;
+}
+
+/** Refuses an empty or overlong key. */
+export function checkKey(key: string): string {
+  if (key.length === 0) throw new GatewayError("invalid-request", "A key has at least 1 byte");
+  if (key.length > KEY_BYTES_MAX) {
+    throw new GatewayError(
+      "invalid-request",
+      `The key has ${key.length} bytes, the limit is ${KEY_BYTES_MAX}`,
+    );
+  }
+  return key;
+}
+
+/** Bytes as JSON: text where they are valid UTF-8, base64 where not. */
+export function bytesToJson(bytes: Uint8Array): JsonBytes {
+  try {
+    return strictUtf8.decode(bytes);
+  } catch {
+    return { base64: bytes.toBase64() };
+  }
+}
+
+/** A byte string as JSON. */
+export function keyToJson(key: string): JsonBytes {
+  return plainKey.test(key) ? key : bytesToJson(bytesOf(key));
+}
+
+/** Text to the byte string of its UTF-8. */
+export function byteStringOfText(text: string): string {
+  let packed = "";
+  for (const byte of utf8.encode(text)) packed += String.fromCharCode(byte);
+  return packed;
+}
+
+/** The bytes of a byte string. */
+export function bytesOf(key: string): Uint8Array {
+  const bytes = new Uint8Array(key.length);
+  for (let i = 0; i < key.length; i++) bytes[i] = key.charCodeAt(i);
+  return bytes;
+}
+
+/** A page's end as an opaque cursor. */
+export function cursorOf(key: string): string {
+  return bytesOf(key).toBase64({ alphabet: "base64url", omitPadding: true });
+}
+
+/** The key in a cursor. */
+export function keyOfCursor(cursor: string): string {
+  const bytes = decodeCursor(cursor);
+  if (bytes === undefined || bytes.length === 0 || bytes.length > KEY_BYTES_MAX) {
+    throw new GatewayError("invalid-request", "The cursor is not one that a listing returned");
+  }
+  let key = "";
+  for (const byte of bytes) key += String.fromCharCode(byte);
+  return key;
+}
+
+function decodeCursor(cursor: string): Uint8Array | undefined {
+  try {
+    return Uint8Array.fromBase64(cursor, { alphabet: "base64url" });
+  } catch {
+    return undefined;
+  }
+}

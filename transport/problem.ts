@@ -1,0 +1,86 @@
+/**
+ * Errors as clients see them: RFC 9457 problem documents that say what happened to a write.
+ *
+ * @module
+ */
+import type { NodeId } from "../machines/raft_types.ts";
+
+/** What became of a write: it surely had no effect, or nobody can tell yet. */
+export type Outcome = "not-applied" | "unknown";
+
+/** Stable codes, for programs; the HTTP status and the title follow from them. */
+const problems = {
+  "invalid-request": { status: 400, title: "The request is not valid", retryable: false },
+  "not-found": { status: 404, title: "There is no such thing", retryable: false },
+  "method-not-allowed": { status: 405, title: "The method is not allowed", retryable: false },
+  "not-acceptable": { status: 406, title: "No such representation", retryable: false },
+  "conflict": { status: 409, title: "The request conflicts with the state", retryable: false },
+  "precondition-failed": { status: 412, title: "The condition does not hold", retryable: false },
+  "too-large": { status: 413, title: "The content is too large", retryable: false },
+  "unsupported-media-type": {
+    status: 415,
+    title: "The content type is not accepted",
+    retryable: false,
+  },
+  "idempotency-mismatch": {
+    status: 422,
+    title: "The idempotency key was used for another request",
+    retryable: false,
+  },
+  "overloaded": { status: 429, title: "The node is overloaded", retryable: true },
+  "internal": { status: 500, title: "The node failed", retryable: false },
+  "unavailable": { status: 503, title: "No leader can be reached", retryable: true },
+  "outcome-unknown": {
+    status: 504,
+    title: "It is not known whether the write was applied",
+    retryable: true,
+  },
+} as const;
+
+/** A problem's code. */
+export type ProblemCode = keyof typeof problems;
+
+/** Seconds after which a client may try again; an election takes about one. */
+export const RETRY_AFTER_SECONDS = 1;
+
+/** An error with a defined answer. */
+export class GatewayError extends Error {
+  override name = "GatewayError";
+  readonly code: ProblemCode;
+  readonly outcome: Outcome;
+  readonly leader: NodeId | undefined;
+
+  /** `detail` says what to do; `leader` helps a client that routes by itself. */
+  constructor(code: ProblemCode, detail: string, options: { readonly leader?: NodeId } = {}) {
+    super(detail);
+    this.code = code;
+    this.outcome = code === "outcome-unknown" ? "unknown" : "not-applied";
+    this.leader = options.leader;
+  }
+
+  /** The HTTP status of this error. */
+  get status(): number {
+    return problems[this.code].status;
+  }
+}
+
+/** The problem document for any error; one that is not a GatewayError reveals nothing but its kind. */
+export function problemResponse(error: unknown): Response {
+  const known = error instanceof GatewayError
+    ? error
+    : new GatewayError("internal", "The node's log has the cause");
+  const { status, title, retryable } = problems[known.code];
+  const body = {
+    type: `urn:statecraft:problem:${known.code}`,
+    title,
+    status,
+    detail: known.message,
+    code: known.code,
+    retryable,
+    outcome: known.outcome,
+    ...(known.leader === undefined ? {} : { leader: known.leader }),
+  };
+  const headers = new Headers({ "content-type": "application/problem+json" });
+  if (status === 503 || status === 429) headers.set("retry-after", String(RETRY_AFTER_SECONDS));
+  return new Response(JSON.stringify(body) + "\n", { status, headers });
+}

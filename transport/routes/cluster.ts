@@ -1,0 +1,37 @@
+/**
+ * `/v1/cluster` and `/v1/raft`: who leads, and why.
+ *
+ * @module
+ */
+import type { Hono } from "hono";
+import { chartToMermaid } from "../../machines/chart.ts";
+import type { GatewayPort } from "../gateway_port.ts";
+import { readJson } from "../http_body.ts";
+import { JSON_BODY_BYTES_MAX } from "../http_limits.ts";
+import { GatewayError } from "../problem.ts";
+
+/** Adds the routes. */
+export function addClusterRoutes(app: Hono, port: GatewayPort): void {
+  app.get("/v1/cluster", (c) => c.json(port.status()));
+  app.post("/v1/cluster/transfer", async (c) => {
+    const to = targetOf(await readJson(c.req.raw, JSON_BODY_BYTES_MAX));
+    return c.json(await port.transfer(to));
+  });
+  app.get("/v1/raft/explain", (c) => c.json(port.explain()));
+  app.get("/v1/raft/chart", (c) => {
+    const { chart, active } = port.chart();
+    const mermaid = chartToMermaid(chart, active);
+    const wantsText = c.req.query("format") === "mermaid" ||
+      c.req.header("accept")?.startsWith("text/plain") === true;
+    if (wantsText) return c.text(mermaid);
+    return c.json({ ...chart, active, mermaid });
+  });
+}
+
+function targetOf(body: unknown): number {
+  const to = (body as { to?: unknown } | null)?.to;
+  if (typeof to !== "number" || !Number.isInteger(to) || to < 1 || to > 2 ** 31) {
+    throw new GatewayError("invalid-request", 'Send {"to": N} with the id of a voter');
+  }
+  return to;
+}

@@ -1,0 +1,27 @@
+/**
+ * What an operator's tools ask: health, metrics, version.
+ *
+ * @module
+ */
+import type { Context, Hono } from "hono";
+import type { GatewayPort, HealthCheck } from "../gateway_port.ts";
+
+/** Adds the routes. */
+export function addOperationsRoutes(app: Hono, port: GatewayPort, version: string): void {
+  app.get("/livez", (c) => health(c, port.liveness()));
+  app.get("/readyz", (c) => health(c, port.readiness()));
+  app.get("/healthz", (c) => health(c, port.readiness()));
+  app.get("/metrics", (c) => {
+    c.header("content-type", "text/plain; version=0.0.4; charset=utf-8");
+    return c.body(port.metrics());
+  });
+  app.get("/version", (c) => c.json({ version, api: "v1", deno: Deno.version.deno }));
+}
+
+/** 200 or 503; with `?verbose`, or on failure, a line for each check. */
+function health(c: Context, checks: readonly HealthCheck[]): Response {
+  const ok = checks.every((check) => check.ok);
+  const lines = checks.map(({ name, ok, message }) => `[${ok ? "+" : "-"}]${name}: ${message}\n`);
+  const text = ok && c.req.query("verbose") === undefined ? "ok\n" : lines.join("");
+  return c.text(text, ok ? 200 : 503);
+}
