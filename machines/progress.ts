@@ -28,7 +28,7 @@ export class Progress {
   lastContactMs: number;
   /** An AppendEntries is owed even if it carries nothing: heartbeat, read round. */
   beatDue = true;
-  /** Probe mode: a message is out, and another waits for its reply or the next heartbeat. */
+  /** Probe mode: entries are out, and more wait for an answer, be it a heartbeat's if they were lost. */
   probeSent = false;
   /** Highest leaderCommit sent. */
   commitSent: LogIndex = 0;

@@ -152,13 +152,10 @@ export function advanceCommit(state: GroupState, context: RaftContext): void {
   }
 }
 
-/** "Repeat during idle periods to prevent election timeouts" (s5.2); also resumes a stuck probe. */
+/** "Repeat during idle periods to prevent election timeouts" (s5.2). Its answer resumes a lost probe. */
 export function broadcastHeartbeat(state: GroupState): void {
   state.heartbeatDeadlineMs = state.nowMs + state.timing.heartbeatMs;
-  for (const progress of state.progress.values()) {
-    progress.beatDue = true;
-    progress.probeSent = false;
-  }
+  for (const progress of state.progress.values()) progress.beatDue = true;
 }
 
 /** Brings the transferee up to date before it is told to campaign (thesis s3.10). */

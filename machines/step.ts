@@ -27,7 +27,7 @@ const inertScope = {
   defer: (): void => {},
   emit: (): void => {},
   stopChild: (): void => {},
-  system: {},
+  system: { _sendInspectionEvent: (): void => {} },
   actionExecutor: (action: { type: string; info: { context: unknown } }): void => {
     collected.push({ name: action.type, context: action.info.context });
   },

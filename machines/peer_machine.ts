@@ -1,0 +1,250 @@
+/**
+ * One connection to one peer as a statechart: dialling, greeting, health, back-off.
+ *
+ * Of two nodes the one with the larger id dials and the other waits, so that there is one
+ * connection for each pair. Time, the network and chance are events from outside and effects to
+ * be performed by the host (actors/peer_actor.ts).
+ *
+ * @module
+ */
+import { assign, initialTransition, setup, type SnapshotFrom, transition } from "xstate";
+
+/** Shortest pause before dialling again, before jitter. */
+export const BACK_OFF_MS_MIN = 50;
+/** Longest pause before dialling again, before jitter. */
+export const BACK_OFF_MS_MAX = 2_000;
+/** Failures in a row that are counted; the pause has reached its longest by then. */
+export const FAILURES_MAX = 7;
+/** Pause after a refusal: it takes an operator to change its cause. */
+export const REFUSED_MS = 5_000;
+/** How long a dial may take. */
+export const DIAL_MS_MAX = 2_000;
+/** How long the answer to a hello may take; also how long a dialler may keep us waiting for one. */
+export const GREETING_MS_MAX = 2_000;
+/** Silence after which a healthy connection is suspected and pinged; also the interval of pings. */
+export const IDLE_MS_MAX = 500;
+/** Silence of a suspected connection after which it is given up as half open. */
+export const SUSPECT_MS_MAX = 1_500;
+
+/** What happens to a connection. `TimedOut`: the time limit of the state that is active has passed. */
+export type PeerEvent =
+  | { readonly type: "Start" }
+  | { readonly type: "Stop" }
+  | { readonly type: "Opened" }
+  | { readonly type: "Closed" }
+  | { readonly type: "Welcomed" }
+  | { readonly type: "Refused"; readonly reason: string }
+  | { readonly type: "Accepted" }
+  | { readonly type: "Idle" }
+  | { readonly type: "Heard" }
+  | { readonly type: "TimedOut" };
+
+/** What guards read; plain values, so that a snapshot can be printed and explored. */
+export interface PeerContext {
+  /** Whether this side dials. */
+  readonly dials: boolean;
+  /** Dials that failed or connections that were lost since the last welcome, FAILURES_MAX at most. */
+  readonly failures: number;
+  /** Why the last hello was refused. */
+  readonly refusal: string | undefined;
+}
+
+/** What the host has to do, in order, before it takes the next event. */
+export type PeerEffect =
+  | "dial"
+  | "closeConnection"
+  | "adoptConnection"
+  | "sendHello"
+  | "sendPing"
+  | "armDialTimer"
+  | "armGreetingTimer"
+  | "armIdleTimer"
+  | "armSuspectTimer"
+  | "armBackOffTimer"
+  | "armRefusedTimer"
+  | "clearTimer"
+  | "announceUp"
+  | "announceLost";
+
+const peer = setup({
+  types: {
+    context: {} as PeerContext,
+    events: {} as PeerEvent,
+    input: {} as { readonly dials: boolean },
+  },
+  actions: {
+    dial: () => {},
+    closeConnection: () => {},
+    adoptConnection: () => {},
+    sendHello: () => {},
+    sendPing: () => {},
+    armDialTimer: () => {},
+    armGreetingTimer: () => {},
+    armIdleTimer: () => {},
+    armSuspectTimer: () => {},
+    armBackOffTimer: () => {},
+    armRefusedTimer: () => {},
+    clearTimer: () => {},
+    announceUp: () => {},
+    announceLost: () => {},
+    refuseUnexpected: () => {},
+    countFailure: assign({
+      failures: ({ context }) => Math.min(FAILURES_MAX, context.failures + 1),
+    }),
+    forgetFailures: assign({ failures: 0, refusal: undefined }),
+    noteRefusal: assign({
+      refusal: ({ context, event }) => event.type === "Refused" ? event.reason : context.refusal,
+    }),
+  },
+  guards: {
+    dials: ({ context }) => context.dials,
+    waits: ({ context }) => !context.dials,
+  },
+});
+
+/** Not started. */
+const idle = peer.createStateConfig({
+  on: {
+    Start: [{ guard: "dials", target: "connecting" }, { target: "waiting" }],
+  },
+});
+
+/** A dial is under way. */
+const connecting = peer.createStateConfig({
+  entry: ["dial", "armDialTimer"],
+  exit: "clearTimer",
+  on: {
+    Opened: "greeting",
+    Closed: "backingOff",
+    TimedOut: { target: "backingOff", actions: "closeConnection" },
+  },
+});
+
+/** The hello is sent, its answer awaited. */
+const greeting = peer.createStateConfig({
+  entry: ["sendHello", "armGreetingTimer"],
+  exit: "clearTimer",
+  on: {
+    Welcomed: "connected",
+    Refused: { target: "refused", actions: ["noteRefusal", "closeConnection"] },
+    Closed: "backingOff",
+    TimedOut: { target: "backingOff", actions: "closeConnection" },
+  },
+});
+
+/** Both sides know each other; messages flow. */
+const connected = peer.createStateConfig({
+  entry: ["forgetFailures", "announceUp"],
+  exit: ["clearTimer", "announceLost"],
+  initial: "healthy",
+  states: {
+    healthy: {
+      entry: "armIdleTimer",
+      on: { Idle: "suspect" },
+    },
+    suspect: {
+      entry: ["sendPing", "armSuspectTimer"],
+      on: {
+        Heard: "healthy",
+        TimedOut: [
+          { guard: "dials", target: "#peer.backingOff", actions: "closeConnection" },
+          { target: "#peer.waiting", actions: "closeConnection" },
+        ],
+      },
+    },
+  },
+  on: {
+    Accepted: {
+      guard: "waits",
+      target: "connected",
+      reenter: true,
+      actions: ["closeConnection", "adoptConnection"],
+      description: "The peer has dialled again: the connection we hold is half open",
+    },
+    Closed: [{ guard: "dials", target: "backingOff" }, { target: "waiting" }],
+  },
+});
+
+/** The last attempt failed; the next one comes after a pause. */
+const backingOff = peer.createStateConfig({
+  entry: ["countFailure", "armBackOffTimer"],
+  exit: "clearTimer",
+  on: { TimedOut: "connecting" },
+});
+
+/** The peer dials; we have nothing to do but to be there. */
+const waiting = peer.createStateConfig({
+  on: { Accepted: { target: "connected", actions: "adoptConnection" } },
+});
+
+/** The peer wants none of us; only a change of configuration helps, so we ask rarely. */
+const refused = peer.createStateConfig({
+  entry: "armRefusedTimer",
+  exit: "clearTimer",
+  on: { TimedOut: "connecting" },
+});
+
+/** Stopped for good. */
+const stopped = peer.createStateConfig({
+  on: {
+    Stop: { description: "Stopping twice is stopping once" },
+  },
+});
+
+/** The chart of one peer. An event that a state does not list is an error of the host. */
+export const peerMachine = peer.createMachine({
+  id: "peer",
+  context: ({ input }) => ({ dials: input.dials, failures: 0, refusal: undefined }),
+  initial: "idle",
+  states: { idle, connecting, greeting, connected, backingOff, waiting, refused, stopped },
+  on: {
+    Stop: { target: ".stopped", actions: "closeConnection" },
+    "*": { actions: "refuseUnexpected" },
+  },
+});
+
+/** A state of {@linkcode peerMachine} with its context. */
+export type PeerSnapshot = SnapshotFrom<typeof peerMachine>;
+
+/** Where the chart starts. */
+export function startPeer(input: { readonly dials: boolean }): PeerSnapshot {
+  return initialTransition(peerMachine, input)[0];
+}
+
+/**
+ * One step of the chart: the next state, and the effects that take the host there.
+ *
+ * Connections are few and change seldom, so this is XState's public `transition` and not the
+ * faster step of the Raft chart.
+ *
+ * @throws {Error} If the active state does not list the event, or a guard or an action threw.
+ */
+export function stepPeer(
+  snapshot: PeerSnapshot,
+  event: PeerEvent,
+): { readonly snapshot: PeerSnapshot; readonly effects: readonly PeerEffect[] } {
+  const [next, actions] = transition(peerMachine, snapshot, event);
+  if (next.status === "error") throw next.error;
+  const effects: PeerEffect[] = [];
+  for (const { type } of actions) {
+    if (type === "refuseUnexpected") {
+      throw new Error(
+        `Cannot step a peer: ${event.type} is unexpected in ${JSON.stringify(snapshot.value)}`,
+      );
+    }
+    effects.push(type as PeerEffect);
+  }
+  return { snapshot: next, effects };
+}
+
+/**
+ * The pause before the next dial, in milliseconds: doubled for each failure in a row up to
+ * BACK_OFF_MS_MAX, of which a random half is taken off, so that nodes do not dial in step.
+ *
+ * @param failures At least 1.
+ * @param random From 0, inclusive, to 1, exclusive.
+ */
+export function backOffMs(failures: number, random: number): number {
+  const longestMs = Math.min(BACK_OFF_MS_MAX, BACK_OFF_MS_MIN * 2 ** (failures - 1));
+  return longestMs * (1 - random / 2);
+}
