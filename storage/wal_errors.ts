@@ -1,0 +1,75 @@
+/**
+ * Why a write-ahead log cannot be opened or used.
+ *
+ * @module
+ */
+
+/** A log on disk that must not be used as it is; the subclasses say why. */
+export class WalError extends Error {
+  override readonly name: string = "WalError";
+  /** The segment's path, relative to the root of the disk. */
+  readonly path: string;
+
+  constructor(path: string, reason: string) {
+    super(`Cannot open log segment ${JSON.stringify(path)}: ${reason}`);
+    this.path = path;
+  }
+}
+
+/**
+ * Records that were durable are damaged or missing. The node must not start: with a shortened log
+ * it could take part in electing a leader that lacks committed entries.
+ */
+export class WalCorruptError extends WalError {
+  override readonly name = "WalCorruptError";
+  /** Where in the segment the damage begins, in bytes. */
+  readonly offset: number;
+
+  constructor(path: string, offset: number, reason: string) {
+    super(path, `corrupt at byte ${offset}, ${reason}`);
+    this.offset = offset;
+  }
+}
+
+/** A segment between, or before, those that are there is missing. */
+export class WalMissingSegmentError extends WalError {
+  override readonly name = "WalMissingSegmentError";
+
+  constructor(path: string) {
+    super(path, "it is missing, but later segments are there");
+  }
+}
+
+/** A file is not the segment that its name says: copied, renamed or exchanged. */
+export class WalMisplacedSegmentError extends WalError {
+  override readonly name = "WalMisplacedSegmentError";
+}
+
+/** The segment was written by another node or in another cluster. */
+export class WalIdentityError extends WalError {
+  override readonly name = "WalIdentityError";
+}
+
+/** The segment was written by a later version of this program. */
+export class WalVersionError extends WalError {
+  override readonly name = "WalVersionError";
+  readonly version: number;
+
+  constructor(path: string, version: number) {
+    super(path, `its format version ${version} is not known; use a newer release`);
+    this.version = version;
+  }
+}
+
+/**
+ * A write or a sync failed, so nothing written since the last successful sync can be trusted, nor
+ * a later sync of it: the kernel may have dropped the data and report success (Rebello et al.,
+ * ATC 2020). The only way on is to stop the process and start again from what is on disk.
+ */
+export class WalFailedError extends Error {
+  override readonly name = "WalFailedError";
+
+  constructor(cause: Error) {
+    super(`Cannot use the log any more: ${cause.message}`, { cause });
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * A segment of the write-ahead log: its file name and its header.
+ *
+ * | offset | bytes | field |
+ * |---|---|---|
+ * | 0 | 8 | magic, "STCRFWAL" |
+ * | 8 | 4 | format version, 1 |
+ * | 12 | 4 | node id |
+ * | 16 | 8 | sequence; the first segment has 1 |
+ * | 24 | 8 | position of the segment's first byte in the log |
+ * | 32 | 1 | length of the cluster id |
+ * | 33 | 64 | cluster id, ASCII, filled up with zeros |
+ * | 97 | 27 | reserved, 0 |
+ * | 124 | 4 | CRC-32C of all that precedes |
+ *
+ * A new version of the record layout is a new format version too: a release that does not know it
+ * must refuse the segment, not take its records for a torn tail.
+ *
+ * @module
+ */
+import type { NodeId } from "../machines/raft_types.ts";
+import { toByteString, writeByteString } from "./byte_string.ts";
+import { crc32c } from "./crc32c.ts";
+import { CLUSTER_ID_CHARS_MAX, NODE_ID_MAX } from "./limits.ts";
+import { WalVersionError } from "./wal_errors.ts";
+
+/** Whose log it is. */
+export interface WalIdentity {
+  /** 1 to 64 of `[a-z0-9-]`. */
+  readonly clusterId: string;
+  readonly nodeId: NodeId;
+}
+
+/** What a segment says about itself. */
+export interface SegmentHeader extends WalIdentity {
+  readonly sequence: number;
+  readonly position: number;
+}
+
+/** Directory of the segments. */
+export const WAL_DIRECTORY = "wal";
+/** Bytes of a segment before its first record. */
+export const SEGMENT_HEADER_BYTES = 128;
+
+const MAGIC = "STCRFWAL";
+const FORMAT_VERSION = 1;
+const VERSION_AT = 8;
+const NODE_AT = 12;
+const SEQUENCE_AT = 16;
+const POSITION_AT = 24;
+const CLUSTER_LENGTH_AT = 32;
+const CLUSTER_AT = 33;
+const CRC_AT = 124;
+const SEQUENCE_DIGITS = 20;
+const SEGMENT_NAME = /^\d{20}\.wal$/;
+const CLUSTER_ID = /^[a-z0-9-]+$/;
+
+/** Path of the segment with this sequence. */
+export function segmentPath(sequence: number): string {
+  return `${WAL_DIRECTORY}/${String(sequence).padStart(SEQUENCE_DIGITS, "0")}.wal`;
+}
+
+/** The sequence in a file name; `undefined` if it is not the name of a segment. */
+export function sequenceOf(name: string): number | undefined {
+  return SEGMENT_NAME.test(name) ? Number(name.slice(0, SEQUENCE_DIGITS)) : undefined;
+}
+
+/** @throws {RangeError} If the identity could not be written into a header. */
+export function checkIdentity({ clusterId, nodeId }: WalIdentity): void {
+  if (clusterId.length > CLUSTER_ID_CHARS_MAX || !CLUSTER_ID.test(clusterId)) {
+    throw new RangeError(
+      `Cannot use cluster id ${JSON.stringify(clusterId)}: it must be 1 to 64 of a-z, 0-9 and -`,
+    );
+  }
+  if (!Number.isSafeInteger(nodeId) || nodeId < 1 || nodeId > NODE_ID_MAX) {
+    throw new RangeError(`Cannot use node id ${nodeId}: it must be an integer from 1 to 2^31`);
+  }
+}
+
+/** The header's bytes. */
+export function encodeSegmentHeader(header: SegmentHeader): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
+  const view = new DataView(bytes.buffer);
+  writeByteString(MAGIC, bytes, 0);
+  view.setUint32(VERSION_AT, FORMAT_VERSION, true);
+  view.setUint32(NODE_AT, header.nodeId, true);
+  view.setBigUint64(SEQUENCE_AT, BigInt(header.sequence), true);
+  view.setBigUint64(POSITION_AT, BigInt(header.position), true);
+  bytes[CLUSTER_LENGTH_AT] = header.clusterId.length;
+  writeByteString(header.clusterId, bytes, CLUSTER_AT);
+  view.setUint32(CRC_AT, crc32c(bytes, 0, CRC_AT), true);
+  return bytes;
+}
+
+/**
+ * The header at the start of a segment; `undefined` if it is cut short or damaged.
+ *
+ * @throws {WalVersionError} If it is of a later version.
+ */
+export function decodeSegmentHeader(path: string, bytes: Uint8Array): SegmentHeader | undefined {
+  if (bytes.length < SEGMENT_HEADER_BYTES) return undefined;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (toByteString(bytes, 0, VERSION_AT) !== MAGIC) return undefined;
+  if (view.getUint32(CRC_AT, true) !== crc32c(bytes, 0, CRC_AT)) return undefined;
+  const version = view.getUint32(VERSION_AT, true);
+  if (version !== FORMAT_VERSION) throw new WalVersionError(path, version);
+  return {
+    nodeId: view.getUint32(NODE_AT, true),
+    sequence: Number(view.getBigUint64(SEQUENCE_AT, true)),
+    position: Number(view.getBigUint64(POSITION_AT, true)),
+    clusterId: toByteString(bytes, CLUSTER_AT, CLUSTER_AT + bytes[CLUSTER_LENGTH_AT]!),
+  };
+}

@@ -1,0 +1,506 @@
+import { assert, assertEquals, assertGreater, assertStrictEquals, assertThrows } from "@std/assert";
+import { DenoDisk } from "../../storage/deno_disk.ts";
+import { type Disk, DiskError } from "../../storage/disk.ts";
+import { RECOVERED_BLOCK_BYTES, WRITE_GATHER_BYTES_MAX } from "../../storage/limits.ts";
+import { Wal } from "../../storage/wal.ts";
+import {
+  WalCorruptError,
+  WalError,
+  WalFailedError,
+  WalIdentityError,
+  WalMisplacedSegmentError,
+  WalMissingSegmentError,
+  WalVersionError,
+} from "../../storage/wal_errors.ts";
+import { encodeRun } from "../../storage/wal_record.ts";
+import {
+  encodeSegmentHeader,
+  SEGMENT_HEADER_BYTES,
+  segmentPath,
+} from "../../storage/wal_segment.ts";
+import { crc32c } from "../../storage/crc32c.ts";
+import { MemoryDisk } from "../sim/memory_disk.ts";
+import {
+  contentAfter,
+  contentOf,
+  encode,
+  entry,
+  hardState,
+  walOptions,
+  type Written,
+} from "./wal_script.ts";
+
+/** Batches, each of which is synced; they fill three segments. */
+const batches: readonly Written[][] = [
+  [hardState(0, 1, 1), entry(0, 1, 1)],
+  [entry(0, 1, 2), entry(3, 1, 1)],
+  [entry(0, 1, 3)],
+  [hardState(0, 2), entry(0, 2, 3)],
+  [entry(0, 2, 4), entry(3, 1, 2)],
+  [entry(3, 1, 3)],
+  [entry(0, 2, 5)],
+  [hardState(3, 4, 1)],
+];
+const written = batches.flat();
+
+for (
+  const [name, makeDisk] of [
+    ["memory disk", () => ({ disk: new MemoryDisk(), dispose: () => {} })],
+    ["Deno disk", makeDenoDisk],
+  ] as const
+) {
+  Deno.test(`S01: a log on a ${name} is still there when it is opened again`, async () => {
+    const { disk, dispose } = makeDisk();
+    try {
+      disk.makeDirectory("");
+      for (let at = 0; at < batches.length; at++) {
+        const opened = Wal.open(disk, walOptions);
+        assertEquals(contentOf(opened), contentAfter(batches.slice(0, at).flat()));
+        opened.wal.append(batches[at]!.map(encode));
+        await synced(opened.wal);
+        assertEquals(opened.wal.durablePosition, opened.wal.position);
+        opened.wal.close();
+      }
+      const last = Wal.open(disk, walOptions);
+      assertEquals(contentOf(last), contentAfter(written));
+      assertEquals(last.tornTail, undefined);
+      last.wal.close();
+      assertGreater(disk.list("wal").length, 2);
+    } finally {
+      dispose();
+    }
+  });
+
+  Deno.test(`appends on a ${name} go on while a sync runs`, async () => {
+    const { disk, dispose } = makeDisk();
+    try {
+      disk.makeDirectory("");
+      const { wal } = Wal.open(disk, { ...walOptions, segmentBytes: 2000 });
+      let index = 0;
+      for (let round = 0; round < 10; round++) {
+        const before = wal.append([encode(entry(0, 1, ++index))]);
+        const sync = synced(wal);
+        assertThrows(() => wal.sync(() => {}), Error, "a sync is running");
+        assertThrows(() => wal.close(), Error, "a sync is running");
+        const position = wal.append([encode(entry(0, 1, ++index)), encode(entry(0, 1, ++index))]);
+        assertGreater(position, before);
+        assertEquals(await sync, before);
+        assertEquals(wal.durablePosition, before);
+      }
+      await synced(wal);
+      assertEquals(wal.durablePosition, wal.position);
+      wal.close();
+      const again = Wal.open(disk, walOptions);
+      const entries = Array.from({ length: index }, (_, i) => entry(0, 1, i + 1));
+      assertEquals(contentOf(again), contentAfter(entries));
+      again.wal.close();
+    } finally {
+      dispose();
+    }
+  });
+}
+
+Deno.test("entries of one term come back in few runs, in memory of their own", () => {
+  const disk = new MemoryDisk();
+  const { wal } = Wal.open(disk, { clusterId: "c", nodeId: 1 });
+  const payload = new Uint8Array(10_000);
+  const count = 250;
+  for (let index = 1; index <= count; index++) {
+    wal.append([encodeRun({ ...common, firstIndex: index, payloads: [payload] }).bytes]);
+  }
+  wal.close();
+  const { groups } = Wal.open(disk, { clusterId: "c", nodeId: 1 });
+  const { runs } = groups.get(0)!;
+  assertEquals(runs.length, Math.ceil(count / Math.floor(RECOVERED_BLOCK_BYTES / 10_040)));
+  for (const { bytes, ends } of runs) {
+    assertEquals(ends.at(-1), bytes.length);
+    assertEquals(bytes.buffer.byteLength, bytes.length);
+  }
+});
+
+Deno.test("chunks larger than the gather buffer are written too", () => {
+  const disk = new MemoryDisk();
+  const { wal } = Wal.open(disk, walOptions);
+  const payload = new Uint8Array(WRITE_GATHER_BYTES_MAX).fill(7);
+  const { bytes } = encodeRun({ ...common, firstIndex: 1, payloads: [payload, payload] });
+  wal.append([bytes, encode(entry(1, 1, 1))]);
+  wal.close();
+  const { groups } = Wal.open(disk, walOptions);
+  assertEquals(groups.get(0)!.runs[0]!.bytes.length, bytes.length);
+  assertEquals(groups.get(1)!.runs.length, 1);
+});
+
+Deno.test("an entry replaces all of its group from its index on", () => {
+  const disk = new MemoryDisk();
+  const { wal } = Wal.open(disk, walOptions);
+  const records = [
+    ...[1, 2, 3, 4, 5].map((index) => entry(0, 1, index)),
+    entry(1, 1, 1),
+    entry(0, 2, 3),
+    entry(0, 2, 4),
+    entry(0, 3, 4),
+    entry(0, 5, 1),
+    entry(0, 5, 2),
+  ];
+  for (let at = 0; at < records.length; at++) {
+    wal.append([encode(records[at]!)]);
+    const { groups } = Wal.open(disk, walOptions);
+    assertEquals(contentOf({ groups }), contentAfter(records.slice(0, at + 1)));
+  }
+});
+
+Deno.test("records that contradict each other are corruption, not a torn tail", () => {
+  for (
+    const records of [
+      [entry(0, 1, 2)],
+      [entry(0, 1, 1), entry(0, 1, 3)],
+      [entry(0, 2, 1), entry(0, 1, 2)],
+      [entry(0, 2, 1), entry(0, 2, 2), entry(0, 1, 2)],
+      [hardState(0, 3), hardState(0, 2)],
+    ]
+  ) {
+    const disk = new MemoryDisk();
+    const { wal } = Wal.open(disk, walOptions);
+    wal.append(records.map(encode));
+    assertThrows(() => Wal.open(disk, walOptions), WalCorruptError);
+  }
+});
+
+Deno.test("a flipped bit: corruption if it was marked durable, else a shorter prefix; never less", () => {
+  const files = filesOf(writeBatches());
+  const markedPrefixes = prefixTexts(batches.length - 1);
+  let refused = 0;
+  let cut = 0;
+  for (const [path, bytes] of files) {
+    for (let at = 0; at < bytes.length; at++) {
+      const disk = diskOf(files);
+      disk.flipBit(path, at * 8 + (at % 8));
+      try {
+        const { groups, tornTail } = Wal.open(disk, walOptions);
+        assert(tornTail !== undefined);
+        const text = JSON.stringify(contentOf({ groups }));
+        assert(markedPrefixes.includes(text), `byte ${at} of ${path}: ${text}`);
+        cut++;
+      } catch (error) {
+        if (!(error instanceof WalError)) throw error;
+        refused++;
+      }
+    }
+  }
+  assertEquals([refused, cut], [totalBytes(files) - lastBatchBytes(), lastBatchBytes()]);
+});
+
+Deno.test("a flipped bit anywhere in a log that was closed is corruption", () => {
+  const closed = writeBatches();
+  Wal.open(closed, walOptions).wal.close();
+  const files = filesOf(closed);
+  const last = files.at(-1)![0];
+  for (const [path, bytes] of files) {
+    for (let at = 0; at < bytes.length; at += 3) {
+      const disk = diskOf(files);
+      disk.flipBit(path, at * 8);
+      const closingMark = path === last && at >= bytes.length - 40;
+      if (!closingMark) assertThrows(() => Wal.open(disk, walOptions), WalError);
+      else assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+    }
+  }
+});
+
+Deno.test("a corrupt log names the segment and the byte, and is left as it was", () => {
+  const disk = writeBatches();
+  const path = segmentPath(2);
+  disk.flipBit(path, (SEGMENT_HEADER_BYTES + 50) * 8);
+  const before = JSON.stringify(filesOf(disk));
+  const error = assertThrows(() => Wal.open(disk, walOptions), WalCorruptError);
+  assertEquals([error.path, error.offset], [path, SEGMENT_HEADER_BYTES + 40]);
+  assertEquals(JSON.stringify(filesOf(disk)), before);
+});
+
+Deno.test("a segment cut short: a prefix if nothing durable is gone, else an error", () => {
+  const files = filesOf(writeBatches());
+  const prefixes = prefixTexts(batches.length - 1);
+  for (const [path, bytes] of files) {
+    for (let size = 0; size < bytes.length; size++) {
+      const disk = diskOf(files);
+      disk.replace(path, bytes.subarray(0, size));
+      const isLastBatch = path === files.at(-1)![0] && size >= bytes.length - lastBatchBytes();
+      if (!isLastBatch) assertThrows(() => Wal.open(disk, walOptions), WalCorruptError);
+      else {
+        const text = JSON.stringify(contentOf(Wal.open(disk, walOptions)));
+        assert(prefixes.includes(text));
+      }
+    }
+  }
+});
+
+Deno.test("zeros or garbage behind the last record are a torn tail", () => {
+  const files = filesOf(writeBatches());
+  const [path, bytes] = files.at(-1)!;
+  for (const filler of [0, 0xff, 5, 1]) {
+    for (const size of [1, 39, 40, 41, 512, 5000]) {
+      const disk = diskOf(files);
+      const longer = new Uint8Array(bytes.length + size).fill(filler);
+      longer.set(bytes);
+      disk.replace(path, longer);
+      const opened = Wal.open(disk, walOptions);
+      assert(opened.tornTail !== undefined);
+      assertEquals(contentOf(opened), contentAfter(written));
+      assertEquals(disk.readFile(path).length, bytes.length);
+      opened.wal.append([encode(entry(0, 2, 6))]);
+      const again = contentOf(Wal.open(disk, walOptions));
+      assertEquals(again, contentAfter([...written, entry(0, 2, 6)]));
+    }
+  }
+});
+
+Deno.test("a value that looks like a mark of the future does not turn a torn tail into corruption", () => {
+  const disk = new MemoryDisk();
+  const { wal } = Wal.open(disk, { clusterId: "c", nodeId: 1 });
+  wal.append([encode(entry(0, 1, 1))]);
+  wal.close();
+  const before = disk.readFile(segmentPath(1));
+  // The closing mark itself, copied into a payload behind the torn record.
+  const mark = before.slice(-40);
+  const { bytes } = encodeRun({ ...common, firstIndex: 2, payloads: [mark, mark] });
+  bytes[0]! ^= 1;
+  const torn = new Uint8Array(before.length + bytes.length);
+  torn.set(before);
+  torn.set(bytes, before.length);
+  disk.replace(segmentPath(1), torn);
+  const opened = Wal.open(disk, { clusterId: "c", nodeId: 1 });
+  assert(opened.tornTail !== undefined);
+  assertEquals(contentOf(opened), contentAfter([entry(0, 1, 1)]));
+});
+
+Deno.test("a crash between creating a segment and writing its header is recovered from", () => {
+  const files = filesOf(writeBatches());
+  const next = segmentPath(files.length + 1);
+  for (const size of [0, 1, SEGMENT_HEADER_BYTES - 1]) {
+    const disk = diskOf(files);
+    const position = totalBytes(files);
+    const header = encodeSegmentHeader({ ...walOptions, sequence: files.length + 1, position });
+    disk.replace(next, header.slice(0, size));
+    assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+    assert(!disk.exists(next));
+    disk.replace(next, new Uint8Array(SEGMENT_HEADER_BYTES));
+    assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+  }
+  const fresh = new MemoryDisk();
+  fresh.makeDirectory("wal");
+  fresh.replace(segmentPath(1), new Uint8Array(5));
+  assertEquals(contentOf(Wal.open(fresh, walOptions)), {});
+});
+
+Deno.test("missing, doubled and exchanged segments are refused", () => {
+  const files = filesOf(writeBatches());
+  assertGreater(files.length, 2);
+  for (let missing = 0; missing < files.length - 1; missing++) {
+    const disk = diskOf(files.filter((_, at) => at !== missing));
+    const error = assertThrows(() => Wal.open(disk, walOptions), WalMissingSegmentError);
+    assertEquals(error.path, segmentPath(missing + 1));
+  }
+  const doubled = diskOf(files);
+  doubled.replace(segmentPath(files.length + 1), files.at(-1)![1]);
+  assertThrows(() => Wal.open(doubled, walOptions), WalMisplacedSegmentError);
+  const exchanged = diskOf(files);
+  exchanged.replace(segmentPath(1), files[1]![1]);
+  exchanged.replace(segmentPath(2), files[0]![1]);
+  assertThrows(() => Wal.open(exchanged, walOptions), WalMisplacedSegmentError);
+  const misnamed = diskOf(files);
+  misnamed.replace("wal/4.wal", files[0]![1]);
+  assertThrows(() => Wal.open(misnamed, walOptions), WalMisplacedSegmentError);
+  const longer = diskOf(files);
+  longer.replace(segmentPath(1), new Uint8Array([...files[0]![1], ...encode(entry(8, 1, 1))]));
+  assertThrows(() => Wal.open(longer, walOptions), WalCorruptError);
+  const quarantined = diskOf(files);
+  quarantined.replace(`${segmentPath(1)}.broken`, files[0]![1]);
+  assertEquals(contentOf(Wal.open(quarantined, walOptions)), contentAfter(written));
+});
+
+Deno.test("the log of another node, cluster or release is refused", () => {
+  const disk = writeBatches();
+  assertThrows(() => Wal.open(disk, { ...walOptions, nodeId: 2 }), WalIdentityError);
+  assertThrows(() => Wal.open(disk, { ...walOptions, clusterId: "c-2" }), WalIdentityError);
+  const later = disk.readFile(segmentPath(1));
+  const view = new DataView(later.buffer);
+  view.setUint32(8, 2, true);
+  view.setUint32(124, crc32c(later, 0, 124), true);
+  disk.replace(segmentPath(1), later);
+  assertEquals(assertThrows(() => Wal.open(disk, walOptions), WalVersionError).version, 2);
+  for (const clusterId of ["", "A", "a/b", "x".repeat(65)]) {
+    assertThrows(() => Wal.open(disk, { ...walOptions, clusterId }), RangeError);
+  }
+  for (const nodeId of [0, -1, 1.5, 2 ** 31 + 1, NaN]) {
+    assertThrows(() => Wal.open(disk, { ...walOptions, nodeId }), RangeError);
+  }
+});
+
+Deno.test("what an opened log returned is durable, also if the process had been killed", () => {
+  const disk = new MemoryDisk();
+  const { wal } = Wal.open(disk, walOptions);
+  for (const batch of batches) wal.append(batch.map(encode));
+  assertGreater(disk.list("wal").length, 2);
+  assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+  disk.crash(() => 0);
+  assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+});
+
+Deno.test("a torn segment with unsynced ones behind it is cut off, whenever the power goes again", () => {
+  let alive = Infinity;
+  for (let survived = 0; survived < 12; survived++) {
+    for (let lost = 0; lost < 8; lost++) {
+      const disk = new MemoryDisk({
+        fault: () => {
+          if (alive-- > 0) return undefined;
+          throw new Error("power loss");
+        },
+      });
+      alive = Infinity;
+      const { wal } = Wal.open(disk, walOptions);
+      for (const batch of batches) wal.append(batch.map(encode));
+      // The first segment loses its tail, the others survive as they are.
+      let files = 0;
+      disk.crash(() => files++ === 0 ? 0 : 1);
+      alive = survived;
+      try {
+        Wal.open(disk, walOptions);
+      } catch (error) {
+        assertEquals((error as Error).message, "power loss");
+      }
+      let change = 0;
+      disk.crash(() => (lost >> change++) & 1);
+      alive = Infinity;
+      assertEquals(contentOf(Wal.open(disk, walOptions)), {});
+      assertEquals(disk.list("wal").length, 1);
+    }
+  }
+});
+
+Deno.test("the first failed write or sync is the last: no call is tried again", () => {
+  for (const failing of ["append", "syncData", "create", "syncDirectory"] as const) {
+    let broken = false;
+    let calls = 0;
+    const cause = new DiskError("Cannot write: no space left", { code: "no-space", path: "wal" });
+    const disk = new MemoryDisk({
+      later: (run) => run(),
+      fault: ({ type }) => {
+        if (broken) calls++;
+        return broken && type === failing ? cause : undefined;
+      },
+    });
+    const { wal } = Wal.open(disk, { ...walOptions, segmentBytes: 300 });
+    wal.append([encode(entry(0, 1, 1)), encode(entry(0, 1, 2))]);
+    wal.append([encode(entry(0, 1, 3))]);
+    broken = true;
+    const errors: unknown[] = [];
+    const attempts = [
+      () => wal.append([encode(entry(0, 1, 4))]),
+      () => wal.sync((error) => error !== undefined && errors.push(error)),
+    ];
+    if (failing === "syncData") attempts.reverse();
+    for (const attempt of [...attempts, ...attempts]) {
+      try {
+        attempt();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    assertEquals(errors.length, 4, failing);
+    const failure = errors[0] as WalFailedError;
+    assert(failure instanceof WalFailedError);
+    assertStrictEquals(failure.cause, cause);
+    assertStrictEquals(wal.failure, failure);
+    for (const error of errors) assertStrictEquals(error, failure);
+    const callsAtFailure = calls;
+    wal.close();
+    assertEquals(calls, callsAtFailure, "closing a failed log touches nothing");
+    broken = false;
+    const text = JSON.stringify(contentOf(Wal.open(disk, walOptions)));
+    const entries = [1, 2, 3, 4].map((index) => entry(0, 1, index));
+    const possible = [3, 4].map((count) => JSON.stringify(contentAfter(entries.slice(0, count))));
+    assert(possible.includes(text), text);
+  }
+});
+
+Deno.test("a write that fails while a sync runs fails the sync too", () => {
+  const pending: (() => void)[] = [];
+  let broken = false;
+  const disk = new MemoryDisk({
+    later: (run) => pending.push(run),
+    fault: ({ type, path }) =>
+      broken && type === "append" ? new DiskError("Cannot write", { code: "io", path }) : undefined,
+  });
+  const { wal } = Wal.open(disk, walOptions);
+  const durable = wal.durablePosition;
+  wal.append([encode(entry(0, 1, 1))]);
+  let outcome: [unknown, number] | undefined;
+  wal.sync((error, position) => outcome = [error, position]);
+  broken = true;
+  assertThrows(() => wal.append([encode(entry(0, 1, 2))]), WalFailedError);
+  assertEquals(outcome, undefined);
+  pending.shift()!();
+  assertEquals(outcome, [wal.failure, durable]);
+});
+
+Deno.test("a closed log takes nothing more", () => {
+  const { wal } = Wal.open(new MemoryDisk(), walOptions);
+  wal.close();
+  assertThrows(() => wal.append([]), WalFailedError, "it is closed");
+  assertThrows(() => wal.sync(() => {}), WalFailedError, "it is closed");
+});
+
+const common = { group: 0, term: 1, timeMs: 0, kind: "command" } as const;
+
+function makeDenoDisk(): { disk: Disk; dispose: () => void } {
+  const root = Deno.makeTempDirSync();
+  return {
+    disk: new DenoDisk(root),
+    dispose: () => Deno.removeSync(root, { recursive: true }),
+  };
+}
+
+function synced(wal: Wal): Promise<number> {
+  return new Promise((resolve, reject) => {
+    wal.sync((error, position) => error === undefined ? resolve(position) : reject(error));
+  });
+}
+
+/** A log of all batches, each of them synced, that was never closed. */
+function writeBatches(): MemoryDisk {
+  const disk = new MemoryDisk({ later: (run) => run() });
+  const { wal } = Wal.open(disk, walOptions);
+  for (const batch of batches) {
+    wal.append(batch.map(encode));
+    wal.sync((error) => assertEquals(error, undefined));
+  }
+  return disk;
+}
+
+/** Mark and records of the last batch: behind them no mark tells that they had been durable. */
+function lastBatchBytes(): number {
+  return 40 + batches.at(-1)!.reduce((sum, record) => sum + encode(record).length, 0);
+}
+
+/** The contents of every prefix of the records that has at least the first `atLeast` batches. */
+function prefixTexts(atLeast: number): string[] {
+  const texts: string[] = [];
+  for (let count = batches.slice(0, atLeast).flat().length; count <= written.length; count++) {
+    texts.push(JSON.stringify(contentAfter(written.slice(0, count))));
+  }
+  return texts;
+}
+
+function filesOf(disk: Disk): [path: string, bytes: Uint8Array][] {
+  return disk.list("wal").map((name) => [`wal/${name}`, disk.readFile(`wal/${name}`)]);
+}
+
+function diskOf(files: readonly (readonly [path: string, bytes: Uint8Array])[]): MemoryDisk {
+  const disk = new MemoryDisk();
+  disk.makeDirectory("wal");
+  for (const [path, bytes] of files) disk.replace(path, bytes);
+  return disk;
+}
+
+function totalBytes(files: readonly (readonly [path: string, bytes: Uint8Array])[]): number {
+  return files.reduce((sum, [, bytes]) => sum + bytes.length, 0);
+}
