@@ -1,0 +1,76 @@
+/**
+ * The network as a port: connections that carry whole frames. transport/tcp.ts is the real one,
+ * tests/sim/memory_network.ts the one on virtual time; one conformance suite holds for both.
+ *
+ * @module
+ */
+
+/** Where to listen or dial. */
+export interface HostPort {
+  readonly hostname: string;
+  /** 0 to 65535; 0 lets the operating system choose when listening. */
+  readonly port: number;
+}
+
+/** Why a connection ended without its owner's wish. */
+export interface CloseReason {
+  readonly code:
+    | "dial-failed"
+    | "peer-closed"
+    | "connection-lost"
+    /** The other side sent what is no frame, or `onFrame` threw. */
+    | "protocol-error";
+  readonly detail: string;
+}
+
+/** What the owner of a connection wants to know. Never called from within a call of the owner. */
+export interface ConnectionHandlers {
+  /** The dial succeeded; frames can be sent. Not called for accepted connections: they are open. */
+  onOpen?(): void;
+  /**
+   * One frame's body; the handler owns the bytes. A WireError it throws closes the connection with
+   * `protocol-error`; any other error does too and then reaches the process: it is our own fault.
+   */
+  onFrame(body: Uint8Array): void;
+  /** The connection ended, or never came to be. Called once at most, last, and not after `close` or `end`. */
+  onClose(reason: CloseReason): void;
+}
+
+/** One connection, from the moment it is dialled or accepted. */
+export interface Connection {
+  /** The other end, for logs. */
+  readonly remote: string;
+  /** Bytes queued and not yet taken by the operating system. */
+  readonly bufferedBytes: number;
+  /**
+   * Queues a complete frame (its length in front); frames queued in one turn leave in one write.
+   * False: not open, closed, or the queue is full (WRITE_QUEUE_BYTES_MAX): the frame is dropped.
+   */
+  send(frame: Uint8Array): boolean;
+  /** Longest body accepted from the other side, from the next frame on; at first HELLO_FRAME_BYTES_MAX. */
+  setFrameLimit(bytesMax: number): void;
+  /** Cuts the connection now; no handler is called any more. Idempotent. */
+  close(): void;
+  /** As `close`, after what is queued was written or END_FLUSH_MS_MAX have passed. Nothing is read any more. */
+  end(): void;
+}
+
+/** An open port. */
+export interface Listener {
+  /** Where it really listens. */
+  readonly address: HostPort;
+  /** Accepts no more; connections stay open. Idempotent. */
+  close(): void;
+}
+
+/** Makes connections. */
+export interface Network {
+  /**
+   * Listens; `accept` gets each connection and answers with its handlers.
+   *
+   * @throws {Error} If the address cannot be listened on.
+   */
+  listen(at: HostPort, accept: (connection: Connection) => ConnectionHandlers): Listener;
+  /** Dials. There is no time limit: whoever grows tired calls `close`. */
+  dial(to: HostPort, handlers: ConnectionHandlers): Connection;
+}

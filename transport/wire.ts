@@ -1,0 +1,166 @@
+/**
+ * What travels between two processes, as types: the hello, health checks, Raft messages and the
+ * messages of the actor runtime. transport/codec.ts turns them into bytes and back.
+ *
+ * @module
+ */
+import type { GroupId, NodeId, RaftMessage } from "../machines/raft_types.ts";
+
+/**
+ * What a remote actor message may carry: plain values, bytes, and arrays and objects of them.
+ *
+ * Numbers are finite; strings are well-formed UTF-16; objects are plain and have no `__proto__`
+ * key. `undefined` travels as MessagePack's nil.
+ */
+export type WireValue =
+  | undefined
+  | boolean
+  | number
+  | string
+  | Uint8Array
+  | readonly WireValue[]
+  | { readonly [key: string]: WireValue };
+
+/** The first frame of a connection, sent by the side that dialled. */
+export interface Hello {
+  readonly type: "Hello";
+  /** "STCF"; anything else is not one of us. */
+  readonly magic: string;
+  readonly version: number;
+  readonly clusterId: string;
+  readonly from: NodeId;
+  /** Whom the sender believes to have reached. */
+  readonly to: NodeId;
+  /** Differs between two lives of the sender's process. */
+  readonly incarnation: number;
+}
+
+/** Why a hello was refused. Nothing has changed on the refusing side. */
+export type RefusalReason =
+  | "wrong-magic"
+  | "wrong-version"
+  | "wrong-cluster"
+  | "wrong-target"
+  | "unknown-node"
+  | "wrong-direction";
+
+/** The answer to {@linkcode Hello}; a refusal is the last frame of its connection. */
+export interface HelloReply {
+  readonly type: "HelloReply";
+  readonly from: NodeId;
+  readonly incarnation: number;
+  /** undefined: welcome. */
+  readonly refusal: RefusalReason | undefined;
+}
+
+/** Asks for a {@linkcode Pong}: is the other side still there, and how far away is it? */
+export interface Ping {
+  readonly type: "Ping";
+  /** Repeated by the pong. */
+  readonly id: number;
+}
+
+/** The answer to {@linkcode Ping}. */
+export interface Pong {
+  readonly type: "Pong";
+  readonly id: number;
+}
+
+interface ToActor {
+  /** The sender; the transport closes a connection whose peer it is not. */
+  readonly from: NodeId;
+  readonly group: GroupId;
+  /** The actor's name within the group. */
+  readonly name: string;
+}
+
+/** A message to an actor of another process. */
+export interface ActorCast extends ToActor {
+  readonly type: "ActorCast";
+  readonly payload: WireValue;
+}
+
+/** A message that wants an answer: {@linkcode ActorReply} or {@linkcode ActorFail} with its callId. */
+export interface ActorCall extends ToActor {
+  readonly type: "ActorCall";
+  /** Unique within one life of the sender. */
+  readonly callId: number;
+  readonly payload: WireValue;
+}
+
+/** Asks for one {@linkcode ActorTerminated}, at once if there is no such actor. */
+export interface ActorWatch extends ToActor {
+  readonly type: "ActorWatch";
+}
+
+/** The watched actor has stopped for good; `group` and `name` say which of the sender's. */
+export interface ActorTerminated extends ToActor {
+  readonly type: "ActorTerminated";
+}
+
+/** The value a call was answered with. */
+export interface ActorReply {
+  readonly type: "ActorReply";
+  readonly from: NodeId;
+  readonly callId: number;
+  readonly payload: WireValue;
+}
+
+/** An error that crosses the wire: its class's name, its text and its plain fields. */
+export interface WireFailure {
+  readonly name: string;
+  readonly message: string;
+  readonly fields: { readonly [key: string]: WireValue };
+}
+
+/** The error a call was answered with. */
+export interface ActorFail {
+  readonly type: "ActorFail";
+  readonly from: NodeId;
+  readonly callId: number;
+  readonly error: WireFailure;
+}
+
+/** Everything two actor systems say to each other. */
+export type ActorWire =
+  | ActorCast
+  | ActorCall
+  | ActorReply
+  | ActorFail
+  | ActorWatch
+  | ActorTerminated;
+
+/** Everything that can be in a frame. */
+export type WireMessage = RaftMessage | Hello | HelloReply | Ping | Pong | ActorWire;
+
+/** What was wrong with a frame. */
+export type WireErrorCode =
+  | "frame-empty"
+  | "frame-too-large"
+  | "truncated"
+  | "trailing-bytes"
+  | "too-deep"
+  | "too-large"
+  | "too-many-values"
+  | "unsupported-type"
+  | "unknown-tag"
+  | "bad-field"
+  | "bad-records"
+  | "not-encodable";
+
+/**
+ * A frame that cannot be read, or a message that cannot be written.
+ *
+ * Reading: whoever gets it drops the connection, for nothing after the bad bytes can be trusted.
+ * Writing (`not-encodable`, `too-large`, `too-deep`, `too-many-values`, `frame-too-large`): the
+ * message is the sender's mistake; the connection is as good as before.
+ */
+export class WireError extends Error {
+  override readonly name = "WireError";
+  readonly code: WireErrorCode;
+
+  constructor(code: WireErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
