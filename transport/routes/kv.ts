@@ -39,6 +39,8 @@ import {
 import { GatewayError, problemResponse } from "../problem.ts";
 
 const DEFAULT_CONTENT_TYPE = "application/octet-stream";
+/** What clients such as curl send when nobody chose a type. */
+const unaskedTypes = [DEFAULT_CONTENT_TYPE, "application/x-www-form-urlencoded"];
 const consistencies = ["linearizable", "lease", "follower", "stale"];
 
 /** A committed write that took effect. */
@@ -328,7 +330,7 @@ function etagsOf(header: string): string[] {
 /** The content type to store: none for what a client sends without being asked. */
 function contentTypeOf(c: Context): string | undefined {
   const type = c.req.header("content-type");
-  if (type === undefined || type === DEFAULT_CONTENT_TYPE) return undefined;
+  if (type === undefined || unaskedTypes.includes(type)) return undefined;
   if (type.length > CONTENT_TYPE_LENGTH_MAX || !/^[\x20-\x7e]+$/.test(type)) {
     throw new GatewayError(
       "invalid-request",

@@ -1,0 +1,426 @@
+/**
+ * One member process: what starts in which order, how it stops, and how it fails.
+ *
+ * Start: lock the data directory, replay the log, then WAL, KV and Raft actors, peers, and HTTP
+ * last. Stop: HTTP accepts no more, leadership goes to another voter, requests drain, then the
+ * actors in reverse order, the peers, the log and the lock. Fail stop: when the Raft, KV or WAL
+ * actor throws, nothing more leaves the node and the process is to exit.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { DEFAULT_TIMING, type RaftTiming } from "../machines/group_state.ts";
+import { RaftCore, type RoleChange } from "../machines/raft_core.ts";
+import { RaftLog } from "../machines/raft_log.ts";
+import type { GroupId, NodeId } from "../machines/raft_types.ts";
+import { openDataDirectory } from "../storage/data_directory.ts";
+import { DenoDisk } from "../storage/deno_disk.ts";
+import type { Disk } from "../storage/disk.ts";
+import { KvStore } from "../storage/kv_store.ts";
+import { Wal } from "../storage/wal.ts";
+import { recordFormat } from "../storage/wal_record.ts";
+import { createCodec } from "../transport/codec.ts";
+import type { ClusterStatus, MemberStatus } from "../transport/gateway_port.ts";
+import { createGateway } from "../transport/http_gateway.ts";
+import type { HostPort } from "../transport/network.ts";
+import { Histogram } from "../transport/prometheus.ts";
+import { tcpNetwork } from "../transport/tcp.ts";
+import type { ActorRef } from "./actor.ts";
+import { denoPorts } from "./deno_ports.ts";
+import { KvActor, type KvMessage } from "./kv_actor.ts";
+import { NodeGateway } from "./node_gateway.ts";
+import { formatNodeMetrics, FSYNC_BUCKETS_SECONDS } from "./node_metrics.ts";
+import { Peers } from "./peers.ts";
+import type { Log } from "./ports.ts";
+import { RaftActor, type RaftActorMessage, type RaftAnswer } from "./raft_actor.ts";
+import { ActorSystem, RAFT_ACTOR_NAME } from "./system.ts";
+import { WalActor, type WalMessage } from "./wal_actor.ts";
+
+/** Version of the package. */
+export const VERSION = "0.1.0";
+/** The only group until sharding. */
+export const DEFAULT_GROUP: GroupId = 0;
+/** How long a stop may take to hand leadership over; then others elect by time-out. */
+export const HANDOVER_MS_MAX = 1_500;
+/** How long a stop may take to answer the requests in flight; then they are cut. */
+export const DRAIN_MS_MAX = 2_000;
+/** How long a stop may take to drain the actors' mailboxes. */
+export const ACTOR_STOP_MS_MAX = 1_000;
+/** Port of the Raft address, and of the HTTP address, of the node with id 0. */
+const DEFAULT_RAFT_PORT_BASE = 7000;
+const DEFAULT_HTTP_PORT_BASE = 8000;
+
+/** What a member starts from. */
+export interface NodeOptions {
+  /** This member's id, 1 to 2^31. */
+  readonly id: NodeId;
+  /** Where the member keeps its data; created if missing, locked while in use. */
+  readonly dataDir: string;
+  /** Every voter's Raft address, this one's too. Default: ids 1 to 3 on 127.0.0.1:7001 to 7003. */
+  readonly peers?: ReadonlyMap<NodeId, HostPort>;
+  /** A cluster of one member; `peers` is ignored. */
+  readonly single?: boolean;
+  /** Where to serve HTTP; default 127.0.0.1:(8000+id). Port 0 picks one. */
+  readonly http?: HostPort;
+  /** Where clients reach the members; default derived from `peers`. */
+  readonly httpPeers?: ReadonlyMap<NodeId, string>;
+  readonly timing?: RaftTiming;
+  /** Gets log lines; default none. */
+  readonly log?: Log;
+  /** Called when the member failed and stopped by itself; default: the error is thrown from a task. */
+  readonly onFailed?: (error: Error) => void;
+}
+
+/**
+ * Starts one member and resolves once it serves HTTP; there may be no leader yet.
+ *
+ * @throws {DirectoryLockedError} If another process uses the data directory.
+ * @throws {IdentityMismatchError} If the directory belongs to another node or cluster.
+ * @throws {WalError} If the log is damaged.
+ * @throws {Error} If an address cannot be listened on. Nothing is left behind.
+ */
+export function startNode(options: NodeOptions): Promise<StatecraftNode> {
+  return StatecraftNode.start(options);
+}
+
+/** A running member. */
+export class StatecraftNode implements AsyncDisposable {
+  readonly id: NodeId;
+  readonly #log: Log;
+  readonly #members: ReadonlyMap<NodeId, HostPort>;
+  readonly #httpPeers: Map<NodeId, string>;
+  readonly #undo: (() => void)[] = [];
+  readonly #store = new KvStore();
+  readonly #fsync = new Histogram(FSYNC_BUCKETS_SECONDS);
+  readonly #system: ActorSystem;
+  readonly #clusterId: string;
+  readonly #wal: Wal;
+  readonly #walActor: WalActor;
+  readonly #raftActor: RaftActor;
+  readonly #core: RaftCore;
+  readonly #peers: Peers;
+  readonly #gateway: NodeGateway;
+  #server: Deno.HttpServer<Deno.NetAddr> | undefined;
+  #leaderChanges = 0;
+  #stopping: Promise<void> | undefined;
+  #failed = false;
+
+  /** See {@linkcode startNode}. */
+  static start(options: NodeOptions): Promise<StatecraftNode> {
+    const undo: (() => void)[] = [];
+    try {
+      const node = new StatecraftNode(options, undo);
+      node.#serve(options);
+      return Promise.resolve(node);
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      return Promise.reject(error);
+    }
+  }
+
+  private constructor(options: NodeOptions, undo: (() => void)[]) {
+    const { id, timing = DEFAULT_TIMING, log = () => {} } = options;
+    checkTiming(timing);
+    this.id = id;
+    this.#log = log;
+    this.#undo = undo;
+    this.#members = membersOf(options);
+    this.#httpPeers = new Map(options.httpPeers ?? derivedHttpPeers(this.#members));
+
+    const disk: Disk = new DenoDisk(options.dataDir);
+    const directory = openDataDirectory(disk, {
+      nodeId: id,
+      clusterId: clusterIdOf(this.#members),
+      clusterIdSource: "computed",
+    });
+    undo.push(() => directory.release());
+    this.#clusterId = directory.identity.clusterId;
+    const opened = Wal.open(disk, { clusterId: this.#clusterId, nodeId: id });
+    this.#wal = opened.wal;
+    undo.push(() => opened.wal.close());
+    if (opened.tornTail !== undefined) log("warn", "log-tail-cut", { reason: opened.tornTail });
+
+    this.#system = new ActorSystem({
+      node: id,
+      ports: denoPorts,
+      log,
+      onFailed: ({ error }) => this.#fail(error, options.onFailed),
+    });
+    const recovered = opened.groups.get(DEFAULT_GROUP);
+    const raftLog = new RaftLog();
+    for (const run of recovered?.runs ?? []) raftLog.append(run);
+    this.#core = new RaftCore({
+      id,
+      group: DEFAULT_GROUP,
+      timing,
+      records: recordFormat,
+      random: () => denoPorts.random.next(),
+      log: raftLog,
+      nowMs: denoPorts.clock.monotonicMs(),
+      voters: [...this.#members.keys()].sort((a, b) => a - b),
+      learners: [],
+      currentTerm: recovered?.hardState?.currentTerm ?? 0,
+      votedFor: recovered?.hardState?.votedFor,
+      onRoleChange: (change) => this.#logRole(change),
+    });
+    log("info", "log-replayed", {
+      entries: raftLog.lastIndex,
+      term: this.#core.context.currentTerm,
+    });
+    [this.#walActor, this.#raftActor] = this.#spawnActors();
+    this.#peers = Peers.start({
+      listen: this.#members.get(id)!,
+      self: id,
+      clusterId: this.#clusterId,
+      peers: this.#members,
+      network: tcpNetwork,
+      system: this.#system,
+      createCodec: () => createCodec(recordFormat),
+      ports: denoPorts,
+      log,
+    });
+    undo.push(() => this.#peers.stop());
+    this.#gateway = new NodeGateway({
+      group: DEFAULT_GROUP,
+      core: this.#core,
+      store: this.#store,
+      ports: denoPorts,
+      raftOn: (node) =>
+        this.#system.ref({ node, name: RAFT_ACTOR_NAME, group: DEFAULT_GROUP }) as ActorRef<
+          RaftActorMessage,
+          RaftAnswer
+        >,
+      status: () => this.status(),
+      metrics: () => this.#metrics(),
+      httpAddressOf: (node) => this.#httpPeers.get(node),
+      isStopping: () => this.#stopping !== undefined,
+    });
+  }
+
+  /** Where this member serves HTTP. */
+  get httpAddress(): string {
+    const { hostname, port } = this.#server!.addr;
+    return `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+  }
+
+  /** What `GET /v1/cluster` answers. */
+  status(): ClusterStatus {
+    const { context, role, state } = this.#core;
+    return {
+      clusterId: this.#clusterId,
+      nodeId: this.id,
+      group: DEFAULT_GROUP,
+      role,
+      term: context.currentTerm,
+      leader: context.leaderId,
+      commitIndex: state.commitIndex,
+      appliedIndex: this.#store.lastApplied,
+      lastLogIndex: state.log.lastIndex,
+      revision: this.#store.revision,
+      stateHash: this.#store.stateHash(),
+      members: [...this.#members].map(([id, address]) => this.#memberStatus(id, address)),
+    };
+  }
+
+  /** Stops in order; resolves when everything is closed. Idempotent. */
+  stop(): Promise<void> {
+    return this.#stopping ??= this.#stop();
+  }
+
+  /** As {@linkcode stop}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  #spawnActors(): [WalActor, RaftActor] {
+    const failStop = { supervision: { policy: "stop-system" }, group: DEFAULT_GROUP } as const;
+    const refs: {
+      wal?: ActorRef<WalMessage>;
+      kv?: ActorRef<KvMessage>;
+      raft?: ActorRef<RaftActorMessage, RaftAnswer>;
+    } = {};
+    const walActor = new WalActor({
+      wal: this.#wal,
+      ports: denoPorts,
+      self: () => refs.wal!,
+      onDiskCondition: (condition) => {
+        this.#log("warn", "disk-condition", { condition });
+        refs.raft!.cast({ type: "Disk", condition });
+      },
+      onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
+    });
+    refs.wal = this.#system.spawn({ ...failStop, name: "wal", create: () => walActor });
+    const { log } = this.#core.state;
+    refs.kv = this.#system.spawn({
+      ...failStop,
+      name: "kv",
+      create: () =>
+        new KvActor({
+          store: this.#store,
+          entries: (from, through, bytesMax) => log.slice(from, through, bytesMax),
+          scheduler: denoPorts.scheduler,
+          self: () => refs.kv!,
+        }),
+    });
+    const raftActor = new RaftActor({
+      group: DEFAULT_GROUP,
+      core: this.#core,
+      ports: denoPorts,
+      send: (to, message) => void this.#peers.send(to, message),
+      wal: refs.wal,
+      kv: refs.kv,
+      self: () => refs.raft!,
+    });
+    refs.raft = this.#system.spawn({
+      ...failStop,
+      name: RAFT_ACTOR_NAME,
+      create: () => raftActor,
+    });
+    this.#undo.push(() => void this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
+    return [walActor, raftActor];
+  }
+
+  #serve(options: NodeOptions): void {
+    const { hostname, port } = options.http ??
+      { hostname: "127.0.0.1", port: DEFAULT_HTTP_PORT_BASE + this.id };
+    const handler = createGateway(this.#gateway, {
+      version: VERSION,
+      onDefect: (error) => this.#log("error", "gateway-defect", { error: String(error) }),
+    });
+    this.#server = Deno.serve({ hostname, port, onListen: () => {} }, handler);
+    if (!this.#httpPeers.has(this.id)) this.#httpPeers.set(this.id, this.httpAddress);
+    this.#log("info", "serving", { http: this.httpAddress, cluster: this.#clusterId });
+  }
+
+  async #stop(): Promise<void> {
+    this.#log("info", "stopping", { role: this.#core.role });
+    const drained = this.#server?.shutdown() ?? Promise.resolve();
+    if (!this.#failed) await this.#handOver();
+    await within(drained, DRAIN_MS_MAX);
+    if (!this.#failed) await this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
+    await new Promise<void>((resolve) => this.#walActor.whenIdle(resolve));
+    // The peers, the log and the lock, in reverse order of their opening.
+    for (const step of this.#undo.reverse()) step();
+    this.#undo.length = 0;
+    this.#log("info", "stopped", {});
+  }
+
+  /** Gives leadership to the voter that has most of the log and answers. */
+  async #handOver(): Promise<void> {
+    if (this.#core.role !== "leader") return;
+    const { voters } = this.#core.context;
+    const { progress } = this.#core.state;
+    const connected = this.#peers.status().peers
+      .filter(({ peer, state }) => voters.includes(peer) && state.startsWith("connected"))
+      .map(({ peer }) => peer)
+      .sort((a, b) => (progress.get(b)?.matchIndex ?? 0) - (progress.get(a)?.matchIndex ?? 0));
+    const [to] = connected;
+    if (to === undefined) return;
+    const raft = this.#system.ref<RaftActorMessage, RaftAnswer>({
+      node: this.id,
+      name: RAFT_ACTOR_NAME,
+      group: DEFAULT_GROUP,
+    });
+    try {
+      await raft.call({ type: "Transfer", to }, { timeoutMs: HANDOVER_MS_MAX });
+    } catch (error) {
+      this.#log("warn", "hand-over-failed", { to, error: String(error) });
+    }
+  }
+
+  #fail(error: Error, onFailed: NodeOptions["onFailed"]): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#log("error", "node-failed", { error: error.stack ?? String(error) });
+    if (onFailed === undefined) throw error;
+    onFailed(error);
+  }
+
+  #logRole({ from, to, cause, term, leaderId }: RoleChange): void {
+    if (leaderId !== undefined) this.#leaderChanges++;
+    this.#log("info", from === to ? "leader" : "role", {
+      ...(from === to ? {} : { from, to, cause }),
+      term,
+      leader: leaderId ?? "none",
+    });
+  }
+
+  #memberStatus(id: NodeId, { hostname, port }: HostPort): MemberStatus {
+    const link = this.#peers.status().peers.find(({ peer }) => peer === id)?.state;
+    const matchIndex = this.#core.state.progress.get(id)?.matchIndex;
+    return {
+      id,
+      voter: this.#core.context.voters.includes(id),
+      raftAddress: `${hostname}:${port}`,
+      httpAddress: this.#httpPeers.get(id) ?? "",
+      self: id === this.id,
+      link: id === this.id ? "self" : link?.startsWith("connected") ? "connected" : "down",
+      ...(matchIndex === undefined ? {} : { matchIndex }),
+    };
+  }
+
+  #metrics(): string {
+    return formatNodeMetrics({
+      core: this.#core,
+      store: this.#store,
+      counters: this.#raftActor.counters,
+      peers: this.#peers.status(),
+      actors: this.#system.metrics(),
+      leaderChanges: this.#leaderChanges,
+      fsync: this.#fsync,
+    });
+  }
+}
+
+/**
+ * The id of the cluster that these members form, the same on every one of them: a digest of their
+ * ids and addresses.
+ */
+export function clusterIdOf(members: ReadonlyMap<NodeId, HostPort>): string {
+  const text = [...members].sort(([a], [b]) => a - b)
+    .map(([id, { hostname, port }]) => `${id}=${hostname}:${port}`).join();
+  return createHash("sha256").update(text).digest("hex").slice(0, 16);
+}
+
+/** @throws {RangeError} If the bounds do not leave room for lost heartbeats. */
+export function checkTiming(timing: RaftTiming): void {
+  const { electionTimeoutMsMin: min, electionTimeoutMsMax: max, heartbeatMs } = timing;
+  const valid = [min, max, heartbeatMs].every((ms) => Number.isFinite(ms) && ms >= 1);
+  if (!valid || max < min || heartbeatMs > min / 3) {
+    throw new RangeError(
+      `Cannot use timing: election timeout ${min}-${max} ms, heartbeat ${heartbeatMs} ms; ` +
+        "the heartbeat must be at most a third of the shortest election timeout",
+    );
+  }
+}
+
+function membersOf(options: NodeOptions): ReadonlyMap<NodeId, HostPort> {
+  const { id, single, peers } = options;
+  if (single === true) {
+    return new Map([[id, { hostname: "127.0.0.1", port: DEFAULT_RAFT_PORT_BASE + id }]]);
+  }
+  const members = peers ??
+    new Map([1, 2, 3].map((id): [NodeId, HostPort] => [
+      id,
+      { hostname: "127.0.0.1", port: DEFAULT_RAFT_PORT_BASE + id },
+    ]));
+  if (!members.has(id)) {
+    throw new RangeError(`Cannot start node ${id}: it is not among the peers`);
+  }
+  return members;
+}
+
+function derivedHttpPeers(members: ReadonlyMap<NodeId, HostPort>): [NodeId, string][] {
+  return [...members].map(([id, { hostname }]) => [
+    id,
+    `http://${hostname}:${DEFAULT_HTTP_PORT_BASE + id}`,
+  ]);
+}
+
+/** Waits for the promise, but no longer than `ms`. */
+async function within(promise: Promise<unknown>, ms: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, ms));
+  await Promise.race([promise, timeout]);
+  clearTimeout(timer);
+}

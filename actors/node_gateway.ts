@@ -1,0 +1,275 @@
+/**
+ * The node as the HTTP gateway sees it: finds the leader, retries what surely had no effect, and
+ * says what became of a write.
+ *
+ * A write goes to the leader's Raft actor, wherever it runs: one hop, since that actor refuses what
+ * it cannot do instead of passing it on. A refusal, and a message that was not delivered, surely
+ * had no effect and are retried until the request's time is up; an answer that was lost leaves the
+ * outcome unknown, and is retried only for a write that its idempotency key makes safe to repeat.
+ *
+ * @module
+ */
+import type { ChartDescription } from "../machines/chart.ts";
+import { describeChart } from "../machines/chart.ts";
+import { activePaths } from "../machines/chart.ts";
+import { explain, type Explanation } from "../machines/explain.ts";
+import type { RaftCore } from "../machines/raft_core.ts";
+import { raftMachine } from "../machines/raft_machine.ts";
+import type { GroupId, NodeId, Term } from "../machines/raft_types.ts";
+import { encodeRequest } from "../storage/command.ts";
+import type { KvStore } from "../storage/kv_store.ts";
+import type {
+  ClusterStatus,
+  Consistency,
+  GatewayPort,
+  HealthCheck,
+  KvEntry,
+  KvRange,
+  KvWrite,
+  KvWriteResult,
+  ReadContext,
+} from "../transport/gateway_port.ts";
+import { REQUEST_TIMEOUT_MS } from "../transport/http_limits.ts";
+import { GatewayError } from "../transport/problem.ts";
+import { type ActorRef, CallError, CallTimeoutError } from "./actor.ts";
+import type { Ports } from "./ports.ts";
+import type { RaftActorMessage, RaftAnswer, RaftRequest } from "./raft_actor.ts";
+
+/** Pause before a request that surely had no effect is tried again. */
+export const RETRY_PAUSE_MS = 20;
+
+/** What the node gives its gateway. */
+export interface NodeGatewayOptions {
+  readonly group: GroupId;
+  readonly core: RaftCore;
+  readonly store: KvStore;
+  readonly ports: Ports;
+  /** The Raft actor of this group on any node. */
+  readonly raftOn: (node: NodeId) => ActorRef<RaftActorMessage, RaftAnswer>;
+  readonly status: () => ClusterStatus;
+  readonly metrics: () => string;
+  readonly httpAddressOf: (node: NodeId) => string | undefined;
+  /** Whether the node is on its way down. */
+  readonly isStopping: () => boolean;
+}
+
+/** How an attempt ended. */
+type Attempt =
+  | { readonly kind: "answer"; readonly answer: RaftAnswer }
+  /** Surely without effect. */
+  | { readonly kind: "no-effect"; readonly detail: string }
+  | { readonly kind: "unknown"; readonly detail: string };
+
+/** Implements the gateway's port over the actors of one group. */
+export class NodeGateway implements GatewayPort {
+  readonly nodeId: NodeId;
+  readonly #options: NodeGatewayOptions;
+  readonly #chart: ChartDescription = describeChart(raftMachine);
+
+  /** Serves `options.group`. */
+  constructor(options: NodeGatewayOptions) {
+    this.#options = options;
+    this.nodeId = options.core.context.id;
+  }
+
+  async write(write: KvWrite): Promise<KvWriteResult> {
+    const { type, key, value, contentType, condition, once } = write;
+    const payload = encodeRequest({
+      command: type === "delete"
+        ? { type, key, ...(condition === undefined ? {} : { condition }) }
+        : {
+          type,
+          key,
+          value: value ?? new Uint8Array(0),
+          ...(contentType === undefined ? {} : { contentType }),
+          ...(condition === undefined ? {} : { condition }),
+        },
+      ...(once === undefined ? {} : { once }),
+    });
+    const request: RaftRequest = { type: "Propose", payload };
+    const answer = await this.#askLeader(request, once !== undefined);
+    return answer as KvWriteResult;
+  }
+
+  async get(
+    key: string,
+    consistency: Consistency,
+  ): Promise<{ entry: KvEntry | undefined; context: ReadContext }> {
+    await this.#barrier(consistency);
+    const entry = this.#options.store.get(key);
+    return {
+      entry: entry === undefined ? undefined : { key, ...entry },
+      context: this.#readContext(),
+    };
+  }
+
+  async list(
+    range: KvRange,
+    consistency: Consistency,
+  ): Promise<{ entries: KvEntry[]; more: boolean; context: ReadContext }> {
+    await this.#barrier(consistency);
+    const { limit, bytesMax, ...bounds } = range;
+    const entries: KvEntry[] = [];
+    let bytes = 0;
+    let more = false;
+    // One more than the limit tells whether there is more.
+    for (const entry of this.#options.store.range({ ...bounds, limit: limit + 1 })) {
+      bytes += entry.value.length;
+      more = entries.length === limit || (bytes > bytesMax && entries.length > 0);
+      if (more) break;
+      entries.push(entry);
+    }
+    return { entries, more, context: this.#readContext() };
+  }
+
+  async count(
+    bounds: { readonly start?: string; readonly end?: string },
+    consistency: Consistency,
+  ): Promise<{ count: number; context: ReadContext }> {
+    await this.#barrier(consistency);
+    let count = 0;
+    const range = { ...bounds, limit: Number.MAX_SAFE_INTEGER, reverse: false };
+    for (const _entry of this.#options.store.range(range)) count++;
+    return { count, context: this.#readContext() };
+  }
+
+  async transfer(to: NodeId): Promise<{ leader: NodeId; term: Term }> {
+    const { context } = this.#options.core;
+    if (!context.voters.includes(to)) {
+      throw new GatewayError(
+        "invalid-request",
+        `Node ${to} is not a voter; the voters are ${context.voters.join(", ")}`,
+      );
+    }
+    if (context.leaderId === to) return { leader: to, term: context.currentTerm };
+    const answer = await this.#askLeader({ type: "Transfer", to }, true);
+    if (answer.status === "transferred") return { leader: answer.leader, term: answer.term };
+    throw new GatewayError("conflict", `The transfer to node ${to} was aborted: is it up?`);
+  }
+
+  status(): ClusterStatus {
+    return this.#options.status();
+  }
+
+  chart(): { chart: ChartDescription; active: readonly string[] } {
+    return { chart: this.#chart, active: activePaths(this.#options.core.snapshot.value) };
+  }
+
+  explain(): Explanation {
+    return explain(this.#options.core.snapshot, this.#options.core.state);
+  }
+
+  liveness(): readonly HealthCheck[] {
+    const stopping = this.#options.isStopping();
+    return [{ name: "node", ok: !stopping, message: stopping ? "stopping" : "running" }];
+  }
+
+  readiness(): readonly HealthCheck[] {
+    const { leaderId, currentTerm } = this.#options.core.context;
+    const disk = this.#options.core.snapshot.value.disk;
+    const leader = leaderId === undefined
+      ? `no leader is known in term ${currentTerm}; see /v1/raft/explain`
+      : `node ${leaderId} leads term ${currentTerm}`;
+    return [
+      ...this.liveness(),
+      { name: "leader", ok: leaderId !== undefined, message: leader },
+      { name: "disk", ok: disk !== "stalled", message: disk },
+    ];
+  }
+
+  metrics(): string {
+    return this.#options.metrics();
+  }
+
+  httpAddressOf(node: NodeId): string | undefined {
+    return this.#options.httpAddressOf(node);
+  }
+
+  leader(): NodeId | undefined {
+    return this.#options.core.context.leaderId;
+  }
+
+  /** Waits until this node's store is as fresh as the read asks. */
+  async #barrier(consistency: Consistency): Promise<void> {
+    if (consistency === "stale") return;
+    const self = this.#options.raftOn(this.nodeId);
+    const deadlineMs = this.#nowMs + REQUEST_TIMEOUT_MS;
+    for (;;) {
+      const attempt = await this.#ask(self, { type: "ReadBarrier" }, deadlineMs);
+      if (attempt.kind === "answer" && attempt.answer.status === "ready") return;
+      // A read changes nothing, so it may always be tried again.
+      await this.#pause(deadlineMs, attempt.kind === "answer" ? "no leader" : attempt.detail);
+    }
+  }
+
+  /** Asks the leader until it answers or the request's time is up. */
+  async #askLeader(request: RaftRequest, mayRepeat: boolean): Promise<RaftAnswer> {
+    const deadlineMs = this.#nowMs + REQUEST_TIMEOUT_MS;
+    let mayHaveHadEffect = false;
+    for (;;) {
+      const leader = this.#options.core.context.leaderId ?? this.nodeId;
+      const attempt = await this.#ask(this.#options.raftOn(leader), request, deadlineMs);
+      if (attempt.kind === "unknown") {
+        mayHaveHadEffect = true;
+        if (!mayRepeat) throw new GatewayError("outcome-unknown", attempt.detail);
+      } else if (attempt.kind === "answer") {
+        const { answer } = attempt;
+        if (answer.status === "refused" && answer.reason === "overloaded" && !mayHaveHadEffect) {
+          throw new GatewayError("overloaded", "The leader holds too many uncommitted bytes");
+        }
+        const isFinal = answer.status !== "not-applied" &&
+          (answer.status !== "refused" || answer.reason === "aborted");
+        if (isFinal) return answer;
+      }
+      const detail = attempt.kind === "answer" ? "the leader changed" : attempt.detail;
+      await this.#pause(deadlineMs, detail, mayHaveHadEffect);
+    }
+  }
+
+  /** One attempt, with what its failure means for the request's effect. */
+  #ask(
+    ref: ActorRef<RaftActorMessage, RaftAnswer>,
+    request: RaftRequest,
+    deadlineMs: number,
+  ): Promise<Attempt> {
+    const timeoutMs = Math.max(1, deadlineMs - this.#nowMs);
+    return new Promise((resolve) => {
+      ref.ask(request, { timeoutMs }, (outcome) => {
+        if (outcome.ok) resolve({ kind: "answer", answer: outcome.value });
+        else resolve(failedAttempt(outcome.error));
+      });
+    });
+  }
+
+  /** Waits before the next attempt, or gives up with what is known of the outcome. */
+  async #pause(deadlineMs: number, detail: string, mayHaveHadEffect = false): Promise<void> {
+    const { ports, core, isStopping } = this.#options;
+    if (this.#nowMs + RETRY_PAUSE_MS >= deadlineMs || isStopping()) {
+      if (mayHaveHadEffect) throw new GatewayError("outcome-unknown", detail);
+      const { leaderId } = core.context;
+      const known = leaderId === undefined ? {} : { leader: leaderId };
+      throw new GatewayError("unavailable", `No leader took the request: ${detail}`, known);
+    }
+    await new Promise<void>((resolve) => ports.timers.set(RETRY_PAUSE_MS, resolve));
+  }
+
+  get #nowMs(): number {
+    return this.#options.ports.clock.monotonicMs();
+  }
+
+  #readContext(): ReadContext {
+    const { leaderId, currentTerm: term } = this.#options.core.context;
+    const { revision } = this.#options.store;
+    return { servedBy: this.nodeId, leaderId, term, revision };
+  }
+}
+
+function failedAttempt(error: Error): Attempt {
+  if (error instanceof CallError && error.outcome === "not-delivered") {
+    return { kind: "no-effect", detail: error.message };
+  }
+  if (error instanceof CallTimeoutError) {
+    return { kind: "unknown", detail: `No quorum answered within ${REQUEST_TIMEOUT_MS} ms` };
+  }
+  return { kind: "unknown", detail: error.message };
+}

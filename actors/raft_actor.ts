@@ -1,0 +1,293 @@
+/**
+ * Hosts one group's member: everything that arrived is one turn of raft_core.ts, and what the turn
+ * asks for is done here.
+ *
+ *     mailbox batch -> beginTurn, receive..., propose, read, endTurn -> outbox
+ *       messages          -> peers, at once
+ *       hardState, runs   -> WAL actor -> Persisted -> messagesAfterSync, Synced
+ *       commitIndex       -> KV actor -> answers
+ *
+ * Safety: `messagesAfterSync` of a turn leave when the turn's own write and every earlier one are
+ * durable; a turn that writes nothing waits for the writes still under way.
+ *
+ * @module
+ */
+import type { Envelope, GroupId, HardState, LogIndex, NodeId } from "../machines/raft_types.ts";
+import type { Outbox, Refusal } from "../machines/group_state.ts";
+import type { RaftCore } from "../machines/raft_core.ts";
+import { lastIndexOf } from "../machines/raft_log.ts";
+import type { RaftMessage, Term } from "../machines/raft_types.ts";
+import { Actor, type ActorRef, type Delivery } from "./actor.ts";
+import type { ApplyOutcome, KvMessage } from "./kv_actor.ts";
+import type { Ports } from "./ports.ts";
+import { LazyTimer } from "./timers.ts";
+import type { DiskCondition, WalMessage } from "./wal_actor.ts";
+
+/** Pause that lets queued input be read before a timer that fired late is believed. */
+export const LATE_TIMER_GRACE_MS = 5;
+
+/** What the Raft actor takes besides Raft's own messages. Calls may come from other nodes. */
+export type RaftRequest =
+  /** Call: apply a command. */
+  | { readonly type: "Propose"; readonly payload: Uint8Array }
+  /** Call: answer when a read on this node's store is linearizable. */
+  | { readonly type: "ReadBarrier" }
+  /** Call: hand leadership over. */
+  | { readonly type: "Transfer"; readonly to: NodeId };
+
+/** What the Raft actor takes. */
+export type RaftActorMessage =
+  | RaftMessage
+  | RaftRequest
+  | { readonly type: "Persisted" }
+  | { readonly type: "TimerDue"; readonly lateMs: number }
+  | { readonly type: "Disk"; readonly condition: DiskCondition };
+
+/** A request that surely had no effect. */
+export interface Refused {
+  readonly status: "refused";
+  readonly reason: Refusal | "aborted";
+  /** Whom to ask instead, 0 if nobody is known. */
+  readonly leader: NodeId;
+}
+
+/** The answers to RaftRequest. */
+export type RaftAnswer =
+  | ApplyOutcome
+  | Refused
+  | { readonly status: "ready" }
+  | { readonly status: "transferred"; readonly leader: NodeId; readonly term: Term };
+
+/** What the Raft actor needs. */
+export interface RaftActorOptions {
+  readonly group: GroupId;
+  readonly core: RaftCore;
+  readonly ports: Ports;
+  readonly send: (to: NodeId, message: RaftMessage) => void;
+  readonly wal: ActorRef<WalMessage>;
+  readonly kv: ActorRef<KvMessage>;
+  readonly self: () => ActorRef<RaftActorMessage, RaftAnswer>;
+}
+
+type Request = Delivery<RaftActorMessage, RaftAnswer>;
+
+/** What waits for one write to be durable. */
+interface Ticket {
+  readonly messages: Envelope[];
+  readonly hardState: HardState | undefined;
+  readonly last: { readonly term: Term; readonly index: LogIndex } | undefined;
+}
+
+/** A transfer whose caller waits, and the term in which it was asked for. */
+interface PendingTransfer {
+  readonly to: NodeId;
+  readonly term: Term;
+  readonly request: Request;
+}
+
+/** Counters of a group, for metrics. */
+export interface RaftCounters {
+  proposals: number;
+  proposalsRefused: number;
+  reads: number;
+  readsRefused: number;
+}
+
+/** Hosts one group's core. */
+export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
+  readonly counters: RaftCounters = {
+    proposals: 0,
+    proposalsRefused: 0,
+    reads: 0,
+    readsRefused: 0,
+  };
+  readonly #options: RaftActorOptions;
+  readonly #core: RaftCore;
+  readonly #timer: LazyTimer;
+  readonly #tickets: Ticket[] = [];
+  readonly #reads: Map<number, Request> = new Map();
+  #lastReadId = 0;
+  #transfers: PendingTransfer[] = [];
+  #handedCommit: LogIndex = 0;
+  /** While a late timer gives grace: until when; else 0. */
+  #graceEndsMs = 0;
+
+  /** Hosts `options.core`, which nothing else may touch. */
+  constructor(options: RaftActorOptions) {
+    super();
+    this.#options = options;
+    this.#core = options.core;
+    this.#timer = new LazyTimer(
+      options.ports,
+      (lateMs) => options.self().cast({ type: "TimerDue", lateMs }),
+    );
+  }
+
+  override onStart(): void {
+    this.#timer.set(this.#core.nextDeadlineMs);
+  }
+
+  override onStop(): void {
+    this.#timer.stop();
+  }
+
+  override receive(batch: readonly Request[]): void {
+    const core = this.#core;
+    core.beginTurn(this.#options.ports.clock.monotonicMs());
+    const proposals: Request[] = [];
+    const payloads: Uint8Array[] = [];
+    const readIds: number[] = [];
+    for (const delivery of batch) {
+      const { message } = delivery;
+      switch (message.type) {
+        case "Propose":
+          proposals.push(delivery);
+          payloads.push(message.payload);
+          break;
+        case "ReadBarrier":
+          this.#reads.set(++this.#lastReadId, delivery);
+          readIds.push(this.#lastReadId);
+          break;
+        case "Transfer":
+          this.#transfers.push({
+            to: message.to,
+            term: core.context.currentTerm,
+            request: delivery,
+          });
+          core.transfer(message.to);
+          break;
+        case "Persisted":
+          this.#persisted();
+          break;
+        case "TimerDue":
+          this.#timerDue(message.lateMs);
+          break;
+        case "Disk":
+          core.disk(message.condition);
+          break;
+        default:
+          core.receive(message);
+      }
+    }
+    if (payloads.length > 0) this.#propose(payloads, proposals);
+    if (readIds.length > 0) {
+      this.counters.reads += readIds.length;
+      core.read(readIds);
+    }
+    this.#perform(core.endTurn());
+    this.#timer.set(Math.max(core.nextDeadlineMs, this.#graceEndsMs));
+  }
+
+  #propose(payloads: readonly Uint8Array[], proposals: readonly Request[]): void {
+    const outcome = this.#core.propose(payloads);
+    this.counters.proposals += payloads.length;
+    if (outcome.accepted) {
+      const { term, firstIndex } = outcome;
+      this.#hand({ type: "Expect", term, firstIndex, answers: proposals });
+    } else {
+      this.counters.proposalsRefused += payloads.length;
+      for (const proposal of proposals) proposal.reply(this.#refused(outcome.reason));
+    }
+  }
+
+  #perform(outbox: Outbox): void {
+    const { send } = this.#options;
+    for (const { to, message } of outbox.messages) send(to, message);
+    this.#persist(outbox);
+    const { commitIndex } = this.#core.state;
+    if (commitIndex > this.#handedCommit) {
+      this.#handedCommit = commitIndex;
+      this.#hand({ type: "Committed", through: commitIndex });
+    }
+    for (const { readIndex, readIds } of outbox.readsReady) {
+      this.#hand({ type: "AwaitApplied", index: readIndex, answers: this.#takeReads(readIds) });
+    }
+    this.counters.readsRefused += outbox.readsRefused.length;
+    for (const read of this.#takeReads(outbox.readsRefused)) {
+      read.reply(this.#refused("not-leader"));
+    }
+    this.#settleTransfers(outbox.transfer);
+  }
+
+  /** An empty write still queues behind those under way, so that a later turn keeps an earlier promise. */
+  #persist(outbox: Outbox): void {
+    const { hardState, runs, messagesAfterSync: messages } = outbox;
+    const { group, wal, self } = this.#options;
+    if (hardState !== undefined || runs.length > 0) {
+      const run = runs.at(-1);
+      const last = run === undefined ? undefined : { term: run.term, index: lastIndexOf(run) };
+      this.#tickets.push({ messages, hardState, last });
+      const taken = wal.cast({ type: "Persist", group, hardState, runs, replyTo: self() });
+      if (!taken) throw new Error("Cannot persist: the WAL's mailbox is full");
+    } else if (this.#tickets.length > 0) this.#tickets.at(-1)!.messages.push(...messages);
+    else this.#release(messages);
+  }
+
+  #persisted(): void {
+    const { messages, hardState, last } = this.#tickets.shift()!;
+    if (hardState !== undefined) this.#core.hardStateSynced(hardState);
+    if (last !== undefined) this.#core.synced(last.term, last.index);
+    this.#release(messages);
+  }
+
+  #release(messages: readonly Envelope[]): void {
+    const { id } = this.#core.context;
+    for (const { to, message } of messages) {
+      if (to === id) this.#core.receive(message);
+      else this.#options.send(to, message);
+    }
+  }
+
+  /**
+   * After a stall of the event loop the timer fires before the heartbeats that arrived meanwhile
+   * are read. Once, they get the chance.
+   */
+  #timerDue(lateMs: number): void {
+    const { nowMs, timing } = this.#core.state;
+    const gaveGrace = this.#graceEndsMs > 0;
+    if (lateMs > timing.heartbeatMs / 2 && !gaveGrace) {
+      this.#graceEndsMs = nowMs + LATE_TIMER_GRACE_MS;
+      return;
+    }
+    this.#graceEndsMs = 0;
+    this.#core.elapse();
+  }
+
+  #takeReads(readIds: readonly number[]): Request[] {
+    const reads: Request[] = [];
+    for (const readId of readIds) {
+      const read = this.#reads.get(readId);
+      if (read === undefined) continue;
+      this.#reads.delete(readId);
+      reads.push(read);
+    }
+    return reads;
+  }
+
+  #settleTransfers(outcome: Outbox["transfer"]): void {
+    if (this.#transfers.length === 0) return;
+    const { leaderId, currentTerm } = this.#core.context;
+    const open: PendingTransfer[] = [];
+    for (const transfer of this.#transfers) {
+      const isOver = leaderId !== undefined && currentTerm > transfer.term;
+      if (isOver && leaderId === transfer.to) {
+        transfer.request.reply({ status: "transferred", leader: leaderId, term: currentTerm });
+      } else if (isOver || outcome === "aborted") {
+        transfer.request.reply(this.#refused("aborted"));
+      } else if (outcome === "refused" && transfer.to !== this.#core.context.transferee) {
+        transfer.request.reply(this.#refused("not-leader"));
+      } else open.push(transfer);
+    }
+    this.#transfers = open;
+  }
+
+  #hand(message: KvMessage): void {
+    if (!this.#options.kv.cast(message)) {
+      throw new Error(`Cannot hand over ${message.type}: the KV actor's mailbox is full`);
+    }
+  }
+
+  #refused(reason: Refused["reason"]): Refused {
+    return { status: "refused", reason, leader: this.#core.context.leaderId ?? 0 };
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * Group commit (s5 "stable storage"): one write for all that arrived in a turn, one sync for all
+ * that was written while the last sync ran, for every group of the process.
+ *
+ * Safety: a `Persisted` is sent only for bytes that a successful sync covered, in the order of the
+ * `Persist` messages. The first failed write or sync throws, which stops the node: a page that
+ * could not be written may look clean afterwards, so a second try proves nothing.
+ *
+ * @module
+ */
+import type { EntryRun, GroupId, HardState } from "../machines/raft_types.ts";
+import { encodeHardState } from "../storage/wal_record.ts";
+import type { Wal } from "../storage/wal.ts";
+import { Actor, type ActorRef, type Delivery } from "./actor.ts";
+import type { Ports } from "./ports.ts";
+import { LazyTimer } from "./timers.ts";
+
+/** A sync that takes longer than this marks the disk as slow. */
+export const DISK_SLOW_MS = 200;
+/** A sync that takes longer marks the disk as stalled: this node's leadership ends (raft_machine.ts). */
+export const DISK_STALLED_MS = 2_500;
+/** Syncs in a row that must be faster than DISK_SLOW_MS before the disk counts as recovered. */
+export const DISK_RECOVERY_SYNCS = 8;
+
+/** The disk's condition, in the chart's words. */
+export type DiskCondition = "DiskSlow" | "DiskStalled" | "DiskRecovered";
+
+/** What a group wants written, and whom to tell when it is durable. */
+export interface Persist {
+  readonly type: "Persist";
+  readonly group: GroupId;
+  readonly hardState: HardState | undefined;
+  readonly runs: readonly EntryRun[];
+  readonly replyTo: { cast(message: { readonly type: "Persisted" }): boolean };
+}
+
+/** What the WAL actor takes. */
+export type WalMessage =
+  | Persist
+  /** The running sync ended. */
+  | { readonly type: "SyncEnded"; readonly error: Error | undefined; readonly position: number }
+  /** Time to look at the running sync. */
+  | { readonly type: "CheckDisk" };
+
+/** What the WAL actor needs. */
+export interface WalActorOptions {
+  readonly wal: Wal;
+  readonly ports: Ports;
+  /** The actor's own ref, known once it is spawned. */
+  readonly self: () => ActorRef<WalMessage>;
+  readonly onDiskCondition: (condition: DiskCondition) => void;
+  /** Called after every sync with how long it took. */
+  readonly onSync?: (durationMs: number) => void;
+}
+
+/** Hosts the process's write-ahead log. */
+export class WalActor extends Actor<WalMessage> {
+  readonly #options: WalActorOptions;
+  readonly #timer: LazyTimer;
+  #waiting: { readonly position: number; readonly replyTo: Persist["replyTo"] }[] = [];
+  #syncStartMs: number | undefined;
+  #writtenPosition: number;
+  #durablePosition: number;
+  #condition: DiskCondition = "DiskRecovered";
+  #fastSyncs = 0;
+  #onIdle: (() => void) | undefined;
+
+  /** Hosts `options.wal`, which nothing else may write. */
+  constructor(options: WalActorOptions) {
+    super();
+    this.#options = options;
+    this.#writtenPosition = this.#durablePosition = options.wal.durablePosition;
+    this.#timer = new LazyTimer(options.ports, () => options.self().cast({ type: "CheckDisk" }));
+  }
+
+  override receive(batch: readonly Delivery<WalMessage>[]): void {
+    const chunks: Uint8Array[] = [];
+    const persists: Persist[] = [];
+    for (const { message } of batch) {
+      if (message.type === "Persist") {
+        persists.push(message);
+        if (message.hardState !== undefined) {
+          chunks.push(encodeHardState(message.group, message.hardState));
+        }
+        for (const run of message.runs) chunks.push(run.bytes);
+      } else if (message.type === "SyncEnded") this.#syncEnded(message);
+      else this.#checkDisk();
+    }
+    if (chunks.length > 0) this.#writtenPosition = this.#options.wal.append(chunks);
+    for (const { replyTo } of persists) {
+      this.#waiting.push({ position: this.#writtenPosition, replyTo });
+    }
+    this.#release();
+    this.#startSync();
+  }
+
+  override onStop(): void {
+    this.#timer.stop();
+  }
+
+  #startSync(): void {
+    if (this.#syncStartMs !== undefined || this.#writtenPosition <= this.#durablePosition) return;
+    const { wal, ports, self } = this.#options;
+    this.#syncStartMs = ports.clock.monotonicMs();
+    this.#timer.set(this.#syncStartMs + DISK_SLOW_MS);
+    wal.sync((error, position) => {
+      if (!self().cast({ type: "SyncEnded", error, position })) this.#syncStartMs = undefined;
+      this.#onIdle?.();
+    });
+  }
+
+  /** Calls `done` once no sync runs, so that the log can be closed; for use after the actor stopped. */
+  whenIdle(done: () => void): void {
+    if (this.#syncStartMs === undefined) done();
+    else this.#onIdle = done;
+  }
+
+  #syncEnded(ended: { readonly error: Error | undefined; readonly position: number }): void {
+    if (ended.error !== undefined) throw ended.error;
+    this.#durablePosition = ended.position;
+    const durationMs = this.#options.ports.clock.monotonicMs() - (this.#syncStartMs ?? 0);
+    this.#syncStartMs = undefined;
+    this.#timer.set(Infinity);
+    this.#options.onSync?.(durationMs);
+    this.#judge(durationMs);
+  }
+
+  /** Tells those whose bytes are durable, first come first. */
+  #release(): void {
+    let count = 0;
+    while (
+      count < this.#waiting.length && this.#waiting[count]!.position <= this.#durablePosition
+    ) count++;
+    if (count === 0) return;
+    for (const { replyTo } of this.#waiting.splice(0, count)) replyTo.cast({ type: "Persisted" });
+  }
+
+  /** A sync is still running: how long is that now? */
+  #checkDisk(): void {
+    if (this.#syncStartMs === undefined) return;
+    const runningMs = this.#options.ports.clock.monotonicMs() - this.#syncStartMs;
+    this.#judge(runningMs);
+    if (runningMs < DISK_STALLED_MS) this.#timer.set(this.#syncStartMs + DISK_STALLED_MS);
+  }
+
+  /** Hysteresis: one long sync makes the disk slow or stalled, only several short ones make it healthy. */
+  #judge(durationMs: number): void {
+    if (durationMs >= DISK_STALLED_MS) this.#become("DiskStalled");
+    else if (durationMs >= DISK_SLOW_MS) {
+      if (this.#condition === "DiskRecovered") this.#become("DiskSlow");
+      this.#fastSyncs = 0;
+    } else if (this.#condition !== "DiskRecovered" && ++this.#fastSyncs >= DISK_RECOVERY_SYNCS) {
+      this.#become("DiskRecovered");
+    }
+  }
+
+  #become(condition: DiskCondition): void {
+    this.#fastSyncs = 0;
+    if (condition === this.#condition) return;
+    this.#condition = condition;
+    this.#options.onDiskCondition(condition);
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * `deno task dev`: a local cluster of child processes.
+ *
+ * @module
+ */
+import type { ClusterStatus } from "../transport/gateway_port.ts";
+import { numberSetting, readSettings } from "./settings.ts";
+import { complain, EXIT, print, UsageError } from "./usage.ts";
+
+/** Most nodes that one machine is asked to run. */
+export const DEV_NODES_MAX = 9;
+/** How long the cluster may take to elect its first leader. */
+export const DEV_START_MS_MAX = 60_000;
+const POLL_MS = 50;
+
+const HELP = `Usage: deno task dev [flags]
+
+Starts a local cluster, prints its addresses once it has a leader, and stops it on Ctrl-C.
+
+  --nodes N             1 to ${DEV_NODES_MAX} (default 3)
+  --data DIR            one folder a node below it (default ./data)
+  --base-raft-port P    node 1's Raft port, the next node's is one higher (default 7001)
+  --base-http-port P    node 1's HTTP port (default 8001)
+  --help
+`;
+
+const flags = {
+  string: ["nodes", "data", "base-raft-port", "base-http-port"],
+  boolean: ["help"],
+} as const;
+
+interface Member {
+  readonly id: number;
+  readonly http: string;
+  readonly child: Deno.ChildProcess;
+}
+
+/** The command that runs one node with this Deno. */
+export function nodeCommand(args: readonly string[]): Deno.Command {
+  const script = new URL("./node.ts", import.meta.url).pathname;
+  const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env"];
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", ...permissions, script, ...args],
+    stdin: "null",
+    stdout: "null",
+    stderr: "inherit",
+  });
+}
+
+function startMembers(args: readonly string[]): Member[] {
+  const settings = readSettings(args, flags, (name) => Deno.env.get(name));
+  if (settings.isOn("help")) {
+    print(HELP);
+    Deno.exit(EXIT.ok);
+  }
+  if (settings.words.length > 0) throw new UsageError(`unexpected word "${settings.words[0]}"`);
+  const number = (flag: string, byDefault: number, max: number): number =>
+    numberSetting(flag, settings.text(flag) ?? String(byDefault), { min: 1, max });
+  const nodes = number("nodes", 3, DEV_NODES_MAX);
+  const raftPort = number("base-raft-port", 7001, 65_535 - DEV_NODES_MAX);
+  const httpPort = number("base-http-port", 8001, 65_535 - DEV_NODES_MAX);
+  const data = settings.text("data") ?? "./data";
+  const ids = Array.from({ length: nodes }, (_, offset) => offset + 1);
+  const list = (address: (id: number) => string): string =>
+    ids.map((id) => `${id}=${address(id)}`).join();
+  const peers = list((id) => `127.0.0.1:${raftPort + id - 1}`);
+  const httpPeers = list((id) => `http://127.0.0.1:${httpPort + id - 1}`);
+  return ids.map((id) => {
+    const port = httpPort + id - 1;
+    const child = nodeCommand([
+      ...["--id", String(id), "--peers", peers, "--http-peers", httpPeers],
+      ...["--http", `127.0.0.1:${port}`, "--data", `${data}/node-${id}`],
+    ]).spawn();
+    return { id, http: `http://127.0.0.1:${port}`, child };
+  });
+}
+
+/** Polls until a member knows the leader. */
+async function untilLeader(
+  members: readonly Member[],
+  ended: () => boolean,
+): Promise<ClusterStatus> {
+  const deadlineMs = performance.now() + DEV_START_MS_MAX;
+  while (performance.now() < deadlineMs && !ended()) {
+    for (const { http } of members) {
+      try {
+        const response = await fetch(`${http}/v1/cluster`, { signal: AbortSignal.timeout(1_000) });
+        const status = await response.json() as ClusterStatus;
+        if (status.leader !== undefined) return status;
+      } catch {
+        // Not up yet.
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  throw new Error(ended() ? "a node ended; its line above says why" : "no leader was elected");
+}
+
+async function stopAll(members: readonly Member[]): Promise<void> {
+  for (const { child } of members) {
+    try {
+      child.kill("SIGTERM");
+    } catch {
+      // It has ended already.
+    }
+  }
+  await Promise.all(members.map(({ child }) => child.status));
+}
+
+async function main(): Promise<void> {
+  const startMs = performance.now();
+  let members: readonly Member[];
+  try {
+    members = startMembers(Deno.args);
+  } catch (error) {
+    complain(`statecraft dev: ${(error as Error).message}`);
+    Deno.exit(EXIT.usage);
+  }
+  let ended = 0;
+  let stopping = false;
+  for (const { id, child } of members) {
+    child.status.then(({ code }) => {
+      ended++;
+      if (!stopping) complain(`statecraft dev: node ${id} ended with code ${code}`);
+    });
+  }
+  const stop = async (exitCode: number): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    await stopAll(members);
+    Deno.exit(exitCode);
+  };
+  Deno.addSignalListener("SIGINT", () => stop(EXIT.ok));
+  Deno.addSignalListener("SIGTERM", () => stop(EXIT.ok));
+  try {
+    const { leader, term } = await untilLeader(members, () => ended > 0);
+    const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
+    print(`leader elected: node ${leader} in term ${term}, ${seconds} s after the start\n`);
+    for (const { id, http } of members) print(`  node ${id}  ${http}\n`);
+    print(`chart    ${members[0]!.http}/v1/raft/chart?format=mermaid\n`);
+    print(`explain  ${members[0]!.http}/v1/raft/explain\n`);
+    print(`try      curl -X PUT --data-binary hello ${members[0]!.http}/v1/kv/greeting\n`);
+    print("Ctrl-C stops the cluster\n");
+  } catch (error) {
+    complain(`statecraft dev: ${(error as Error).message}`);
+    await stop(EXIT.failure);
+  }
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,233 @@
+/**
+ * `deno task kv`: the client.
+ *
+ * @module
+ */
+import type { ClusterStatus } from "../transport/gateway_port.ts";
+import { ClientError, type ClientRequest, send } from "./http_client.ts";
+import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
+import { complain, EXIT, print, UsageError, writeAll } from "./usage.ts";
+
+const HELP = `Usage: deno task kv VERB [words] [flags]
+
+  put KEY VALUE         store a value ("-" reads it from stdin)
+  get KEY               print a value
+  del KEY               delete a key
+  append KEY VALUE      add to the end of a value ("-" reads from stdin)
+  list [PREFIX]         list keys and values in order
+  status                who leads, and how far every member is
+  transfer NODE         hand leadership to a voter
+
+  --endpoints LIST      comma list (default http://127.0.0.1:8001,…:8002,…:8003)
+  --timeout DURATION    give up after this long (default 5s)
+  --consistency LEVEL   linearizable, lease, follower or stale (default linearizable)
+  --if-revision N       put, del, append: only if the key is at revision N; 0: only if it is missing
+  --limit N             list: at most this many keys
+  -o, --output FORMAT   table, json, ndjson or raw
+  --help
+
+--endpoints can be set as STATECRAFT_ENDPOINTS, and so on.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 precondition failed, 5 unavailable,
+6 outcome unknown.
+`;
+
+const flags = {
+  string: ["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
+  boolean: ["help"],
+  alias: { output: "o" },
+} as const;
+
+const DEFAULT_ENDPOINTS = "http://127.0.0.1:8001,http://127.0.0.1:8002,http://127.0.0.1:8003";
+
+/** Sends one request with the settings' endpoints and time. */
+type Send = (request: ClientRequest) => Promise<Response>;
+
+type Verb = (words: readonly string[], settings: Settings, send: Send) => Promise<void>;
+
+const verbs: Readonly<Record<string, { readonly words: readonly [number, number]; run: Verb }>> = {
+  put: { words: [2, 2], run: put },
+  get: { words: [1, 1], run: get },
+  del: { words: [1, 1], run: remove },
+  append: { words: [2, 2], run: append },
+  list: { words: [0, 1], run: list },
+  status: { words: [0, 0], run: status },
+  transfer: { words: [1, 1], run: transfer },
+};
+
+async function put([key, value]: readonly string[], settings: Settings, send: Send): Promise<void> {
+  const body = await valueOf(value!);
+  const headers = conditionOf(settings);
+  printJson(await send({ method: "PUT", path: pathOf(key!), headers, body }));
+}
+
+async function get([key]: readonly string[], settings: Settings, send: Send): Promise<void> {
+  const response = await send({ method: "GET", path: `${pathOf(key!)}${readQuery(settings)}` });
+  const value = await response.bytes();
+  if (outputOf(settings, "raw") !== "json") {
+    writeAll(Deno.stdout, value);
+    if (Deno.stdout.isTerminal()) print("\n");
+    return;
+  }
+  print(
+    JSON.stringify({
+      key,
+      value: new TextDecoder().decode(value),
+      revision: Number(response.headers.get("etag")?.replaceAll('"', "")),
+      created: Number(response.headers.get("statecraft-created")),
+      version: Number(response.headers.get("statecraft-version")),
+    }) + "\n",
+  );
+}
+
+async function remove([key]: readonly string[], settings: Settings, send: Send): Promise<void> {
+  const headers = conditionOf(settings);
+  const response = await send({ method: "DELETE", path: pathOf(key!), headers });
+  const result = await response.json();
+  print(JSON.stringify(result) + "\n");
+  if (result.deleted === 0) throw new ClientError("The key does not exist", EXIT.notFound);
+}
+
+async function append(
+  [key, value]: readonly string[],
+  settings: Settings,
+  send: Send,
+): Promise<void> {
+  const body = await valueOf(value!);
+  const headers = { "content-type": "application/octet-stream", ...conditionOf(settings) };
+  printJson(await send({ method: "POST", path: `${pathOf(key!)}/append`, headers, body }));
+}
+
+async function list([prefix]: readonly string[], settings: Settings, send: Send): Promise<void> {
+  const output = outputOf(settings, "table");
+  const limitText = settings.text("limit");
+  let left = limitText === undefined
+    ? Infinity
+    : numberSetting("limit", limitText, { min: 1, max: 1_000_000_000 });
+  let cursor: string | undefined;
+  do {
+    const query = new URLSearchParams({ limit: String(Math.min(left, 1_000)) });
+    if (cursor !== undefined) query.set("cursor", cursor);
+    const consistency = settings.text("consistency");
+    if (consistency !== undefined) query.set("consistency", consistency);
+    const path = `/v1/kv?${query}&prefix=${encodeURIComponent(prefix ?? "")}`;
+    const page = await (await send({ method: "GET", path })).json();
+    if (output === "json") print(JSON.stringify(page) + "\n");
+    for (const item of output === "json" ? [] : page.items) print(lineOf(item, output));
+    left -= page.items.length;
+    cursor = page.next;
+  } while (cursor !== undefined && left > 0);
+}
+
+async function status(_words: readonly string[], settings: Settings, send: Send): Promise<void> {
+  const response = await send({ method: "GET", path: "/v1/cluster" });
+  const cluster = await response.json() as ClusterStatus;
+  if (outputOf(settings, "table") !== "table") return print(JSON.stringify(cluster) + "\n");
+  const { nodeId, role, term, leader, commitIndex, appliedIndex, revision } = cluster;
+  print(`cluster ${cluster.clusterId}, seen from node ${nodeId} (${role})\n`);
+  print(`term ${term}, leader ${leader ?? "none"}, commit ${commitIndex}, `);
+  print(`applied ${appliedIndex}, revision ${revision}\n`);
+  print("ID          ROLE      LINK       MATCH       RAFT                   HTTP\n");
+  for (const member of cluster.members) {
+    const memberRole = member.id === leader ? "leader" : member.voter ? "voter" : "learner";
+    print(
+      [
+        String(member.id).padEnd(11),
+        memberRole.padEnd(9),
+        member.link.padEnd(10),
+        String(member.matchIndex ?? "-").padEnd(11),
+        member.raftAddress.padEnd(22),
+        member.httpAddress,
+      ].join(" ") + "\n",
+    );
+  }
+}
+
+async function transfer([node]: readonly string[], _settings: Settings, send: Send): Promise<void> {
+  const to = numberSetting("NODE", node!, { min: 1, max: 2 ** 31 });
+  const headers = { "content-type": "application/json" };
+  const body = JSON.stringify({ to });
+  printJson(await send({ method: "POST", path: "/v1/cluster/transfer", headers, body }));
+}
+
+function pathOf(key: string): string {
+  if (key === "") throw new UsageError("a key has at least 1 byte");
+  if (key === "." || key === "..") {
+    throw new UsageError(`the key "${key}" cannot be a path segment of a URL`);
+  }
+  return `/v1/kv/${encodeURIComponent(key.toWellFormed())}`;
+}
+
+async function valueOf(word: string): Promise<Uint8Array<ArrayBuffer>> {
+  if (word !== "-") return new TextEncoder().encode(word);
+  return await new Response(Deno.stdin.readable).bytes();
+}
+
+function conditionOf(settings: Settings): Record<string, string> {
+  const text = settings.text("if-revision");
+  if (text === undefined) return {};
+  const revision = numberSetting("if-revision", text, { min: 0, max: Number.MAX_SAFE_INTEGER });
+  return revision === 0 ? { "if-none-match": "*" } : { "if-match": `"${revision}"` };
+}
+
+function readQuery(settings: Settings): string {
+  const consistency = settings.text("consistency");
+  return consistency === undefined ? "" : `?consistency=${encodeURIComponent(consistency)}`;
+}
+
+function outputOf(settings: Settings, byDefault: string): string {
+  const output = settings.text("output") ?? byDefault;
+  if (!["table", "json", "ndjson", "raw"].includes(output)) {
+    throw new UsageError(`--output is one of table, json, ndjson, raw, not "${output}"`);
+  }
+  return output;
+}
+
+function lineOf(item: Record<string, unknown>, output: string): string {
+  if (output === "ndjson") return JSON.stringify(item) + "\n";
+  const show = (bytes: unknown): string =>
+    typeof bytes === "string" ? bytes : `base64:${(bytes as { base64: string }).base64}`;
+  if (output === "raw") return `${show(item["key"])}\n`;
+  return `${show(item["key"])}\t${show(item["value"])}\t(revision ${item["revision"]})\n`;
+}
+
+async function printJson(response: Response | Promise<Response>): Promise<void> {
+  print(await (await response).text());
+}
+
+async function main(): Promise<void> {
+  try {
+    const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
+    const [name, ...words] = settings.words;
+    if (settings.isOn("help") || name === undefined) {
+      print(HELP);
+      Deno.exit(settings.isOn("help") ? EXIT.ok : EXIT.usage);
+    }
+    const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+    if (verb === undefined) {
+      throw new UsageError(
+        `unknown verb "${name}"; the verbs are ${Object.keys(verbs).join(", ")}`,
+      );
+    }
+    const [min, max] = verb.words;
+    if (words.length < min || words.length > max) {
+      throw new UsageError(
+        `${name} takes ${min === max ? min : `${min} to ${max}`} words; see --help`,
+      );
+    }
+    const endpoints = (settings.text("endpoints") ?? DEFAULT_ENDPOINTS).split(",")
+      .map((endpoint) => endpoint.trim().replace(/\/$/, ""));
+    for (const endpoint of endpoints) {
+      if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
+        throw new UsageError(`--endpoints takes http://HOST:PORT, not "${endpoint}"`);
+      }
+    }
+    const timeoutMs = durationSetting("timeout", settings.text("timeout") ?? "5s");
+    await verb.run(words, settings, (request) => send(request, { endpoints, timeoutMs }));
+  } catch (error) {
+    complain(`statecraft kv: ${(error as Error).message}`);
+    if (error instanceof UsageError) Deno.exit(EXIT.usage);
+    Deno.exit(error instanceof ClientError ? error.exitCode : EXIT.failure);
+  }
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,176 @@
+/**
+ * `deno task node`: one member of a cluster.
+ *
+ * @module
+ */
+import { startNode, type StatecraftNode, VERSION } from "../mod.ts";
+import type { LogLevel } from "../actors/ports.ts";
+import type { NodeOptions } from "../actors/node.ts";
+import { createLog, type LogFormat } from "./log_writer.ts";
+import {
+  hostPortSetting,
+  memberListSetting,
+  numberSetting,
+  readSettings,
+  type Settings,
+} from "./settings.ts";
+import { complain, EXIT, print, UsageError } from "./usage.ts";
+
+/** A stop that takes longer is cut short. */
+export const STOP_MS_MAX = 5_000;
+
+const HELP = `Usage: deno task node --id N [flags]
+
+Starts one member of a Statecraft cluster.
+
+  --id N                        this member's id, 1 to 2^31 (required)
+  --peers LIST                  every voter's id and Raft address, this one's too
+                                (default 1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003)
+  --http HOST:PORT              HTTP gateway (default 127.0.0.1:(8000+id))
+  --http-peers LIST             where clients reach the members
+                                (default derived from --peers and 8000+id)
+  --data DIR                    data directory (default ./data/node-<id>)
+  --single                      a cluster of one member: no other node needed
+  --config FILE                 the same settings as JSON; flags win
+  --election-timeout-ms MIN-MAX (default 300-600)
+  --heartbeat-ms N              (default 50; at most a third of MIN)
+  --log-level LEVEL             debug, info, warn or error (default info)
+  --log-format FORMAT           text or json (default text)
+  --help, --version
+
+Every flag can be set as STATECRAFT_<FLAG> in the environment, such as STATECRAFT_LOG_LEVEL.
+`;
+
+const flags = {
+  string: [
+    "id",
+    "peers",
+    "http",
+    "http-peers",
+    "data",
+    "config",
+    "election-timeout-ms",
+    "heartbeat-ms",
+    "log-level",
+    "log-format",
+  ],
+  boolean: ["single", "help", "version"],
+} as const;
+
+/** What the settings say, checked. */
+export function nodeOptionsOf(settings: Settings): NodeOptions {
+  if (settings.words.length > 0) throw new UsageError(`unexpected word "${settings.words[0]}"`);
+  const idText = settings.text("id");
+  if (idText === undefined) throw new UsageError("--id is required");
+  const id = numberSetting("id", idText, { min: 1, max: 2 ** 31 });
+  const peersText = settings.text("peers");
+  const peers = peersText === undefined
+    ? undefined
+    : memberListSetting("peers", peersText, (value) => hostPortSetting("peers", value));
+  if (peers !== undefined && !peers.has(id)) {
+    throw new UsageError(`--peers does not name this node, ${id}`);
+  }
+  const single = settings.isOn("single");
+  if (peers === undefined && !single && id > 3) {
+    throw new UsageError(`--peers is required for node ${id}: the default names nodes 1 to 3`);
+  }
+  const http = settings.text("http");
+  const httpPeers = settings.text("http-peers");
+  return {
+    id,
+    single,
+    dataDir: settings.text("data") ?? `./data/node-${id}`,
+    timing: timingOf(settings),
+    log: createLog({
+      node: id,
+      level: choice<LogLevel>(settings, "log-level", ["info", "debug", "warn", "error"]),
+      format: choice<LogFormat>(settings, "log-format", ["text", "json"]),
+    }),
+    ...(peers === undefined ? {} : { peers }),
+    ...(http === undefined ? {} : { http: hostPortSetting("http", http) }),
+    ...(httpPeers === undefined
+      ? {}
+      : { httpPeers: memberListSetting("http-peers", httpPeers, urlSetting) }),
+  };
+}
+
+function timingOf(settings: Settings): NonNullable<NodeOptions["timing"]> {
+  const range = settings.text("election-timeout-ms") ?? "300-600";
+  const match = /^(\d{1,7})-(\d{1,7})$/.exec(range);
+  if (match === null) {
+    throw new UsageError(`--election-timeout-ms takes MIN-MAX such as 300-600, not "${range}"`);
+  }
+  const [electionTimeoutMsMin, electionTimeoutMsMax] = [Number(match[1]), Number(match[2])];
+  const heartbeatMs = numberSetting("heartbeat-ms", settings.text("heartbeat-ms") ?? "50", {
+    min: 1,
+    max: 1_000_000,
+  });
+  if (electionTimeoutMsMin > electionTimeoutMsMax) {
+    throw new UsageError("--election-timeout-ms: MIN is above MAX");
+  }
+  if (heartbeatMs > electionTimeoutMsMin / 3) {
+    throw new UsageError(
+      `--heartbeat-ms ${heartbeatMs} is more than a third of the shortest election timeout, ` +
+        `${electionTimeoutMsMin} ms`,
+    );
+  }
+  return { electionTimeoutMsMin, electionTimeoutMsMax, heartbeatMs };
+}
+
+/** One of the values, the first by default. */
+function choice<Value extends string>(
+  settings: Settings,
+  flag: string,
+  values: readonly Value[],
+): Value {
+  const text = settings.text(flag) ?? values[0]!;
+  if (!values.includes(text as Value)) {
+    throw new UsageError(`--${flag} is one of ${values.join(", ")}, not "${text}"`);
+  }
+  return text as Value;
+}
+
+function urlSetting(text: string): string {
+  const url = URL.parse(text);
+  if (url === null || !["http:", "https:"].includes(url.protocol) || url.pathname !== "/") {
+    throw new UsageError(`--http-peers takes ID=http://HOST:PORT, not "${text}"`);
+  }
+  return url.origin;
+}
+
+/** The first signal stops in order, the second at once. */
+function stopOnSignals(node: StatecraftNode): void {
+  let stopping = false;
+  const stop = (): void => {
+    if (stopping) Deno.exit(EXIT.failure);
+    stopping = true;
+    setTimeout(() => {
+      complain("statecraft node: the stop took too long and was cut short");
+      Deno.exit(EXIT.failure);
+    }, STOP_MS_MAX);
+    node.stop().then(() => Deno.exit(EXIT.ok), (error) => {
+      complain(`statecraft node: ${error.message}`);
+      Deno.exit(EXIT.failure);
+    });
+  };
+  Deno.addSignalListener("SIGTERM", stop);
+  Deno.addSignalListener("SIGINT", stop);
+}
+
+async function main(): Promise<void> {
+  try {
+    const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
+    if (settings.isOn("help")) return print(HELP);
+    if (settings.isOn("version")) return print(`statecraft ${VERSION}\n`);
+    const node = await startNode({
+      ...nodeOptionsOf(settings),
+      onFailed: () => Deno.exit(EXIT.failure),
+    });
+    stopOnSignals(node);
+  } catch (error) {
+    complain(`statecraft node: ${(error as Error).message}`);
+    Deno.exit(EXIT.usage);
+  }
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,143 @@
+/**
+ * Settings from flags, from `STATECRAFT_…` in the environment, and from a JSON file; flags win over
+ * the environment, which wins over the file.
+ *
+ * @module
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { UsageError } from "./usage.ts";
+
+/** The flags of a command. */
+export interface FlagTable {
+  /** Flags that take a value. */
+  readonly string: readonly string[];
+  /** Flags that do not. */
+  readonly boolean: readonly string[];
+  /** One-letter names by flag. */
+  readonly alias?: Readonly<Record<string, string>>;
+}
+
+/** Words and settings of a command line; every value is text, as it was given. */
+export interface Settings {
+  readonly words: readonly string[];
+  text(flag: string): string | undefined;
+  isOn(flag: string): boolean;
+}
+
+/**
+ * Reads a command line.
+ *
+ * @throws {UsageError} If a flag is unknown or lacks its value, or the file cannot be used.
+ */
+export function readSettings(
+  args: readonly string[],
+  table: FlagTable,
+  environment: (name: string) => string | undefined,
+): Settings {
+  const parsed = parseArgs([...args], {
+    string: [...table.string],
+    boolean: [...table.boolean],
+    ...(table.alias === undefined ? {} : { alias: { ...table.alias } }),
+    unknown: (arg, key) => {
+      if (key === undefined) return true;
+      throw new UsageError(`unknown flag ${arg.startsWith("-") ? arg : `--${key}`}`);
+    },
+  });
+  const fromFlags = parsed as Record<string, unknown>;
+  for (const flag of table.string) {
+    if (fromFlags[flag] === "") throw new UsageError(`--${flag} needs a value`);
+  }
+  const envName = (flag: string): string => `STATECRAFT_${flag.toUpperCase().replaceAll("-", "_")}`;
+  const configPath = fromFlags["config"] ?? environment(envName("config"));
+  const file = table.string.includes("config") && typeof configPath === "string"
+    ? readConfig(configPath, table)
+    : {};
+  const text = (flag: string): string | undefined =>
+    (fromFlags[flag] as string | undefined) ?? environment(envName(flag)) ?? file[flag];
+  return {
+    words: parsed._.map(String),
+    text,
+    isOn: (flag) => fromFlags[flag] === true || isTrue(environment(envName(flag)) ?? file[flag]),
+  };
+}
+
+/** A whole number within bounds. */
+export function numberSetting(
+  flag: string,
+  text: string,
+  bounds: { readonly min: number; readonly max: number },
+): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < bounds.min || value > bounds.max) {
+    throw new UsageError(
+      `--${flag} takes a whole number from ${bounds.min} to ${bounds.max}, not "${text}"`,
+    );
+  }
+  return value;
+}
+
+/** `HOST:PORT`, or `[V6]:PORT`. */
+export function hostPortSetting(
+  flag: string,
+  text: string,
+): { hostname: string; port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) {
+    throw new UsageError(`--${flag} takes HOST:PORT, not "${text}"`);
+  }
+  return { hostname: match[1] ?? match[2]!, port };
+}
+
+/** `ID=VALUE,ID=VALUE`. */
+export function memberListSetting<Value>(
+  flag: string,
+  text: string,
+  parse: (value: string) => Value,
+): Map<number, Value> {
+  const members = new Map<number, Value>();
+  for (const part of text.split(",")) {
+    const match = /^\s*(\d+)=(.+?)\s*$/.exec(part);
+    if (match === null) {
+      throw new UsageError(`--${flag} takes ID=ADDRESS,ID=ADDRESS, not "${part}"`);
+    }
+    const id = numberSetting(flag, match[1]!, { min: 1, max: 2 ** 31 });
+    if (members.has(id)) throw new UsageError(`--${flag} names node ${id} twice`);
+    members.set(id, parse(match[2]!));
+  }
+  return members;
+}
+
+/** A duration such as `5s`, `250ms` or `2m`, in milliseconds. */
+export function durationSetting(flag: string, text: string): number {
+  const match = /^(\d+)(ms|s|m)$/.exec(text);
+  if (match === null) throw new UsageError(`--${flag} takes a duration such as 5s, not "${text}"`);
+  return Number(match[1]) * { ms: 1, s: 1_000, m: 60_000 }[match[2] as "ms" | "s" | "m"];
+}
+
+function isTrue(text: string | undefined): boolean {
+  return text === "true" || text === "1";
+}
+
+function readConfig(path: string, table: FlagTable): Record<string, string> {
+  let content: unknown;
+  try {
+    content = JSON.parse(Deno.readTextFileSync(path));
+  } catch (error) {
+    throw new UsageError(`cannot read --config ${path}: ${(error as Error).message}`);
+  }
+  if (typeof content !== "object" || content === null || Array.isArray(content)) {
+    throw new UsageError(`cannot use --config ${path}: it is not a JSON object`);
+  }
+  const settings: Record<string, string> = {};
+  for (const [name, value] of Object.entries(content)) {
+    if (!table.string.includes(name) && !table.boolean.includes(name)) {
+      throw new UsageError(`cannot use --config ${path}: unknown setting "${name}"`);
+    }
+    if (!["string", "number", "boolean"].includes(typeof value)) {
+      throw new UsageError(`cannot use --config ${path}: "${name}" is not text, number or boolean`);
+    }
+    settings[name] = String(value);
+  }
+  return settings;
+}
