@@ -1,0 +1,104 @@
+/**
+ * Deadlines by the hundred thousand on one timer: a hashed wheel of coarse ticks.
+ *
+ * @module
+ */
+import { DEADLINE_RESOLUTION_MS, DEADLINE_SLOTS } from "./limits.ts";
+import type { Clock, TimerHandle, Timers } from "./ports.ts";
+
+/** A deadline as the wheel keeps it; `clear` takes it back. */
+export interface Deadline {
+  /** The tick at which it is due: monotonic time divided by the resolution, rounded up. */
+  readonly tick: number;
+  readonly expire: () => void;
+}
+
+/**
+ * Calls `expire` at the first tick after the deadline: never early, DEADLINE_RESOLUTION_MS late at
+ * most (and as late as the event loop is).
+ *
+ * | operation | cost |
+ * |---|---|
+ * | set, clear | O(1) |
+ * | a tick | O(deadlines in its slot) |
+ *
+ * The timer runs only while there are deadlines, and to the next slot that has any.
+ */
+export class Deadlines {
+  readonly #clock: Clock;
+  readonly #timers: Timers;
+  readonly #slots: Set<Deadline>[] = Array.from({ length: DEADLINE_SLOTS }, () => new Set());
+  #size = 0;
+  /** The last tick whose slot was looked at. */
+  #tick = 0;
+  #timer: TimerHandle | undefined;
+  #timerTick = 0;
+
+  constructor(ports: { readonly clock: Clock; readonly timers: Timers }) {
+    this.#clock = ports.clock;
+    this.#timers = ports.timers;
+  }
+
+  /** Deadlines that are neither due nor cleared. */
+  get size(): number {
+    return this.#size;
+  }
+
+  set(delayMs: number, expire: () => void): Deadline {
+    const nowMs = this.#clock.monotonicMs();
+    if (this.#size === 0) this.#tick = Math.floor(nowMs / DEADLINE_RESOLUTION_MS);
+    const tick = Math.ceil((nowMs + delayMs) / DEADLINE_RESOLUTION_MS);
+    const deadline = { tick, expire };
+    this.#slots[tick % DEADLINE_SLOTS]!.add(deadline);
+    this.#size++;
+    if (this.#timer === undefined || tick < this.#timerTick) this.#arm(tick, nowMs);
+    return deadline;
+  }
+
+  /** Forgets the deadline; does nothing if it is past. */
+  clear(deadline: Deadline): void {
+    if (!this.#slots[deadline.tick % DEADLINE_SLOTS]!.delete(deadline)) return;
+    this.#size--;
+    if (this.#size === 0) this.#disarm();
+  }
+
+  #arm(tick: number, nowMs: number): void {
+    this.#disarm();
+    this.#timerTick = tick;
+    const delayMs = Math.max(1, tick * DEADLINE_RESOLUTION_MS - nowMs);
+    this.#timer = this.#timers.set(delayMs, () => {
+      this.#timer = undefined;
+      this.#advance();
+    });
+  }
+
+  #disarm(): void {
+    if (this.#timer !== undefined) this.#timers.clear(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #advance(): void {
+    const now = Math.floor(this.#clock.monotonicMs() / DEADLINE_RESOLUTION_MS);
+    // Once around is enough, however late we are: every slot has been seen then.
+    const from = Math.max(this.#tick + 1, now - DEADLINE_SLOTS + 1);
+    this.#tick = now;
+    for (let tick = from; tick <= now; tick++) this.#expireSlot(tick % DEADLINE_SLOTS, now);
+    if (this.#size > 0) this.#arm(this.#nextTick(now), this.#clock.monotonicMs());
+  }
+
+  #expireSlot(slot: number, now: number): void {
+    for (const deadline of this.#slots[slot]!) {
+      if (deadline.tick > now) continue;
+      this.#slots[slot]!.delete(deadline);
+      this.#size--;
+      deadline.expire();
+    }
+  }
+
+  /** The first tick whose slot is not empty; it may hold only deadlines of a later round. */
+  #nextTick(now: number): number {
+    let tick = now + 1;
+    while (this.#slots[tick % DEADLINE_SLOTS]!.size === 0) tick++;
+    return tick;
+  }
+}
