@@ -50,3 +50,4 @@ export { denoPorts } from "./actors/deno_ports.ts";
 export { Peers, type PeersOptions } from "./actors/peers.ts";
 export type { Clock, Log, LogLevel, Ports, Random, Scheduler, Timers } from "./actors/ports.ts";
 export { ActorSystem, type StopResult, type SystemFailure } from "./actors/system.ts";
+export { chartDocument } from "./machines/chart_document.ts";
