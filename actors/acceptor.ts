@@ -1,0 +1,149 @@
+/**
+ * Incoming connections until their hello: few at a time, 4 KiB and two seconds each, and refused
+ * with a reason before anything changes.
+ *
+ * @module
+ */
+import { GREETING_MS_MAX } from "../machines/peer_machine.ts";
+import type { NodeId } from "../machines/raft_types.ts";
+import type { Codec } from "../transport/codec.ts";
+import { PROTOCOL_MAGIC, PROTOCOL_VERSION } from "../transport/limits.ts";
+import type { Connection, ConnectionHandlers, HostPort, Listener } from "../transport/network.ts";
+import { type Hello, type RefusalReason, WireError } from "../transport/wire.ts";
+import { UNGREETED_CONNECTIONS_MAX } from "./limits.ts";
+import type { PeerActor, PeerHost } from "./peer_actor.ts";
+import type { TimerHandle } from "./ports.ts";
+
+/** Connections that did not become a peer's. */
+export interface AcceptorCounters {
+  /** Closed unanswered: too many were waiting to be greeted. */
+  readonly turnedAway: number;
+  /** Closed unanswered: no hello in time. */
+  readonly silent: number;
+  /** Closed unanswered: the first frame was no hello. */
+  readonly garbage: number;
+  /** Answered with a reason. */
+  readonly refused: number;
+}
+
+/** Who the logs blame for what came before a valid hello. */
+const NOBODY: NodeId = 0;
+
+/** Greets whoever dials, and gives the connection to the peer it belongs to. */
+export class Acceptor {
+  readonly #host: PeerHost;
+  readonly #peers: ReadonlyMap<NodeId, PeerActor>;
+  readonly #listener: Listener;
+  readonly #ungreeted = new Map<Connection, TimerHandle>();
+  readonly #counters = { turnedAway: 0, silent: 0, garbage: 0, refused: 0 };
+
+  /** @throws {Error} If the address cannot be listened on. */
+  constructor(listen: HostPort, host: PeerHost, peers: ReadonlyMap<NodeId, PeerActor>) {
+    this.#host = host;
+    this.#peers = peers;
+    this.#listener = host.network.listen(listen, (connection) => this.#accept(connection));
+  }
+
+  /** Where it really listens. */
+  get address(): HostPort {
+    return this.#listener.address;
+  }
+
+  /** Connections whose hello has not come. */
+  get ungreeted(): number {
+    return this.#ungreeted.size;
+  }
+
+  get counters(): AcceptorCounters {
+    return { ...this.#counters };
+  }
+
+  /** Accepts no more and closes what is not greeted. Idempotent. */
+  stop(): void {
+    this.#listener.close();
+    for (const connection of [...this.#ungreeted.keys()]) {
+      this.#forget(connection);
+      connection.close();
+    }
+  }
+
+  #accept(connection: Connection): ConnectionHandlers {
+    let owner: ConnectionHandlers = {
+      onFrame: (body) => {
+        owner = this.#greet(connection, body) ?? owner;
+      },
+      onClose: () => this.#forget(connection),
+    };
+    if (this.#ungreeted.size >= UNGREETED_CONNECTIONS_MAX) {
+      this.#counters.turnedAway++;
+      this.#log("too-many-ungreeted", connection, NOBODY);
+      connection.close();
+    } else {
+      const timer = this.#host.ports.timers.set(GREETING_MS_MAX, () => {
+        this.#counters.silent++;
+        this.#ungreeted.delete(connection);
+        this.#log("no-hello", connection, NOBODY);
+        connection.close();
+      });
+      this.#ungreeted.set(connection, timer);
+    }
+    return { onFrame: (body) => owner.onFrame(body), onClose: (reason) => owner.onClose(reason) };
+  }
+
+  /** The handlers of the peer whose connection it is; undefined if it is nobody's. */
+  #greet(connection: Connection, body: Uint8Array): ConnectionHandlers | undefined {
+    this.#forget(connection);
+    const codec = this.#host.createCodec();
+    const hello = decodeHello(codec, body);
+    if (hello === undefined) {
+      this.#counters.garbage++;
+      this.#log("garbage", connection, NOBODY);
+      connection.close();
+      return undefined;
+    }
+    const peer = this.#peers.get(hello.from);
+    const refusal = this.#refusal(hello, peer);
+    if (refusal === undefined && peer !== undefined) return peer.accept(connection, codec, hello);
+    this.#counters.refused++;
+    this.#log(refusal ?? "unknown-node", connection, hello.from);
+    const { self, incarnation } = this.#host;
+    connection.send(codec.encode({ type: "HelloReply", from: self, incarnation, refusal }));
+    connection.end();
+    return undefined;
+  }
+
+  #refusal(hello: Hello, peer: PeerActor | undefined): RefusalReason | undefined {
+    if (hello.magic !== PROTOCOL_MAGIC) return "wrong-magic";
+    if (hello.version !== PROTOCOL_VERSION) return "wrong-version";
+    if (hello.clusterId !== this.#host.clusterId) return "wrong-cluster";
+    if (hello.to !== this.#host.self) return "wrong-target";
+    if (peer === undefined) return "unknown-node";
+    if (hello.from < this.#host.self) return "wrong-direction";
+    return undefined;
+  }
+
+  #forget(connection: Connection): void {
+    const timer = this.#ungreeted.get(connection);
+    if (timer === undefined) return;
+    this.#host.ports.timers.clear(timer);
+    this.#ungreeted.delete(connection);
+  }
+
+  #log(cause: string, connection: Connection, node: NodeId): void {
+    this.#host.logOnce.log("warn", "connection-refused", {
+      node,
+      cause,
+      detail: connection.remote,
+    });
+  }
+}
+
+function decodeHello(codec: Codec, body: Uint8Array): Hello | undefined {
+  try {
+    const message = codec.decode(body);
+    return message.type === "Hello" ? message : undefined;
+  } catch (error) {
+    if (error instanceof WireError) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,404 @@
+/**
+ * One peer process: hosts the peer chart, performs its effects, and carries the messages of all
+ * groups over its one connection.
+ *
+ * It is driven by the network and by one timer, not by a mailbox: a frame goes from the socket to
+ * the mailbox of the actor it is for without a turn in between. Nothing is queued while there is
+ * no connection: Raft sends again, and a call fails at once as not delivered.
+ *
+ * @module
+ */
+import {
+  backOffMs,
+  DIAL_MS_MAX,
+  GREETING_MS_MAX,
+  IDLE_MS_MAX,
+  type PeerContext,
+  type PeerEffect,
+  type PeerEvent,
+  type PeerSnapshot,
+  REFUSED_MS,
+  startPeer,
+  stepPeer,
+  SUSPECT_MS_MAX,
+} from "../machines/peer_machine.ts";
+import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
+import type { Codec } from "../transport/codec.ts";
+import { FRAME_BYTES_MAX, PROTOCOL_MAGIC, PROTOCOL_VERSION } from "../transport/limits.ts";
+import type { Connection, ConnectionHandlers, HostPort, Network } from "../transport/network.ts";
+import {
+  type ActorWire,
+  type Hello,
+  type HelloReply,
+  WireError,
+  type WireMessage,
+} from "../transport/wire.ts";
+import { TIMER_GRACE_MS, TIMER_LATE_MS_MAX } from "./limits.ts";
+import type { LogOnce } from "./log_once.ts";
+import type { Ports, TimerHandle } from "./ports.ts";
+
+/** What the peers of a process share. */
+export interface PeerHost {
+  readonly self: NodeId;
+  readonly clusterId: string;
+  /** Differs between two lives of this process. */
+  readonly incarnation: number;
+  readonly network: Network;
+  readonly ports: Ports;
+  readonly logOnce: LogOnce;
+  readonly createCodec: () => Codec;
+  readonly onMessage: (from: NodeId, message: RaftMessage | ActorWire) => void;
+  readonly onLink: (peer: NodeId, link: "up" | "lost") => void;
+  /** The chart or its host is broken: stop the process. */
+  readonly onFault: (error: Error) => void;
+}
+
+/** What a peer's connection has carried and lost since the process started. */
+export interface PeerCounters {
+  readonly sentFrames: number;
+  readonly sentBytes: number;
+  readonly receivedFrames: number;
+  readonly receivedBytes: number;
+  /** Not sent: no connection, or its queue was full. */
+  readonly droppedFrames: number;
+  /** Not sent: the message cannot be encoded. */
+  readonly unencodable: number;
+  /** Connections closed because of what the peer sent. */
+  readonly violations: number;
+  /** Times the link came up. */
+  readonly linksUp: number;
+}
+
+/** One peer, for status pages and the dashboard. */
+export interface PeerStatus {
+  readonly peer: NodeId;
+  /** The chart's state: "connecting", "connected.healthy", … */
+  readonly state: string;
+  readonly context: PeerContext;
+  /** Round trip of the latest ping, in milliseconds; undefined before the first. */
+  readonly rttMs: number | undefined;
+  /** The peer's incarnation; undefined while there is no link. */
+  readonly incarnation: number | undefined;
+  readonly bufferedBytes: number;
+  readonly counters: PeerCounters;
+}
+
+interface Link {
+  readonly connection: Connection;
+  readonly codec: Codec;
+}
+
+/** One peer, from `start` to `stop`. */
+export class PeerActor {
+  readonly peer: NodeId;
+  readonly #address: HostPort;
+  readonly #host: PeerHost;
+  #snapshot: PeerSnapshot;
+  #link: Link | undefined;
+  /** Greeted by the acceptor, not yet adopted by the chart. */
+  #accepted: (Link & { readonly incarnation: number }) | undefined;
+  #up = false;
+  #suspect = false;
+  #incarnation: number | undefined;
+  #timer: TimerHandle | undefined;
+  #heard = false;
+  #pingId = 0;
+  #pingSentMs = 0;
+  #rttMs: number | undefined;
+  #closeDetail = "";
+  readonly #counters = {
+    sentFrames: 0,
+    sentBytes: 0,
+    receivedFrames: 0,
+    receivedBytes: 0,
+    droppedFrames: 0,
+    unencodable: 0,
+    violations: 0,
+    linksUp: 0,
+  };
+
+  constructor(peer: NodeId, address: HostPort, host: PeerHost) {
+    this.peer = peer;
+    this.#address = address;
+    this.#host = host;
+    this.#snapshot = startPeer({ dials: host.self > peer });
+  }
+
+  /** Dials, or waits for the peer to dial. */
+  start(): void {
+    this.#step({ type: "Start" });
+  }
+
+  /** Closes the connection for good. Idempotent. */
+  stop(): void {
+    this.#step({ type: "Stop" });
+  }
+
+  /** Hands a message to the connection. False: it is dropped, for there is none or its queue is full. */
+  send(message: RaftMessage | ActorWire): boolean {
+    if (this.#up && this.#sendFrame(message)) return true;
+    this.#counters.droppedFrames++;
+    return false;
+  }
+
+  /**
+   * Takes a connection whose hello was found valid, in place of any other: the peer would not have
+   * dialled if it still had one. Returns what handles its frames from now on.
+   */
+  accept(connection: Connection, codec: Codec, hello: Hello): ConnectionHandlers {
+    connection.setFrameLimit(FRAME_BYTES_MAX);
+    this.#accepted = { connection, codec, incarnation: hello.incarnation };
+    this.#step({ type: "Accepted" });
+    return this.#handlers;
+  }
+
+  status(): PeerStatus {
+    return {
+      peer: this.peer,
+      state: stateName(this.#snapshot),
+      context: this.#snapshot.context,
+      rttMs: this.#rttMs,
+      incarnation: this.#incarnation,
+      bufferedBytes: this.#link?.connection.bufferedBytes ?? 0,
+      counters: { ...this.#counters },
+    };
+  }
+
+  /** The same for every connection: one that was closed calls no handler any more. */
+  readonly #handlers: ConnectionHandlers = {
+    onOpen: () => this.#step({ type: "Opened" }),
+    onFrame: (body) => this.#receive(body),
+    onClose: (reason) => {
+      this.#closeDetail = `${reason.code}: ${reason.detail}`;
+      this.#link = undefined;
+      this.#step({ type: "Closed" });
+    },
+  };
+
+  #receive(body: Uint8Array): void {
+    this.#counters.receivedFrames++;
+    this.#counters.receivedBytes += body.length;
+    this.#heard = true;
+    if (this.#suspect) this.#step({ type: "Heard" });
+    let message: WireMessage;
+    try {
+      message = this.#link!.codec.decode(body);
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      return this.#violated(error.code, error.message);
+    }
+    if (this.#up) this.#receiveMessage(message);
+    else if (message.type === "HelloReply" && message.from === this.peer) {
+      this.#receiveReply(message);
+    } else this.#violated("no-hello-reply", `${message.type} in answer to the hello`);
+  }
+
+  #receiveReply(reply: HelloReply): void {
+    if (reply.refusal !== undefined) {
+      this.#logOnce("warn", "hello-refused-by-peer", reply.refusal, this.#link!.connection.remote);
+      return this.#step({ type: "Refused", reason: reply.refusal });
+    }
+    this.#incarnation = reply.incarnation;
+    this.#link!.connection.setFrameLimit(FRAME_BYTES_MAX);
+    this.#step({ type: "Welcomed" });
+  }
+
+  #receiveMessage(message: WireMessage): void {
+    switch (message.type) {
+      case "Ping":
+        this.#sendFrame({ type: "Pong", id: message.id });
+        return;
+      case "Pong":
+        if (message.id === this.#pingId) this.#rttMs = this.#nowMs() - this.#pingSentMs;
+        return;
+      case "Hello":
+      case "HelloReply":
+        return this.#violated("second-hello", `${message.type} on a greeted connection`);
+      default:
+        if (message.from === this.peer) return this.#host.onMessage(this.peer, message);
+        this.#violated("spoofed-from", `${message.type} from node ${message.from}`);
+    }
+  }
+
+  /** Closes the connection because of what came over it: nothing after that can be trusted. */
+  #violated(cause: string, detail: string): void {
+    this.#counters.violations++;
+    this.#logOnce("warn", "peer-violation", cause, detail);
+    this.#closeDetail = `${cause}: ${detail}`;
+    this.#closeLink();
+    this.#step({ type: "Closed" });
+  }
+
+  #sendFrame(message: WireMessage): boolean {
+    const link = this.#link;
+    if (link === undefined) return false;
+    let frame: Uint8Array;
+    try {
+      frame = link.codec.encode(message);
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.#counters.unencodable++;
+      this.#logOnce(
+        "error",
+        "message-unencodable",
+        error.code,
+        `${message.type}: ${error.message}`,
+      );
+      return false;
+    }
+    if (!link.connection.send(frame)) return false;
+    this.#counters.sentFrames++;
+    this.#counters.sentBytes += frame.length;
+    return true;
+  }
+
+  #step(event: PeerEvent): void {
+    try {
+      const { snapshot, effects } = stepPeer(this.#snapshot, event);
+      this.#snapshot = snapshot;
+      this.#suspect = snapshot.matches({ connected: "suspect" });
+      for (const effect of effects) this.#perform(effect);
+    } catch (error) {
+      this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #perform(effect: PeerEffect): void {
+    switch (effect) {
+      case "dial":
+        return this.#dial();
+      case "closeConnection":
+        return this.#closeLink();
+      case "adoptConnection":
+        return this.#adopt();
+      case "sendHello":
+        return this.#sendHello();
+      case "sendPing":
+        return this.#sendPing();
+      case "armDialTimer":
+        return this.#arm(DIAL_MS_MAX, this.#timedOut);
+      case "armGreetingTimer":
+        return this.#arm(GREETING_MS_MAX, this.#timedOut);
+      case "armIdleTimer":
+        return this.#armIdle();
+      case "armSuspectTimer":
+        return this.#arm(SUSPECT_MS_MAX, this.#timedOut);
+      case "armBackOffTimer":
+        this.#logOnce("warn", "peer-unreachable", "no-connection", this.#closeDetail);
+        return this.#arm(
+          backOffMs(this.#snapshot.context.failures, this.#host.ports.random.next()),
+          this.#timedOut,
+        );
+      case "armRefusedTimer":
+        return this.#arm(REFUSED_MS, this.#timedOut);
+      case "clearTimer":
+        return this.#clearTimer();
+      case "announceUp":
+        return this.#announceUp();
+      case "announceLost":
+        return this.#announceLost();
+    }
+  }
+
+  #dial(): void {
+    this.#link = {
+      connection: this.#host.network.dial(this.#address, this.#handlers),
+      codec: this.#host.createCodec(),
+    };
+  }
+
+  #adopt(): void {
+    this.#link = this.#accepted;
+    this.#incarnation = this.#accepted?.incarnation;
+    this.#accepted = undefined;
+    const { self, incarnation } = this.#host;
+    this.#sendFrame({ type: "HelloReply", from: self, incarnation, refusal: undefined });
+  }
+
+  #sendHello(): void {
+    const { self, clusterId, incarnation } = this.#host;
+    this.#sendFrame({
+      type: "Hello",
+      magic: PROTOCOL_MAGIC,
+      version: PROTOCOL_VERSION,
+      clusterId,
+      from: self,
+      to: this.peer,
+      incarnation,
+    });
+  }
+
+  #sendPing(): void {
+    this.#pingSentMs = this.#nowMs();
+    this.#sendFrame({ type: "Ping", id: ++this.#pingId });
+  }
+
+  #announceUp(): void {
+    this.#up = true;
+    this.#counters.linksUp++;
+    this.#host.logOnce.forget(this.peer);
+    this.#host.onLink(this.peer, "up");
+  }
+
+  #announceLost(): void {
+    this.#up = false;
+    this.#incarnation = undefined;
+    this.#rttMs = undefined;
+    this.#host.onLink(this.peer, "lost");
+  }
+
+  #closeLink(): void {
+    this.#link?.connection.close();
+    this.#link = undefined;
+  }
+
+  readonly #timedOut = (): void => {
+    this.#closeDetail = `timed out while ${stateName(this.#snapshot)}`;
+    this.#step({ type: "TimedOut" });
+  };
+
+  /** While frames come, the chart has nothing to decide: a ping to measure the way, and on we go. */
+  #armIdle(): void {
+    this.#heard = false;
+    this.#arm(IDLE_MS_MAX, () => {
+      if (!this.#heard) return this.#step({ type: "Idle" });
+      this.#sendPing();
+      this.#armIdle();
+    });
+  }
+
+  #arm(delayMs: number, due: () => void): void {
+    this.#clearTimer();
+    const dueMs = this.#nowMs() + delayMs;
+    this.#setTimer(delayMs, () => {
+      // After a stall of ours the peer's frames wait in the socket: read them before judging it.
+      if (this.#nowMs() - dueMs > TIMER_LATE_MS_MAX) this.#setTimer(TIMER_GRACE_MS, due);
+      else due();
+    });
+  }
+
+  #setTimer(delayMs: number, due: () => void): void {
+    this.#timer = this.#host.ports.timers.set(delayMs, () => {
+      this.#timer = undefined;
+      due();
+    });
+  }
+
+  #clearTimer(): void {
+    if (this.#timer !== undefined) this.#host.ports.timers.clear(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #nowMs(): number {
+    return this.#host.ports.clock.monotonicMs();
+  }
+
+  #logOnce(level: "warn" | "error", event: string, cause: string, detail: string): void {
+    this.#host.logOnce.log(level, event, { node: this.peer, cause, detail });
+  }
+}
+
+function stateName(snapshot: PeerSnapshot): string {
+  const { value } = snapshot;
+  return typeof value === "string" ? value : Object.entries(value).flat().join(".");
+}

@@ -1,0 +1,167 @@
+/**
+ * All the peers of a process: one listener, one connection for each peer process, messages of
+ * every group out and in.
+ *
+ * @module
+ */
+import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
+import type { Codec } from "../transport/codec.ts";
+import type { HostPort, Network } from "../transport/network.ts";
+import type { ActorWire } from "../transport/wire.ts";
+import { Acceptor, type AcceptorCounters } from "./acceptor.ts";
+import { LogOnce } from "./log_once.ts";
+import { PeerActor, type PeerHost, type PeerStatus } from "./peer_actor.ts";
+import type { Log, Ports } from "./ports.ts";
+import type { ActorSystem, RemoteLink } from "./system.ts";
+
+/** What the peers of a process need. */
+export interface PeersOptions {
+  readonly listen: HostPort;
+  readonly self: NodeId;
+  /** `^[a-z0-9-]{1,64}$`; nodes of another cluster are refused. */
+  readonly clusterId: string;
+  /** Where every other node listens; an entry for this node is ignored. */
+  readonly peers: ReadonlyMap<NodeId, HostPort>;
+  readonly network: Network;
+  /** Gets what arrives, and is connected to what `send` reaches. */
+  readonly system: ActorSystem;
+  /** Makes the codec of one connection. */
+  readonly createCodec: () => Codec;
+  readonly ports: Ports;
+  readonly log: Log;
+  /** Called after the system was told; the chart of the peer is in its new state. */
+  readonly onLink?: (peer: NodeId, link: "up" | "lost") => void;
+}
+
+/** Every peer and the listener, for status pages. */
+export interface PeersStatus {
+  readonly self: NodeId;
+  readonly incarnation: number;
+  readonly listen: HostPort;
+  readonly ungreeted: number;
+  readonly acceptor: AcceptorCounters;
+  /** Ascending by id. */
+  readonly peers: readonly PeerStatus[];
+}
+
+const CLUSTER_ID = /^[a-z0-9-]{1,64}$/;
+const INCARNATION_MAX = 2 ** 48;
+
+/**
+ * The links of a process to all its peers.
+ *
+ * @example
+ * ```ts ignore
+ * const peers = Peers.start({
+ *   listen: { hostname: "127.0.0.1", port: 7001 },
+ *   self: 1,
+ *   clusterId: "example",
+ *   peers: new Map([[2, { hostname: "127.0.0.1", port: 7002 }]]),
+ *   network: tcpNetwork,
+ *   system,
+ *   createCodec: () => createCodec(records),
+ *   ports: denoPorts,
+ *   log,
+ * });
+ * peers.send(2, { type: "TimeoutNow", group: 0, term: 7, from: 1 });
+ * peers.stop();
+ * ```
+ */
+export class Peers implements RemoteLink {
+  readonly #host: PeerHost;
+  readonly #peers = new Map<NodeId, PeerActor>();
+  readonly #acceptor: Acceptor;
+  #stopped = false;
+
+  /**
+   * Listens, dials the peers with a smaller id, and connects the system to them.
+   *
+   * @throws {RangeError} If the cluster id does not match `^[a-z0-9-]{1,64}$`.
+   * @throws {Error} If the address cannot be listened on; nothing is left behind.
+   */
+  static start(options: PeersOptions): Peers {
+    return new Peers(options);
+  }
+
+  private constructor(options: PeersOptions) {
+    const { self, clusterId, network, system, ports, createCodec, onLink } = options;
+    if (!CLUSTER_ID.test(clusterId)) {
+      throw new RangeError(`Cannot start peers: cluster id ${JSON.stringify(clusterId)}`);
+    }
+    this.#host = {
+      self,
+      clusterId,
+      incarnation: 1 + Math.floor(ports.random.next() * INCARNATION_MAX),
+      network,
+      ports,
+      createCodec,
+      logOnce: new LogOnce(options.log),
+      onMessage: (from, message) => system.deliver(from, message),
+      onLink: (peer, link) => {
+        options.log("info", link === "up" ? "link-up" : "link-lost", { node: peer });
+        if (link === "lost") system.linkLost(peer);
+        onLink?.(peer, link);
+      },
+      onFault: (error) => system.fail(error),
+    };
+    this.#acceptor = new Acceptor(options.listen, this.#host, this.#peers);
+    system.connect(this);
+    for (const [peer, address] of options.peers) {
+      if (peer !== self) this.add(peer, address);
+    }
+  }
+
+  /** Where it really listens. */
+  get address(): HostPort {
+    return this.#acceptor.address;
+  }
+
+  /**
+   * Hands a message to the connection of its receiver. False: it surely does not arrive (no such
+   * peer, no link, queue full, not encodable). True promises only that it was queued.
+   */
+  send(to: NodeId, message: RaftMessage | ActorWire): boolean {
+    return this.#peers.get(to)?.send(message) ?? false;
+  }
+
+  /**
+   * Adds a peer, as membership changes want it.
+   *
+   * @throws {RangeError} If it is this node, or known already.
+   */
+  add(peer: NodeId, address: HostPort): void {
+    if (peer === this.#host.self || this.#peers.has(peer)) {
+      throw new RangeError(`Cannot add peer ${peer}: it is this node, or known already`);
+    }
+    if (this.#stopped) return;
+    const actor = new PeerActor(peer, address, this.#host);
+    this.#peers.set(peer, actor);
+    actor.start();
+  }
+
+  /** Closes the connection to a peer and refuses it from now on. Idempotent. */
+  remove(peer: NodeId): void {
+    this.#peers.get(peer)?.stop();
+    this.#peers.delete(peer);
+  }
+
+  /** Closes everything; links that were up are announced as lost. Idempotent. */
+  stop(): void {
+    this.#stopped = true;
+    this.#acceptor.stop();
+    for (const peer of [...this.#peers.keys()]) this.remove(peer);
+  }
+
+  status(): PeersStatus {
+    return {
+      self: this.#host.self,
+      incarnation: this.#host.incarnation,
+      listen: this.#acceptor.address,
+      ungreeted: this.#acceptor.ungreeted,
+      acceptor: this.#acceptor.counters,
+      peers: [...this.#peers.values()]
+        .map((peer) => peer.status())
+        .sort((a, b) => a.peer - b.peer),
+    };
+  }
+}

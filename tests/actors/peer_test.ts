@@ -1,0 +1,509 @@
+/**
+ * Peers over the network in memory, on virtual time: greeting, refusals, health, reconnection.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { Actor, type Delivery, UnreachableError } from "../../actors/actor.ts";
+import { UNGREETED_CONNECTIONS_MAX } from "../../actors/limits.ts";
+import { Peers } from "../../actors/peers.ts";
+import { ActorSystem, type SystemFailure } from "../../actors/system.ts";
+import {
+  BACK_OFF_MS_MAX,
+  DIAL_MS_MAX,
+  GREETING_MS_MAX,
+  IDLE_MS_MAX,
+  REFUSED_MS,
+  SUSPECT_MS_MAX,
+} from "../../machines/peer_machine.ts";
+import type { NodeId, RaftMessage } from "../../machines/raft_types.ts";
+import { createCodec } from "../../transport/codec.ts";
+import type { CloseReason, Connection, HostPort } from "../../transport/network.ts";
+import type { Hello, RefusalReason, WireMessage } from "../../transport/wire.ts";
+import { MemoryNetwork } from "../sim/memory_network.ts";
+import { plainRecords } from "../transport/plain_records.ts";
+import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
+
+const CLUSTER = "test";
+
+class Recorder extends Actor<unknown, unknown> {
+  readonly seen: unknown[] = [];
+
+  override receive(batch: readonly Delivery<unknown, unknown>[]): void {
+    for (const delivery of batch) {
+      this.seen.push(delivery.message);
+      delivery.reply(delivery.message);
+    }
+  }
+}
+
+class Node {
+  readonly system: ActorSystem;
+  readonly peers: Peers;
+  readonly raft = new Recorder();
+  readonly links: string[] = [];
+  readonly failures: SystemFailure[] = [];
+  readonly logged = memoryLog();
+
+  constructor(
+    world: World,
+    id: NodeId,
+    options: { readonly others: readonly NodeId[]; readonly clusterId?: string },
+  ) {
+    const { ports } = world;
+    this.system = new ActorSystem({
+      node: id,
+      ports,
+      log: this.logged.log,
+      onFailed: (failure) => this.failures.push(failure),
+    });
+    this.system.spawn<unknown, unknown>({
+      name: "raft",
+      group: 0,
+      create: () => this.raft,
+      supervision: { policy: "stop-system" },
+    });
+    this.peers = Peers.start({
+      listen: addressOf(id),
+      self: id,
+      clusterId: options.clusterId ?? CLUSTER,
+      peers: new Map(options.others.map((other) => [other, addressOf(other)])),
+      network: world.network,
+      system: this.system,
+      createCodec: () => createCodec(plainRecords),
+      ports,
+      log: this.logged.log,
+      onLink: (peer, link) => this.links.push(`${peer} ${link}`),
+    });
+  }
+
+  stateOf(peer: NodeId): string | undefined {
+    return this.peers.status().peers.find((status) => status.peer === peer)?.state;
+  }
+}
+
+class World {
+  readonly ports = new VirtualPorts();
+  readonly network = new MemoryNetwork(this.ports.scheduler);
+
+  node(id: NodeId, others: readonly NodeId[], clusterId = CLUSTER): Node {
+    return new Node(this, id, { others, clusterId });
+  }
+
+  /** Nodes 1 and 2, connected. */
+  pair(): [Node, Node] {
+    const nodes: [Node, Node] = [this.node(1, [2]), this.node(2, [1])];
+    this.ports.settle();
+    assertEquals(nodes.map((node) => node.links), [["2 up"], ["1 up"]]);
+    return nodes;
+  }
+
+  stranger(to: NodeId): Stranger {
+    return new Stranger(this, addressOf(to));
+  }
+}
+
+/** Whoever dials a node without being one. */
+class Stranger {
+  readonly connection: Connection;
+  readonly received: WireMessage[] = [];
+  readonly closes: CloseReason[] = [];
+  readonly #codec = createCodec(plainRecords);
+
+  constructor(world: World, to: HostPort) {
+    this.connection = world.network.dial(to, {
+      onFrame: (body) => this.received.push(this.#codec.decode(body)),
+      onClose: (reason) => this.closes.push(reason),
+    });
+    world.ports.settle();
+  }
+
+  send(message: WireMessage): void {
+    this.connection.send(this.#codec.encode(message));
+  }
+
+  hello(fields: Partial<Hello> = {}): void {
+    const hello: Hello = {
+      type: "Hello",
+      magic: "STCF",
+      version: 1,
+      clusterId: CLUSTER,
+      from: 2,
+      to: 1,
+      incarnation: 7,
+    };
+    this.send({ ...hello, ...fields });
+  }
+}
+
+function addressOf(id: NodeId): HostPort {
+  return { hostname: "node", port: 7_000 + id };
+}
+
+function timeoutNow(from: NodeId, term = 1): RaftMessage {
+  return { type: "TimeoutNow", group: 0, term, from };
+}
+
+Deno.test("peers: the larger id dials, messages of a group reach its raft actor, both ways", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  assertEquals([one.stateOf(2), two.stateOf(1)], ["connected.healthy", "connected.healthy"]);
+  assert(one.peers.send(2, timeoutNow(1)));
+  assert(two.peers.send(1, timeoutNow(2)));
+  world.ports.settle();
+  assertEquals(one.raft.seen, [timeoutNow(2)]);
+  assertEquals(two.raft.seen, [timeoutNow(1)]);
+  const [status] = one.peers.status().peers;
+  assertEquals(status!.incarnation, two.peers.status().incarnation);
+  assertEquals([status!.counters.linksUp, status!.counters.violations], [1, 0]);
+});
+
+Deno.test("peers: a call goes to another node's actor and back", () => {
+  const world = new World();
+  const [one] = world.pair();
+  const outcomes: unknown[] = [];
+  one.system.ref({ node: 2, name: "raft", group: 0 })
+    .ask({ hello: ["there"] }, { timeoutMs: 100 }, (outcome) => outcomes.push(outcome));
+  world.ports.settle();
+  assertEquals(outcomes, [{ ok: true, value: { hello: ["there"] } }]);
+});
+
+Deno.test("peers: what cannot be sent is dropped, counted and, if it is our mistake, logged once", () => {
+  const world = new World();
+  const one = world.node(1, [2]);
+  assertEquals(one.peers.send(2, timeoutNow(1)), false);
+  assertEquals(one.peers.send(9, timeoutNow(1)), false);
+  const two = world.node(2, [1]);
+  world.ports.settle();
+  const ref = two.system.ref<unknown, unknown>({ node: 1, name: "raft", group: 0 });
+  assertEquals([ref.cast(() => 1), ref.cast(null)], [false, false]);
+  assertEquals(ref.cast("fine"), true);
+  const { counters } = two.peers.status().peers[0]!;
+  assertEquals([counters.unencodable, counters.droppedFrames], [2, 2]);
+  assertEquals(one.peers.status().peers[0]!.counters.droppedFrames, 1);
+  const lines = two.logged.lines.filter((line) => line.includes("message-unencodable"));
+  assertEquals(lines.length, 1);
+});
+
+const REFUSALS: readonly { fields: Partial<Hello>; refusal: RefusalReason }[] = [
+  { fields: { magic: "HTTP" }, refusal: "wrong-magic" },
+  { fields: { version: 2 }, refusal: "wrong-version" },
+  { fields: { clusterId: "another" }, refusal: "wrong-cluster" },
+  { fields: { to: 3 }, refusal: "wrong-target" },
+  { fields: { from: 5 }, refusal: "unknown-node" },
+];
+
+for (const { fields, refusal } of REFUSALS) {
+  Deno.test(`hello: ${refusal} is answered with its reason and changes nothing`, () => {
+    const world = new World();
+    const node = world.node(1, [2]);
+    const before = JSON.stringify(node.peers.status().peers);
+    for (let i = 0; i < 3; i++) {
+      const stranger = world.stranger(1);
+      stranger.hello(fields);
+      world.ports.settle();
+      const { incarnation } = node.peers.status();
+      assertEquals(stranger.received, [{ type: "HelloReply", from: 1, incarnation, refusal }]);
+      assertEquals(stranger.closes.length, 1);
+    }
+    assertEquals(JSON.stringify(node.peers.status().peers), before);
+    assertEquals(node.peers.status().acceptor.refused, 3);
+    const lines = node.logged.lines.filter((line) => line.includes("connection-refused"));
+    assertEquals(lines.length, 1, "logged once");
+    assert(lines[0]!.includes(refusal));
+    assertEquals(node.links, []);
+  });
+}
+
+Deno.test("hello: wrong-direction, for the smaller id must not dial", () => {
+  const world = new World();
+  const node = world.node(2, [1]);
+  const stranger = world.stranger(2);
+  stranger.hello({ from: 1, to: 2 });
+  world.ports.settle();
+  const [reply] = stranger.received;
+  assertEquals(reply?.type === "HelloReply" && reply.refusal, "wrong-direction");
+  assertEquals(node.links, []);
+});
+
+Deno.test("hello: a refused dialler asks rarely, says so once, and is welcome when it belongs", () => {
+  const world = new World();
+  const one = world.node(1, [2], "another");
+  const two = world.node(2, [1]);
+  world.ports.settle();
+  assertEquals(two.stateOf(1), "refused");
+  assertEquals(two.peers.status().peers[0]!.context.refusal, "wrong-cluster");
+  world.ports.advance(3 * REFUSED_MS + 10);
+  assertEquals(one.peers.status().acceptor.refused, 4);
+  assertEquals(two.logged.lines.filter((line) => line.includes("hello-refused")).length, 1);
+  one.peers.stop();
+  world.node(1, [2]);
+  world.ports.advance(REFUSED_MS + BACK_OFF_MS_MAX);
+  assertEquals(two.links, ["1 up"]);
+});
+
+Deno.test("hello: anything else as first frame closes the connection unanswered", () => {
+  const world = new World();
+  const node = world.node(1, [2]);
+  const first: WireMessage[] = [
+    timeoutNow(2),
+    { type: "Ping", id: 1 },
+    { type: "HelloReply", from: 2, incarnation: 1, refusal: undefined },
+    { type: "ActorCast", from: 2, group: 0, name: "raft", payload: 1 },
+  ];
+  for (const message of first) {
+    const stranger = world.stranger(1);
+    stranger.send(message);
+    world.ports.settle();
+    assertEquals([stranger.received, stranger.closes.length], [[], 1]);
+  }
+  const garbage = world.stranger(1);
+  garbage.connection.send(new Uint8Array([0, 0, 0, 1, 0xc1]));
+  world.ports.settle();
+  assertEquals(garbage.closes.length, 1);
+  assertEquals(node.peers.status().acceptor.garbage, first.length + 1);
+  assertEquals(node.raft.seen, []);
+});
+
+Deno.test("hello: who keeps silent is closed in time, who is too many at once", () => {
+  const world = new World();
+  const node = world.node(1, [2]);
+  const silent = Array.from({ length: UNGREETED_CONNECTIONS_MAX }, () => world.stranger(1));
+  assertEquals(node.peers.status().ungreeted, UNGREETED_CONNECTIONS_MAX);
+  const oneMore = world.stranger(1);
+  assertEquals(oneMore.closes.length, 1);
+  assertEquals(node.peers.status().acceptor.turnedAway, 1);
+  world.ports.advance(GREETING_MS_MAX);
+  assert(silent.every((stranger) => stranger.closes.length === 1));
+  assertEquals(node.peers.status().ungreeted, 0);
+  assertEquals(node.peers.status().acceptor.silent, UNGREETED_CONNECTIONS_MAX);
+  world.node(2, [1]);
+  world.ports.settle();
+  assertEquals(node.links, ["2 up"]);
+});
+
+Deno.test("peers: a message with another's from closes the connection and is not delivered", () => {
+  const world = new World();
+  const node = world.node(1, [2, 3]);
+  const forged: WireMessage[] = [
+    timeoutNow(3),
+    { type: "ActorCast", from: 3, group: 0, name: "raft", payload: 1 },
+    {
+      type: "Hello",
+      magic: "STCF",
+      version: 1,
+      clusterId: CLUSTER,
+      from: 2,
+      to: 1,
+      incarnation: 7,
+    },
+  ];
+  for (const message of forged) {
+    const stranger = world.stranger(1);
+    stranger.hello();
+    stranger.send(message);
+    world.ports.settle();
+    assertEquals(stranger.closes.length, 1);
+  }
+  assertEquals(node.raft.seen, []);
+  assertEquals(node.peers.status().peers[0]!.counters.violations, 3);
+  assertEquals(node.links, ["2 up", "2 lost", "2 up", "2 lost", "2 up", "2 lost"]);
+});
+
+Deno.test("peers: a frame that does not decode closes the connection; the peer comes back", () => {
+  const world = new World();
+  const node = world.node(1, [2]);
+  const stranger = world.stranger(1);
+  stranger.hello();
+  stranger.connection.send(new Uint8Array([0, 0, 0, 2, 0x91, 99]));
+  world.ports.settle();
+  assertEquals([stranger.closes.length, node.stateOf(2)], [1, "waiting"]);
+  const again = world.stranger(1);
+  again.hello();
+  world.ports.settle();
+  assertEquals(node.stateOf(2), "connected.healthy");
+  assertEquals(node.failures, []);
+});
+
+Deno.test("peers: a newer connection replaces one that is half open", () => {
+  const world = new World();
+  const node = world.node(1, [2]);
+  const old = world.stranger(1);
+  old.hello();
+  world.ports.settle();
+  const fresh = world.stranger(1);
+  fresh.hello({ incarnation: 8 });
+  world.ports.settle();
+  assertEquals(node.links, ["2 up", "2 lost", "2 up"]);
+  assertEquals([old.closes.length, fresh.closes.length], [1, 0]);
+  assertEquals(node.peers.status().peers[0]!.incarnation, 8);
+  node.peers.send(2, timeoutNow(1));
+  world.ports.settle();
+  assertEquals(fresh.received.map(({ type }) => type), ["HelloReply", "TimeoutNow"]);
+  assertEquals(old.received.map(({ type }) => type), ["HelloReply"]);
+});
+
+Deno.test("peers: a killed process is dialled again with back-off until it is back", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  one.peers.stop();
+  world.ports.settle();
+  assertEquals(two.links, ["1 up", "1 lost"]);
+  assertEquals(two.stateOf(1), "backingOff");
+  world.ports.advance(60_000);
+  const failures = two.logged.lines.filter((line) => line.includes("peer-unreachable"));
+  assertEquals(failures.length, 1, "logged once, not at each attempt");
+  const reborn = world.node(1, [2]);
+  world.ports.advance(BACK_OFF_MS_MAX);
+  assertEquals([two.stateOf(1), reborn.stateOf(2)], ["connected.healthy", "connected.healthy"]);
+  assertEquals(two.links, ["1 up", "1 lost", "1 up"]);
+  assertEquals(two.peers.status().peers[0]!.context.failures, 0);
+});
+
+Deno.test("peers: silence is suspected, pinged, and at last taken for a lost link, on both sides", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  world.ports.advance(10 * IDLE_MS_MAX);
+  assertEquals([one.links, two.links], [["2 up"], ["1 up"]], "pings keep a quiet link");
+  world.network.silence(addressOf(1));
+  const outcomes: unknown[] = [];
+  one.system.ref({ node: 2, name: "raft", group: 0 }).ask(1, { timeoutMs: 60_000 }, (outcome) => {
+    outcomes.push(outcome.ok ? "answered" : outcome.error);
+  });
+  world.ports.advance(2 * IDLE_MS_MAX + SUSPECT_MS_MAX);
+  assertEquals([one.links.at(-1), two.links.at(-1)], ["2 lost", "1 lost"]);
+  assertInstanceOf(outcomes[0], UnreachableError);
+  assertEquals(outcomes[0].outcome, "unknown");
+  world.network.restore(addressOf(1));
+  world.ports.advance(DIAL_MS_MAX + BACK_OFF_MS_MAX);
+  assertEquals([one.links.at(-1), two.links.at(-1)], ["2 up", "1 up"]);
+  assertEquals([one.failures, two.failures], [[], []]);
+});
+
+Deno.test("peers: a suspected link is healthy again with the first frame", () => {
+  const world = new World();
+  const node = world.node(1, [2]);
+  const stranger = world.stranger(1);
+  stranger.hello();
+  world.ports.settle();
+  world.ports.advance(IDLE_MS_MAX);
+  assertEquals(node.stateOf(2), "connected.suspect");
+  const ping = stranger.received.at(-1);
+  assert(ping?.type === "Ping");
+  world.ports.advance(20);
+  stranger.send({ type: "Pong", id: ping.id });
+  world.ports.settle();
+  assertEquals(node.stateOf(2), "connected.healthy");
+  assertEquals(node.peers.status().peers[0]!.rttMs, 20);
+  world.ports.advance(IDLE_MS_MAX + SUSPECT_MS_MAX);
+  assertEquals(node.stateOf(2), "waiting");
+});
+
+Deno.test("peers: a stall of our own is not held against the peer", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  world.ports.advance(IDLE_MS_MAX - 10);
+  assert(two.peers.send(1, timeoutNow(2)));
+  // The frame is on its way while this process stands still; the timers are due before it is read.
+  world.ports.stall(10 * SUSPECT_MS_MAX);
+  world.ports.fireDue();
+  world.ports.advance(5 * IDLE_MS_MAX);
+  assertEquals([one.links, two.links], [["2 up"], ["1 up"]]);
+  assertEquals(one.raft.seen, [timeoutNow(2)]);
+});
+
+Deno.test("peers: a peer that accepts and never greets is given up and dialled again", () => {
+  const world = new World();
+  let accepted = 0;
+  world.network.listen(addressOf(1), () => {
+    accepted++;
+    return { onFrame: () => {}, onClose: () => {} };
+  });
+  const two = world.node(2, [1]);
+  world.ports.settle();
+  assertEquals(two.stateOf(1), "greeting");
+  world.ports.advance(3 * (GREETING_MS_MAX + BACK_OFF_MS_MAX));
+  assert(accepted >= 3, String(accepted));
+  assertEquals(two.links, []);
+});
+
+Deno.test("peers: a reply that is none, or another node's, is no welcome", () => {
+  const replies: WireMessage[] = [
+    { type: "HelloReply", from: 3, incarnation: 1, refusal: undefined },
+    timeoutNow(1),
+  ];
+  for (const reply of replies) {
+    const world = new World();
+    const codec = createCodec(plainRecords);
+    world.network.listen(addressOf(1), (connection) => ({
+      onFrame: () => void connection.send(codec.encode(reply)),
+      onClose: () => {},
+    }));
+    const two = world.node(2, [1]);
+    world.ports.settle();
+    assertEquals([two.stateOf(1), two.links, two.raft.seen], ["backingOff", [], []]);
+  }
+});
+
+Deno.test("peers: large frames are for the greeted only", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  const large = "x".repeat(500_000);
+  assert(two.system.ref({ node: 1, name: "raft", group: 0 }).cast(large));
+  assert(one.system.ref({ node: 2, name: "raft", group: 0 }).cast(large));
+  world.ports.settle();
+  assertEquals([one.raft.seen, two.raft.seen], [[large], [large]]);
+  const stranger = world.stranger(1);
+  stranger.hello({ clusterId: "a".repeat(4_096) });
+  world.ports.settle();
+  assertEquals([stranger.closes.length, stranger.received], [1, []]);
+});
+
+Deno.test("peers: one that is removed is refused, one that is added is dialled", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  one.peers.remove(2);
+  one.peers.remove(2);
+  world.ports.settle();
+  assertEquals(one.links, ["2 up", "2 lost"]);
+  world.ports.advance(BACK_OFF_MS_MAX);
+  assertEquals(two.stateOf(1), "refused");
+  one.peers.add(2, addressOf(2));
+  assertThrows(() => one.peers.add(2, addressOf(2)), RangeError, "Cannot add peer 2");
+  assertThrows(() => one.peers.add(1, addressOf(1)), RangeError, "Cannot add peer 1");
+  world.ports.advance(REFUSED_MS);
+  assertEquals(one.links.at(-1), "2 up");
+});
+
+Deno.test("peers: stop leaves nothing behind", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  world.stranger(1);
+  one.peers.stop();
+  one.peers.stop();
+  two.peers.stop();
+  world.ports.settle();
+  assertEquals([one.links, two.links], [["2 up", "2 lost"], ["1 up", "1 lost"]]);
+  assertEquals(world.ports.armedTimers, 0);
+  world.ports.advance(60_000);
+  assertEquals([one.failures, two.failures], [[], []]);
+});
+
+Deno.test("peers: a cluster id that is none and an address that is taken are refused", () => {
+  const world = new World();
+  assertThrows(() => world.node(1, [2], "Not An Id"), RangeError, "Cannot start peers");
+  world.node(1, [2]);
+  assertThrows(() => world.node(1, [2]), Error, "Cannot listen");
+});
+
+Deno.test("peers: three nodes, three connections, whoever comes first", () => {
+  const world = new World();
+  const nodes = [3, 1, 2].map((id) => world.node(id, [1, 2, 3]));
+  world.ports.advance(BACK_OFF_MS_MAX);
+  for (const node of nodes) {
+    const { self, peers } = node.peers.status();
+    assertEquals(peers.map(({ peer }) => peer), [1, 2, 3].filter((id) => id !== self));
+    assert(peers.every(({ state }) => state === "connected.healthy"));
+    assert(peers.every(({ counters }) => counters.linksUp === 1));
+  }
+});
