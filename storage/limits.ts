@@ -43,9 +43,6 @@ export const FINGERPRINT_CHARS_MAX = 64;
 /** Longest client id, in ASCII characters; the codec throws a CommandError. */
 export const CLIENT_ID_CHARS_MAX = 64;
 
-/** Most entries that one range read returns; a larger limit is lowered to it and `more` is true. */
-export const RANGE_ENTRIES_MAX = 10_000;
-
 /** Log time for which the first result of an idempotency key is kept; then the key is free again. */
 export const IDEMPOTENCY_RETENTION_MS = 10 * 60 * 1000;
 

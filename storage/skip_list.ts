@@ -128,43 +128,32 @@ export class SkipList<V> {
     return at < 0 ? undefined : [block.keys[at]!, block.values[at]!];
   }
 
-  /**
-   * Calls `visit` for each key of `range` in order until it returns `false`. The map must not be
-   * changed before the scan is over.
-   */
-  scan(range: KeyRange, visit: (key: string, value: V) => boolean | void): void {
-    if (range.reverse === true) this.#scanDown(range.start ?? "", range.end, visit);
-    else this.#scanUp(range.start ?? "", range.end, visit);
+  /** Yields the keys of `range` in order. The map must not be changed before the scan is over. */
+  scan(range: KeyRange = {}): Generator<[key: string, value: V], void> {
+    const { start = "", end, reverse = false } = range;
+    return reverse ? this.#scanDown(start, end) : this.#scanUp(start, end);
   }
 
-  #scanUp(
-    start: string,
-    end: string | undefined,
-    visit: (key: string, value: V) => boolean | void,
-  ): void {
+  *#scanUp(start: string, end: string | undefined): Generator<[key: string, value: V], void> {
     let block: Block<V> | undefined = this.#blockOf(start);
     let at = lowerBound(block.keys, start);
     while (block !== undefined) {
       const { keys, values } = block;
       const stop = end === undefined ? keys.length : lowerBound(keys, end);
-      for (; at < stop; at++) if (visit(keys[at]!, values[at]!) === false) return;
+      for (; at < stop; at++) yield [keys[at]!, values[at]!];
       if (stop < keys.length) return;
       block = block.next[0];
       at = 0;
     }
   }
 
-  #scanDown(
-    start: string,
-    end: string | undefined,
-    visit: (key: string, value: V) => boolean | void,
-  ): void {
+  *#scanDown(start: string, end: string | undefined): Generator<[key: string, value: V], void> {
     let block: Block<V> | undefined = end === undefined ? this.#lastBlock() : this.#blockOf(end);
     let at = (end === undefined ? block.keys.length : lowerBound(block.keys, end)) - 1;
     while (block !== undefined) {
       const { keys, values } = block;
       const stop = lowerBound(keys, start);
-      for (; at >= stop; at--) if (visit(keys[at]!, values[at]!) === false) return;
+      for (; at >= stop; at--) yield [keys[at]!, values[at]!];
       if (stop > 0) return;
       block = block.previous;
       at = block === undefined ? -1 : block.keys.length - 1;

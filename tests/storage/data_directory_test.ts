@@ -1,0 +1,140 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  type DataDirectoryOptions,
+  DirectoryLockedError,
+  IdentityDamagedError,
+  IdentityMismatchError,
+  openDataDirectory,
+} from "../../storage/data_directory.ts";
+import { DenoDisk } from "../../storage/deno_disk.ts";
+import { type Disk, DiskError } from "../../storage/disk.ts";
+import { IDENTITY_BYTES_MAX } from "../../storage/limits.ts";
+import { MemoryDisk } from "../sim/memory_disk.ts";
+
+const options: DataDirectoryOptions = {
+  clusterId: "c-1",
+  nodeId: 1,
+  clusterIdSource: "configured",
+};
+
+for (const name of ["memory disk", "Deno disk"] as const) {
+  Deno.test(`a data directory on a ${name} is created once and has one user`, () => {
+    const root = Deno.makeTempDirSync();
+    const disk: Disk = name === "Deno disk" ? new DenoDisk(`${root}/new/data`) : new MemoryDisk();
+    try {
+      const first = openDataDirectory(disk, options);
+      assertEquals([first.created, first.identity], [true, { clusterId: "c-1", nodeId: 1 }]);
+      assertThrows(() => openDataDirectory(disk, options), DirectoryLockedError);
+      first.release();
+      const second = openDataDirectory(disk, options);
+      assertEquals([second.created, second.identity], [false, first.identity]);
+      second.release();
+    } finally {
+      Deno.removeSync(root, { recursive: true });
+    }
+  });
+}
+
+Deno.test("the directory of another node or of another configured cluster is refused", () => {
+  const disk = new MemoryDisk();
+  openDataDirectory(disk, options).release();
+  for (const other of [{ ...options, nodeId: 2 }, { ...options, clusterId: "c-2" }]) {
+    const error = assertThrows(() => openDataDirectory(disk, other), IdentityMismatchError);
+    assertEquals(error.stored, { clusterId: "c-1", nodeId: 1 });
+  }
+  openDataDirectory(disk, options).release();
+});
+
+Deno.test("the stored cluster id wins over one that was computed from the peers", () => {
+  const disk = new MemoryDisk();
+  const computed = { ...options, clusterIdSource: "computed" } as const;
+  openDataDirectory(disk, computed).release();
+  const again = openDataDirectory(disk, { ...computed, clusterId: "c-2" });
+  assertEquals(again.identity.clusterId, "c-1");
+  again.release();
+  assertThrows(() => openDataDirectory(disk, { ...computed, nodeId: 2 }), IdentityMismatchError);
+});
+
+Deno.test("an identity that is damaged, of a later release or missing beside a log is refused", () => {
+  const broken = [
+    "",
+    "{",
+    "[]",
+    "null",
+    "1",
+    "{}",
+    `{"formatVersion":2,"clusterId":"c-1","nodeId":1}`,
+    `{"formatVersion":1,"clusterId":"c-1"}`,
+    `{"formatVersion":1,"clusterId":7,"nodeId":1}`,
+    `{"formatVersion":1,"clusterId":"../x","nodeId":1}`,
+    `{"formatVersion":1,"clusterId":"c-1","nodeId":0}`,
+    " ".repeat(IDENTITY_BYTES_MAX + 1),
+  ];
+  for (const text of broken) {
+    const disk = new MemoryDisk();
+    disk.replace("identity.json", new TextEncoder().encode(text));
+    assertThrows(() => openDataDirectory(disk, options), IdentityDamagedError);
+    assertThrows(() => openDataDirectory(disk, options), IdentityDamagedError, "", "lock is free");
+  }
+  const disk = new MemoryDisk();
+  disk.makeDirectory("wal");
+  assertThrows(() => openDataDirectory(disk, options), IdentityDamagedError);
+});
+
+Deno.test("a crash while a directory is created leaves none or a whole one", () => {
+  const outcomes = new Set<boolean>();
+  for (let survived = 0; survived < 12; survived++) {
+    for (let dice = 0; dice < 64; dice++) {
+      let alive = survived;
+      const disk = new MemoryDisk({
+        tornPartBytes: 16,
+        fault: () => {
+          if (alive-- > 0) return undefined;
+          throw new Error("power loss");
+        },
+      });
+      let returned = false;
+      try {
+        openDataDirectory(disk, options);
+        returned = true;
+      } catch (error) {
+        assertEquals((error as Error).message, "power loss");
+      }
+      let rest = dice;
+      disk.crash((count) => {
+        const choice = rest % count;
+        rest = Math.floor(rest / count);
+        return choice;
+      });
+      alive = Infinity;
+      const opened = openDataDirectory(disk, options);
+      assert(!(returned && opened.created), "an identity that was returned is durable");
+      outcomes.add(opened.created);
+    }
+  }
+  assertEquals(outcomes.size, 2);
+});
+
+Deno.test("a directory that may not be used is a typed error", {
+  ignore: Deno.build.os === "windows",
+}, () => {
+  const root = Deno.makeTempDirSync();
+  try {
+    Deno.writeFileSync(`${root}/file`, new Uint8Array(0));
+    const disk = new DenoDisk(`${root}/file/data`);
+    assertThrows(() => openDataDirectory(disk, options), DiskError);
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+  const denied = new MemoryDisk({
+    fault: ({ path }) => new DiskError("Cannot create: denied", { code: "permission", path }),
+  });
+  const error = assertThrows(() => openDataDirectory(denied, options), DiskError);
+  assertEquals(error.code, "permission");
+});
+
+Deno.test("an identity that no directory could have is refused", () => {
+  for (const wrong of [{ clusterId: "A" }, { clusterId: "" }, { nodeId: 0 }, { nodeId: 1.5 }]) {
+    assertThrows(() => openDataDirectory(new MemoryDisk(), { ...options, ...wrong }), RangeError);
+  }
+});
