@@ -10,13 +10,11 @@
  */
 import { createHash } from "node:crypto";
 import { DEFAULT_TIMING, type RaftTiming } from "../machines/group_state.ts";
-import { RaftCore, type RoleChange } from "../machines/raft_core.ts";
-import { RaftLog } from "../machines/raft_log.ts";
+import type { RaftCore, RoleChange } from "../machines/raft_core.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
 import { openDataDirectory } from "../storage/data_directory.ts";
 import { DenoDisk } from "../storage/deno_disk.ts";
 import type { Disk } from "../storage/disk.ts";
-import { KvStore } from "../storage/kv_store.ts";
 import { Wal } from "../storage/wal.ts";
 import { recordFormat } from "../storage/wal_record.ts";
 import { createCodec } from "../transport/codec.ts";
@@ -27,14 +25,13 @@ import { Histogram } from "../transport/prometheus.ts";
 import { tcpNetwork } from "../transport/tcp.ts";
 import type { ActorRef } from "./actor.ts";
 import { denoPorts } from "./deno_ports.ts";
-import { KvActor, type KvMessage } from "./kv_actor.ts";
+import { GroupHost, spawnWal, type WalHost } from "./group.ts";
 import { NodeGateway } from "./node_gateway.ts";
 import { formatNodeMetrics, FSYNC_BUCKETS_SECONDS } from "./node_metrics.ts";
 import { Peers } from "./peers.ts";
 import type { Log } from "./ports.ts";
-import { RaftActor, type RaftActorMessage, type RaftAnswer } from "./raft_actor.ts";
+import type { RaftActorMessage, RaftAnswer } from "./raft_actor.ts";
 import { ActorSystem, RAFT_ACTOR_NAME } from "./system.ts";
-import { WalActor, type WalMessage } from "./wal_actor.ts";
 
 /** Version of the package. */
 export const VERSION = "0.1.0";
@@ -90,14 +87,12 @@ export class StatecraftNode implements AsyncDisposable {
   readonly #members: ReadonlyMap<NodeId, HostPort>;
   readonly #httpPeers: Map<NodeId, string>;
   readonly #undo: (() => void)[] = [];
-  readonly #store = new KvStore();
   readonly #fsync = new Histogram(FSYNC_BUCKETS_SECONDS);
   readonly #system: ActorSystem;
   readonly #clusterId: string;
   readonly #wal: Wal;
-  readonly #walActor: WalActor;
-  readonly #raftActor: RaftActor;
-  readonly #core: RaftCore;
+  readonly #walActor: WalHost;
+  readonly #group: GroupHost;
   readonly #peers: Peers;
   readonly #gateway: NodeGateway;
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
@@ -146,28 +141,29 @@ export class StatecraftNode implements AsyncDisposable {
       log,
       onFailed: ({ error }) => this.#fail(error, options.onFailed),
     });
-    const recovered = opened.groups.get(DEFAULT_GROUP);
-    const raftLog = new RaftLog();
-    for (const run of recovered?.runs ?? []) raftLog.append(run);
-    this.#core = new RaftCore({
-      id,
+    this.#walActor = spawnWal(this.#system, this.#wal, {
+      onDiskCondition: (condition) => {
+        log("warn", "disk-condition", { condition });
+        this.#group.raft.cast({ type: "Disk", condition });
+      },
+      onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
+    });
+    this.#group = new GroupHost({
       group: DEFAULT_GROUP,
+      id,
+      membership: { voters: [...this.#members.keys()].sort((a, b) => a - b), learners: [] },
       timing,
-      records: recordFormat,
-      random: () => denoPorts.random.next(),
-      log: raftLog,
-      nowMs: denoPorts.clock.monotonicMs(),
-      voters: [...this.#members.keys()].sort((a, b) => a - b),
-      learners: [],
-      currentTerm: recovered?.hardState?.currentTerm ?? 0,
-      votedFor: recovered?.hardState?.votedFor,
+      system: this.#system,
+      wal: this.#walActor.ref,
+      recovered: opened.groups.get(DEFAULT_GROUP),
+      send: (to, message) => void this.#peers.send(to, message),
       onRoleChange: (change) => this.#logRole(change),
     });
+    undo.push(() => void this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
     log("info", "log-replayed", {
-      entries: raftLog.lastIndex,
+      entries: this.#core.state.log.lastIndex,
       term: this.#core.context.currentTerm,
     });
-    [this.#walActor, this.#raftActor] = this.#spawnActors();
     this.#peers = Peers.start({
       listen: this.#members.get(id)!,
       self: id,
@@ -183,7 +179,7 @@ export class StatecraftNode implements AsyncDisposable {
     this.#gateway = new NodeGateway({
       group: DEFAULT_GROUP,
       core: this.#core,
-      store: this.#store,
+      store: this.#group.store,
       ports: denoPorts,
       raftOn: (node) =>
         this.#system.ref({ node, name: RAFT_ACTOR_NAME, group: DEFAULT_GROUP }) as ActorRef<
@@ -195,6 +191,10 @@ export class StatecraftNode implements AsyncDisposable {
       httpAddressOf: (node) => this.#httpPeers.get(node),
       isStopping: () => this.#stopping !== undefined,
     });
+  }
+
+  get #core(): RaftCore {
+    return this.#group.core;
   }
 
   /** Where this member serves HTTP. */
@@ -214,10 +214,10 @@ export class StatecraftNode implements AsyncDisposable {
       term: context.currentTerm,
       leader: context.leaderId,
       commitIndex: state.commitIndex,
-      appliedIndex: this.#store.lastApplied,
+      appliedIndex: this.#group.store.lastApplied,
       lastLogIndex: state.log.lastIndex,
-      revision: this.#store.revision,
-      stateHash: this.#store.stateHash(),
+      revision: this.#group.store.revision,
+      stateHash: this.#group.store.stateHash(),
       members: [...this.#members].map(([id, address]) => this.#memberStatus(id, address)),
     };
   }
@@ -230,54 +230,6 @@ export class StatecraftNode implements AsyncDisposable {
   /** As {@linkcode stop}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
-  }
-
-  #spawnActors(): [WalActor, RaftActor] {
-    const failStop = { supervision: { policy: "stop-system" }, group: DEFAULT_GROUP } as const;
-    const refs: {
-      wal?: ActorRef<WalMessage>;
-      kv?: ActorRef<KvMessage>;
-      raft?: ActorRef<RaftActorMessage, RaftAnswer>;
-    } = {};
-    const walActor = new WalActor({
-      wal: this.#wal,
-      ports: denoPorts,
-      self: () => refs.wal!,
-      onDiskCondition: (condition) => {
-        this.#log("warn", "disk-condition", { condition });
-        refs.raft!.cast({ type: "Disk", condition });
-      },
-      onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
-    });
-    refs.wal = this.#system.spawn({ ...failStop, name: "wal", create: () => walActor });
-    const { log } = this.#core.state;
-    refs.kv = this.#system.spawn({
-      ...failStop,
-      name: "kv",
-      create: () =>
-        new KvActor({
-          store: this.#store,
-          entries: (from, through, bytesMax) => log.slice(from, through, bytesMax),
-          scheduler: denoPorts.scheduler,
-          self: () => refs.kv!,
-        }),
-    });
-    const raftActor = new RaftActor({
-      group: DEFAULT_GROUP,
-      core: this.#core,
-      ports: denoPorts,
-      send: (to, message) => void this.#peers.send(to, message),
-      wal: refs.wal,
-      kv: refs.kv,
-      self: () => refs.raft!,
-    });
-    refs.raft = this.#system.spawn({
-      ...failStop,
-      name: RAFT_ACTOR_NAME,
-      create: () => raftActor,
-    });
-    this.#undo.push(() => void this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
-    return [walActor, raftActor];
   }
 
   #serve(options: NodeOptions): void {
@@ -298,7 +250,7 @@ export class StatecraftNode implements AsyncDisposable {
     if (!this.#failed) await this.#handOver();
     await within(drained, DRAIN_MS_MAX);
     if (!this.#failed) await this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
-    await new Promise<void>((resolve) => this.#walActor.whenIdle(resolve));
+    await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));
     // The peers, the log and the lock, in reverse order of their opening.
     for (const step of this.#undo.reverse()) step();
     this.#undo.length = 0;
@@ -316,13 +268,8 @@ export class StatecraftNode implements AsyncDisposable {
       .sort((a, b) => (progress.get(b)?.matchIndex ?? 0) - (progress.get(a)?.matchIndex ?? 0));
     const [to] = connected;
     if (to === undefined) return;
-    const raft = this.#system.ref<RaftActorMessage, RaftAnswer>({
-      node: this.id,
-      name: RAFT_ACTOR_NAME,
-      group: DEFAULT_GROUP,
-    });
     try {
-      await raft.call({ type: "Transfer", to }, { timeoutMs: HANDOVER_MS_MAX });
+      await this.#group.raft.call({ type: "Transfer", to }, { timeoutMs: HANDOVER_MS_MAX });
     } catch (error) {
       this.#log("warn", "hand-over-failed", { to, error: String(error) });
     }
@@ -362,8 +309,8 @@ export class StatecraftNode implements AsyncDisposable {
   #metrics(): string {
     return formatNodeMetrics({
       core: this.#core,
-      store: this.#store,
-      counters: this.#raftActor.counters,
+      store: this.#group.store,
+      counters: this.#group.raftActor.counters,
       peers: this.#peers.status(),
       actors: this.#system.metrics(),
       leaderChanges: this.#leaderChanges,

@@ -1,0 +1,121 @@
+/**
+ * One Raft group of a process: its core, its store, and the actors that host them, over the
+ * process's WAL and links. node.ts runs it in production, tests/sim on virtual time.
+ *
+ * @module
+ */
+import type { RaftTiming } from "../machines/group_state.ts";
+import { RaftCore, type RoleChange } from "../machines/raft_core.ts";
+import { RaftLog } from "../machines/raft_log.ts";
+import type { GroupId, Membership, NodeId, RaftMessage } from "../machines/raft_types.ts";
+import { KvStore } from "../storage/kv_store.ts";
+import type { RecoveredGroup } from "../storage/wal_replay.ts";
+import { recordFormat } from "../storage/wal_record.ts";
+import type { Wal } from "../storage/wal.ts";
+import type { ActorRef } from "./actor.ts";
+import { KvActor, type KvMessage } from "./kv_actor.ts";
+import { RaftActor, type RaftActorMessage, type RaftAnswer } from "./raft_actor.ts";
+import { type ActorSystem, RAFT_ACTOR_NAME } from "./system.ts";
+import { type DiskCondition, WalActor, type WalMessage } from "./wal_actor.ts";
+
+/** A failure of one of these actors stops the node: nothing they promised may be broken. */
+const FAIL_STOP = { policy: "stop-system" } as const;
+/** The WAL serves every group; it is addressed as one of group 0's. */
+const WAL_ADDRESS = { name: "wal", group: 0 } as const;
+
+/** The WAL's actor and the way to it. */
+export interface WalHost {
+  readonly actor: WalActor;
+  readonly ref: ActorRef<WalMessage>;
+}
+
+/** Spawns the actor that all groups of the process write through. */
+export function spawnWal(
+  system: ActorSystem,
+  wal: Wal,
+  options: {
+    readonly onDiskCondition: (condition: DiskCondition) => void;
+    readonly onSync?: (durationMs: number) => void;
+  },
+): WalHost {
+  const actor = new WalActor({ wal, ports: system.ports, self: () => ref, ...options });
+  const ref: ActorRef<WalMessage> = system.spawn<WalMessage>({
+    ...WAL_ADDRESS,
+    supervision: FAIL_STOP,
+    create: () => actor,
+  });
+  return { actor, ref };
+}
+
+/** What a group needs of its process. */
+export interface GroupHostOptions {
+  readonly group: GroupId;
+  readonly id: NodeId;
+  readonly membership: Membership;
+  readonly timing: RaftTiming;
+  readonly system: ActorSystem;
+  readonly wal: ActorRef<WalMessage>;
+  /** What the WAL held of this group. */
+  readonly recovered: RecoveredGroup | undefined;
+  readonly send: (to: NodeId, message: RaftMessage) => void;
+  readonly onRoleChange?: (change: RoleChange) => void;
+}
+
+/** One group, running from construction until its system stops. */
+export class GroupHost {
+  readonly group: GroupId;
+  readonly core: RaftCore;
+  readonly store: KvStore = new KvStore();
+  readonly raftActor: RaftActor;
+  /** The Raft actor, for requests of this node. */
+  readonly raft: ActorRef<RaftActorMessage, RaftAnswer>;
+
+  /** Starts as follower, with what was recovered. */
+  constructor(options: GroupHostOptions) {
+    const { group, id, membership, timing, system, wal, recovered, send, onRoleChange } = options;
+    const { ports } = system;
+    this.group = group;
+    const log = new RaftLog();
+    for (const run of recovered?.runs ?? []) log.append(run);
+    this.core = new RaftCore({
+      id,
+      group,
+      timing,
+      records: recordFormat,
+      random: () => ports.random.next(),
+      log,
+      nowMs: ports.clock.monotonicMs(),
+      ...membership,
+      currentTerm: recovered?.hardState?.currentTerm ?? 0,
+      votedFor: recovered?.hardState?.votedFor,
+      ...(onRoleChange === undefined ? {} : { onRoleChange }),
+    });
+    const kv: ActorRef<KvMessage> = system.spawn<KvMessage>({
+      name: "kv",
+      group,
+      supervision: FAIL_STOP,
+      create: () =>
+        new KvActor({
+          store: this.store,
+          entries: (from, through, bytesMax) => log.slice(from, through, bytesMax),
+          scheduler: ports.scheduler,
+          self: () => kv,
+        }),
+    });
+    this.raftActor = new RaftActor({
+      group,
+      core: this.core,
+      ports,
+      send,
+      wal,
+      kv,
+      self: () => this.raft,
+    });
+    this.raft = system.spawn<RaftActorMessage, RaftAnswer>({
+      name: RAFT_ACTOR_NAME,
+      group,
+      supervision: FAIL_STOP,
+      create: () => this.raftActor,
+    });
+  }
+}
