@@ -401,15 +401,19 @@ Deno.test("peers: a suspected link is healthy again with the first frame", () =>
 
 Deno.test("peers: a stall of our own is not held against the peer", () => {
   const world = new World();
-  const [one, two] = world.pair();
-  world.ports.advance(IDLE_MS_MAX - 10);
-  assert(two.peers.send(1, timeoutNow(2)));
-  // The frame is on its way while this process stands still; the timers are due before it is read.
-  world.ports.stall(10 * SUSPECT_MS_MAX);
+  const node = world.node(1, [2]);
+  const stranger = world.stranger(1);
+  stranger.hello();
+  world.ports.settle();
+  world.ports.advance(IDLE_MS_MAX);
+  assertEquals(node.stateOf(2), "connected.suspect");
+  // The frame is there, but this process stands still, and its timer is due before it reads.
+  stranger.send(timeoutNow(2));
+  world.ports.stall(2 * SUSPECT_MS_MAX);
   world.ports.fireDue();
-  world.ports.advance(5 * IDLE_MS_MAX);
-  assertEquals([one.links, two.links], [["2 up"], ["1 up"]]);
-  assertEquals(one.raft.seen, [timeoutNow(2)]);
+  world.ports.settle();
+  assertEquals([node.stateOf(2), node.links], ["connected.healthy", ["2 up"]]);
+  assertEquals(node.raft.seen, [timeoutNow(2)]);
 });
 
 Deno.test("peers: a peer that accepts and never greets is given up and dialled again", () => {
