@@ -18,6 +18,7 @@ import type {
   Term,
 } from "../../machines/raft_types.ts";
 import { encodeRun, forEachEntry, recordFormat } from "../../storage/wal_record.ts";
+import { mulberry32 } from "../sim/random.ts";
 
 /** What a test gives to start from. */
 export interface ClusterOptions {
@@ -346,16 +347,4 @@ function truncated(runs: readonly EntryRun[], before: LogIndex): EntryRun[] {
   const log = new RaftLog();
   for (const run of runs) log.append(run);
   return log.slice(1, before - 1);
-}
-
-/** A small seeded generator; uniform in [0, 1). */
-export function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = state;
-    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -1,0 +1,408 @@
+/**
+ * A simulated cluster: nodes, network, and the invariants that watch every event.
+ *
+ * @module
+ */
+import type { GroupHost } from "../../actors/group.ts";
+import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
+import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
+import { crc32c } from "../../storage/crc32c.ts";
+import { decodeRequest, type Once } from "../../storage/command.ts";
+import type { WireMessage } from "../../transport/wire.ts";
+import { EventLoop } from "./event_loop.ts";
+import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
+import { ElectionSafety } from "./invariants/inv1_election_safety.ts";
+import { ExactlyOnce } from "./invariants/inv8_exactly_once.ts";
+import { LeaderCompleteness } from "./invariants/inv3_leader_completeness.ts";
+import { Liveness } from "./invariants/inv10_liveness.ts";
+import { LogMatching } from "./invariants/inv2_log_matching.ts";
+import { Monotone } from "./invariants/inv6_monotone.ts";
+import { NoLostWrite } from "./invariants/inv7_no_lost_write.ts";
+import { StateMachineSafety } from "./invariants/inv4_state_machine_safety.ts";
+import { SimNetwork } from "./network.ts";
+import type { Invariant, Observation } from "./observation.ts";
+import { Dice } from "./random.ts";
+import { SimNode } from "./sim_node.ts";
+
+/** What a run is made from, besides its faults and its workload. */
+export interface SimClusterOptions {
+  readonly seed: number;
+  readonly nodes: number;
+  readonly groups?: readonly GroupId[];
+  readonly timing?: RaftTiming;
+  /** Collect the run as a play. */
+  readonly transcript?: boolean;
+}
+
+/** A broken invariant; the run is over. */
+export class InvariantViolation extends Error {
+  override readonly name = "InvariantViolation";
+
+  constructor(invariant: string, text: string, nowMs: number) {
+    super(`${invariant}: ${text} (at ${nowMs.toFixed(3)} ms)`);
+  }
+}
+
+/** What is known of a group on a node, to see what an event changed. */
+interface Seen {
+  life: number;
+  role: string;
+  term: Term;
+  votedFor: NodeId | undefined;
+  commitIndex: LogIndex;
+  applied: LogIndex;
+  /** Term of each entry, index 1 first. */
+  readonly terms: Term[];
+  /** What the node said to be durable: the last entry, its term, and the term it had entered. */
+  promised: { index: LogIndex; entryTerm: Term; term: Term };
+}
+
+/** A whole cluster on virtual time. */
+export class SimCluster {
+  readonly loop: EventLoop = new EventLoop();
+  readonly dice: Dice;
+  readonly network: SimNetwork;
+  readonly nodes: Map<NodeId, SimNode> = new Map();
+  readonly groups: readonly GroupId[];
+  /** Log lines of the nodes and of the faults, if asked for. */
+  readonly transcript: string[] = [];
+  /** Why processes ended by themselves. */
+  readonly failures: { readonly node: NodeId; readonly error: Error }[] = [];
+  readonly invariants: readonly Invariant[] = [
+    new ElectionSafety(),
+    new LogMatching(),
+    new LeaderCompleteness(),
+    new StateMachineSafety(),
+    new CommittedIsDurable(),
+    new Monotone(),
+    new NoLostWrite(),
+    new ExactlyOnce(),
+    new Liveness(),
+  ];
+  readonly #options: SimClusterOptions;
+  readonly #seen = new Map<string, Seen>();
+  #traceHash = 0;
+
+  constructor(options: SimClusterOptions) {
+    this.#options = options;
+    this.groups = options.groups ?? [0];
+    this.dice = new Dice(options.seed);
+    this.network = new SimNetwork(
+      this.loop,
+      this.dice,
+      (to, from, message) => this.#deliver(to, from, message),
+    );
+    this.network.onSend = (from, to, message, frame) => this.#sent(from, to, message, frame);
+    const ids = Array.from({ length: options.nodes }, (_, offset) => offset + 1);
+    for (const id of ids) {
+      const node = new SimNode({
+        id,
+        groups: this.groups,
+        membership: { voters: ids, learners: [] },
+        timing: options.timing ?? DEFAULT_TIMING,
+        loop: this.loop,
+        dice: this.dice,
+        tornPartBytes: this.dice.chance(0.5) ? 512 : 4096,
+        send: (to, message) => this.network.send(id, to, message),
+        log: (level, event, fields) => {
+          const words = Object.entries(fields).filter(([, value]) => value !== undefined)
+            .map(([name, value]) => ` ${name}=${value}`).join("");
+          this.say(`${level.padEnd(5)} node ${id}  ${event}${words}`);
+        },
+        onFailed: (error) => this.#failed(id, error),
+        onGroup: (host) => this.#watchStore(id, host),
+      });
+      this.nodes.set(id, node);
+    }
+  }
+
+  /** Ids of all nodes. */
+  get ids(): NodeId[] {
+    return [...this.nodes.keys()];
+  }
+
+  /** A digest of everything that happened so far. */
+  get traceHash(): string {
+    return (this.#traceHash >>> 0).toString(16).padStart(8, "0");
+  }
+
+  /** The node with this id. */
+  node(id: NodeId): SimNode {
+    return this.nodes.get(id)!;
+  }
+
+  /** A node's group; undefined if the node is down. */
+  host(id: NodeId, group: GroupId = this.groups[0]!): GroupHost | undefined {
+    return this.node(id).groups.get(group);
+  }
+
+  /** The leader with the highest term among the running nodes. */
+  leader(group: GroupId = this.groups[0]!): NodeId | undefined {
+    let leader: NodeId | undefined;
+    let term = -1;
+    for (const id of this.ids) {
+      const core = this.host(id, group)?.core;
+      if (core?.role === "leader" && core.context.currentTerm > term) {
+        leader = id;
+        term = core.context.currentTerm;
+      }
+    }
+    return leader;
+  }
+
+  /** Adds a line to the play, and to the digest. */
+  say(line: string): void {
+    if (this.#options.transcript === true) {
+      this.transcript.push(`${this.loop.nowMs.toFixed(3).padStart(12)}  ${line}`);
+    }
+  }
+
+  /** Starts every node. */
+  startAll(): void {
+    for (const id of this.ids) this.start(id);
+  }
+
+  /** Starts a node that is down. */
+  start(id: NodeId): void {
+    const node = this.node(id);
+    if (node.running) return;
+    node.start();
+    this.say(`info  node ${id}  started life=${node.lives}`);
+    for (const host of node.groups.values()) this.#recovered(id, host);
+  }
+
+  /** Crashes a node. */
+  crash(id: NodeId, options: { readonly keepCache: boolean } = { keepCache: false }): void {
+    if (!this.node(id).running) return;
+    this.say(`fault node ${id}  crash cache=${options.keepCache ? "kept" : "lost"}`);
+    this.node(id).crash(options);
+  }
+
+  /** Runs until this time, looking at the cluster after every event. */
+  runUntil(untilMs: number): void {
+    while (this.loop.step(untilMs)) this.#look();
+  }
+
+  /** Runs for this long. */
+  run(durationMs: number): void {
+    this.runUntil(this.loop.nowMs + durationMs);
+  }
+
+  /** Runs until the condition holds; false if it does not within `durationMs`. */
+  runUntilTrue(durationMs: number, condition: () => boolean): boolean {
+    const untilMs = this.loop.nowMs + durationMs;
+    if (condition()) return true;
+    while (this.loop.step(untilMs)) {
+      this.#look();
+      if (condition()) return true;
+    }
+    return false;
+  }
+
+  /** Tells the invariants a fact. */
+  tell(observation: Observation): void {
+    for (const invariant of this.invariants) {
+      const text = invariant.observe(observation);
+      if (text !== undefined) {
+        throw new InvariantViolation(invariant.name, text, this.loop.nowMs);
+      }
+    }
+  }
+
+  #deliver(to: NodeId, from: NodeId, message: WireMessage): boolean {
+    return this.nodes.get(to)?.deliver(from, message) ?? false;
+  }
+
+  #failed(id: NodeId, error: Error): void {
+    this.failures.push({ node: id, error });
+    this.say(`fault node ${id}  ended by itself: ${error.message}`);
+    // Within the node's own turn: the process is gone once the turn has ended.
+    this.loop.after(0, () => this.crash(id, { keepCache: true }));
+  }
+
+  #sent(from: NodeId, to: NodeId, message: WireMessage, frame: Uint8Array): void {
+    this.#mix(from, to, crc32c(frame));
+    if (message.type === "RequestVoteReply" && message.granted) {
+      const { group, term } = message;
+      this.tell({ type: "vote", node: from, group, term, candidate: to });
+    }
+  }
+
+  #mix(a: number, b: number, c: number): void {
+    let hash = this.#traceHash ^ Math.imul(a * 31 + b + 1, 0x9e3779b1) ^ c;
+    hash ^= Math.floor(this.loop.nowMs * 1000) | 0;
+    this.#traceHash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
+  }
+
+  /** Sees what every entry does when it is applied. */
+  #watchStore(id: NodeId, host: GroupHost): void {
+    const { store, core, group } = host;
+    const apply = store.apply.bind(store);
+    store.apply = (index, timeMs, kind, payload) => {
+      const result = apply(index, timeMs, kind, payload);
+      const [run] = core.state.log.slice(index, index);
+      const once = kind === "command" ? decodeRequest(payload).once : undefined;
+      this.tell({
+        type: "apply",
+        node: id,
+        group,
+        index,
+        checksum: checksumOf(run!.bytes, 0),
+        once: once === undefined ? undefined : onceText(once),
+        tookEffect: result?.status === "ok" && result.replayed !== true,
+      });
+      return result;
+    };
+  }
+
+  #recovered(id: NodeId, host: GroupHost): void {
+    const { group, core } = host;
+    const { log } = core.state;
+    const promised = this.#seen.get(`${id}/${group}`)?.promised ?? noPromise();
+    this.tell({
+      type: "recovery",
+      node: id,
+      group,
+      term: core.context.currentTerm,
+      lastIndex: log.lastIndex,
+      termAt: (index) => log.termAt(index),
+      promised,
+    });
+    this.#seen.set(`${id}/${group}`, {
+      life: this.node(id).lives,
+      role: core.role,
+      term: core.context.currentTerm,
+      votedFor: core.context.votedFor,
+      commitIndex: 0,
+      applied: 0,
+      terms: [],
+      promised: { ...promised, index: 0, entryTerm: 0 },
+    });
+    this.#look();
+  }
+
+  /** Looks at what the last event changed, in every group of every running node. */
+  #look(): void {
+    for (const [id, node] of this.nodes) {
+      for (const host of node.groups.values()) this.#lookAt(id, host);
+    }
+  }
+
+  #lookAt(id: NodeId, host: GroupHost): void {
+    const { core, group, store } = host;
+    const { state, context, role } = core;
+    const seen = this.#seen.get(`${id}/${group}`);
+    if (seen === undefined) return;
+    const { currentTerm: term, votedFor } = context;
+    if (
+      state.log.lastIndex !== seen.terms.length || state.log.lastTerm !== (seen.terms.at(-1) ?? 0)
+    ) {
+      this.#lookAtLog(id, host, seen);
+    }
+    const { durableIndex } = state;
+    const durableTerm = state.log.termAt(durableIndex) ?? 0;
+    if (durableIndex !== seen.promised.index || durableTerm !== seen.promised.entryTerm) {
+      seen.promised.index = durableIndex;
+      seen.promised.entryTerm = durableTerm;
+    }
+    if (!state.hardStateIsDirty) seen.promised.term = term;
+    if (
+      role !== seen.role || term !== seen.term || votedFor !== seen.votedFor ||
+      state.commitIndex !== seen.commitIndex
+    ) {
+      this.#lookAtState(id, host, seen);
+    }
+    if (store.lastApplied !== seen.applied) {
+      seen.applied = store.lastApplied;
+      this.tell({
+        type: "store",
+        node: id,
+        group,
+        index: store.lastApplied,
+        stateHash: store.stateHash(),
+      });
+    }
+  }
+
+  #lookAtState(id: NodeId, host: GroupHost, seen: Seen): void {
+    const { core, group } = host;
+    const { context, role, state } = core;
+    const { currentTerm: term, votedFor } = context;
+    const { commitIndex, log } = state;
+    const { life } = seen;
+    const node = id;
+    this.tell({ type: "state", node, group, life, role, term, votedFor, commitIndex });
+    this.#mix(id, term, commitIndex);
+    if (role === "leader" && (seen.role !== "leader" || seen.term !== term)) {
+      const { lastIndex } = log;
+      this.tell({ type: "leader", node, group, term, lastIndex, termAt: (at) => log.termAt(at) });
+    }
+    if (commitIndex > seen.commitIndex) {
+      const [run] = log.slice(commitIndex, commitIndex);
+      const entryTerm = log.termAt(commitIndex)!;
+      this.tell({
+        type: "commit",
+        node,
+        group,
+        index: commitIndex,
+        term: entryTerm,
+        checksum: run === undefined ? 0 : checksumOf(run.bytes, 0),
+        durableOn: this.#durableOn(group, commitIndex, entryTerm),
+        voters: context.voters,
+      });
+    }
+    Object.assign(seen, { role, term, votedFor, commitIndex });
+  }
+
+  /** Finds where the log differs from what it was, and tells every entry that is new. */
+  #lookAtLog(id: NodeId, host: GroupHost, seen: Seen): void {
+    const { group, core } = host;
+    const { log } = core.state;
+    const { terms } = seen;
+    let same = Math.min(terms.length, log.lastIndex);
+    while (same > 0 && log.termAt(same) !== terms[same - 1]) same--;
+    terms.length = same;
+    for (const run of log.slice(same + 1, log.lastIndex)) {
+      let start = 0;
+      run.ends.forEach((end, offset) => {
+        const index = run.firstIndex + offset;
+        const prevTerm = terms.at(-1) ?? 0;
+        terms.push(run.term);
+        const checksum = checksumOf(run.bytes, start);
+        start = end;
+        this.#mix(id, index, checksum);
+        const { term } = run;
+        this.tell({ type: "append", node: id, group, index, term, prevTerm, checksum });
+      });
+    }
+  }
+
+  /** Nodes that said this entry to be durable, those that are down included. */
+  #durableOn(group: GroupId, index: LogIndex, term: Term): NodeId[] {
+    return this.ids.filter((id) => {
+      const seen = this.#seen.get(`${id}/${group}`);
+      if (seen === undefined) return false;
+      const core = this.host(id, group)?.core;
+      // A running node may have promised within this very event.
+      if (core !== undefined) {
+        return core.state.durableIndex >= index && core.state.log.termAt(index) === term;
+      }
+      return seen.promised.index >= index && seen.terms[index - 1] === term;
+    });
+  }
+}
+
+/** Names a command of a session. */
+export function onceText(once: Once): string {
+  return once.type === "session" ? `${once.clientId}#${once.sequence}` : `key ${once.key}`;
+}
+
+/** The CRC at the beginning of a record. */
+function checksumOf(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>>
+    0;
+}
+
+function noPromise(): Seen["promised"] {
+  return { index: 0, entryTerm: 0, term: 0 };
+}

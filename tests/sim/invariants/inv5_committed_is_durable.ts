@@ -1,0 +1,37 @@
+/**
+ * INV5, committed is durable: an entry that a node takes for committed is on the disks of a
+ * majority of the voters, and what a node said to be durable is there after a crash (s3.8 of the
+ * thesis).
+ *
+ * @module
+ */
+import type { Invariant, Observation } from "../observation.ts";
+
+/** See the module. */
+export class CommittedIsDurable implements Invariant {
+  readonly name = "INV5 committed is durable";
+  readonly #committed = new Map<number, number>();
+
+  observe(observation: Observation): string | undefined {
+    if (observation.type === "commit") {
+      const { group, index, durableOn, voters } = observation;
+      if (index <= (this.#committed.get(group) ?? 0)) return undefined;
+      this.#committed.set(group, index);
+      if (2 * durableOn.length <= voters.length) {
+        return `entry ${index} is committed but durable only on ${durableOn.join(", ") || "none"}`;
+      }
+    } else if (observation.type === "recovery") {
+      const { node, lastIndex, term, termAt, promised } = observation;
+      if (term < promised.term) {
+        return `node ${node} had entered term ${promised.term} and came back in term ${term}`;
+      }
+      if (lastIndex < promised.index) {
+        return `node ${node} had promised entry ${promised.index} and came back with ${lastIndex}`;
+      }
+      if (promised.index > 0 && termAt(promised.index)! < promised.entryTerm) {
+        return `node ${node} came back with an older entry at index ${promised.index}`;
+      }
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * The simulator's network: frames that are lost, late, doubled and out of order, and links that are
+ * cut in one direction or both.
+ *
+ * What crosses it are the bytes of the shipping codec: encoded at the sender, decoded at the
+ * receiver.
+ *
+ * @module
+ */
+import type { NodeId, RaftMessage } from "../../machines/raft_types.ts";
+import { recordFormat } from "../../storage/wal_record.ts";
+import { createCodec } from "../../transport/codec.ts";
+import { FRAME_HEADER_BYTES } from "../../transport/limits.ts";
+import type { WireMessage } from "../../transport/wire.ts";
+import type { EventLoop } from "./event_loop.ts";
+import type { Dice } from "./random.ts";
+
+/** How bad the network is. */
+export interface NetworkQuality {
+  /** Share of frames lost, 0 to 1. */
+  loss: number;
+  /** Share of frames delivered twice. */
+  duplication: number;
+  /** Least time under way. */
+  delayMsMin: number;
+  /** Mean of the exponential part on top; large values reorder. */
+  delayMsMean: number;
+}
+
+/** A local network on a good day. */
+export const GOOD_NETWORK: NetworkQuality = {
+  loss: 0,
+  duplication: 0,
+  delayMsMin: 0.1,
+  delayMsMean: 0.3,
+};
+
+/** What the network did. */
+export interface NetworkCounters {
+  sent: number;
+  bytes: number;
+  lost: number;
+  cut: number;
+  duplicated: number;
+  replayed: number;
+  refused: number;
+}
+
+/** A frame that was delivered once and may be delivered again, much later. */
+interface OldFrame {
+  readonly from: NodeId;
+  readonly to: NodeId;
+  readonly body: Uint8Array;
+}
+
+/** How many old frames are remembered to be replayed. */
+const OLD_FRAMES_MAX = 64;
+
+/** Connects the nodes of a simulated cluster. */
+export class SimNetwork {
+  readonly counters: NetworkCounters = {
+    sent: 0,
+    bytes: 0,
+    lost: 0,
+    cut: 0,
+    duplicated: 0,
+    replayed: 0,
+    refused: 0,
+  };
+  quality: NetworkQuality = { ...GOOD_NETWORK };
+  /** Extra delay of everything to or from a node. */
+  readonly slowMs = new Map<NodeId, number>();
+  /** Called with every frame that is sent. */
+  onSend: (from: NodeId, to: NodeId, message: WireMessage, frame: Uint8Array) => void = () => {};
+  readonly #loop: EventLoop;
+  readonly #dice: Dice;
+  readonly #codec = createCodec(recordFormat);
+  readonly #cut = new Set<string>();
+  readonly #old: OldFrame[] = [];
+  /** Delivers to a node; false if it does not run. */
+  readonly #deliver: (to: NodeId, from: NodeId, message: WireMessage) => boolean;
+
+  constructor(
+    loop: EventLoop,
+    dice: Dice,
+    deliver: (to: NodeId, from: NodeId, message: WireMessage) => boolean,
+  ) {
+    this.#loop = loop;
+    this.#dice = dice;
+    this.#deliver = deliver;
+  }
+
+  /** Cuts what `from` sends to `to`. */
+  cut(from: NodeId, to: NodeId): void {
+    this.#cut.add(`${from}>${to}`);
+  }
+
+  /** Cuts both directions between two nodes. */
+  cutBoth(a: NodeId, b: NodeId): void {
+    this.cut(a, b);
+    this.cut(b, a);
+  }
+
+  /** Cuts everything between nodes of different sides. */
+  partition(...sides: readonly (readonly NodeId[])[]): void {
+    for (const side of sides) {
+      for (const other of sides) {
+        if (side === other) continue;
+        for (const a of side) for (const b of other) this.cut(a, b);
+      }
+    }
+  }
+
+  /** Mends every link and forgets every slowness; quality stays. */
+  heal(): void {
+    this.#cut.clear();
+    this.slowMs.clear();
+  }
+
+  /** Sends a message on its way. */
+  send(from: NodeId, to: NodeId, message: WireMessage): void {
+    const frame = this.#codec.encode(message);
+    this.counters.sent++;
+    this.counters.bytes += frame.length;
+    this.onSend(from, to, message, frame);
+    if (this.#cut.has(`${from}>${to}`)) {
+      this.counters.cut++;
+      return;
+    }
+    const { quality } = this;
+    if (quality.loss > 0 && this.#dice.chance(quality.loss)) {
+      this.counters.lost++;
+      return;
+    }
+    const body = frame.subarray(FRAME_HEADER_BYTES);
+    this.#plan(from, to, body);
+    if (quality.duplication > 0 && this.#dice.chance(quality.duplication)) {
+      this.counters.duplicated++;
+      this.#plan(from, to, body);
+    }
+    this.#remember({ from, to, body });
+  }
+
+  /** Delivers a frame of long ago once more (a packet that was lost in the network and came back). */
+  replayOld(): void {
+    if (this.#old.length === 0) return;
+    this.counters.replayed++;
+    const { from, to, body } = this.#dice.pick(this.#old);
+    this.#arrive(from, to, body);
+  }
+
+  /** Delivers a message as if `from` had sent it. */
+  inject(from: NodeId, to: NodeId, message: RaftMessage): void {
+    this.#arrive(from, to, this.#codec.encode(message).slice(FRAME_HEADER_BYTES));
+  }
+
+  #plan(from: NodeId, to: NodeId, body: Uint8Array): void {
+    const { delayMsMin, delayMsMean } = this.quality;
+    const slowMs = (this.slowMs.get(from) ?? 0) + (this.slowMs.get(to) ?? 0);
+    const delayMs = delayMsMin + slowMs + this.#dice.exponential(delayMsMean);
+    this.#loop.after(delayMs, () => this.#arrive(from, to, body));
+  }
+
+  #arrive(from: NodeId, to: NodeId, body: Uint8Array): void {
+    // The link may have been cut while the frame was under way.
+    if (this.#cut.has(`${from}>${to}`)) this.counters.cut++;
+    else if (!this.#deliver(to, from, this.#codec.decode(body.slice()))) this.counters.refused++;
+  }
+
+  #remember(frame: OldFrame): void {
+    if (this.#old.length < OLD_FRAMES_MAX) this.#old.push(frame);
+    else if (this.#dice.chance(0.01)) this.#old[this.#dice.below(OLD_FRAMES_MAX)] = frame;
+  }
+}

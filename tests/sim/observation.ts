@@ -1,0 +1,131 @@
+/**
+ * What the invariants see of a simulated cluster: facts, told as they happen.
+ *
+ * @module
+ */
+import type { Role } from "../../machines/raft_machine.ts";
+import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
+
+interface OfNode {
+  readonly node: NodeId;
+  readonly group: GroupId;
+}
+
+/** A node's control state after an event. */
+export interface StateObserved extends OfNode {
+  readonly type: "state";
+  /** Which start of the node this is. */
+  readonly life: number;
+  readonly role: Role;
+  readonly term: Term;
+  readonly votedFor: NodeId | undefined;
+  readonly commitIndex: LogIndex;
+}
+
+/** A node entered the leader role. */
+export interface LeaderObserved extends OfNode {
+  readonly type: "leader";
+  readonly term: Term;
+  readonly lastIndex: LogIndex;
+  readonly termAt: (index: LogIndex) => Term | undefined;
+}
+
+/** An entry is in a node's log that was not there before. */
+export interface AppendObserved extends OfNode {
+  readonly type: "append";
+  readonly index: LogIndex;
+  readonly term: Term;
+  /** Term of the entry before it, 0 at the log's beginning. */
+  readonly prevTerm: Term;
+  /** CRC of the entry's record. */
+  readonly checksum: number;
+}
+
+/** A node learnt that an entry is committed. */
+export interface CommitObserved extends OfNode {
+  readonly type: "commit";
+  readonly index: LogIndex;
+  readonly term: Term;
+  readonly checksum: number;
+  /** Voters on whose disks the entry was durable at that moment, by their own account. */
+  readonly durableOn: readonly NodeId[];
+  readonly voters: readonly NodeId[];
+}
+
+/** A node applied an entry. */
+export interface ApplyObserved extends OfNode {
+  readonly type: "apply";
+  readonly index: LogIndex;
+  readonly checksum: number;
+  /** The session and sequence of its command, if it has one. */
+  readonly once: string | undefined;
+  /** Whether the command took effect, rather than being recognised as a repeat or refused. */
+  readonly tookEffect: boolean;
+}
+
+/** A node's store between two events, all entries through `index` applied. */
+export interface StoreObserved extends OfNode {
+  readonly type: "store";
+  readonly index: LogIndex;
+  readonly stateHash: string;
+}
+
+/** A granted vote left a node. */
+export interface VoteObserved extends OfNode {
+  readonly type: "vote";
+  readonly term: Term;
+  readonly candidate: NodeId;
+}
+
+/** A node started from its disk. */
+export interface RecoveryObserved extends OfNode {
+  readonly type: "recovery";
+  readonly term: Term;
+  readonly lastIndex: LogIndex;
+  readonly termAt: (index: LogIndex) => Term | undefined;
+  /** What the node had said to be durable before: the last entry, and the term it had entered. */
+  readonly promised: { readonly index: LogIndex; readonly entryTerm: Term; readonly term: Term };
+}
+
+/** A client was told that its write took effect. */
+export interface AckObserved {
+  readonly type: "ack";
+  readonly group: GroupId;
+  readonly once: string;
+}
+
+/** The run is over: faults were healed and the cluster had its time to converge. */
+export interface EndObserved {
+  readonly type: "end";
+  readonly group: GroupId;
+  /** State of the nodes of the healed quorum, in the end. */
+  readonly nodes: readonly {
+    readonly node: NodeId;
+    readonly applied: LogIndex;
+    readonly stateHash: string;
+  }[];
+  readonly leaders: readonly NodeId[];
+  /** Requests that clients sent after the heal and that were not answered. */
+  readonly unanswered: number;
+}
+
+/** Anything that invariants look at. */
+export type Observation =
+  | StateObserved
+  | LeaderObserved
+  | AppendObserved
+  | CommitObserved
+  | ApplyObserved
+  | StoreObserved
+  | VoteObserved
+  | RecoveryObserved
+  | AckObserved
+  | EndObserved;
+
+/** One thing that must always hold. */
+export interface Invariant {
+  /** Such as "INV1 election safety". */
+  readonly name: string;
+  /** Takes the next fact; a text if it breaks the invariant. */
+  observe(observation: Observation): string | undefined;
+}

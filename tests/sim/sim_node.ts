@@ -1,0 +1,163 @@
+/**
+ * One simulated member: the shipping actors, log and store over virtual time, a memory disk and the
+ * simulated network.
+ *
+ * @module
+ */
+import type { Log } from "../../actors/ports.ts";
+import { GroupHost, spawnWal } from "../../actors/group.ts";
+import { ActorSystem } from "../../actors/system.ts";
+import type { RaftTiming } from "../../machines/group_state.ts";
+import type { GroupId, Membership, NodeId } from "../../machines/raft_types.ts";
+import { openDataDirectory } from "../../storage/data_directory.ts";
+import { DiskError } from "../../storage/disk.ts";
+import { Wal } from "../../storage/wal.ts";
+import type { WireMessage } from "../../transport/wire.ts";
+import { type EventLoop, ProcessLife } from "./event_loop.ts";
+import { MemoryDisk } from "./memory_disk.ts";
+import type { Dice } from "./random.ts";
+
+/** How a node's disk behaves now. */
+export interface DiskQuality {
+  /** Mean duration of a sync. */
+  syncMsMean: number;
+  /** The next sync fails. */
+  failNextSync: boolean;
+  /** Appends fail for lack of space. */
+  full: boolean;
+}
+
+/** A disk on a good day. */
+export const GOOD_DISK: DiskQuality = { syncMsMean: 0.3, failNextSync: false, full: false };
+
+/** What a node needs of its cluster. */
+export interface SimNodeOptions {
+  readonly id: NodeId;
+  readonly groups: readonly GroupId[];
+  readonly membership: Membership;
+  readonly timing: RaftTiming;
+  readonly loop: EventLoop;
+  readonly dice: Dice;
+  readonly tornPartBytes: number;
+  readonly send: (to: NodeId, message: WireMessage) => void;
+  readonly log: Log;
+  /** Called when the process ended by itself. */
+  readonly onFailed: (error: Error) => void;
+  /** Called after a group was assembled, before it handles anything. */
+  readonly onGroup: (host: GroupHost) => void;
+}
+
+const CLUSTER_ID = "sim";
+
+/** A member and its disk, which outlives its processes. */
+export class SimNode {
+  readonly id: NodeId;
+  readonly disk: MemoryDisk;
+  readonly diskQuality: DiskQuality = { ...GOOD_DISK };
+  readonly clock = { rate: 1 };
+  /** Counts the starts. */
+  lives = 0;
+  /** The running process; undefined between a crash and a restart. */
+  life: ProcessLife | undefined;
+  system: ActorSystem | undefined;
+  groups: Map<GroupId, GroupHost> = new Map();
+  readonly #options: SimNodeOptions;
+
+  constructor(options: SimNodeOptions) {
+    this.id = options.id;
+    this.#options = options;
+    const { dice } = options;
+    this.disk = new MemoryDisk({
+      tornPartBytes: options.tornPartBytes,
+      later: (run) => {
+        const latencyMs = 0.05 + dice.exponential(this.diskQuality.syncMsMean);
+        this.life?.after(latencyMs, run);
+      },
+      fault: ({ type, path }) => {
+        const { diskQuality } = this;
+        if (diskQuality.full && (type === "append" || type === "create")) {
+          return new DiskError("Cannot write: no space is left", { code: "no-space", path });
+        }
+        if (!diskQuality.failNextSync || type !== "syncData") return undefined;
+        diskQuality.failNextSync = false;
+        return new DiskError("Cannot sync: input/output error", { code: "io", path });
+      },
+    });
+  }
+
+  /** Whether a process runs. */
+  get running(): boolean {
+    return this.life !== undefined;
+  }
+
+  /** Starts a process on the disk as it is. */
+  start(): void {
+    const { id, groups, membership, timing, loop, dice, send, log, onFailed, onGroup } =
+      this.#options;
+    const life = new ProcessLife(loop, dice, this.clock);
+    this.life = life;
+    this.lives++;
+    openDataDirectory(this.disk, {
+      nodeId: id,
+      clusterId: CLUSTER_ID,
+      clusterIdSource: "configured",
+    });
+    const opened = Wal.open(this.disk, { clusterId: CLUSTER_ID, nodeId: id });
+    const system = new ActorSystem({
+      node: id,
+      ports: life.ports,
+      log,
+      onFailed: ({ error }) => onFailed(error),
+    });
+    this.system = system;
+    system.connect({ send: (to, message) => (send(to, message), true) });
+    const wal = spawnWal(system, opened.wal, {
+      onDiskCondition: (condition) => {
+        for (const host of this.groups.values()) host.raft.cast({ type: "Disk", condition });
+      },
+    });
+    this.groups = new Map();
+    for (const group of groups) {
+      const host = new GroupHost({
+        group,
+        id,
+        membership,
+        timing,
+        system,
+        wal: wal.ref,
+        recovered: opened.groups.get(group),
+        send,
+        onRoleChange: ({ from, to, cause, term, leaderId }) =>
+          log("info", from === to ? "leader" : "role", {
+            ...(groups.length > 1 ? { group } : {}),
+            ...(from === to ? {} : { from, to, cause }),
+            term,
+            leader: leaderId ?? "none",
+          }),
+      });
+      this.groups.set(group, host);
+      onGroup(host);
+    }
+  }
+
+  /** The process ends at once; `keepCache`: it was killed, and the kernel still writes its pages. */
+  crash(options: { readonly keepCache: boolean }): void {
+    if (this.life === undefined) return;
+    this.life.end();
+    this.life = undefined;
+    const { dice } = this.#options;
+    // Choice 1 keeps every unsynced change: see MemoryDisk.
+    this.disk.crash(options.keepCache ? () => 1 : (count) => dice.below(count));
+    this.system = undefined;
+    this.groups = new Map();
+  }
+
+  /** Takes a message off the network; it waits while the process is paused. False: nobody is there. */
+  deliver(from: NodeId, message: WireMessage): boolean {
+    const { life, system } = this;
+    if (life === undefined || system === undefined) return false;
+    if (life.paused) life.after(0, () => system.deliver(from, message as never));
+    else system.deliver(from, message as never);
+    return true;
+  }
+}
