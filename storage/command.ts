@@ -15,7 +15,8 @@
  * | 8, 1 + n | sequence and client id, if that is the once |
  * | n, n | key, value |
  *
- * Written by hand because it decodes four times as fast as MessagePack and keeps keys as bytes.
+ * Written by hand because it decodes at least three times as fast as a MessagePack array
+ * (bench/skip_list_bench.ts), and so that a request has one encoding only.
  *
  * @module
  */

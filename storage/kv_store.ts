@@ -36,7 +36,7 @@ export interface KvEntry {
   readonly revision: number;
   /** Changes since its creation, which is the first. */
   readonly version: number;
-  /** CRC-32C of the value. */
+  /** CRC-32C of the value as a signed integer, which V8 keeps without a box. */
   readonly valueCrc: number;
 }
 
@@ -195,17 +195,19 @@ export class KvStore {
 
   #put({ key, value, contentType }: PutCommand, old: KvEntry | undefined): CommandResult {
     // `slice` is the one copy: a view would keep the whole batch it came in alive.
-    return this.#store(key, old, value.slice(), contentType, crc32c(value));
+    return this.#store(key, old, value.slice(), contentType, crc32c(value) | 0);
   }
 
   #append({ key, value }: AppendCommand, old: KvEntry | undefined): CommandResult {
-    if (old === undefined) return this.#store(key, old, value.slice(), undefined, crc32c(value));
+    if (old === undefined) {
+      return this.#store(key, old, value.slice(), undefined, crc32c(value) | 0);
+    }
     const length = old.value.length + value.length;
     if (length > VALUE_BYTES_MAX) return { status: "too-large" };
     const joined = new Uint8Array(length);
     joined.set(old.value);
     joined.set(value, old.value.length);
-    const valueCrc = crc32c(value, 0, value.length, old.valueCrc);
+    const valueCrc = crc32c(value, 0, value.length, old.valueCrc) | 0;
     return this.#store(key, old, joined, old.contentType, valueCrc);
   }
 

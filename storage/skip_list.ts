@@ -1,20 +1,20 @@
 /**
- * An ordered map from byte strings to values: a skip list (Pugh 1990) whose nodes hold blocks of
- * neighbouring keys.
+ * An ordered map from byte strings to values: a skip list (Pugh 1990) whose levels are cut into
+ * blocks, as in a B-tree (the "B-skiplist").
  *
  * A classic skip list of a million keys reads about forty nodes scattered over memory for each
- * search; here the towers stand over blocks, so a search reads few of them and ends with a binary
- * search in one block, and a scan walks arrays.
+ * search. Here a level's neighbours lie in one array, which a search halves, so that it compares
+ * as often as a binary search; a key's tower decides where the arrays of the levels below begin.
  *
  * @module
  */
 
-/** A block that would grow beyond this splits in two. */
-const BLOCK_KEYS_MAX = 64;
-/** A block smaller than this takes in its successor if both fill at most half a block. */
-const BLOCK_KEYS_MIN = BLOCK_KEYS_MAX / 8;
-/** Enough for 4^16 blocks. */
-const LEVELS_MAX = 16;
+/** A leaf that would grow beyond this splits in two. */
+const LEAF_KEYS_MAX = 64;
+/** A leaf smaller than this takes in its successor if both fill at most half a leaf. */
+const LEAF_KEYS_MIN = LEAF_KEYS_MAX / 8;
+/** A tower reaches one level higher with probability 2^-5: branches have 32 children on average. */
+const LEVEL_BITS = 5;
 const SEED_DEFAULT = 0x9e3779b9;
 
 /** The keys of a scan: from `start` (included) to `end` (excluded), in descending order if `reverse`. */
@@ -24,23 +24,34 @@ export interface KeyRange {
   readonly reverse?: boolean | undefined;
 }
 
-/** Keys from `anchor` (included) to the next block's anchor (excluded), ascending. */
-class Block<V> {
-  /** Fixed for the block's life, even if its first key goes. */
+/** Level 0: keys from `anchor` (included) to the next leaf's anchor (excluded), ascending. */
+class Leaf<V> {
+  /** Fixed for the leaf's life, even if its first key goes. */
   readonly anchor: string;
   readonly keys: string[];
   readonly values: V[];
-  /** The next block at each level of this one's tower. */
-  readonly next: (Block<V> | undefined)[];
-  previous: Block<V> | undefined = undefined;
+  previous: Leaf<V> | undefined = undefined;
+  next: Leaf<V> | undefined = undefined;
 
-  constructor(anchor: string, keys: string[], values: V[], levels: number) {
+  constructor(anchor: string, keys: string[], values: V[]) {
     this.anchor = anchor;
     this.keys = keys;
     this.values = values;
-    this.next = new Array<Block<V> | undefined>(levels).fill(undefined);
   }
 }
+
+/** A level above: nodes of the level below and the anchor at which each begins. */
+class Branch<V> {
+  readonly anchors: string[];
+  readonly children: Node<V>[];
+
+  constructor(anchors: string[], children: Node<V>[]) {
+    this.anchors = anchors;
+    this.children = children;
+  }
+}
+
+type Node<V> = Leaf<V> | Branch<V>;
 
 /**
  * An ordered map from byte strings to values. Order is that of `<` on strings, which is bytewise
@@ -60,10 +71,16 @@ class Block<V> {
  * the same.
  */
 export class SkipList<V> {
-  readonly #head = new Block<V>("", [], [], LEVELS_MAX);
-  #levels = 1;
+  /** The leftmost leaf is never removed. */
+  readonly #head = new Leaf<V>("", [], []);
+  #root: Node<V> = this.#head;
+  /** Levels of branches above the leaves. */
+  #levels = 0;
   #size = 0;
   #random: number;
+  /** The last key searched for and its leaf: a command reads a key before it writes it. */
+  #recentKey: string | undefined = undefined;
+  #recentLeaf: Leaf<V> = this.#head;
 
   /** @param seed Seed of the tower heights. */
   constructor(seed: number = SEED_DEFAULT) {
@@ -77,55 +94,55 @@ export class SkipList<V> {
 
   /** The value at `key`, if any. */
   get(key: string): V | undefined {
-    const block = this.#blockOf(key);
-    const at = lowerBound(block.keys, key);
-    return block.keys[at] === key ? block.values[at] : undefined;
+    const leaf = this.#leafOf(key);
+    const at = lowerBound(leaf.keys, key);
+    return leaf.keys[at] === key ? leaf.values[at] : undefined;
   }
 
   /** Whether there is a value at `key`. */
   has(key: string): boolean {
-    const block = this.#blockOf(key);
-    return block.keys[lowerBound(block.keys, key)] === key;
+    const leaf = this.#leafOf(key);
+    return leaf.keys[lowerBound(leaf.keys, key)] === key;
   }
 
   /** Puts `value` at `key` and returns the value that was there. */
   set(key: string, value: V): V | undefined {
-    const block = this.#blockOf(key);
-    const at = lowerBound(block.keys, key);
-    if (block.keys[at] === key) {
-      const previous = block.values[at];
-      block.values[at] = value;
+    const leaf = this.#leafOf(key);
+    const at = lowerBound(leaf.keys, key);
+    if (leaf.keys[at] === key) {
+      const previous = leaf.values[at];
+      leaf.values[at] = value;
       return previous;
     }
     this.#size++;
-    if (block.keys.length < BLOCK_KEYS_MAX) insertAt(block, at, key, value);
-    else this.#split(block, at, key, value);
+    if (leaf.keys.length < LEAF_KEYS_MAX) insertAt(leaf, at, key, value);
+    else this.#split(leaf, at, key, value);
     return undefined;
   }
 
   /** Removes `key` and returns the value that was there. */
   delete(key: string): V | undefined {
-    const block = this.#blockOf(key);
-    const at = lowerBound(block.keys, key);
-    if (block.keys[at] !== key) return undefined;
-    const previous = block.values[at];
-    removeAt(block, at);
+    const leaf = this.#leafOf(key);
+    const at = lowerBound(leaf.keys, key);
+    if (leaf.keys[at] !== key) return undefined;
+    const previous = leaf.values[at];
+    removeAt(leaf, at);
     this.#size--;
-    if (block.keys.length < BLOCK_KEYS_MIN) this.#shrink(block);
+    if (leaf.keys.length < LEAF_KEYS_MIN) this.#shrink(leaf);
     return previous;
   }
 
   /** The smallest key and its value. */
   first(): [key: string, value: V] | undefined {
-    const block = this.#head.keys.length > 0 ? this.#head : this.#head.next[0];
-    return block === undefined ? undefined : [block.keys[0]!, block.values[0]!];
+    const leaf = this.#head.keys.length > 0 ? this.#head : this.#head.next;
+    return leaf === undefined ? undefined : [leaf.keys[0]!, leaf.values[0]!];
   }
 
   /** The greatest key and its value. */
   last(): [key: string, value: V] | undefined {
-    const block = this.#lastBlock();
-    const at = block.keys.length - 1;
-    return at < 0 ? undefined : [block.keys[at]!, block.values[at]!];
+    const leaf = this.#lastLeaf();
+    const at = leaf.keys.length - 1;
+    return at < 0 ? undefined : [leaf.keys[at]!, leaf.values[at]!];
   }
 
   /** Yields the keys of `range` in order. The map must not be changed before the scan is over. */
@@ -135,131 +152,179 @@ export class SkipList<V> {
   }
 
   *#scanUp(start: string, end: string | undefined): Generator<[key: string, value: V], void> {
-    let block: Block<V> | undefined = this.#blockOf(start);
-    let at = lowerBound(block.keys, start);
-    while (block !== undefined) {
-      const { keys, values } = block;
+    let leaf: Leaf<V> | undefined = this.#leafOf(start);
+    let at = lowerBound(leaf.keys, start);
+    while (leaf !== undefined) {
+      const { keys, values } = leaf;
       const stop = end === undefined ? keys.length : lowerBound(keys, end);
       for (; at < stop; at++) yield [keys[at]!, values[at]!];
       if (stop < keys.length) return;
-      block = block.next[0];
+      leaf = leaf.next;
       at = 0;
     }
   }
 
   *#scanDown(start: string, end: string | undefined): Generator<[key: string, value: V], void> {
-    let block: Block<V> | undefined = end === undefined ? this.#lastBlock() : this.#blockOf(end);
-    let at = (end === undefined ? block.keys.length : lowerBound(block.keys, end)) - 1;
-    while (block !== undefined) {
-      const { keys, values } = block;
+    let leaf: Leaf<V> | undefined = end === undefined ? this.#lastLeaf() : this.#leafOf(end);
+    let at = (end === undefined ? leaf.keys.length : lowerBound(leaf.keys, end)) - 1;
+    while (leaf !== undefined) {
+      const { keys, values } = leaf;
       const stop = lowerBound(keys, start);
       for (; at >= stop; at--) yield [keys[at]!, values[at]!];
       if (stop > 0) return;
-      block = block.previous;
-      at = block === undefined ? -1 : block.keys.length - 1;
+      leaf = leaf.previous;
+      at = leaf === undefined ? -1 : leaf.keys.length - 1;
     }
   }
 
-  #lastBlock(): Block<V> {
-    let block = this.#head;
-    for (let level = this.#levels - 1; level >= 0; level--) {
-      for (let next = block.next[level]; next !== undefined; next = block.next[level]) block = next;
+  /** The only leaf that may hold `key`: the last whose anchor is not greater. */
+  #leafOf(key: string): Leaf<V> {
+    if (key === this.#recentKey) return this.#recentLeaf;
+    let node = this.#root;
+    for (let level = this.#levels; level > 0; level--) {
+      const { anchors, children } = node as Branch<V>;
+      node = children[childAt(anchors, key)]!;
     }
-    return block;
+    this.#recentKey = key;
+    this.#recentLeaf = node as Leaf<V>;
+    return node as Leaf<V>;
   }
 
-  /** The only block that may hold `key`: the last whose anchor is not greater. */
-  #blockOf(key: string): Block<V> {
-    let block = this.#head;
-    let beyond: Block<V> | undefined = undefined;
-    for (let level = this.#levels - 1; level >= 0; level--) {
-      let next = block.next[level];
-      // A block found too far on a higher level need not be compared again.
-      while (next !== undefined && next !== beyond && next.anchor <= key) {
-        block = next;
-        next = block.next[level];
-      }
-      beyond = next;
-    }
-    return block;
+  #lastLeaf(): Leaf<V> {
+    let node = this.#root;
+    for (let level = this.#levels; level > 0; level--) node = (node as Branch<V>).children.at(-1)!;
+    return node as Leaf<V>;
   }
 
-  /** Makes room for `key` in a full block by moving its upper half into a new one. */
-  #split(block: Block<V>, at: number, key: string, value: V): void {
-    // Keys that arrive in order leave full blocks behind instead of halves.
-    const atEnd = at === BLOCK_KEYS_MAX && block.next[0] === undefined;
-    const middle = BLOCK_KEYS_MAX >>> 1;
-    const keys = atEnd ? [key] : block.keys.splice(middle);
-    const values = atEnd ? [value] : block.values.splice(middle);
-    const upper = new Block<V>(keys[0]!, keys, values, this.#drawLevels());
-    this.#link(upper);
+  /** The branches on the way to the leaf of `key`, by level less one, and the child taken in each. */
+  #pathTo(key: string): { readonly branch: Branch<V>; readonly at: number }[] {
+    const path = new Array<{ branch: Branch<V>; at: number }>(this.#levels);
+    let node = this.#root;
+    for (let level = this.#levels; level > 0; level--) {
+      const branch = node as Branch<V>;
+      const at = childAt(branch.anchors, key);
+      path[level - 1] = { branch, at };
+      node = branch.children[at]!;
+    }
+    return path;
+  }
+
+  /** Makes room for `key` in a full leaf by moving its upper half into a new one. */
+  #split(leaf: Leaf<V>, at: number, key: string, value: V): void {
+    this.#recentKey = undefined;
+    // Keys that arrive in order leave full leaves behind instead of halves.
+    const atEnd = at === LEAF_KEYS_MAX && leaf.next === undefined;
+    const middle = LEAF_KEYS_MAX >>> 1;
+    const keys = atEnd ? [key] : leaf.keys.splice(middle);
+    const values = atEnd ? [value] : leaf.values.splice(middle);
+    const upper = new Leaf<V>(keys[0]!, keys, values);
+    this.#raiseTower(upper);
+    upper.previous = leaf;
+    upper.next = leaf.next;
+    if (leaf.next !== undefined) leaf.next.previous = upper;
+    leaf.next = upper;
     if (atEnd) return;
-    if (at <= middle) insertAt(block, at, key, value);
+    if (at <= middle) insertAt(leaf, at, key, value);
     else insertAt(upper, at - middle, key, value);
   }
 
-  /** Keeps blocks from becoming many and nearly empty after deletions. */
-  #shrink(block: Block<V>): void {
-    const next = block.next[0];
-    if (block.keys.length === 0 && block !== this.#head) this.#unlink(block);
-    else if (
-      next !== undefined && block.keys.length + next.keys.length <= BLOCK_KEYS_MAX / 2
-    ) {
+  /** Keeps leaves from becoming many and nearly empty after deletions. */
+  #shrink(leaf: Leaf<V>): void {
+    const { next } = leaf;
+    if (leaf.keys.length === 0 && leaf !== this.#head) this.#unlink(leaf);
+    else if (next !== undefined && leaf.keys.length + next.keys.length <= LEAF_KEYS_MAX / 2) {
       for (let i = 0; i < next.keys.length; i++) {
-        block.keys.push(next.keys[i]!);
-        block.values.push(next.values[i]!);
+        leaf.keys.push(next.keys[i]!);
+        leaf.values.push(next.values[i]!);
       }
       this.#unlink(next);
     }
   }
 
-  #link(block: Block<V>): void {
-    this.#levels = Math.max(this.#levels, block.next.length);
-    let before = this.#head;
-    for (let level = this.#levels - 1; level >= 0; level--) {
-      before = lastBefore(before, level, block.anchor);
-      if (level < block.next.length) {
-        block.next[level] = before.next[level];
-        before.next[level] = block;
+  #unlink(leaf: Leaf<V>): void {
+    this.#recentKey = undefined;
+    this.#removeTower(leaf.anchor);
+    leaf.previous!.next = leaf.next;
+    if (leaf.next !== undefined) leaf.next.previous = leaf.previous;
+  }
+
+  /**
+   * Enters a new leaf into the levels above, up to a height drawn by lot: at the top of its tower
+   * it joins a branch, and below it begins a new one.
+   */
+  #raiseTower(leaf: Leaf<V>): void {
+    const { anchor } = leaf;
+    const path = this.#pathTo(anchor);
+    const height = this.#drawHeight();
+    let node: Node<V> = leaf;
+    for (let level = 0; level < height - 1; level++) {
+      const { branch, at } = path[level]!;
+      const anchors = branch.anchors.splice(at + 1);
+      const children = branch.children.splice(at + 1);
+      anchors.unshift(anchor);
+      children.unshift(node);
+      node = new Branch<V>(anchors, children);
+    }
+    if (height > this.#levels) {
+      this.#root = new Branch<V>(["", anchor], [this.#root, node]);
+      this.#levels = height;
+    } else {
+      const { branch, at } = path[height - 1]!;
+      branch.anchors.splice(at + 1, 0, anchor);
+      branch.children.splice(at + 1, 0, node);
+    }
+  }
+
+  /** Takes an anchor out of all levels, and joins the branches that its tower kept apart. */
+  #removeTower(anchor: string): void {
+    const path = this.#pathTo(anchor);
+    let top = 0;
+    while (path[top]!.at === 0) top++;
+    const { branch, at } = path[top]!;
+    branch.anchors.splice(at, 1);
+    branch.children.splice(at, 1);
+    let before = branch.children[at - 1]!;
+    for (let level = top - 1; level >= 0; level--) {
+      const { anchors, children } = path[level]!.branch;
+      const joined = before as Branch<V>;
+      before = joined.children.at(-1)!;
+      for (let i = 1; i < children.length; i++) {
+        joined.anchors.push(anchors[i]!);
+        joined.children.push(children[i]!);
       }
     }
-    block.previous = before;
-    const next = block.next[0];
-    if (next !== undefined) next.previous = block;
-  }
-
-  #unlink(block: Block<V>): void {
-    let before = this.#head;
-    for (let level = this.#levels - 1; level >= 0; level--) {
-      before = lastBefore(before, level, block.anchor);
-      if (level < block.next.length) before.next[level] = block.next[level];
+    while (this.#levels > 0 && (this.#root as Branch<V>).children.length === 1) {
+      this.#root = (this.#root as Branch<V>).children[0]!;
+      this.#levels--;
     }
-    const next = block.next[0];
-    if (next !== undefined) next.previous = before;
   }
 
-  /** 1 with probability 3/4, 2 with 3/16, and so on (xorshift32, Marsaglia 2003). */
-  #drawLevels(): number {
+  /** At least 1, at most one more than there are levels (xorshift32, Marsaglia 2003). */
+  #drawHeight(): number {
     let x = this.#random;
     x ^= x << 13;
     x ^= x >>> 17;
     x ^= x << 5;
     this.#random = x;
-    let levels = 1;
-    for (let bits = x >>> 2; levels < LEVELS_MAX && (bits & 3) === 0; bits >>>= 2) levels++;
-    return levels;
+    const mask = (1 << LEVEL_BITS) - 1;
+    let height = 1;
+    for (let bits = x; height <= this.#levels && (bits & mask) === 0; bits >>>= LEVEL_BITS) {
+      height++;
+    }
+    return height;
   }
 }
 
-/** The last block at `level`, from `block` on, whose anchor is less than `anchor`. */
-function lastBefore<V>(block: Block<V>, level: number, anchor: string): Block<V> {
-  let before = block;
-  let next = before.next[level];
-  while (next !== undefined && next.anchor < anchor) {
-    before = next;
-    next = before.next[level];
+/** Position of the last anchor that is not greater than `key`; the first anchor counts as least. */
+function childAt(anchors: readonly string[], key: string): number {
+  let low = 1;
+  let high = anchors.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (anchors[middle]! <= key) low = middle + 1;
+    else high = middle;
   }
-  return before;
+  return low - 1;
 }
 
 /** Position of the first key that is not less than `key`. */
@@ -275,8 +340,8 @@ function lowerBound(keys: readonly string[], key: string): number {
 }
 
 // Loops instead of splice: it would build an array of what it removed at each call.
-function insertAt<V>(block: Block<V>, at: number, key: string, value: V): void {
-  const { keys, values } = block;
+function insertAt<V>(leaf: Leaf<V>, at: number, key: string, value: V): void {
+  const { keys, values } = leaf;
   keys.push(key);
   values.push(value);
   for (let i = keys.length - 1; i > at; i--) {
@@ -287,8 +352,8 @@ function insertAt<V>(block: Block<V>, at: number, key: string, value: V): void {
   values[at] = value;
 }
 
-function removeAt<V>(block: Block<V>, at: number): void {
-  const { keys, values } = block;
+function removeAt<V>(leaf: Leaf<V>, at: number): void {
+  const { keys, values } = leaf;
   for (let i = at + 1; i < keys.length; i++) {
     keys[i - 1] = keys[i]!;
     values[i - 1] = values[i]!;

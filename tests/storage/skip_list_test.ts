@@ -60,6 +60,37 @@ Deno.test("skip list: many keys in ascending, descending and mixed order", () =>
   }
 });
 
+Deno.test("skip list: towers of several levels rise and fall", () => {
+  const count = 20_000;
+  const name = (n: number): string => String(n).padStart(6, "0");
+  for (const seed of [1, 2, 3]) {
+    const list = new SkipList<number>(seed);
+    for (let n = 0; n < count; n++) list.set(name((n * 7919) % count), n);
+    // Three quarters go, in runs that empty whole leaves, and half of what is gone comes back.
+    const isGone = (n: number): boolean => n % 4000 < 3000;
+    const isBack = (n: number): boolean => n % 4000 < 1500;
+    for (let n = 0; n < count; n++) {
+      const key = (n * 6007) % count;
+      if (isGone(key)) assert(list.delete(name(key)) !== undefined);
+    }
+    for (let n = 0; n < count; n++) if (isBack(n)) list.set(name(n), n);
+    const expected = Array.from({ length: count }, (_, n) => n)
+      .filter((n) => !isGone(n) || isBack(n)).map(name);
+    assertEquals(Array.from(list.scan(), ([found]) => found), expected);
+    const descending = Array.from(list.scan({ reverse: true }), ([found]) => found);
+    assertEquals(descending, expected.toReversed());
+    for (let n = 0; n < count; n++) assertEquals(list.has(name(n)), !isGone(n) || isBack(n));
+    // Read after write and write after delete, down to leaves that hold this one key.
+    for (const found of expected) {
+      list.delete(found);
+      list.set(found, 1);
+      assertEquals(list.get(found), 1);
+      assertEquals(list.delete(found), 1);
+    }
+    assertEquals([list.size, list.first(), list.last()], [0, undefined, undefined]);
+  }
+});
+
 Deno.test("skip list: keys that are names of object properties are ordinary", () => {
   const list = new SkipList<number>();
   for (const name of ["__proto__", "constructor", "", "\0"]) {
@@ -114,6 +145,7 @@ function check(list: SkipList<number>, model: Model, step: Step): void {
     if (found !== undefined) model.splice(at, 1);
   } else {
     assertEquals(list.set(step.key, step.value), found?.[1]);
+    assertEquals(list.get(step.key), step.value);
     if (found !== undefined) found[1] = step.value;
     else model.splice(at < 0 ? model.length : at, 0, [step.key, step.value]);
   }
