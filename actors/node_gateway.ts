@@ -217,6 +217,9 @@ export class NodeGateway implements GatewayPort {
         if (answer.status === "refused" && answer.reason === "overloaded" && !mayHaveHadEffect) {
           throw new GatewayError("overloaded", "The leader holds too many uncommitted bytes");
         }
+        if (answer.status === "refused" && answer.reason === "invalid") {
+          throw new GatewayError("invalid-request", "The leader cannot read the request");
+        }
         const isFinal = answer.status !== "not-applied" &&
           (answer.status !== "refused" || answer.reason === "aborted");
         if (isFinal) return answer;

@@ -17,6 +17,7 @@ import type { Outbox, Refusal } from "../machines/group_state.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import { lastIndexOf } from "../machines/raft_log.ts";
 import type { RaftMessage, Term } from "../machines/raft_types.ts";
+import { decodeRequest } from "../storage/command.ts";
 import { Actor, type ActorRef, type Delivery } from "./actor.ts";
 import type { ApplyOutcome, KvMessage } from "./kv_actor.ts";
 import type { Ports } from "./ports.ts";
@@ -46,7 +47,7 @@ export type RaftActorMessage =
 /** A request that surely had no effect. */
 export interface Refused {
   readonly status: "refused";
-  readonly reason: Refusal | "aborted";
+  readonly reason: Refusal | "aborted" | "invalid";
   /** Whom to ask instead, 0 if nobody is known. */
   readonly leader: NodeId;
 }
@@ -141,6 +142,10 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
       const { message } = delivery;
       switch (message.type) {
         case "Propose":
+          if (!isRequest(message.payload)) {
+            delivery.reply(this.#refused("invalid"));
+            break;
+          }
           proposals.push(delivery);
           payloads.push(message.payload);
           break;
@@ -289,5 +294,15 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
 
   #refused(reason: Refused["reason"]): Refused {
     return { status: "refused", reason, leader: this.#core.context.leaderId ?? 0 };
+  }
+}
+
+/** What cannot be decoded must never be committed: every replica would fail on it, for ever. */
+function isRequest(payload: Uint8Array): boolean {
+  try {
+    decodeRequest(payload);
+    return true;
+  } catch {
+    return false;
   }
 }

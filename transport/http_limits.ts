@@ -9,7 +9,7 @@ export const KEY_BYTES_MAX = 1024;
 /** Bytes of a value. Longer: 413, before the rest is read. */
 export const VALUE_BYTES_MAX = 1024 * 1024;
 /** Characters of a stored content type. Longer: 400. */
-export const CONTENT_TYPE_LENGTH_MAX = 256;
+export const CONTENT_TYPE_LENGTH_MAX = 128;
 /** Characters of an idempotency key. Longer or empty: 400. */
 export const IDEMPOTENCY_KEY_LENGTH_MAX = 64;
 /** Bytes of a JSON request body. Longer: 413. */
