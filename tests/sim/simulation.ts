@@ -1,0 +1,207 @@
+/**
+ * One run from a seed: a safety phase under random faults, then a liveness phase on a healed
+ * quorum, then the verdict on the clients' history.
+ *
+ * @module
+ */
+import type { NodeId } from "../../machines/raft_types.ts";
+import { InvariantViolation, SimCluster } from "./cluster.ts";
+import { type Fault, faults, healEverything } from "./faults.ts";
+import type { Operation } from "./history.ts";
+import { checkLinearizable } from "./linearizability.ts";
+import { timelineText } from "./timeline.ts";
+import { DEFAULT_WORKLOAD, Workload } from "./workload.ts";
+
+/** What a run is made from; the seed decides the rest. */
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly nodes: number;
+  /** Raft groups on every node; clients use each. */
+  readonly groups: number;
+  /** Simulated minutes of the safety phase. */
+  readonly minutes: number;
+  readonly faultsPerHour: number;
+  readonly operationsPerSecond: number;
+  readonly transcript?: boolean;
+  /** Only these faults, by name; all by default. */
+  readonly only?: readonly string[];
+}
+
+/** A usual run. */
+export const DEFAULT_SIMULATION: Omit<SimulationOptions, "seed"> = {
+  nodes: 3,
+  groups: 1,
+  minutes: 2,
+  faultsPerHour: 900,
+  operationsPerSecond: 50,
+};
+
+/** What a run did and found. */
+export interface SimulationResult {
+  readonly seed: number;
+  readonly traceHash: string;
+  readonly simulatedMs: number;
+  readonly steps: number;
+  readonly operations: number;
+  readonly unknown: number;
+  readonly faults: ReadonlyMap<string, number>;
+  /** Undefined if nothing was found. */
+  readonly violation: string | undefined;
+  readonly transcript: readonly string[];
+  readonly history: readonly Operation[];
+}
+
+/** Election timeouts after the heal until there must be one leader (INV10). */
+const HEAL_ELECTION_TIMEOUTS = 10;
+const ELECTION_TIMEOUT_MS = 600;
+/** A fault lasts this long. */
+const FAULT_MS = { min: 100, max: 8_000 };
+/** Clients go on this long after the heal. */
+const LIVENESS_MS = 3_000;
+
+/** Runs a simulation. */
+export function simulate(options: SimulationOptions): SimulationResult {
+  const groups = Array.from({ length: options.groups }, (_, group) => group);
+  const cluster = new SimCluster({
+    seed: options.seed,
+    nodes: options.nodes,
+    groups,
+    transcript: options.transcript ?? false,
+  });
+  const workloads = groups.map((group) =>
+    new Workload(cluster, {
+      ...DEFAULT_WORKLOAD,
+      group,
+      operationsPerSecond: options.operationsPerSecond / groups.length,
+    })
+  );
+  const counts = new Map<string, number>();
+  let violation: string | undefined;
+  try {
+    cluster.startAll();
+    for (const workload of workloads) workload.start();
+    safetyPhase(cluster, options, counts);
+    livenessPhase(cluster, workloads);
+    violation = workloads.map(verdictOf).find((text) => text !== undefined);
+  } catch (error) {
+    // A broken invariant, or a defect that the product's own assertions found.
+    violation = error instanceof InvariantViolation
+      ? error.message
+      : `${(error as Error).stack} (at ${cluster.loop.nowMs} ms)`;
+  }
+  const history = workloads.flatMap((workload) => workload.history);
+  return {
+    seed: options.seed,
+    traceHash: cluster.traceHash,
+    simulatedMs: cluster.loop.nowMs,
+    steps: cluster.loop.steps,
+    operations: history.length,
+    unknown: history.filter(({ returnMs }) => returnMs === undefined).length,
+    faults: counts,
+    violation: violation ?? unexpectedFailure(cluster),
+    transcript: cluster.transcript,
+    history,
+  };
+}
+
+/** The command line that repeats a run. */
+export function repeatCommand(options: SimulationOptions): string {
+  const { seed, nodes, groups, minutes, faultsPerHour, operationsPerSecond, only } = options;
+  return `deno task sim --seed ${seed} --nodes ${nodes} --groups ${groups} --minutes ${minutes} ` +
+    `--faults-per-hour ${faultsPerHour} --ops ${operationsPerSecond}` +
+    (only === undefined ? "" : ` --only ${only.join()}`);
+}
+
+function safetyPhase(
+  cluster: SimCluster,
+  options: SimulationOptions,
+  counts: Map<string, number>,
+): void {
+  const { dice, loop } = cluster;
+  const endMs = options.minutes * 60_000;
+  const drawable = faults.filter(({ name }) => options.only?.includes(name) ?? true);
+  const meanMs = 3_600_000 / options.faultsPerHour;
+  const next = (): void => {
+    if (loop.nowMs >= endMs) return;
+    const fault = draw(cluster, drawable);
+    counts.set(fault.name, (counts.get(fault.name) ?? 0) + 1);
+    cluster.say(`fault cluster ${fault.name}`);
+    const end = fault.begin(cluster);
+    loop.after(dice.between(FAULT_MS.min, FAULT_MS.max), () => {
+      cluster.say(`fault cluster ${fault.name} ends`);
+      end();
+    });
+    loop.after(dice.exponential(meanMs), next);
+  };
+  loop.after(dice.exponential(meanMs), next);
+  cluster.runUntil(endMs);
+  // What began last must end before the heal, or its end would undo the heal.
+  cluster.run(FAULT_MS.max);
+}
+
+function draw(cluster: SimCluster, drawable: readonly Fault[]): Fault {
+  let left = cluster.dice.next() * drawable.reduce((sum, { weight }) => sum + weight, 0);
+  for (const fault of drawable) {
+    left -= fault.weight;
+    if (left < 0) return fault;
+  }
+  return drawable.at(-1)!;
+}
+
+/** Heals a random quorum; the rest stays down for ever. */
+function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): void {
+  const { dice, ids } = cluster;
+  const majority = Math.floor(ids.length / 2) + 1;
+  const quorum = dice.shuffle(ids).slice(0, majority + dice.below(ids.length - majority + 1));
+  for (const id of ids) if (!quorum.includes(id)) cluster.crash(id);
+  healEverything(cluster, quorum);
+  cluster.say(`heal  nodes=${quorum.join()}`);
+  // A paused process of the safety phase still has to wake.
+  cluster.runUntilTrue(10_000, () => quorum.every((id) => cluster.node(id).life?.paused === false));
+  cluster.run(HEAL_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_MS);
+  const healedMs = cluster.loop.nowMs;
+  cluster.run(LIVENESS_MS);
+  for (const workload of workloads) workload.stop();
+  cluster.runUntilTrue(
+    2 * DEFAULT_WORKLOAD.deadlineMs,
+    () => workloads.every(({ underWay }) => underWay === 0),
+  );
+  // Followers learn the last commit with a heartbeat.
+  cluster.run(ELECTION_TIMEOUT_MS);
+  cluster.groups.forEach((group, at) => {
+    cluster.tell({
+      type: "end",
+      group,
+      nodes: quorum.map((node) => storeOf(cluster, node, group)),
+      leaders: quorum.filter((id) => cluster.host(id, group)?.core.role === "leader"),
+      unanswered: workloads[at]!.history.filter(({ invokeMs, returnMs }) =>
+        invokeMs >= healedMs && returnMs === undefined
+      ).length,
+    });
+  });
+}
+
+function storeOf(
+  cluster: SimCluster,
+  node: NodeId,
+  group: number,
+): { node: NodeId; applied: number; stateHash: string } {
+  const store = cluster.host(node, group)?.store;
+  return { node, applied: store?.lastApplied ?? 0, stateHash: store?.stateHash() ?? "down" };
+}
+
+function verdictOf(workload: Workload): string | undefined {
+  const verdict = checkLinearizable(workload.history);
+  if (verdict.verdict === "violation") {
+    return `INV9 linearizability: key ${verdict.key}\n${timelineText(verdict.window)}`;
+  }
+  return undefined;
+}
+
+/** A node that ended by itself without a disk fault is a defect. */
+function unexpectedFailure(cluster: SimCluster): string | undefined {
+  const failure = cluster.failures.find(({ error }) => error.name !== "WalFailedError");
+  return failure === undefined
+    ? undefined
+    : `node ${failure.node} ended by itself: ${failure.error.stack}`;
+}
