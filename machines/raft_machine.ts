@@ -208,14 +208,9 @@ const preCandidate = raft.createStateConfig({
       { description: "A refusal, or the answer to an earlier pre-candidacy" },
     ],
     AppendEntries: { target: "follower", actions: ["followLeader", "acceptEntries"] },
-    ElectionTimeout: [
-      { guard: "mayCampaign", target: "preCandidate", reenter: true },
-      { target: "follower", actions: "restartElectionTimer" },
-    ],
-    TimeoutNow: [
-      { guard: "mayCampaign", target: "candidate" },
-      { description: "A node with a stalled disk does not take leadership over" },
-    ],
+    ElectionTimeout: { target: "preCandidate", reenter: true },
+    TimeoutNow: "candidate",
+    DiskStalled: { target: "follower", actions: "forgetLeader" },
   },
 });
 
@@ -229,10 +224,8 @@ const candidate = raft.createStateConfig({
       { description: "A refusal" },
     ],
     AppendEntries: { target: "follower", actions: ["followLeader", "acceptEntries"] },
-    ElectionTimeout: [
-      { guard: "mayCampaign", target: "preCandidate" },
-      { target: "follower", actions: "restartElectionTimer" },
-    ],
+    ElectionTimeout: "preCandidate",
+    DiskStalled: { target: "follower", actions: "forgetLeader" },
   },
 });
 
@@ -309,8 +302,8 @@ const role = raft.createStateConfig({
 });
 
 /**
- * How this node's disk does. A stalled disk ends leadership, since nothing can become durable, and
- * keeps a node from campaigning until it recovers; a slow one is shown and leads on.
+ * How this node's disk does. A stalled disk ends leadership and candidacy, since nothing can become
+ * durable, and keeps a node from campaigning until it recovers; a slow one is shown and leads on.
  */
 const disk = raft.createStateConfig({
   initial: "healthy",
