@@ -1,0 +1,126 @@
+/**
+ * Drives a bare core with one event of the chart at a time, so that the core can be compared with
+ * the chart it hosts.
+ *
+ * What the core computes for the chart is arranged beforehand: the time, the deadline that is due,
+ * whose log is up-to-date, whether a leader was heard.
+ *
+ * @module
+ */
+import { DEFAULT_TIMING, type GroupState } from "../../machines/group_state.ts";
+import { RaftCore } from "../../machines/raft_core.ts";
+import { RaftLog } from "../../machines/raft_log.ts";
+import type { RaftEvent, RaftInput } from "../../machines/raft_machine.ts";
+import { recordFormat } from "../../storage/wal_record.ts";
+import { runsOfTerms } from "./core_cluster.ts";
+
+type DeadlineName =
+  | "electionDeadlineMs"
+  | "heartbeatDeadlineMs"
+  | "quorumDeadlineMs"
+  | "transferDeadlineMs";
+
+const deadlines: readonly DeadlineName[] = [
+  "electionDeadlineMs",
+  "heartbeatDeadlineMs",
+  "quorumDeadlineMs",
+  "transferDeadlineMs",
+];
+
+/** Long after every deadline and every contact. */
+const LONG_MS = 10 * DEFAULT_TIMING.electionTimeoutMsMax;
+/** Above every term and index that an exploration reaches. */
+const FAR = 1_000;
+
+/** A core with one entry of term 1, and a way to make it take a given event. */
+export class CoreDriver {
+  readonly core: RaftCore;
+  readonly #state: GroupState;
+
+  constructor(input: RaftInput) {
+    const log = new RaftLog();
+    for (const run of runsOfTerms([1])) log.append(run);
+    this.core = new RaftCore({
+      ...input,
+      group: 0,
+      timing: DEFAULT_TIMING,
+      records: recordFormat,
+      random: () => 0.5,
+      log,
+      nowMs: 0,
+    });
+    this.#state = this.core.state as GroupState;
+  }
+
+  /** Makes the core take the event in a turn of its own. */
+  take(event: RaftEvent): void {
+    this.core.beginTurn(this.#state.nowMs + 1);
+    this.#feed(event);
+    this.core.endTurn();
+  }
+
+  #feed(event: RaftEvent): void {
+    const { core } = this;
+    const state = this.#state;
+    switch (event.type) {
+      case "HigherTerm":
+        // A reply that no follower reacts to, so that nothing but its term matters.
+        return core.receive({
+          type: "RequestVoteReply",
+          group: 0,
+          from: 2,
+          term: event.term,
+          granted: false,
+        });
+      case "StaleTerm":
+        return core.receive(event.message);
+      case "ElectionTimeout":
+        return this.#elapse("electionDeadlineMs");
+      case "HeartbeatTimeout":
+        return this.#elapse("heartbeatDeadlineMs");
+      case "TransferTimeout":
+        return this.#elapse("transferDeadlineMs");
+      case "QuorumLost":
+        core.beginTurn(state.nowMs + LONG_MS);
+        return this.#elapse("quorumDeadlineMs");
+      case "Synced":
+        return core.synced(event.term, event.index);
+      case "Propose":
+        return void core.propose(event.payloads);
+      case "Read":
+        return core.read(event.readIds);
+      case "TransferLeadership":
+        return core.transfer(event.to);
+      case "TargetCaughtUp":
+        // Only the core itself raises it.
+        return state.raise(event);
+      case "DiskSlow":
+      case "DiskStalled":
+      case "DiskRecovered":
+        return core.disk(event.type);
+      case "RequestVote":
+      case "PreVote": {
+        const lastLogTerm = event.logIsUpToDate ? FAR : 0;
+        if (event.type === "RequestVote") {
+          state.leaderContactMs = state.nowMs - LONG_MS;
+          return core.receive({ ...event, lastLogTerm });
+        }
+        state.leaderContactMs = state.nowMs - (event.leaderIsAlive ? 0 : LONG_MS);
+        return core.receive({ ...event, lastLogTerm });
+      }
+      default:
+        return core.receive(event);
+    }
+  }
+
+  #elapse(due: DeadlineName): void {
+    const state = this.#state;
+    const before = deadlines.map((name) => state[name]);
+    for (const name of deadlines) state[name] = Infinity;
+    state[due] = state.nowMs;
+    this.core.elapse();
+    deadlines.forEach((name, at) => {
+      if (name !== due && state[name] === Infinity) state[name] = before[at]!;
+    });
+  }
+}

@@ -1,0 +1,216 @@
+/**
+ * The whole Raft chart, walked by xstate/graph up to a highest term: what model_test.ts and
+ * step_test.ts assert on.
+ *
+ * The events are complete: every type, and for each the payloads that a guard or an assign tells
+ * apart. Terms are settled as raft_core.ts settles them, so a message carries the state's own term.
+ *
+ * @module
+ */
+import { type AnyStateMachine, type AnyStateNode, getMicrosteps, type SnapshotFrom } from "xstate";
+import { getAdjacencyMap, getShortestPaths } from "xstate/graph";
+import { evaluateGuard } from "xstate/guards";
+import { type ChartTransition, describeChart } from "../../machines/chart.ts";
+import type {
+  RaftEvent,
+  RaftInput,
+  raftMachine,
+  RaftSnapshot,
+} from "../../machines/raft_machine.ts";
+
+/** Exploration goes on from states up to this term; one more is reached, and not left. */
+export const EXPLORED_TERM_MAX = 3;
+/** Far above what the chart needs; reached only if it has grown a context without bounds. */
+const TRAVERSALS_MAX = 200_000;
+
+/** A voter among three, and a learner: between them they take every guard both ways. */
+export const INPUTS: Readonly<Record<"voter" | "learner", RaftInput>> = {
+  voter: { id: 1, currentTerm: 1, votedFor: undefined, voters: [1, 2, 3], learners: [4] },
+  learner: { id: 4, currentTerm: 1, votedFor: undefined, voters: [1, 2, 3], learners: [4] },
+};
+
+/** Every event with every payload that matters, as a node in this state could receive it. */
+export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
+  const { currentTerm, id } = context;
+  const rpc = { group: 0, term: currentTerm };
+  const log = { lastLogIndex: 0, lastLogTerm: 0 };
+  const events: RaftEvent[] = [
+    { type: "HigherTerm", term: currentTerm + 1 },
+    {
+      type: "StaleTerm",
+      message: { ...rpc, type: "TimeoutNow", from: 2, term: currentTerm - 1 },
+    },
+    { type: "ElectionTimeout" },
+    { type: "HeartbeatTimeout" },
+    { type: "QuorumLost" },
+    { type: "Synced", term: 1, index: 1 },
+    { type: "Propose", payloads: [new Uint8Array([1])] },
+    { type: "Read", readIds: [1] },
+    { type: "TransferLeadership", to: id },
+    { type: "TransferLeadership", to: 2 },
+    { type: "TransferLeadership", to: 4 },
+    { type: "TransferLeadership", to: 9 },
+    { type: "TargetCaughtUp" },
+    { type: "TransferTimeout" },
+    { type: "DiskSlow" },
+    { type: "DiskStalled" },
+    { type: "DiskRecovered" },
+  ];
+  for (const from of [2, 3]) {
+    events.push(
+      {
+        ...rpc,
+        type: "AppendEntries",
+        from,
+        prevLogIndex: 0,
+        prevLogTerm: 0,
+        leaderCommit: 0,
+        round: 0,
+        runs: [],
+      },
+      {
+        ...rpc,
+        type: "AppendEntriesReply",
+        from,
+        accepted: true,
+        matchIndex: 0,
+        prevLogIndex: 0,
+        conflictTerm: 0,
+        conflictIndex: 0,
+        round: 0,
+      },
+      { ...rpc, type: "TimeoutNow", from },
+      { ...rpc, type: "ReadIndex", from, readId: 1 },
+      { ...rpc, type: "ReadIndexReply", from, readId: 1, readIndex: 1 },
+    );
+    for (const logIsUpToDate of [true, false]) {
+      events.push({ ...rpc, ...log, type: "RequestVote", from, transfer: false, logIsUpToDate });
+      for (const leaderIsAlive of [true, false]) {
+        for (const term of [currentTerm, currentTerm + 1]) {
+          const group = 0;
+          events.push(
+            { ...log, type: "PreVote", group, from, term, logIsUpToDate, leaderIsAlive },
+          );
+        }
+      }
+    }
+  }
+  // 4 is a learner: its yes is recorded and must not count.
+  for (const from of [...new Set([id, 2, 3, 4])]) {
+    for (const granted of [true, false]) {
+      events.push({ ...rpc, type: "RequestVoteReply", from, granted });
+      events.push({ ...rpc, type: "PreVoteReply", from, granted });
+    }
+    events.push({ ...rpc, type: "PreVoteReply", from, granted: true, term: currentTerm + 1 });
+  }
+  return events;
+}
+
+/** One step that the exploration found. */
+export interface Edge<Machine extends AnyStateMachine> {
+  readonly from: SnapshotFrom<Machine>;
+  readonly event: RaftEvent;
+  readonly to: SnapshotFrom<Machine>;
+}
+
+type Events = (state: RaftSnapshot) => RaftEvent[];
+
+/** What the chart is explored with. */
+export interface ExploreOptions {
+  readonly input: RaftInput;
+  readonly events?: Events;
+}
+
+/** Every step from every state that can be reached. */
+export function exploreEdges(
+  machine: typeof raftMachine,
+  { input, events = eventsAt }: ExploreOptions,
+): Edge<typeof raftMachine>[] {
+  const map = getAdjacencyMap(machine, traversal(input, events) as never);
+  return Object.values(map).flatMap(({ state, transitions }) =>
+    Object.values(transitions).map((step) => ({
+      from: state as RaftSnapshot,
+      event: (step as { event: RaftEvent }).event,
+      to: (step as { state: RaftSnapshot }).state,
+    }))
+  );
+}
+
+/** The shortest way to every state that can be reached, as the events to send. */
+export function explorePaths(
+  machine: typeof raftMachine,
+  { input, events = eventsAt }: ExploreOptions,
+): { readonly state: RaftSnapshot; readonly events: readonly RaftEvent[] }[] {
+  return getShortestPaths(machine, traversal(input, events) as never).map(({ state, steps }) => ({
+    state: state as RaftSnapshot,
+    events: steps.map(({ event }) => event as RaftEvent).filter(({ type }) =>
+      (type as string) !== "xstate.init"
+    ),
+  }));
+}
+
+/** A name for a state that two equal states share. */
+export function nameOf({ value, context }: RaftSnapshot): string {
+  return JSON.stringify([value, context]);
+}
+
+/** The transitions of a chart, each with the name that {@linkcode takenBy} gives it. */
+export function namedTransitions(
+  machine: AnyStateMachine,
+): (ChartTransition & { readonly name: string })[] {
+  const seen = new Map<string, number>();
+  return describeChart(machine).transitions.map((transition) => {
+    const { from, event } = transition;
+    const nth = seen.get(`${from} ${event}`) ?? 0;
+    seen.set(`${from} ${event}`, nth + 1);
+    return { ...transition, name: nameOfTransition(from, event, nth) };
+  });
+}
+
+/** The names of the transitions that one step takes, those taken at once after it included. */
+export function takenBy(
+  machine: AnyStateMachine,
+  { from, event }: { readonly from: RaftSnapshot; readonly event: RaftEvent },
+): string[] {
+  const names = (machine.getTransitionData(from, event) as unknown as Transition[]).map(
+    (transition) => {
+      const { source, eventType } = transition;
+      const candidates = source.transitions.get(eventType) as unknown as Transition[];
+      return nameOfTransition(pathOf(source), eventType, candidates.indexOf(transition));
+    },
+  );
+  const microsteps = getMicrosteps(machine, from, event).map(([snapshot]) =>
+    snapshot as RaftSnapshot
+  );
+  for (const snapshot of microsteps.slice(0, -1)) {
+    for (const node of snapshot._nodes as unknown as AnyStateNode[]) {
+      const nth = (node.always ?? []).findIndex(({ guard }) =>
+        guard === undefined || evaluateGuard(guard as never, snapshot.context, event, snapshot)
+      );
+      if (nth >= 0) names.push(nameOfTransition(pathOf(node), "", nth));
+    }
+  }
+  return names;
+}
+
+interface Transition {
+  readonly source: AnyStateNode;
+  readonly eventType: string;
+}
+
+function traversal(input: RaftInput, events: Events): Record<string, unknown> {
+  return {
+    input,
+    events,
+    limit: TRAVERSALS_MAX,
+    stopWhen: ({ context }: RaftSnapshot) => context.currentTerm > EXPLORED_TERM_MAX,
+  };
+}
+
+function pathOf(node: AnyStateNode): string {
+  return node.path.join(".");
+}
+
+function nameOfTransition(from: string, event: string, nth: number): string {
+  return `${from} on ${event === "" ? "(at once)" : event} #${nth}`;
+}

@@ -1,0 +1,354 @@
+/**
+ * The chart that ships, explored whole by xstate/graph: every state and every transition is taken,
+ * nothing is unexpected that is not listed here, no state that must not be is reached, and the core
+ * that hosts the chart is always where the chart says.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { type AnyStateMachine, createMachine, initialTransition } from "xstate";
+import { activePaths, describeChart } from "../../machines/chart.ts";
+import { guardTexts } from "../../machines/explain.ts";
+import {
+  type RaftEffect,
+  type RaftEvent,
+  raftMachine,
+  type RaftSnapshot,
+} from "../../machines/raft_machine.ts";
+import { roleOf } from "../../machines/raft_core.ts";
+import { step } from "../../machines/step.ts";
+import { CoreDriver } from "./core_driver.ts";
+import {
+  type Edge,
+  eventsAt,
+  exploreEdges,
+  type ExploreOptions,
+  explorePaths,
+  INPUTS,
+  namedTransitions,
+  nameOf,
+  takenBy,
+} from "./exploration.ts";
+
+const inputs = Object.values(INPUTS);
+const edges = inputs.flatMap((input) => exploreEdges(raftMachine, { input }));
+
+/** Events that end in failUnexpected, as "state event": nothing else may. */
+const unexpected: readonly string[] = [
+  // Election safety (s5.2): a second leader in this term. The node must stop.
+  "role.leader AppendEntries",
+];
+
+interface Coverage {
+  readonly states: ReadonlySet<string>;
+  readonly transitions: ReadonlySet<string>;
+}
+
+function coverageOf(
+  machine: AnyStateMachine,
+  taken: readonly Edge<typeof raftMachine>[],
+): Coverage {
+  const states = new Set<string>();
+  const transitions = new Set<string>();
+  for (const edge of taken) {
+    for (const path of activePaths(edge.from.value)) states.add(path);
+    for (const name of takenBy(machine, edge)) transitions.add(name);
+  }
+  return { states, transitions };
+}
+
+/** Throws with the names of the states and transitions that were not taken. */
+function assertCovered(machine: AnyStateMachine, coverage: Coverage): void {
+  const missing = [
+    ...describeChart(machine).states.map(({ path }) => path)
+      .filter((path) => path !== "" && !coverage.states.has(path)),
+    ...namedTransitions(machine).map(({ name }) => name)
+      .filter((name) => !coverage.transitions.has(name)),
+  ];
+  assertEquals(missing, [], "never taken");
+}
+
+Deno.test("model: every state and every transition of the shipping chart is taken", () => {
+  const coverage = coverageOf(raftMachine, edges);
+  assertCovered(raftMachine, coverage);
+  const chart = describeChart(raftMachine);
+  const paths = inputs.flatMap((input) => explorePaths(raftMachine, { input }));
+  const states = chart.states.length - 1;
+  const transitions = chart.transitions.length;
+  // The report of what was explored, for whoever reads the test run.
+  // deno-lint-ignore no-console
+  console.log(
+    `states ${coverage.states.size}/${states}, ` +
+      `transitions ${coverage.transitions.size}/${transitions}, paths ${paths.length}`,
+  );
+  assertEquals(coverage.states.size, states);
+  assertEquals(coverage.transitions.size, transitions);
+});
+
+Deno.test("model: a planted transition that nothing takes fails the coverage, by name", () => {
+  const { states, ...root } = raftMachine.config as unknown as {
+    states: { role: { states: { follower: { on: Record<string, unknown> } } } };
+  };
+  const { follower, ...roles } = states.role.states;
+  const planted = createMachine(
+    {
+      ...root,
+      states: {
+        ...states,
+        role: {
+          ...states.role,
+          states: {
+            follower: {
+              ...follower,
+              // A follower has no votes, so this is dead.
+              on: { ...follower.on, QuorumLost: { guard: "hasMajority", target: "leader" } },
+            },
+            ...roles,
+          },
+        },
+      },
+    } as never,
+    raftMachine.implementations as never,
+  ) as unknown as typeof raftMachine;
+  const taken = inputs.flatMap((input) => exploreEdges(planted, { input }));
+  assertThrows(
+    () => assertCovered(planted, coverageOf(planted, taken)),
+    Error,
+    "role.follower on QuorumLost #0",
+  );
+});
+
+Deno.test("model: the coverage fails for every event type that is withheld", () => {
+  const types = new Set(edges.map(({ event }) => event.type));
+  for (const withheld of types) {
+    const kept = edges.filter(({ event }) => event.type !== withheld);
+    assertThrows(
+      () => assertCovered(raftMachine, coverageOf(raftMachine, sampled(kept))),
+      Error,
+      withheld,
+    );
+  }
+});
+
+/** Edges enough to take all that the full list takes: one for each state value and event shape. */
+function sampled(all: readonly Edge<typeof raftMachine>[]): Edge<typeof raftMachine>[] {
+  const byShape = new Map<string, Edge<typeof raftMachine>>();
+  for (const edge of all) {
+    const { value } = edge.from;
+    byShape.set(JSON.stringify([value, edge.event.type, edge.to.value]), edge);
+  }
+  return [...byShape.values()];
+}
+
+Deno.test("model: the events of the exploration are every type that the chart lists", () => {
+  const listed = new Set(
+    describeChart(raftMachine).transitions.map(({ event }) => event)
+      .filter((event) => event !== "" && event !== "*"),
+  );
+  assertEquals(new Set(edges.map(({ event }) => event.type as string)), listed);
+});
+
+Deno.test("model: only a second leader of the same term is unexpected", () => {
+  const found = new Set<string>();
+  for (const edge of edges) {
+    if (!takenBy(raftMachine, edge).includes(" on * #0")) continue;
+    found.add(`role.${roleOf(edge.from)} ${edge.event.type}`);
+  }
+  assertEquals([...found], [...unexpected]);
+});
+
+Deno.test("model: AppendEntries to a leader of the same term stops the node", () => {
+  const path = pathsWithOwnPreVote().find(({ state }) => roleOf(state) === "leader")!;
+  const driver = new CoreDriver(INPUTS.voter);
+  for (const event of path.events) drive(driver, event);
+  const event = eventsAt(path.state).find(({ type }) => type === "AppendEntries")!;
+  assertThrows(() => driver.take(event), Error, "Cannot take event");
+});
+
+/** What holds in every reachable state; each sentence is a property of the chart alone. */
+const invariants: Readonly<Record<string, (state: RaftSnapshot) => boolean>> = {
+  "a leader knows itself as leader and voted for itself": ({ value, context }) =>
+    typeof value.role === "string" ||
+    (context.leaderId === context.id && context.votedFor === context.id),
+  "only a leader is its own leader": ({ value, context }) =>
+    typeof value.role !== "string" || context.leaderId !== context.id,
+  "a candidate voted for itself and knows no leader": ({ value, context }) =>
+    value.role !== "candidate" ||
+    (context.votedFor === context.id && context.leaderId === undefined),
+  "a pre-candidate knows no leader": ({ value, context }) =>
+    value.role !== "preCandidate" || context.leaderId === undefined,
+  "votes are held only by those who ask for them": ({ value, context }) =>
+    value.role === "preCandidate" || value.role === "candidate" ||
+    context.votesGranted.length === 0,
+  "a stalled disk neither leads nor campaigns": ({ value }) =>
+    value.disk !== "stalled" || value.role === "follower",
+  "only who hands over has a transferee, another voter": ({ value, context }) => {
+    const transfers = typeof value.role !== "string" && value.role.leader === "transferring";
+    const { transferee } = context;
+    return transfers
+      ? transferee !== undefined && transferee !== context.id && context.voters.includes(transferee)
+      : transferee === undefined;
+  },
+  "a learner is a follower": ({ value, context }) =>
+    context.voters.includes(context.id) || value.role === "follower",
+};
+
+for (const [sentence, holds] of Object.entries(invariants)) {
+  Deno.test(`model: in every reachable state, ${sentence}`, () => {
+    for (const { to } of edges) assert(holds(to), nameOf(to));
+  });
+}
+
+Deno.test("model: in every step, the term never falls, and a vote is changed only with the term", () => {
+  for (const { from, event, to } of edges) {
+    const text = `${nameOf(from)} ${JSON.stringify(event)} ${nameOf(to)}`;
+    assert(to.context.currentTerm >= from.context.currentTerm, text);
+    if (
+      to.context.currentTerm === from.context.currentTerm && from.context.votedFor !== undefined
+    ) {
+      assertEquals(to.context.votedFor, from.context.votedFor, text);
+    }
+  }
+});
+
+Deno.test("model: a leader comes only out of a candidacy with a majority of the voters", () => {
+  for (const { from, event, to } of edges) {
+    if (roleOf(to) !== "leader" || roleOf(from) === "leader") continue;
+    assertEquals(roleOf(from), "candidate");
+    assert(event.type === "RequestVoteReply" && event.granted);
+    const votes = new Set([...from.context.votesGranted, event.from]);
+    assert(from.context.voters.filter((voter) => votes.has(voter)).length >= 2, nameOf(from));
+  }
+});
+
+/** A pre-candidate's yes to itself comes at once, since the core raises it: no other event is first. */
+function eventsWithOwnPreVote(state: RaftSnapshot): RaftEvent[] {
+  const own = ownPreVote(state);
+  return own === undefined ? eventsAt(state) : [own];
+}
+
+function ownPreVote({ value, context }: RaftSnapshot): RaftEvent | undefined {
+  const { id, currentTerm, votesGranted } = context;
+  if (value.role !== "preCandidate" || votesGranted.includes(id)) return undefined;
+  return { type: "PreVoteReply", group: 0, term: currentTerm + 1, from: id, granted: true };
+}
+
+function pathsWithOwnPreVote(
+  input: ExploreOptions["input"] = INPUTS.voter,
+): ReturnType<typeof explorePaths> {
+  return explorePaths(raftMachine, { input, events: eventsWithOwnPreVote })
+    .filter(({ state }) => ownPreVote(state) === undefined);
+}
+
+/** Feeds one event, unless the core has raised it itself. */
+function drive(driver: CoreDriver, event: RaftEvent): void {
+  const { context } = driver.core;
+  const raised = event.type === "PreVoteReply" && event.from === context.id && event.granted &&
+    event.term === context.currentTerm + 1 && context.votesGranted.includes(context.id);
+  if (!raised) driver.take(event);
+}
+
+for (const [name, input] of Object.entries(INPUTS)) {
+  Deno.test(`model: on every path, a core is where the chart is at every step (${name})`, () => {
+    const paths = pathsWithOwnPreVote(input);
+    assert(paths.length > 50, `${paths.length} paths`);
+    for (const { events } of paths) {
+      const driver = new CoreDriver(input);
+      let state = initialTransition(raftMachine, input)[0];
+      for (const event of events) {
+        drive(driver, event);
+        state = next(state, event);
+        if (ownPreVote(state) !== undefined) continue;
+        assertEquals(driver.core.snapshot.value, state.value, nameOf(state));
+        assertEquals(driver.core.context, state.context, nameOf(state));
+        assertEquals(driver.core.role, roleOf(state));
+      }
+    }
+  });
+
+  Deno.test(`model: a core takes every step that the chart offers, to the same place (${name})`, () => {
+    for (const { state, events } of pathsWithOwnPreVote(input)) {
+      for (const event of eventsWithOwnPreVote(state)) {
+        if (roleOf(state) === "leader" && event.type === "AppendEntries") continue;
+        const driver = new CoreDriver(input);
+        for (const earlier of events) drive(driver, earlier);
+        drive(driver, event);
+        let to = next(state, event);
+        const own = ownPreVote(to);
+        if (own !== undefined) to = next(to, own);
+        const text = `${nameOf(state)} ${event.type}`;
+        assertEquals(driver.core.snapshot.value, to.value, text);
+        assertEquals(driver.core.context, to.context, text);
+      }
+    }
+  });
+}
+
+function next(state: RaftSnapshot, event: RaftEvent): RaftSnapshot {
+  return step(raftMachine, state, event).snapshot;
+}
+
+/** Every effect, as the compiler knows them: one missing or too many does not compile. */
+const effects: Readonly<Record<RaftEffect, true>> = {
+  abortTransfer: true,
+  acceptEntries: true,
+  advanceCommit: true,
+  appendCommands: true,
+  armElectionTimer: true,
+  broadcastHeartbeat: true,
+  catchUpTarget: true,
+  completeReads: true,
+  dropReads: true,
+  endTerm: true,
+  failUnexpected: true,
+  forwardReads: true,
+  noteDurable: true,
+  queueForwardedRead: true,
+  queueReads: true,
+  recordMatch: true,
+  refuseForwardedRead: true,
+  refusePreVote: true,
+  refuseProposals: true,
+  refuseReads: true,
+  refuseStaleTerm: true,
+  refuseTransfer: true,
+  refuseVote: true,
+  requestPreVotes: true,
+  requestVotes: true,
+  restartElectionTimer: true,
+  sendPreVote: true,
+  sendTimeoutNow: true,
+  sendVote: true,
+  startTerm: true,
+};
+
+Deno.test("model: every effect that has a rule is asked for by the chart, and no other is", () => {
+  const { states, transitions } = describeChart(raftMachine);
+  const asked = new Set([
+    ...states.flatMap(({ entry, exit }) => [...entry, ...exit]),
+    ...transitions.flatMap(({ actions }) => actions),
+  ]);
+  const assigns = [
+    "adoptTerm",
+    "dropTransferee",
+    "followLeader",
+    "forgetLeader",
+    "leadTerm",
+    "nameTransferee",
+    "recordVote",
+    "voteForCandidate",
+    "voteForSelf",
+  ];
+  assertEquals([...asked].sort(), [...Object.keys(effects), ...assigns].sort());
+  assertEquals(Object.keys(raftMachine.implementations.actions).sort(), [...asked].sort());
+});
+
+Deno.test("model: every guard has a sentence, and every sentence a guard", () => {
+  const guards = Object.keys(raftMachine.implementations.guards).sort();
+  assertEquals(Object.keys(guardTexts).sort(), guards);
+  const used = new Set(describeChart(raftMachine).transitions.flatMap(({ guard }) => guard ?? []));
+  for (const guard of used) assert(guards.includes(guard), `${guard} is not implemented`);
+  // These are parts of mayCampaign.
+  const parts = ["isVoter", "diskIsUsable"];
+  assertEquals(guards.filter((guard) => !used.has(guard)), parts.sort());
+});
