@@ -1,0 +1,503 @@
+/**
+ * Bugs to plant, one at a time, in a copy of the product. The suite must catch each.
+ *
+ * A mutant is a change of text that occurs exactly once in its file; when the product changes and
+ * it occurs no more, the run says so instead of passing quietly.
+ *
+ * @module
+ */
+
+/** A bug to plant. */
+export interface Mutant {
+  readonly name: string;
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+  /** Where it is looked for first; then everywhere. `sim` is the simulator. */
+  readonly suspects: readonly ("sim" | string)[];
+}
+
+const core = "tests/machines";
+const storage = "tests/storage";
+const transport = "tests/transport";
+const actors = "tests/actors";
+
+/** All of them; SAFETY.md and field experience name the ideas. */
+export const mutants: readonly Mutant[] = [
+  // Durability
+  {
+    name: "skip fsync",
+    file: "storage/wal.ts",
+    find: "this.#syncSegments([...this.#segments], (error) => {",
+    replace: "queueMicrotask(() => { const error = undefined as Error | undefined;",
+    suspects: ["sim", storage],
+  },
+  {
+    name: "acknowledge before fsync",
+    file: "actors/wal_actor.ts",
+    find: "count < this.#waiting.length && this.#waiting[count]!.position <= this.#durablePosition",
+    replace: "count < this.#waiting.length",
+    suspects: ["sim", actors],
+  },
+  {
+    name: "promises leave before the sync",
+    file: "actors/raft_actor.ts",
+    find: "this.#tickets.push({ messages, hardState, last });",
+    replace: "this.#tickets.push({ messages: [], hardState, last }); this.#release(messages);",
+    suspects: ["sim", actors],
+  },
+  {
+    name: "an empty turn overtakes writes under way",
+    file: "actors/raft_actor.ts",
+    find: "} else if (this.#tickets.length > 0) this.#tickets.at(-1)!.messages.push(...messages);",
+    replace:
+      "} else if (this.#tickets.length > 1e9) this.#tickets.at(-1)!.messages.push(...messages);",
+    suspects: [actors, "sim"],
+  },
+  {
+    name: "vote not persisted",
+    file: "machines/raft_core.ts",
+    find: "this.#writtenHardState = { currentTerm, votedFor };\n      state.outbox",
+    replace: "this.#writtenHardState = { currentTerm, votedFor: undefined };\n      state.outbox",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "term not persisted",
+    file: "machines/raft_core.ts",
+    find: "if (currentTerm !== written.currentTerm || votedFor !== written.votedFor) {",
+    replace: "if (votedFor !== written.votedFor && votedFor !== undefined) {",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "answers rely on a hard state that is not durable",
+    file: "machines/raft_core.ts",
+    find: "      this.#state.hardStateIsDirty = true;",
+    replace: "      this.#state.hardStateIsDirty = false;",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "a failed fsync is retried",
+    file: "storage/wal.ts",
+    find: "      if (error !== undefined) this.#fail(error);",
+    replace: "      if (error !== undefined) { done(undefined, target); return; }",
+    suspects: [storage, "sim"],
+  },
+  {
+    name: "directory fsync missing",
+    file: "storage/wal.ts",
+    find:
+      "    // The name must be durable before a record in the segment may count as durable.\n    disk.syncDirectory(WAL_DIRECTORY);",
+    replace: "",
+    suspects: [storage, "sim"],
+  },
+  {
+    name: "CRC ignored",
+    file: "storage/wal_record.ts",
+    find: "if (view.getUint32(at, true) !== crc32c(bytes, at + LENGTH_AT, end)) {",
+    replace: "if (view.getUint32(at, true) === -1) {",
+    suspects: [storage],
+  },
+  {
+    name: "damage in the middle of the log is cut off",
+    file: "storage/wal_replay.ts",
+    find: "    const durable = this.#durableBehind(tornAt);",
+    replace: "    const durable = 0;",
+    suspects: [storage],
+  },
+  {
+    name: "torn tail kept",
+    file: "storage/wal.ts",
+    find: "    file.truncate(offset);",
+    replace: "    void offset;",
+    suspects: [storage, "sim"],
+  },
+  {
+    name: "a Synced for a replaced entry counts",
+    file: "machines/replication.ts",
+    find: "  if (state.log.termAt(event.index) === event.term) {",
+    replace: "  if (state.log.termAt(event.index) !== undefined) {",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "a heartbeat's answer claims what is not durable",
+    file: "machines/replication.ts",
+    find: "    ? Math.min(lastNewIndex, state.durableIndex)",
+    replace: "    ? Math.min(lastNewIndex, state.durableIndex + 1e9)",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "acceptance does not wait for the disk",
+    file: "machines/replication.ts",
+    find:
+      "if (matchIndex <= state.durableIndex && !state.hardStateIsDirty) state.send(request.from, reply);",
+    replace: "if (!state.hardStateIsDirty) state.send(request.from, reply);",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "the leader counts its log before its disk has it",
+    file: "machines/replication.ts",
+    find: "voter === state.id ? state.durableIndex : state.progress",
+    replace: "voter === state.id ? state.log.lastIndex : state.progress",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "truncation leaves the durable index",
+    file: "machines/group_state.ts",
+    find: "    this.durableIndex = Math.min(this.durableIndex, index);",
+    replace: "",
+    suspects: [core, "sim"],
+  },
+
+  // Elections
+  {
+    name: "vote twice",
+    file: "machines/raft_machine.ts",
+    find: "(context.votedFor === undefined || context.votedFor === event.from),",
+    replace: "(context.votedFor === undefined || context.votedFor !== context.id),",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "vote for a shorter log",
+    file: "machines/election.ts",
+    find: "(candidate.lastLogTerm === own.lastTerm && candidate.lastLogIndex >= own.lastIndex);",
+    replace: "(candidate.lastLogTerm === own.lastTerm);",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "vote for an older log",
+    file: "machines/election.ts",
+    find: "return candidate.lastLogTerm > own.lastTerm ||\n    (candidate",
+    replace: "return candidate.lastLogIndex > own.lastIndex ||\n    (candidate",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "half is a majority",
+    file: "machines/quorum.ts",
+    find: "  return Math.floor(voters / 2) + 1;",
+    replace: "  return Math.ceil(voters / 2);",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "one less than a majority",
+    file: "machines/quorum.ts",
+    find: "  return Math.floor(voters / 2) + 1;",
+    replace: "  return Math.max(1, Math.floor(voters / 2));",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "everybody's vote counts",
+    file: "machines/quorum.ts",
+    find: "  for (const voter of voters) if (granted.includes(voter)) count++;",
+    replace: "  count = granted.length;",
+    suspects: [core],
+  },
+  {
+    name: "PreVote raises the term",
+    file: "machines/raft_core.ts",
+    find:
+      'if (message.type === "PreVote" || (message.type === "PreVoteReply" && message.granted)) {',
+    replace: 'if (message.type === "PreVoteReply" && message.granted) {',
+    suspects: [core, "sim"],
+  },
+  {
+    name: "a pre-vote is granted while a leader is alive",
+    file: "machines/raft_machine.ts",
+    find: '      event.type === "PreVote" && event.logIsUpToDate && !event.leaderIsAlive &&',
+    replace: '      event.type === "PreVote" && event.logIsUpToDate &&',
+    suspects: [core],
+  },
+  {
+    name: "no stickiness",
+    file: "machines/raft_core.ts",
+    find: "return !request.transfer && this.#leaderIsAlive;",
+    replace: "return !request.transfer && this.#leaderIsAlive && false;",
+    suspects: [core],
+  },
+  {
+    name: "a restarted node votes at once",
+    file: "machines/group_state.ts",
+    find: "    this.leaderContactMs = options.nowMs;",
+    replace: "    this.leaderContactMs = -Infinity;",
+    suspects: [core],
+  },
+  {
+    name: "a higher term in a reply is ignored",
+    file: "machines/raft_core.ts",
+    find: '      this.#feed({ type: "HigherTerm", term });',
+    replace: '      if (!message.type.endsWith("Reply")) this.#feed({ type: "HigherTerm", term });',
+    suspects: [core, "sim"],
+  },
+  {
+    name: "no CheckQuorum",
+    file: "machines/raft_core.ts",
+    find: 'if (state.nowMs >= deadlineMs) this.#feed({ type: "QuorumLost" });',
+    replace: "if (state.nowMs >= deadlineMs) state.quorumDeadlineMs = state.nowMs + 600;",
+    suspects: [core],
+  },
+  {
+    name: "the election timeout is not random",
+    file: "machines/group_state.ts",
+    find: "this.electionDeadlineMs = this.nowMs + min + this.#random() * (max - min);",
+    replace: "this.electionDeadlineMs = this.nowMs + min + 0 * (max - min);",
+    suspects: [core],
+  },
+  {
+    name: "a vote does not restart the election timer",
+    file: "machines/election.ts",
+    find:
+      "export function sendVote(state: GroupState, context: RaftContext, request: RequestVote): void {\n  state.restartElectionTimer();",
+    replace:
+      "export function sendVote(state: GroupState, context: RaftContext, request: RequestVote): void {",
+    suspects: [core],
+  },
+
+  // Replication
+  {
+    name: "commit an old term by counting",
+    file: "machines/replication.ts",
+    find: "if (index > state.commitIndex && state.log.termAt(index) === context.currentTerm) {",
+    replace: "if (index > state.commitIndex) {",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "no no-op",
+    file: "machines/replication.ts",
+    find: '  appendPayloads(state, context, { kind: "noop", payloads: [new Uint8Array(0)] });',
+    replace: "",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "stale suffix kept",
+    file: "machines/replication.ts",
+    find: "    state.truncateAfter(index - 1);\n  }\n  state.append(runFrom(run, index));",
+    replace: "    return;\n  }\n  state.append(runFrom(run, index));",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "commit beyond what the leader sent (S06)",
+    file: "machines/replication.ts",
+    find: "Math.max(state.commitIndex, Math.min(request.leaderCommit, lastNewIndex));",
+    replace: "Math.max(state.commitIndex, Math.min(request.leaderCommit, log.lastIndex));",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "no consistency check",
+    file: "machines/replication.ts",
+    find: "  if (prevLogIndex >= log.base.index && ownTerm !== request.prevLogTerm) {",
+    replace: "  if (prevLogIndex >= log.base.index && ownTerm === undefined) {",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "a late, shorter request truncates",
+    file: "machines/replication.ts",
+    find: "  while (index <= last && log.termAt(index) === run.term) index++;",
+    replace: "  while (index <= last && index < 0) index++;",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "matchIndex moves backwards",
+    file: "machines/progress.ts",
+    find: "    if (isNews) this.matchIndex = matchIndex;",
+    replace: "    this.matchIndex = matchIndex;",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "nextIndex falls below matchIndex",
+    file: "machines/progress.ts",
+    find: "    this.nextIndex = Math.max(this.matchIndex + 1, nextIndex);",
+    replace: "    this.nextIndex = Math.max(1, nextIndex);",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "one entry back per refusal",
+    file: "machines/replication.ts",
+    find: "  progress.refused(Math.min(nextIndex, prevLogIndex));",
+    replace: "  progress.refused(Math.min(nextIndex * 0 + prevLogIndex, prevLogIndex));",
+    suspects: [core],
+  },
+  {
+    name: "inflight window unbounded",
+    file: "machines/progress.ts",
+    find: "this.#inflight.length < INFLIGHT_MESSAGES_MAX &&",
+    replace: "this.#inflight.length < Infinity &&",
+    suspects: [core],
+  },
+  {
+    name: "uncommitted bytes unbounded",
+    file: "machines/replication.ts",
+    find: "if (state.log.bytesAfter(state.commitIndex) > UNCOMMITTED_BYTES_MAX) {",
+    replace: "if (state.log.bytesAfter(state.commitIndex) > Infinity) {",
+    suspects: [core],
+  },
+
+  // Reads
+  {
+    name: "read index before a commit of the own term",
+    file: "machines/reads.ts",
+    find: "  if (state.log.termAt(commitIndex) !== context.currentTerm) return;",
+    replace: "",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "round id reused",
+    file: "machines/read_queue.ts",
+    find: "      round: ++this.lastRound,",
+    replace: "      round: (this.lastRound = 1),",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "a read joins the running round",
+    file: "machines/reads.ts",
+    find: "  } else state.reads.waiting.push(...event.readIds);",
+    replace:
+      "  } else if (state.reads.running !== undefined) (state.reads.running.readIds as number[]).push(...event.readIds);\n  else state.reads.waiting.push(...event.readIds);",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "reads without a round",
+    file: "machines/reads.ts",
+    find: "  if (!isQuorum([state.id, ...running.acknowledged], context.voters)) return;",
+    replace: "",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "a refused read is served",
+    file: "machines/reads.ts",
+    find: "  if (reply.readIndex === 0) state.outbox.readsRefused.push(...readIds);",
+    replace: "  if (reply.readIndex < 0) state.outbox.readsRefused.push(...readIds);",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "a read does not wait for lastApplied",
+    file: "actors/kv_actor.ts",
+    find: "const ready = this.#reads.filter(({ index }) => index <= lastApplied);",
+    replace: "const ready = this.#reads.filter(({ index }) => index <= lastApplied + 1e9);",
+    suspects: [actors, "sim"],
+  },
+
+  // Transfer
+  {
+    name: "proposals are taken during a transfer",
+    file: "machines/raft_machine.ts",
+    find: '      entry: "catchUpTarget",\n      on: {',
+    replace:
+      '      entry: "catchUpTarget",\n      on: {\n        Propose: { actions: "appendCommands" },',
+    suspects: [core],
+  },
+  {
+    name: "TimeoutNow before the target has caught up",
+    file: "machines/replication.ts",
+    find: "  if (state.progress.get(target)?.matchIndex === state.log.lastIndex) {",
+    replace: "  if (state.progress.get(target)?.matchIndex !== undefined) {",
+    suspects: [core],
+  },
+  {
+    name: "a transfer never ends",
+    file: "machines/replication.ts",
+    find: "  state.transferDeadlineMs = state.nowMs + state.timing.electionTimeoutMsMax;",
+    replace: "",
+    suspects: [core],
+  },
+
+  // Applying and sessions
+  {
+    name: "apply twice",
+    file: "storage/kv_store.ts",
+    find: "    if (known !== undefined) return known;",
+    replace: '    if (known !== undefined && known.status !== "ok") return known;',
+    suspects: [storage, "sim"],
+  },
+  {
+    name: "the fingerprint of an idempotency key is ignored",
+    file: "storage/sessions.ts",
+    find: 'if (record.fingerprint !== fingerprint) return { status: "idempotency-mismatch" };',
+    replace: "",
+    suspects: [storage],
+  },
+  {
+    name: "an expired session is made anew",
+    file: "storage/sessions.ts",
+    find: '    if (sequence !== 1) return { status: "session-expired" };',
+    replace: "",
+    suspects: [storage, "sim"],
+  },
+  {
+    name: "an overwritten proposal is answered",
+    file: "actors/kv_actor.ts",
+    find: '  if (!isOwn) answer.reply({ status: "not-applied" });\n  else if',
+    replace: "  if",
+    suspects: [actors, "sim"],
+  },
+  {
+    name: "log time goes back",
+    file: "storage/kv_store.ts",
+    find: "    this.#logTimeMs = Math.max(this.#logTimeMs, timeMs);",
+    replace: "    this.#logTimeMs = timeMs;",
+    suspects: [storage],
+  },
+  {
+    name: "append overwrites (S05)",
+    file: "storage/kv_store.ts",
+    find: "    joined.set(value, old.value.length);",
+    replace: "    joined.set(value);",
+    suspects: [storage, "sim"],
+  },
+  {
+    name: "UTF-16 key order",
+    file: "storage/byte_string.ts",
+    find: "  return latin1Slice.call(bytes, start, end);",
+    replace: "  return new TextDecoder().decode(bytes.subarray(start, end));",
+    suspects: [storage],
+  },
+  {
+    name: "keys are ordered by locale",
+    file: "storage/skip_list.ts",
+    find: "    if (keys[middle]! < key) low = middle + 1;",
+    replace: "    if (keys[middle]!.localeCompare(key) < 0) low = middle + 1;",
+    suspects: [storage],
+  },
+
+  // Runtime and transport
+  {
+    name: "bounded queue unbounded",
+    file: "actors/mailbox.ts",
+    find: "    return this.length >= this.capacity;",
+    replace: "    return this.length >= Infinity;",
+    suspects: [actors],
+  },
+  {
+    name: "other cluster's hello accepted",
+    file: "actors/acceptor.ts",
+    find: '    if (hello.clusterId !== this.#host.clusterId) return "wrong-cluster";',
+    replace: "",
+    suspects: [actors],
+  },
+  {
+    name: "a hello for another node accepted",
+    file: "actors/acceptor.ts",
+    find: '    if (hello.to !== this.#host.self) return "wrong-target";',
+    replace: "",
+    suspects: [actors],
+  },
+  {
+    name: "frame length unchecked",
+    file: "transport/frame_reader.ts",
+    find: "    if (length > this.#bytesMax) {",
+    replace: "    if (length > Infinity) {",
+    suspects: [transport],
+  },
+  {
+    name: "a late timer is believed at once",
+    file: "actors/raft_actor.ts",
+    find: "    if (lateMs > timing.heartbeatMs / 2 && !gaveGrace) {",
+    replace: "    if (lateMs > Infinity && !gaveGrace) {",
+    suspects: [actors],
+  },
+  {
+    name: "term bombs are believed",
+    file: "machines/raft_core.ts",
+    find: "    if (term > TERM_MAX || term > currentTerm + TERM_JUMP_MAX) {",
+    replace: "    if (term > Infinity) {",
+    suspects: [core],
+  },
+];
