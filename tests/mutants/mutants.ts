@@ -56,10 +56,10 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "vote not persisted",
-    file: "machines/raft_core.ts",
-    find: "this.#writtenHardState = { currentTerm, votedFor };\n      state.outbox",
-    replace: "this.#writtenHardState = { currentTerm, votedFor: undefined };\n      state.outbox",
-    suspects: [core, "sim"],
+    file: "storage/wal_record.ts",
+    find: "kindCode, group, currentTerm, votedFor ?? 0, 0);",
+    replace: "kindCode, group, currentTerm, 0, 0);",
+    suspects: ["sim", storage],
   },
   {
     name: "term not persisted",

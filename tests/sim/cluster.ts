@@ -169,6 +169,7 @@ export class SimCluster {
     node.start();
     this.say(`info  node ${id}  started life=${node.lives}`);
     for (const host of node.groups.values()) this.#recovered(id, host);
+    this.#look();
   }
 
   /** Crashes a node. */
@@ -278,7 +279,6 @@ export class SimCluster {
       terms: [],
       promised: { ...promised, index: 0, entryTerm: 0 },
     });
-    this.#look();
   }
 
   /** Looks at what the last event changed, in every group of every running node. */
