@@ -11,21 +11,38 @@ const formTypes = ["application/x-www-form-urlencoded", "multipart/form-data", "
 /**
  * The body's bytes.
  *
- * @throws {GatewayError} too-large as soon as the body is known to exceed `bytesMax`.
+ * @throws {GatewayError} too-large as soon as the body is known to exceed `bytesMax`;
+ * invalid-request if the client went away before its end.
  */
 export async function readBody(request: Request, bytesMax: number): Promise<Uint8Array> {
   const declared = request.headers.get("content-length");
   if (declared !== null) {
     if (Number(declared) > bytesMax) refuseLarge(bytesMax);
-    return new Uint8Array(await request.arrayBuffer());
+    try {
+      return new Uint8Array(await request.arrayBuffer());
+    } catch {
+      throw endedEarly();
+    }
   }
   if (request.body === null) return new Uint8Array(0);
+  return await readChunks(request.body, bytesMax);
+}
+
+/** A body whose length nobody declared. */
+async function readChunks(
+  body: ReadableStream<Uint8Array>,
+  bytesMax: number,
+): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of request.body) {
-    length += chunk.length;
-    if (length > bytesMax) refuseLarge(bytesMax);
-    chunks.push(chunk);
+  try {
+    for await (const chunk of body) {
+      length += chunk.length;
+      if (length > bytesMax) refuseLarge(bytesMax);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw error instanceof GatewayError ? error : endedEarly();
   }
   const bytes = new Uint8Array(length);
   let at = 0;
@@ -64,6 +81,10 @@ export function refuseFormTypes(request: Request): void {
 function mediaTypeOf(request: Request): string | undefined {
   const [type] = request.headers.get("content-type")?.split(";") ?? [];
   return type?.trim().toLowerCase();
+}
+
+function endedEarly(): GatewayError {
+  return new GatewayError("invalid-request", "The body ended before its end");
 }
 
 function refuseLarge(bytesMax: number): never {

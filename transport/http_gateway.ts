@@ -21,6 +21,9 @@ export interface GatewayOptions {
   readonly onDefect: (error: unknown) => void;
 }
 
+/** Methods that routes have; HEAD goes with GET. */
+const methods = ["GET", "PUT", "POST", "DELETE"];
+
 /** A request handler for `Deno.serve`. */
 export type GatewayHandler = (request: Request) => Response | Promise<Response>;
 
@@ -30,7 +33,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   addKvRoutes(app, port);
   addClusterRoutes(app, port);
   addOperationsRoutes(app, port, options.version);
-  app.notFound(() => problemResponse(new GatewayError("not-found", "There is no such path")));
+  app.notFound((c) => noRoute(app, c.req.path));
   app.onError((error) => {
     if (!(error instanceof GatewayError)) options.onDefect(error);
     return problemResponse(error);
@@ -42,7 +45,8 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
       const response = redirect(request, port);
       if (response !== undefined) return response;
     }
-    if (inFlight >= REQUESTS_IN_FLIGHT_MAX) {
+    // Probes and metrics answer at once and stay: an overloaded node is not to be restarted.
+    if (inFlight >= REQUESTS_IN_FLIGHT_MAX && request.url.includes("/v1/")) {
       const detail = `${REQUESTS_IN_FLIGHT_MAX} requests are in flight already`;
       return problemResponse(new GatewayError("overloaded", detail));
     }
@@ -53,6 +57,21 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
     }
     return response;
   };
+}
+
+/** 405 with the methods that the path has, or 404 if it has none. */
+function noRoute(app: Hono, path: string): Response {
+  const allowed = methods.filter((method) => app.router.match(method, path)[0].length > 0)
+    .flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method]);
+  if (allowed.length === 0) {
+    return problemResponse(new GatewayError("not-found", "There is no such path"));
+  }
+  const allow = allowed.join(", ");
+  const response = problemResponse(
+    new GatewayError("method-not-allowed", `The path has ${allow}`),
+  );
+  response.headers.set("allow", allow);
+  return response;
 }
 
 function redirectIsWanted(url: string): boolean {

@@ -14,10 +14,11 @@ export type JsonBytes = string | { readonly base64: string };
 
 const plainKey = /^[A-Za-z0-9_.~!$&'()*+,;=:@-]+$/;
 const utf8 = new TextEncoder();
-const strictUtf8 = new TextDecoder("utf-8", { fatal: true });
+// A byte order mark is part of the bytes: dropping it would list other bytes than are stored.
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * The key in a raw path segment (or query value, where `+` is a space in no client we serve).
+ * The key in a raw path segment (a query value goes through percentDecode).
  *
  * @throws {GatewayError} invalid-request if the encoding is broken or the key is empty or too long.
  */

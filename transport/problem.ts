@@ -54,7 +54,7 @@ export class GatewayError extends Error {
   constructor(code: ProblemCode, detail: string, options: { readonly leader?: NodeId } = {}) {
     super(detail);
     this.code = code;
-    this.outcome = code === "outcome-unknown" ? "unknown" : "not-applied";
+    this.outcome = code === "outcome-unknown" || code === "internal" ? "unknown" : "not-applied";
     this.leader = options.leader;
   }
 
@@ -64,7 +64,10 @@ export class GatewayError extends Error {
   }
 }
 
-/** The problem document for any error; one that is not a GatewayError reveals nothing but its kind. */
+/**
+ * The problem document for any error. One that is not a GatewayError reveals nothing but its kind,
+ * and nobody knows how far the request had come.
+ */
 export function problemResponse(error: unknown): Response {
   const known = error instanceof GatewayError
     ? error

@@ -41,6 +41,13 @@ import { GatewayError, problemResponse } from "../problem.ts";
 const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 /** What clients such as curl send when nobody chose a type. */
 const unaskedTypes = [DEFAULT_CONTENT_TYPE, "application/x-www-form-urlencoded"];
+/** What the gateway itself takes on any path. */
+const writeParameters = ["redirect"];
+const readParameters = [...writeParameters, "consistency"];
+const listParameters = [
+  ...readParameters,
+  ...["prefix", "start", "end", "limit", "cursor", "reverse", "keys_only", "count_only"],
+];
 const consistencies = ["linearizable", "lease", "follower", "stale"];
 
 /** A committed write that took effect. */
@@ -58,7 +65,7 @@ export function addKvRoutes(app: Hono, port: GatewayPort): void {
 async function get(c: Context, port: GatewayPort): Promise<Response> {
   const url = c.req.url;
   const key = keyFromSegment(rawSegment(url));
-  const query = queryOf(url);
+  const query = queryOf(url, readParameters);
   const { entry, context } = await port.get(key, consistencyOf(query));
   if (entry === undefined) {
     const response = problemResponse(new GatewayError("not-found", "The key does not exist"));
@@ -83,7 +90,7 @@ async function get(c: Context, port: GatewayPort): Promise<Response> {
 }
 
 async function put(c: Context, port: GatewayPort): Promise<Response> {
-  const key = keyFromSegment(rawSegment(c.req.url));
+  const key = keyToWrite(c);
   const condition = conditionOf(c);
   const contentType = contentTypeOf(c);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX);
@@ -102,7 +109,7 @@ async function put(c: Context, port: GatewayPort): Promise<Response> {
 
 async function append(c: Context, port: GatewayPort): Promise<Response> {
   refuseFormTypes(c.req.raw);
-  const key = keyFromSegment(rawSegment(c.req.url));
+  const key = keyToWrite(c);
   const condition = conditionOf(c);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX);
   const result = await apply(port, {
@@ -120,7 +127,7 @@ async function remove(c: Context, port: GatewayPort): Promise<Response> {
   const condition = conditionOf(c);
   const result = await apply(port, {
     type: "delete",
-    key: keyFromSegment(rawSegment(c.req.url)),
+    key: keyToWrite(c),
     ...(condition === undefined ? {} : { condition }),
     ...onceOf(c, new Uint8Array(0)),
   });
@@ -132,7 +139,7 @@ async function list(c: Context, port: GatewayPort): Promise<Response> {
   if (c.req.header("accept")?.includes("application/x-ndjson")) {
     throw new GatewayError("not-acceptable", "This version lists as application/json only");
   }
-  const query = queryOf(c.req.url);
+  const query = queryOf(c.req.url, listParameters);
   const bounds = boundsOf(query);
   const consistency = consistencyOf(query);
   if (isOn(query, "count_only")) {
@@ -218,16 +225,31 @@ function rawSegment(url: string): string {
   return url.slice(start, end);
 }
 
-/** Query parameters, values not decoded; keys in them are bytes, which URLSearchParams cannot hold. */
-function queryOf(url: string): Map<string, string> {
+/** The key of a write, whose query has nothing to say. */
+function keyToWrite(c: Context): string {
+  const { url } = c.req;
+  queryOf(url, writeParameters);
+  return keyFromSegment(rawSegment(url));
+}
+
+/**
+ * Query parameters, values not decoded; keys in them are bytes, which URLSearchParams cannot hold.
+ *
+ * @throws {GatewayError} invalid-request if one is not among `known`: what a client asks for and
+ * does not get, such as `ttl`, must not pass in silence.
+ */
+function queryOf(url: string, known: readonly string[]): Map<string, string> {
   const query = new Map<string, string>();
   const start = url.indexOf("?");
   if (start < 0) return query;
   for (const part of url.slice(start + 1).split("&")) {
     if (part === "") continue;
     const equals = part.indexOf("=");
-    if (equals < 0) query.set(part, "");
-    else query.set(part.slice(0, equals), part.slice(equals + 1));
+    const name = equals < 0 ? part : part.slice(0, equals);
+    if (!known.includes(name)) {
+      throw new GatewayError("invalid-request", `This version has no parameter "${name}" here`);
+    }
+    query.set(name, equals < 0 ? "" : part.slice(equals + 1));
   }
   return query;
 }
@@ -300,8 +322,13 @@ function resume(range: KvRange, query: Map<string, string>): KvRange {
   const cursor = query.get("cursor");
   if (cursor === undefined) return range;
   const last = keyOfCursor(cursor);
+  // A cursor only narrows: one of another listing must not lead out of this one's bounds.
+  if (range.reverse) {
+    return range.end !== undefined && range.end < last ? range : { ...range, end: last };
+  }
   // The smallest byte string above `last` is `last` with a zero byte.
-  return range.reverse ? { ...range, end: last } : { ...range, start: `${last}\0` };
+  const start = `${last}\0`;
+  return range.start !== undefined && range.start > start ? range : { ...range, start };
 }
 
 function conditionOf(c: Context): WriteCondition | undefined {

@@ -1,0 +1,43 @@
+import { assert, assertEquals } from "@std/assert";
+import { CALL_TIMEOUT_MS_MAX, MAILBOX_CAPACITY } from "../actors/limits.ts";
+import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "../actors/node.ts";
+import { STOP_MS_MAX } from "../cli/node.ts";
+import { DEFAULT_TIMING } from "../machines/group_state.ts";
+import * as storage from "../storage/limits.ts";
+import * as http from "../transport/http_limits.ts";
+import * as transport from "../transport/limits.ts";
+
+Deno.test("the gateway lets through what the store takes, and no more", () => {
+  assertEquals(http.KEY_BYTES_MAX, storage.KEY_BYTES_MAX);
+  assertEquals(http.VALUE_BYTES_MAX, storage.VALUE_BYTES_MAX);
+  assertEquals(http.CONTENT_TYPE_LENGTH_MAX, storage.CONTENT_TYPE_CHARS_MAX);
+  assertEquals(http.IDEMPOTENCY_KEY_LENGTH_MAX, storage.IDEMPOTENCY_KEY_CHARS_MAX);
+});
+
+Deno.test("the largest request fits an entry, and the largest entry fits a frame", () => {
+  const request = storage.KEY_BYTES_MAX + storage.VALUE_BYTES_MAX +
+    storage.CONTENT_TYPE_CHARS_MAX + storage.IDEMPOTENCY_KEY_CHARS_MAX +
+    storage.FINGERPRINT_CHARS_MAX + 64;
+  assert(request <= storage.ENTRY_PAYLOAD_BYTES_MAX);
+  assert(storage.ENTRY_PAYLOAD_BYTES_MAX + 1024 <= transport.FRAME_BYTES_MAX);
+  assert(transport.FRAME_BYTES_MAX <= transport.WRITE_QUEUE_BYTES_MAX);
+});
+
+Deno.test("a request that waits for a quorum outlives an election, and no more than a call may", () => {
+  assert(http.REQUEST_TIMEOUT_MS > 2 * DEFAULT_TIMING.electionTimeoutMsMax);
+  assert(http.REQUEST_TIMEOUT_MS <= CALL_TIMEOUT_MS_MAX);
+});
+
+Deno.test("a mailbox holds every request that the gateway lets in", () => {
+  assert(http.REQUESTS_IN_FLIGHT_MAX <= MAILBOX_CAPACITY);
+});
+
+Deno.test("an orderly stop ends before it is cut short", () => {
+  assert(HANDOVER_MS_MAX + DRAIN_MS_MAX + ACTOR_STOP_MS_MAX < STOP_MS_MAX);
+  assert(HANDOVER_MS_MAX > 2 * DEFAULT_TIMING.electionTimeoutMsMax);
+});
+
+Deno.test("a page of a listing can hold the largest value", () => {
+  assert(http.LIST_BYTES_MAX >= storage.VALUE_BYTES_MAX);
+  assert(http.LIST_LIMIT_DEFAULT <= http.LIST_LIMIT_MAX);
+});
