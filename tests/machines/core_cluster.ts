@@ -30,6 +30,8 @@ export interface ClusterOptions {
   /** Terms of the entries that nodes begin with, from index 1 on. */
   readonly logs?: Readonly<Record<NodeId, readonly Term[]>>;
   readonly hardStates?: Readonly<Record<NodeId, HardState>>;
+  /** Called with every core before it runs; a test plants its defects here. */
+  readonly onBoot?: (id: NodeId, core: RaftCore) => void;
 }
 
 /** A write that is not yet durable. */
@@ -172,8 +174,13 @@ export class CoreCluster {
 
   /** Makes the writes that a test held back durable. */
   sync(id: NodeId): void {
-    const node = this.node(id);
-    while (node.unsynced.length > 0) this.#synced(id, node.unsynced.shift()!);
+    while (this.node(id).unsynced.length > 0) this.syncOne(id);
+  }
+
+  /** Makes the oldest of the writes that a test held back durable. */
+  syncOne(id: NodeId): void {
+    const write = this.node(id).unsynced.shift();
+    if (write !== undefined) this.#synced(id, write);
   }
 
   /** The node forgets all that was not durable. */
@@ -246,6 +253,7 @@ export class CoreCluster {
       ...node.disk.hardState,
       onRoleChange: (change) => this.log(id, describeChange(change)),
     });
+    this.#options.onBoot?.(id, node.core);
   }
 
   #perform(id: NodeId, outbox: Outbox): void {
