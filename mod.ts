@@ -20,13 +20,13 @@
  *
  * @module
  */
-export {
-  clusterIdOf,
-  type NodeOptions,
-  startNode,
-  type StatecraftNode,
-  VERSION,
-} from "./actors/node.ts";
+export { type NodeOptions, startNode, type StatecraftNode, VERSION } from "./actors/node.ts";
+export { DEFAULT_TIMING, type RaftTiming } from "./machines/group_state.ts";
+export type { ClusterStatus, MemberStatus } from "./transport/gateway_port.ts";
+export type { Role } from "./machines/raft_machine.ts";
+export type { GroupId, LogIndex, NodeId, Term } from "./machines/raft_types.ts";
+
+// The actor runtime.
 export {
   Actor,
   type ActorContext,
@@ -46,8 +46,44 @@ export {
   type StopReason,
   UnreachableError,
 } from "./actors/actor.ts";
+export type { ActorMetrics, SpawnOptions, Supervision } from "./actors/cell.ts";
+export type { WhenFull } from "./actors/mailbox.ts";
 export { denoPorts } from "./actors/deno_ports.ts";
-export { Peers, type PeersOptions } from "./actors/peers.ts";
-export type { Clock, Log, LogLevel, Ports, Random, Scheduler, Timers } from "./actors/ports.ts";
-export { ActorSystem, type StopResult, type SystemFailure } from "./actors/system.ts";
+export type {
+  Clock,
+  Log,
+  LogLevel,
+  Ports,
+  Random,
+  Scheduler,
+  TimerHandle,
+  Timers,
+} from "./actors/ports.ts";
+export {
+  ActorSystem,
+  type RemoteLink,
+  type StopResult,
+  type SystemFailure,
+  type SystemOptions,
+} from "./actors/system.ts";
+
+// Links between processes.
+export type { AcceptorCounters } from "./actors/acceptor.ts";
+export type { PeerCounters, PeerStatus } from "./actors/peer_actor.ts";
+export { Peers, type PeersOptions, type PeersStatus } from "./actors/peers.ts";
+export type { PeerContext } from "./machines/peer_machine.ts";
+export type * from "./machines/raft_types.ts";
+export { recordFormat } from "./storage/wal_record.ts";
+export { type Codec, createCodec } from "./transport/codec.ts";
+export type {
+  CloseReason,
+  Connection,
+  ConnectionHandlers,
+  HostPort,
+  Listener,
+  Network,
+} from "./transport/network.ts";
+export { tcpNetwork } from "./transport/tcp.ts";
+export type * from "./transport/wire.ts";
+
 export { chartDocument } from "./machines/chart_document.ts";

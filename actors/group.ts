@@ -14,6 +14,7 @@ import { recordFormat } from "../storage/wal_record.ts";
 import type { Wal } from "../storage/wal.ts";
 import type { ActorRef } from "./actor.ts";
 import { KvActor, type KvMessage } from "./kv_actor.ts";
+import { RAFT_MAILBOX_CAPACITY } from "./limits.ts";
 import { RaftActor, type RaftActorMessage, type RaftAnswer } from "./raft_actor.ts";
 import { type ActorSystem, RAFT_ACTOR_NAME } from "./system.ts";
 import { type DiskCondition, WalActor, type WalMessage } from "./wal_actor.ts";
@@ -115,6 +116,7 @@ export class GroupHost {
       name: RAFT_ACTOR_NAME,
       group,
       supervision: FAIL_STOP,
+      capacity: RAFT_MAILBOX_CAPACITY,
       create: () => this.raftActor,
     });
   }

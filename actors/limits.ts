@@ -33,3 +33,10 @@ export const LOGGED_CAUSES_MAX = 256;
 export const TIMER_LATE_MS_MAX = 100;
 /** How long a late timer waits for what has arrived to be read. */
 export const TIMER_GRACE_MS = 50;
+
+/**
+ * Messages that a Raft actor's mailbox holds: more than the requests that the gateways of a cluster
+ * let in at once (REQUESTS_IN_FLIGHT_MAX each), so that what keeps the actor alive (a write that
+ * became durable, a timer) always finds room. Full: messages of peers are dropped, and sent again.
+ */
+export const RAFT_MAILBOX_CAPACITY = 128 * 1_024;

@@ -28,7 +28,7 @@ import { denoPorts } from "./deno_ports.ts";
 import { GroupHost, spawnWal, type WalHost } from "./group.ts";
 import { NodeGateway } from "./node_gateway.ts";
 import { formatNodeMetrics, FSYNC_BUCKETS_SECONDS } from "./node_metrics.ts";
-import { Peers } from "./peers.ts";
+import { Peers, type PeersOptions } from "./peers.ts";
 import type { Log } from "./ports.ts";
 import type { RaftActorMessage, RaftAnswer } from "./raft_actor.ts";
 import { ActorSystem, RAFT_ACTOR_NAME } from "./system.ts";
@@ -91,11 +91,13 @@ export class StatecraftNode implements AsyncDisposable {
   readonly #system: ActorSystem;
   readonly #clusterId: string;
   readonly #wal: Wal;
+  readonly #tornTail: string | undefined;
   readonly #walActor: WalHost;
   readonly #group: GroupHost;
   readonly #peers: Peers;
   readonly #gateway: NodeGateway;
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
+  readonly #cutServer = new AbortController();
   #leaderChanges = 0;
   #stopping: Promise<void> | undefined;
   #failed = false;
@@ -133,7 +135,7 @@ export class StatecraftNode implements AsyncDisposable {
     const opened = Wal.open(disk, { clusterId: this.#clusterId, nodeId: id });
     this.#wal = opened.wal;
     undo.push(() => opened.wal.close());
-    if (opened.tornTail !== undefined) log("warn", "log-tail-cut", { reason: opened.tornTail });
+    this.#tornTail = opened.tornTail;
 
     this.#system = new ActorSystem({
       node: id,
@@ -160,12 +162,8 @@ export class StatecraftNode implements AsyncDisposable {
       onRoleChange: (change) => this.#logRole(change),
     });
     undo.push(() => void this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
-    log("info", "log-replayed", {
-      entries: this.#core.state.log.lastIndex,
-      term: this.#core.context.currentTerm,
-    });
-    this.#peers = Peers.start({
-      listen: this.#members.get(id)!,
+    this.#peers = startPeers({
+      listen: listenAddressOf(options, this.#members),
       self: id,
       clusterId: this.#clusterId,
       peers: this.#members,
@@ -199,8 +197,7 @@ export class StatecraftNode implements AsyncDisposable {
 
   /** Where this member serves HTTP. */
   get httpAddress(): string {
-    const { hostname, port } = this.#server!.addr;
-    return `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    return urlOf(this.#server!.addr);
   }
 
   /** What `GET /v1/cluster` answers. */
@@ -235,13 +232,35 @@ export class StatecraftNode implements AsyncDisposable {
   #serve(options: NodeOptions): void {
     const { hostname, port } = options.http ??
       { hostname: "127.0.0.1", port: DEFAULT_HTTP_PORT_BASE + this.id };
+    const { state, context } = this.#core;
     const handler = createGateway(this.#gateway, {
       version: VERSION,
       onDefect: (error) => this.#log("error", "gateway-defect", { error: String(error) }),
     });
-    this.#server = Deno.serve({ hostname, port, onListen: () => {} }, handler);
-    if (!this.#httpPeers.has(this.id)) this.#httpPeers.set(this.id, this.httpAddress);
+    try {
+      const { signal } = this.#cutServer;
+      this.#server = Deno.serve({ hostname, port, signal, onListen: () => {} }, handler);
+    } catch (error) {
+      const { message } = error as Error;
+      throw new Error(`Cannot serve HTTP on ${hostname}:${port}: ${message}`, { cause: error });
+    }
+    if (options.httpPeers?.has(this.id) !== true) {
+      this.#httpPeers.set(this.id, this.#reachableHttpAddress());
+    }
+    // Only now: a start that fails says so in one line, not after others.
+    if (this.#tornTail !== undefined) {
+      this.#log("warn", "log-tail-cut", { reason: this.#tornTail });
+    }
+    const { lastIndex: entries } = state.log;
+    this.#log("info", "log-replayed", { entries, term: context.currentTerm });
     this.#log("info", "serving", { http: this.httpAddress, cluster: this.#clusterId });
+  }
+
+  /** Where clients reach this node, if nobody said: a wildcard address is none that they could use. */
+  #reachableHttpAddress(): string {
+    const { hostname, port } = this.#server!.addr;
+    const isWildcard = hostname === "0.0.0.0" || hostname === "::";
+    return isWildcard ? urlOf({ ...this.#members.get(this.id)!, port }) : this.httpAddress;
   }
 
   async #stop(): Promise<void> {
@@ -249,6 +268,7 @@ export class StatecraftNode implements AsyncDisposable {
     const drained = this.#server?.shutdown() ?? Promise.resolve();
     if (!this.#failed) await this.#handOver();
     await within(drained, DRAIN_MS_MAX);
+    this.#cutServer.abort();
     if (!this.#failed) await this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
     await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));
     // The peers, the log and the lock, in reverse order of their opening.
@@ -357,11 +377,32 @@ function membersOf(options: NodeOptions): ReadonlyMap<NodeId, HostPort> {
   return members;
 }
 
+/** As `Peers.start`; the error names the address. */
+function startPeers(options: PeersOptions): Peers {
+  try {
+    return Peers.start(options);
+  } catch (error) {
+    const { hostname, port } = options.listen;
+    const { message } = error as Error;
+    throw new Error(`Cannot listen for peers on ${hostname}:${port}: ${message}`, { cause: error });
+  }
+}
+
+/** A single member has nobody to listen for: it takes no port that another could want. */
+function listenAddressOf(options: NodeOptions, members: ReadonlyMap<NodeId, HostPort>): HostPort {
+  const address = members.get(options.id)!;
+  return options.single === true ? { ...address, port: 0 } : address;
+}
+
 function derivedHttpPeers(members: ReadonlyMap<NodeId, HostPort>): [NodeId, string][] {
   return [...members].map(([id, { hostname }]) => [
     id,
-    `http://${hostname}:${DEFAULT_HTTP_PORT_BASE + id}`,
+    urlOf({ hostname, port: DEFAULT_HTTP_PORT_BASE + id }),
   ]);
+}
+
+function urlOf({ hostname, port }: HostPort): string {
+  return `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
 /** Waits for the promise, but no longer than `ms`. */

@@ -127,9 +127,7 @@ export class NodeGateway implements GatewayPort {
     consistency: Consistency,
   ): Promise<{ count: number; context: ReadContext }> {
     await this.#barrier(consistency);
-    let count = 0;
-    const range = { ...bounds, limit: Number.MAX_SAFE_INTEGER, reverse: false };
-    for (const _entry of this.#options.store.range(range)) count++;
+    const count = this.#options.store.count(bounds);
     return { count, context: this.#readContext() };
   }
 

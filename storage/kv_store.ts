@@ -164,6 +164,11 @@ export class KvStore {
     }
   }
 
+  /** How many keys there are from `start`, inclusive, to `end`, exclusive; does not look at each. */
+  count(range: Pick<KvRange, "start" | "end"> = {}): number {
+    return this.#entries.count({ start: range.start, end: range.end });
+  }
+
   /**
    * 16 hexadecimal digits that are equal on two replicas that applied the same entries, and almost
    * surely differ if their states do.

@@ -151,6 +151,20 @@ export class SkipList<V> {
     return reverse ? this.#scanDown(start, end) : this.#scanUp(start, end);
   }
 
+  /** How many keys of `range` there are; O(log n) and one step for each leaf, not for each key. */
+  count({ start = "", end }: Pick<KeyRange, "start" | "end"> = {}): number {
+    let leaf: Leaf<V> | undefined = this.#leafOf(start);
+    let count = -lowerBound(leaf.keys, start);
+    while (leaf !== undefined) {
+      const { keys } = leaf;
+      const isLast = end !== undefined && keys.length > 0 && keys.at(-1)! >= end;
+      if (isLast) return Math.max(0, count + lowerBound(keys, end));
+      count += keys.length;
+      leaf = leaf.next;
+    }
+    return Math.max(0, count);
+  }
+
   *#scanUp(start: string, end: string | undefined): Generator<[key: string, value: V], void> {
     let leaf: Leaf<V> | undefined = this.#leafOf(start);
     let at = lowerBound(leaf.keys, start);

@@ -157,3 +157,18 @@ function check(list: SkipList<number>, model: Model, step: Step): void {
 function contentOf(list: SkipList<number>, range: KeyRange = {}): Model {
   return [...list.scan(range)];
 }
+
+Deno.test("count agrees with scan for any range", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.string({ maxLength: 3 }), { maxLength: 400 }),
+      fc.option(fc.string({ maxLength: 3 }), { nil: undefined }),
+      fc.option(fc.string({ maxLength: 3 }), { nil: undefined }),
+      (keys, start, end) => {
+        const list = new SkipList<number>();
+        for (const key of keys) list.set(key, 1);
+        assertEquals(list.count({ start, end }), [...list.scan({ start, end })].length);
+      },
+    ),
+  );
+});
