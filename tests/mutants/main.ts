@@ -37,6 +37,9 @@ const COPIED = [
   "vendor",
 ];
 
+/** Every stage, the quick ones first. */
+const STAGES = ["tests/storage", "tests/transport", "tests/actors", "tests/machines", "sim"];
+
 interface Outcome {
   readonly mutant: Mutant;
   /** The first test that failed; undefined if the mutant survived. */
@@ -54,6 +57,7 @@ async function main(): Promise<void> {
     .filter(({ name }) => only === undefined || name.includes(only))
     .filter((_, at) => at % Number(shard[2]) === Number(shard[1]) - 1);
   if (args["list"] === true) return chosen.forEach(({ name }) => console.log(name));
+  await checkBaseline();
   const outcomes: Outcome[] = [];
   for (const mutant of chosen) {
     const outcome = await judge(mutant);
@@ -73,17 +77,31 @@ async function main(): Promise<void> {
   if (survivors.length > 0) Deno.exit(1);
 }
 
+/** A suite that fails without a bug would seem to catch every one. */
+async function checkBaseline(): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "statecraft-mutant-" });
+  try {
+    copyProject(root);
+    for (const stage of STAGES) {
+      const failure = await runStage(stage, root);
+      if (failure === undefined) continue;
+      console.log(`the suite fails without any mutant: ${failure}`);
+      Deno.exit(1);
+    }
+    console.log("the suite passes without mutants");
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
 /** Plants one bug in a fresh copy and looks for it, where it is suspected first. */
 async function judge(mutant: Mutant): Promise<Outcome> {
   const root = await Deno.makeTempDir({ prefix: "statecraft-mutant-" });
   const startMs = performance.now();
   try {
-    for (const name of COPIED) {
-      copy(new URL(`../../${name}`, import.meta.url).pathname, `${root}/${name}`);
-    }
+    copyProject(root);
     plant(mutant, root);
-    const elsewhere = ["tests/machines", "tests/storage", "tests/actors", "tests/transport", "sim"]
-      .filter((stage) => !mutant.suspects.includes(stage));
+    const elsewhere = STAGES.filter((stage) => !mutant.suspects.includes(stage));
     for (const stage of [...mutant.suspects, ...elsewhere]) {
       const caughtBy = await runStage(stage, root);
       if (caughtBy === undefined) continue;
@@ -141,6 +159,12 @@ function firstFailure(text: string): string {
   const ended = /^node \d+ ended by itself: (.+)$/m.exec(text)?.[1];
   const error = /^(?:error: )?(?:Uncaught )?.*?(\w*Error: .+)$/m.exec(text)?.[1];
   return (invariant ?? test ?? ended ?? error ?? "failed").slice(0, 110);
+}
+
+function copyProject(root: string): void {
+  for (const name of COPIED) {
+    copy(new URL(`../../${name}`, import.meta.url).pathname, `${root}/${name}`);
+  }
 }
 
 function copy(from: string, to: string): void {

@@ -82,6 +82,8 @@ export class SimCluster {
   readonly #options: SimClusterOptions;
   readonly #seen = new Map<string, Seen>();
   #traceHash = 0;
+  /** The node whose process ran in the last event. */
+  #ran: NodeId | undefined;
 
   constructor(options: SimClusterOptions) {
     this.#options = options;
@@ -111,6 +113,7 @@ export class SimCluster {
         },
         onFailed: (error) => this.#failed(id, error),
         onGroup: (host) => this.#watchStore(id, host),
+        onRan: (ran) => void (this.#ran = ran),
       });
       this.nodes.set(id, node);
     }
@@ -169,6 +172,7 @@ export class SimCluster {
     node.start();
     this.say(`info  node ${id}  started life=${node.lives}`);
     for (const host of node.groups.values()) this.#recovered(id, host);
+    this.#ran = id;
     this.#look();
   }
 
@@ -281,11 +285,12 @@ export class SimCluster {
     });
   }
 
-  /** Looks at what the last event changed, in every group of every running node. */
+  /** Looks at what the last event changed: only the process that ran can have changed. */
   #look(): void {
-    for (const [id, node] of this.nodes) {
-      for (const host of node.groups.values()) this.#lookAt(id, host);
-    }
+    if (this.#ran === undefined) return;
+    const id = this.#ran;
+    this.#ran = undefined;
+    for (const host of this.node(id).groups.values()) this.#lookAt(id, host);
   }
 
   #lookAt(id: NodeId, host: GroupHost): void {

@@ -107,13 +107,16 @@ export class ProcessLife {
   readonly ports: Ports;
   readonly #loop: EventLoop;
   readonly #clock: ClockFault;
+  /** Called after each event of this process. */
+  readonly #onRan: () => void;
   #localMs: number;
   #trueMs: number;
   #ended = false;
   #resumeMs = 0;
 
-  constructor(loop: EventLoop, dice: Dice, clock: ClockFault) {
+  constructor(loop: EventLoop, dice: Dice, clock: ClockFault, onRan: () => void) {
     this.#loop = loop;
+    this.#onRan = onRan;
     this.#clock = clock;
     // Every process has a clock of its own that began who knows when.
     this.#localMs = dice.between(0, 1e9);
@@ -160,8 +163,9 @@ export class ProcessLife {
     let cancelled = false;
     const fire = (): void => {
       if (this.#ended || cancelled) return;
-      if (this.#resumeMs > this.#loop.nowMs) this.#loop.at(this.#resumeMs, fire);
-      else run();
+      if (this.#resumeMs > this.#loop.nowMs) return void this.#loop.at(this.#resumeMs, fire);
+      run();
+      this.#onRan();
     };
     this.#loop.after(delayMs, fire);
     return () => void (cancelled = true);

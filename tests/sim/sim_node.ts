@@ -43,6 +43,8 @@ export interface SimNodeOptions {
   readonly log: Log;
   /** Called when the process ended by itself. */
   readonly onFailed: (error: Error) => void;
+  /** Called after each event of the node's process. */
+  readonly onRan: (id: NodeId) => void;
   /** Called after a group was assembled, before it handles anything. */
   readonly onGroup: (host: GroupHost) => void;
 }
@@ -92,9 +94,9 @@ export class SimNode {
 
   /** Starts a process on the disk as it is. */
   start(): void {
-    const { id, groups, membership, timing, loop, dice, send, log, onFailed, onGroup } =
+    const { id, groups, membership, timing, loop, dice, send, log, onFailed, onGroup, onRan } =
       this.#options;
-    const life = new ProcessLife(loop, dice, this.clock);
+    const life = new ProcessLife(loop, dice, this.clock, () => onRan(id));
     this.life = life;
     this.lives++;
     openDataDirectory(this.disk, {
