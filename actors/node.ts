@@ -39,7 +39,7 @@ export const VERSION = "0.1.0";
 export const DEFAULT_GROUP: GroupId = 0;
 /** How long a stop may take to hand leadership over; then others elect by time-out. */
 export const HANDOVER_MS_MAX = 1_500;
-/** How long a stop may take to answer the requests in flight; then they are cut. */
+/** How long a stop waits for the requests in flight; then it goes on without them. */
 export const DRAIN_MS_MAX = 2_000;
 /** How long a stop may take to drain the actors' mailboxes. */
 export const ACTOR_STOP_MS_MAX = 1_000;
@@ -97,7 +97,6 @@ export class StatecraftNode implements AsyncDisposable {
   readonly #peers: Peers;
   readonly #gateway: NodeGateway;
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
-  readonly #cutServer = new AbortController();
   #leaderChanges = 0;
   #stopping: Promise<void> | undefined;
   #failed = false;
@@ -238,8 +237,7 @@ export class StatecraftNode implements AsyncDisposable {
       onDefect: (error) => this.#log("error", "gateway-defect", { error: String(error) }),
     });
     try {
-      const { signal } = this.#cutServer;
-      this.#server = Deno.serve({ hostname, port, signal, onListen: () => {} }, handler);
+      this.#server = Deno.serve({ hostname, port, onListen: () => {} }, handler);
     } catch (error) {
       const { message } = error as Error;
       throw new Error(`Cannot serve HTTP on ${hostname}:${port}: ${message}`, { cause: error });
@@ -267,8 +265,9 @@ export class StatecraftNode implements AsyncDisposable {
     this.#log("info", "stopping", { role: this.#core.role });
     const drained = this.#server?.shutdown() ?? Promise.resolve();
     if (!this.#failed) await this.#handOver();
+    // What does not end by then ends with the process: a server that drains cannot be aborted, its
+    // signal throws BadResource (Deno 2.9.6).
     await within(drained, DRAIN_MS_MAX);
-    this.#cutServer.abort();
     if (!this.#failed) await this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
     await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));
     // The peers, the log and the lock, in reverse order of their opening.

@@ -35,15 +35,23 @@ interface Member {
   readonly child: Deno.ChildProcess;
 }
 
-/** The command that runs one node with this Deno. */
-export function nodeCommand(args: readonly string[]): Deno.Command {
+/**
+ * The command that runs one node with this Deno, in a process group of its own: Ctrl-C in a terminal
+ * reaches whoever started it, and a node must not take that for the second signal, which ends it at
+ * once.
+ */
+export function nodeCommand(
+  args: readonly string[],
+  options: { readonly stderr: "inherit" | "piped" } = { stderr: "inherit" },
+): Deno.Command {
   const script = new URL("./node.ts", import.meta.url).pathname;
   const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env"];
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", ...permissions, script, ...args],
     stdin: "null",
     stdout: "null",
-    stderr: "inherit",
+    stderr: options.stderr,
+    detached: true,
   });
 }
 
