@@ -16,8 +16,14 @@ import {
 } from "./settings.ts";
 import { complain, EXIT, print, UsageError } from "./usage.ts";
 
+/** The highest id whose default HTTP port exists. */
+const DEFAULT_HTTP_ID_MAX = 65_535 - 8_000;
+
 /** A stop that takes longer is cut short. */
 export const STOP_MS_MAX = 5_000;
+
+/** Errors that name a path within the data directory, or none. */
+const storageErrors = /^(DirectoryLocked|Identity\w+|Disk|Wal\w+)Error$/;
 
 const HELP = `Usage: deno task node --id N [flags]
 
@@ -64,9 +70,7 @@ export function nodeOptionsOf(settings: Settings): NodeOptions {
   if (idText === undefined) throw new UsageError("--id is required");
   const id = numberSetting("id", idText, { min: 1, max: 2 ** 31 });
   const peersText = settings.text("peers");
-  const peers = peersText === undefined
-    ? undefined
-    : memberListSetting("peers", peersText, (value) => hostPortSetting("peers", value));
+  const peers = peersText === undefined ? undefined : peersSetting(peersText);
   if (peers !== undefined && !peers.has(id)) {
     throw new UsageError(`--peers does not name this node, ${id}`);
   }
@@ -75,6 +79,9 @@ export function nodeOptionsOf(settings: Settings): NodeOptions {
     throw new UsageError(`--peers is required for node ${id}: the default names nodes 1 to 3`);
   }
   const http = settings.text("http");
+  if (http === undefined && id > DEFAULT_HTTP_ID_MAX) {
+    throw new UsageError(`--http is required for node ${id}: the default port is 8000 and the id`);
+  }
   const httpPeers = settings.text("http-peers");
   return {
     id,
@@ -92,6 +99,20 @@ export function nodeOptionsOf(settings: Settings): NodeOptions {
       ? {}
       : { httpPeers: memberListSetting("http-peers", httpPeers, urlSetting) }),
   };
+}
+
+/** Addresses that can be dialled, each of one node. */
+function peersSetting(text: string): NonNullable<NodeOptions["peers"]> {
+  const seen = new Set<string>();
+  return memberListSetting("peers", text, (value) => {
+    const address = hostPortSetting("peers", value);
+    if (address.port === 0) {
+      throw new UsageError(`--peers takes HOST:PORT, and nobody can dial "${value}"`);
+    }
+    if (seen.has(value)) throw new UsageError(`--peers has ${value} twice`);
+    seen.add(value);
+    return address;
+  });
 }
 
 function timingOf(settings: Settings): NonNullable<NodeOptions["timing"]> {
@@ -157,18 +178,28 @@ function stopOnSignals(node: StatecraftNode): void {
   Deno.addSignalListener("SIGINT", stop);
 }
 
+/** Why the node could not start, on one line. */
+function complaintOf(error: unknown, dataDir: string | undefined): string {
+  const { name, message } = error as Error;
+  const where = dataDir !== undefined && storageErrors.test(name) ? ` (--data ${dataDir})` : "";
+  return message.replaceAll("\n", " ") + where;
+}
+
 async function main(): Promise<void> {
+  let dataDir: string | undefined;
   try {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
     if (settings.isOn("help")) return print(HELP);
     if (settings.isOn("version")) return print(`statecraft ${VERSION}\n`);
+    const options = nodeOptionsOf(settings);
+    dataDir = options.dataDir;
     const node = await startNode({
-      ...nodeOptionsOf(settings),
+      ...options,
       onFailed: () => Deno.exit(EXIT.failure),
     });
     stopOnSignals(node);
   } catch (error) {
-    complain(`statecraft node: ${(error as Error).message}`);
+    complain(`statecraft node: ${complaintOf(error, dataDir)}`);
     Deno.exit(EXIT.usage);
   }
 }

@@ -7,6 +7,8 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { UsageError } from "./usage.ts";
 
+const PORT_MAX = 65_535;
+
 /** The flags of a command. */
 export interface FlagTable {
   /** Flags that take a value. */
@@ -34,6 +36,7 @@ export function readSettings(
   table: FlagTable,
   environment: (name: string) => string | undefined,
 ): Settings {
+  checkValues(args, table);
   const parsed = parseArgs([...args], {
     string: [...table.string],
     boolean: [...table.boolean],
@@ -44,9 +47,6 @@ export function readSettings(
     },
   });
   const fromFlags = parsed as Record<string, unknown>;
-  for (const flag of table.string) {
-    if (fromFlags[flag] === "") throw new UsageError(`--${flag} needs a value`);
-  }
   const envName = (flag: string): string => `STATECRAFT_${flag.toUpperCase().replaceAll("-", "_")}`;
   const configPath = fromFlags["config"] ?? environment(envName("config"));
   const file = table.string.includes("config") && typeof configPath === "string"
@@ -59,6 +59,31 @@ export function readSettings(
     text,
     isOn: (flag) => fromFlags[flag] === true || isTrue(environment(envName(flag)) ?? file[flag]),
   };
+}
+
+/**
+ * Refuses what parsers understand differently: a switch with a value, a flag whose value is missing
+ * or looks like the next flag.
+ */
+function checkValues(args: readonly string[], table: FlagTable): void {
+  const aliases = Object.entries(table.alias ?? {});
+  for (let at = 0; at < args.length && args[at] !== "--"; at++) {
+    const match = /^--?([^=]+)(=(.*))?$/s.exec(args[at]!);
+    if (match === null) continue;
+    const [, name, given, value] = match;
+    const flag = args[at]!.startsWith("--")
+      ? name!
+      : aliases.find(([, letter]) => letter === name)?.[0];
+    if (flag === undefined) continue;
+    if (table.boolean.includes(flag)) {
+      if (given !== undefined) throw new UsageError(`--${flag} takes no value`);
+    } else if (table.string.includes(flag)) {
+      const word = given === undefined ? args[++at] : value;
+      const isMissing = word === undefined || word === "" ||
+        (given === undefined && word.length > 1 && word.startsWith("-"));
+      if (isMissing) throw new UsageError(`--${flag} needs a value`);
+    }
+  }
 }
 
 /** A whole number within bounds. */
@@ -83,7 +108,7 @@ export function hostPortSetting(
 ): { hostname: string; port: number } {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
-  if (match === null || port > 65_535) {
+  if (match === null || port > PORT_MAX) {
     throw new UsageError(`--${flag} takes HOST:PORT, not "${text}"`);
   }
   return { hostname: match[1] ?? match[2]!, port };

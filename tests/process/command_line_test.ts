@@ -1,0 +1,161 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { nodeCommand } from "../../cli/dev.ts";
+import { freePorts, RealCluster } from "./real_cluster.ts";
+
+interface Run {
+  readonly code: number;
+  readonly stderr: string;
+}
+
+/** Runs a node that is expected to end by itself; ends it if it does not. */
+async function runNode(args: readonly string[]): Promise<Run> {
+  const child = nodeCommand(args, { stderr: "piped" }).spawn();
+  let over = false;
+  const timer = setTimeout(() => over || child.kill("SIGKILL"), 60_000);
+  const [stderr, { code }] = await Promise.all([
+    new Response(child.stderr).text(),
+    child.status,
+  ]);
+  over = true;
+  clearTimeout(timer);
+  return { code, stderr };
+}
+
+/** Asserts exit code 2 and one line that says `why`. */
+function assertRefused({ code, stderr }: Run, why: RegExp): void {
+  assertMatch(stderr, /^statecraft node: [^\n]+\n$/);
+  assertMatch(stderr, why);
+  assertEquals(code, 2, stderr);
+}
+
+async function inDirectory(run: (directory: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  try {
+    await run(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+Deno.test("a bad flag is one line on stderr, exit code 2, and nothing on disk", async (t) => {
+  await inDirectory(async (directory) => {
+    const one = ["--id", "1"];
+    const bad: [string, string[], RegExp][] = [
+      ["no id", [], /--id is required/],
+      ["id 0", ["--id", "0"], /--id takes a whole number from 1 to 2147483648, not "0"/],
+      ["id that is no number", ["--id", "x"], /--id takes a whole number/],
+      ["empty id", ["--id="], /--id needs a value/],
+      ["unknown flag", [...one, "--frobnicate"], /unknown flag --frobnicate/],
+      ["flag of one letter", [...one, "-x"], /unknown flag -x/],
+      ["word", [...one, "extra"], /unexpected word "extra"/],
+      ["value on a switch", [...one, "--single=yes"], /--single takes no value/],
+      ["flag as a value", [...one, "--http", "--single"], /--http needs a value/],
+      ["peers that are no list", [...one, "--peers", "127.0.0.1:7001"], /--peers takes ID=ADDRESS/],
+      ["peers without a port", [...one, "--peers", "1=localhost"], /--peers takes HOST:PORT/],
+      ["peers with a port too high", [...one, "--peers", "1=h:70000"], /--peers takes HOST:PORT/],
+      ["peers with port 0", [...one, "--peers", "1=h:0"], /--peers takes HOST:PORT/],
+      ["a peer twice", [...one, "--peers", "1=h:1,1=h:2"], /--peers names node 1 twice/],
+      ["an address twice", [...one, "--peers", "1=h:1,2=h:1"], /--peers has h:1 twice/],
+      ["peers without this node", [...one, "--peers", "2=h:1"], /--peers does not name this node/],
+      ["an id beyond the default peers", ["--id", "4"], /--peers is required for node 4/],
+      ["an id without an HTTP port", ["--id", "60000", "--single"], /--http is required/],
+      ["HTTP without a port", [...one, "--http", "localhost"], /--http takes HOST:PORT/],
+      ["HTTP peers that are no URL", [...one, "--http-peers", "1=h:1"], /--http-peers takes ID=/],
+      ["timeout that is no range", [...one, "--election-timeout-ms", "300"], /takes MIN-MAX/],
+      ["timeout upside down", [...one, "--election-timeout-ms", "600-300"], /MIN is above MAX/],
+      [
+        "heartbeat too long",
+        [...one, "--heartbeat-ms", "101"],
+        /more than a third of the shortest/,
+      ],
+      [
+        "heartbeat 0",
+        [...one, "--heartbeat-ms", "0"],
+        /--heartbeat-ms takes a whole number from 1/,
+      ],
+      ["log level", [...one, "--log-level", "loud"], /--log-level is one of/],
+      ["log format", [...one, "--log-format", "xml"], /--log-format is one of text, json/],
+      [
+        "config that is not there",
+        [...one, "--config", `${directory}/none`],
+        /cannot read --config/,
+      ],
+    ];
+    const data = `${directory}/data`;
+    for (const [name, args, why] of bad) {
+      await t.step(name, async () => {
+        assertRefused(await runNode([...args, "--data", data]), why);
+      });
+    }
+    assertEquals(Array.from(Deno.readDirSync(directory)), []);
+  });
+});
+
+Deno.test("a taken port is named in one line, and the directory can be used right after", async () => {
+  await inDirectory(async (directory) => {
+    using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = taken.addr;
+    const [free] = freePorts(1);
+    const data = ["--id", "1", "--data", directory];
+    const raft = await runNode([
+      ...data,
+      ...["--peers", `1=127.0.0.1:${port}`, "--http", `127.0.0.1:${free}`],
+    ]);
+    assertRefused(raft, new RegExp(`Cannot listen for peers on 127.0.0.1:${port}: `));
+    const http = await runNode([
+      ...data,
+      ...["--peers", `1=127.0.0.1:${free}`, "--http", `127.0.0.1:${port}`],
+    ]);
+    assertRefused(http, new RegExp(`Cannot serve HTTP on 127.0.0.1:${port}: `));
+  });
+});
+
+Deno.test("a data directory is used by one process, and by the node it belongs to", async () => {
+  await using cluster = new RealCluster(3);
+  cluster.startAll();
+  await cluster.leader();
+  const directory = `${cluster.directory}/node-1`;
+  const args = (id: number): string[] => {
+    const [raft, http] = freePorts(2);
+    return [
+      ...["--id", String(id), "--data", directory],
+      ...["--peers", `${id}=127.0.0.1:${raft}`, "--http", `127.0.0.1:${http}`],
+    ];
+  };
+  const locked = await runNode(args(1));
+  assertRefused(locked, /another process has locked it/);
+  assertStringIncludes(locked.stderr, `(--data ${directory})`);
+  assert((await cluster.node(1).status()) !== undefined);
+  await cluster.kill(1);
+  assertRefused(await runNode(args(2)), /it belongs to node 1 of cluster "[0-9a-f]+", not node 2 /);
+});
+
+Deno.test("a directory that cannot be used is named in one line", async () => {
+  await inDirectory(async (directory) => {
+    const file = `${directory}/file`;
+    await Deno.writeTextFile(file, "");
+    const http = ["--http", `127.0.0.1:${freePorts(1)[0]}`];
+    const run = await runNode(["--id", "1", "--single", ...http, "--data", `${file}/below`]);
+    assertRefused(run, /Cannot create directory .*below\)$/m);
+    const broken = `${directory}/broken`;
+    await Deno.mkdir(broken);
+    await Deno.writeTextFile(`${broken}/identity.json`, "{");
+    const damaged = await runNode(["--id", "1", "--single", ...http, "--data", broken]);
+    assertRefused(damaged, /identity\.json is not JSON/);
+  });
+});
+
+Deno.test("--help and --version answer and start nothing", async () => {
+  const script = new URL("../../cli/node.ts", import.meta.url).pathname;
+  const ask = async (flag: string): Promise<[number, string]> => {
+    const args = ["run", "--quiet", "--allow-env", "--allow-read", script, flag];
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
+    return [code, new TextDecoder().decode(stdout)];
+  };
+  const [helpCode, help] = await ask("--help");
+  assertEquals(helpCode, 0);
+  assertMatch(help, /^Usage: deno task node --id N/);
+  const [versionCode, version] = await ask("--version");
+  assertEquals(versionCode, 0);
+  assertMatch(version, /^statecraft \d+\.\d+\.\d+\n$/);
+});
