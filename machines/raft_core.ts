@@ -181,7 +181,11 @@ export class RaftCore {
 
   /** The hard state of an earlier outbox became durable. */
   hardStateSynced(hardState: HardState): void {
-    if (hardState === this.#writtenHardState) this.#state.hardStateIsDirty = false;
+    // The running turn may have changed it again, before or after an earlier one was written.
+    const { currentTerm, votedFor } = this.context;
+    if (hardState.currentTerm === currentTerm && hardState.votedFor === votedFor) {
+      this.#state.hardStateIsDirty = false;
+    }
   }
 
   /** Hands leadership to `to` (thesis s3.10); the outbox says if it was refused or aborted. */
