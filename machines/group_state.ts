@@ -42,6 +42,9 @@ export const DEFAULT_TIMING: RaftTiming = {
 /** Entry bytes that a leader holds uncommitted; further proposals are refused as overloaded. */
 export const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
 
+/** A process begins to count its read attempts below this, at random; the count stays an exact integer. */
+const FIRST_READ_ID_MAX = 2 ** 52;
+
 /** Why a proposal or a read was not taken: it has surely had no effect. */
 export type Refusal = "not-leader" | "transferring" | "overloaded";
 
@@ -86,7 +89,7 @@ export interface GroupOptions {
   readonly group: GroupId;
   readonly timing: RaftTiming;
   readonly records: RecordFormat;
-  /** Uniform in [0, 1); draws election timeouts. */
+  /** Uniform in [0, 1); draws election timeouts and where read ids begin. */
   readonly random: () => number;
   /** Entries recovered from disk, all of them durable. */
   readonly log: RaftLog;
@@ -139,6 +142,7 @@ export class GroupState {
     this.commitIndex = options.log.base.index;
     this.durableIndex = options.log.lastIndex;
     this.#random = options.random;
+    this.reads.lastReadId = Math.floor(this.#random() * FIRST_READ_ID_MAX);
     const last = this.log.slice(this.log.lastIndex, this.log.lastIndex)[0];
     if (last !== undefined) this.#logTimeMs = this.records.lastTimeMs(last);
   }

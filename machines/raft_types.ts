@@ -146,7 +146,7 @@ export interface TimeoutNow extends Rpc {
 /** Thesis s6.4: a follower asks the leader for a read index. */
 export interface ReadIndex extends Rpc {
   readonly type: "ReadIndex";
-  /** Unique per attempt within the sender's process life; never reused. */
+  /** Unique per attempt, across restarts of the sender too; never reused. */
   readonly readId: number;
 }
 

@@ -46,7 +46,10 @@ export class ReadQueue {
   lastRound = 0;
   /** Follower: batches sent to the leader, by the id of that attempt. */
   readonly forwarded: Map<number, ForwardedBatch> = new Map();
-  /** Follower: the id of the last attempt; grows for the life of the process. */
+  /**
+   * Follower: the id of the last attempt; grows for the life of the process. It begins at random, so
+   * that a leader's late answer to an earlier life of this process confirms nothing.
+   */
   lastReadId = 0;
 
   /** Whether any read waits for a round to begin. */
