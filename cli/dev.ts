@@ -138,8 +138,10 @@ async function main(): Promise<void> {
     await stopAll(members);
     Deno.exit(exitCode);
   };
-  Deno.addSignalListener("SIGINT", () => stop(EXIT.ok));
-  Deno.addSignalListener("SIGTERM", () => stop(EXIT.ok));
+  // The nodes are in process groups of their own: a terminal that closes does not reach them.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, () => stop(EXIT.ok));
+  }
   try {
     const { leader, term } = await untilLeader(members, () => ended > 0);
     const seconds = ((performance.now() - startMs) / 1000).toFixed(1);

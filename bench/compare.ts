@@ -1,0 +1,301 @@
+/**
+ * `deno task compare`: Statecraft beside etcd on this machine, the same generator against both in
+ * turn.
+ *
+ * Three nodes each, in temporary directories on loopback, fsync on for both, requests to the
+ * leader. etcd is reached through its JSON gateway, the HTTP it offers. Every round measures each
+ * scenario on one and then on the other; the table has medians over the rounds, so that a drift of
+ * the machine meets both. Without an `etcd` binary only Statecraft is measured.
+ *
+ * @module
+ */
+import { nodeCommand } from "../cli/dev.ts";
+import { numberSetting, readSettings } from "../cli/settings.ts";
+import { complain, EXIT, print, UsageError } from "../cli/usage.ts";
+import type { RequestTemplate } from "./load_client.ts";
+import { etcdGet, etcdPut, type Sizes, statecraftGet, statecraftPut } from "./load_requests.ts";
+import { type LoadResult, runLoad, sendEachKey } from "./load_run.ts";
+
+const NODES = 3;
+const FSYNCS = 300;
+const START_MS_MAX = 60_000;
+const WARMUP_MS = 500;
+/** Bounds of the whole: about two minutes by default. */
+const ROUNDS_MAX = 20;
+const SECONDS_MAX = 30;
+
+const SIZES: Sizes = { keys: 10_000, keyBytes: 16, valueBytes: 100 };
+
+const HELP = `Usage: deno task compare [flags]
+
+Measures three nodes of Statecraft and three of etcd on this machine, in turn.
+
+  --rounds N     medians over this many (default 3)
+  --seconds N    of each measurement (default 3)
+  --help
+`;
+
+/** What is measured on both. */
+interface Scenario {
+  readonly name: string;
+  readonly connections: number;
+  readonly template: "put" | "get";
+}
+
+const scenarios: readonly Scenario[] = [
+  ...[1, 16, 64, 256].map((connections): Scenario => ({
+    name: `put, ${connections} connections`,
+    connections,
+    template: "put",
+  })),
+  { name: "get, linearizable, 64 connections", connections: 64, template: "get" },
+];
+
+/** A cluster under test. */
+interface Contender {
+  readonly name: string;
+  readonly requests: Readonly<Record<Scenario["template"], RequestTemplate>>;
+  readonly children: readonly Deno.ChildProcess[];
+  /** Where the leader answers HTTP; undefined while there is none. */
+  readonly leader: () => Promise<string | undefined>;
+}
+
+/** Starts what can be started; whatever started is in `children`. */
+function startStatecraft(directory: string, ports: readonly number[]): Contender {
+  const list = (value: (at: number) => string): string =>
+    Array.from({ length: NODES }, (_, at) => `${at + 1}=${value(at)}`).join();
+  const endpoints = ports.slice(NODES).map((port) => `http://127.0.0.1:${port}`);
+  const children = endpoints.map((endpoint, at) =>
+    nodeCommand([
+      ...["--id", String(at + 1), "--data", `${directory}/statecraft-${at + 1}`],
+      ...["--peers", list((at) => `127.0.0.1:${ports[at]}`)],
+      ...["--http", endpoint.slice("http://".length), "--http-peers", list((at) => endpoints[at]!)],
+      ...["--log-level", "error"],
+    ]).spawn()
+  );
+  return {
+    name: "statecraft",
+    children,
+    requests: { put: statecraftPut(SIZES), get: statecraftGet(SIZES, undefined) },
+    leader: async () => {
+      for (const endpoint of endpoints) {
+        const status = await ask(`${endpoint}/v1/cluster`, {});
+        const id = status?.["leader"];
+        if (typeof id === "number") return endpoints[id - 1];
+      }
+      return undefined;
+    },
+  };
+}
+
+/** Undefined if there is no `etcd` on the path. */
+function startEtcd(directory: string, ports: readonly number[]): Contender | undefined {
+  const peers = ports.slice(0, NODES).map((port) => `http://127.0.0.1:${port}`);
+  const endpoints = ports.slice(NODES).map((port) => `http://127.0.0.1:${port}`);
+  const cluster = peers.map((peer, at) => `node${at + 1}=${peer}`).join();
+  try {
+    const children = endpoints.map((endpoint, at) =>
+      new Deno.Command("etcd", {
+        args: [
+          ...["--name", `node${at + 1}`, "--data-dir", `${directory}/etcd-${at + 1}`],
+          ...["--listen-client-urls", endpoint, "--advertise-client-urls", endpoint],
+          ...["--listen-peer-urls", peers[at]!, "--initial-advertise-peer-urls", peers[at]!],
+          ...["--initial-cluster", cluster, "--log-level", "error", "--logger", "zap"],
+        ],
+        stdin: "null",
+        stdout: "null",
+        stderr: "null",
+      }).spawn()
+    );
+    return {
+      name: "etcd",
+      children,
+      requests: { put: etcdPut(SIZES), get: etcdGet(SIZES) },
+      leader: async () => {
+        for (const endpoint of endpoints) {
+          const init = { method: "POST", body: "{}" };
+          const status = await ask(`${endpoint}/v3/maintenance/status`, init);
+          const header = status?.["header"] as { member_id?: string } | undefined;
+          if (status?.["leader"] !== undefined && status["leader"] === header?.member_id) {
+            return endpoint;
+          }
+        }
+        return undefined;
+      },
+    };
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+async function ask(url: string, init: RequestInit): Promise<Record<string, unknown> | undefined> {
+  try {
+    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(1_000) });
+    return await response.json();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The address of the leader, once there is one. */
+async function leaderOf({ name, leader }: Contender): Promise<{ hostname: string; port: number }> {
+  const deadlineMs = performance.now() + START_MS_MAX;
+  while (performance.now() < deadlineMs) {
+    const endpoint = await leader();
+    if (endpoint !== undefined) {
+      const { hostname, port } = new URL(endpoint);
+      return { hostname, port: Number(port) };
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`Cannot measure ${name}: it has no leader after ${START_MS_MAX} ms`);
+}
+
+async function measure(
+  contender: Contender,
+  { connections, template }: Scenario,
+  durationMs: number,
+): Promise<LoadResult> {
+  return await runLoad({
+    endpoints: [await leaderOf(contender)],
+    connections,
+    durationMs,
+    warmupMs: WARMUP_MS,
+    mix: [{ template: contender.requests[template], weight: 1 }],
+  });
+}
+
+/** Durations of appending 136 B and syncing, ascending, in microseconds. */
+async function fsyncsUs(directory: string): Promise<number[]> {
+  const record = new Uint8Array(136).fill(7);
+  const durations: number[] = [];
+  using file = await Deno.open(`${directory}/fsync`, { create: true, write: true });
+  for (let count = 0; count < FSYNCS; count++) {
+    const startMs = performance.now();
+    file.writeSync(record);
+    await file.syncData();
+    durations.push((performance.now() - startMs) * 1_000);
+  }
+  return durations.sort((a, b) => a - b);
+}
+
+/** Ports that nobody listens on now. */
+function freePorts(count: number): number[] {
+  const listeners = Array.from(
+    { length: count },
+    () => Deno.listen({ hostname: "127.0.0.1", port: 0 }),
+  );
+  const ports = listeners.map(({ addr }) => addr.port);
+  for (const listener of listeners) listener.close();
+  return ports;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** All rounds: results by contender and scenario. */
+async function compare(
+  contenders: readonly Contender[],
+  options: { readonly rounds: number; readonly durationMs: number },
+): Promise<Map<string, LoadResult[]>> {
+  for (const contender of contenders) {
+    await sendEachKey([await leaderOf(contender)], contender.requests.put);
+  }
+  const results = new Map<string, LoadResult[]>();
+  for (let round = 1; round <= options.rounds; round++) {
+    for (const scenario of scenarios) {
+      const inTurn = round % 2 === 1 ? contenders : contenders.toReversed();
+      for (const contender of inTurn) {
+        const result = await measure(contender, scenario, options.durationMs);
+        const key = `${contender.name} ${scenario.name}`;
+        results.set(key, [...results.get(key) ?? [], result]);
+        const errors = [...result.errors].map(([kind, count]) => `, ${count} x ${kind}`).join("");
+        complain(
+          `round ${round}: ${scenario.name}: ${contender.name} ` +
+            `${result.opsPerSecond.toFixed(0)} ops/s${errors}`,
+        );
+      }
+    }
+  }
+  return results;
+}
+
+function printTable(
+  contenders: readonly Contender[],
+  results: ReadonlyMap<string, readonly LoadResult[]>,
+): void {
+  const columns = contenders.map(({ name }) => `${name} ops/s   p50 ms   p99 ms  `).join("");
+  print(`${"".padEnd(36)}${columns}ratio\n`);
+  for (const { name } of scenarios) {
+    let line = name.padEnd(36);
+    const rates: number[] = [];
+    for (const contender of contenders) {
+      const runs = results.get(`${contender.name} ${name}`)!;
+      const rate = median(runs.map(({ opsPerSecond }) => opsPerSecond));
+      const ms = (fraction: number): string =>
+        (median(runs.map(({ latency }) => latency.percentileUs(fraction))) / 1_000).toFixed(2);
+      rates.push(rate);
+      line += rate.toFixed(0).padStart(contender.name.length + 6) + ms(0.5).padStart(9) +
+        ms(0.99).padStart(9) + "  ";
+    }
+    print(line + (rates.length === 2 ? `${(rates[0]! / rates[1]!).toFixed(2)}x` : "-") + "\n");
+  }
+}
+
+async function stopAll(children: readonly Deno.ChildProcess[]): Promise<void> {
+  for (const child of children) {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended already.
+    }
+  }
+  await Promise.all(children.map((child) => child.status));
+}
+
+async function main(): Promise<void> {
+  const flags = { string: ["rounds", "seconds"], boolean: ["help"] };
+  const directory = await Deno.makeTempDir();
+  const children: Deno.ChildProcess[] = [];
+  let exitCode: number = EXIT.ok;
+  const end = async (code: number): Promise<never> => {
+    await stopAll(children);
+    await Deno.remove(directory, { recursive: true });
+    Deno.exit(code);
+  };
+  // Their nodes are in process groups of their own and would outlive this process.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, () => void end(EXIT.failure));
+  }
+  try {
+    const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
+    const number = (flag: string, byDefault: number, max: number): number =>
+      numberSetting(flag, settings.text(flag) ?? String(byDefault), { min: 1, max });
+    const rounds = number("rounds", 3, ROUNDS_MAX);
+    const durationMs = 1_000 * number("seconds", 3, SECONDS_MAX);
+    if (settings.isOn("help")) print(HELP);
+    else {
+      const fsyncs = await fsyncsUs(directory);
+      const at = (fraction: number): string => fsyncs[Math.floor(fraction * FSYNCS)]!.toFixed(0);
+      print(`append of 136 B and fsync on this disk: p50 ${at(0.5)} us, p99 ${at(0.99)} us\n`);
+      const ports = freePorts(4 * NODES);
+      const ours = startStatecraft(directory, ports.slice(0, 2 * NODES));
+      children.push(...ours.children);
+      const theirs = startEtcd(directory, ports.slice(2 * NODES));
+      if (theirs === undefined) complain("there is no etcd on the path: measuring statecraft only");
+      else children.push(...theirs.children);
+      const contenders = theirs === undefined ? [ours] : [ours, theirs];
+      printTable(contenders, await compare(contenders, { rounds, durationMs }));
+    }
+  } catch (error) {
+    complain(`statecraft compare: ${(error as Error).message}`);
+    exitCode = error instanceof UsageError ? EXIT.usage : EXIT.failure;
+  }
+  await end(exitCode);
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,68 @@
+/**
+ * The requests that the load generator sends: Statecraft's HTTP, and etcd's JSON gateway to compare
+ * it with.
+ *
+ * @module
+ */
+import type { RequestTemplate } from "./load_client.ts";
+
+/** Sizes of what is written. */
+export interface Sizes {
+  /** Different keys. */
+  readonly keys: number;
+  readonly keyBytes: number;
+  readonly valueBytes: number;
+}
+
+/** Keys are decimal numbers, filled up with zeros from the left. */
+export function keysOf({ keys, keyBytes }: Sizes): string[] {
+  const digits = String(keys - 1).length;
+  if (keyBytes < digits) {
+    throw new RangeError(`Cannot make ${keys} keys of ${keyBytes} bytes: they need ${digits}`);
+  }
+  return Array.from({ length: keys }, (_, at) => String(at).padStart(keyBytes, "0"));
+}
+
+/** `PUT /v1/kv/{key}`. */
+export function statecraftPut(sizes: Sizes): RequestTemplate {
+  const head = `Content-Length: ${sizes.valueBytes}\r\n`;
+  const keys = keysOf(sizes);
+  return template("PUT /v1/kv/", keys, ` HTTP/1.1\r\nHost: load\r\n${head}\r\n${valueOf(sizes)}`);
+}
+
+/** `GET /v1/kv/{key}`. */
+export function statecraftGet(sizes: Sizes, consistency: string | undefined): RequestTemplate {
+  const query = consistency === undefined ? "" : `?consistency=${consistency}`;
+  return template("GET /v1/kv/", keysOf(sizes), `${query} HTTP/1.1\r\nHost: load\r\n\r\n`);
+}
+
+/** `POST /v3/kv/put`. */
+export function etcdPut(sizes: Sizes): RequestTemplate {
+  const keys = keysOf(sizes).map((key) => btoa(key));
+  return etcdPost("/v3/kv/put", `{"value":"${btoa(valueOf(sizes))}","key":"`, keys);
+}
+
+/** `POST /v3/kv/range` of one key, linearizable as etcd's default is. */
+export function etcdGet(sizes: Sizes): RequestTemplate {
+  return etcdPost("/v3/kv/range", `{"key":"`, keysOf(sizes).map((key) => btoa(key)));
+}
+
+function etcdPost(path: string, bodyStart: string, keys: readonly string[]): RequestTemplate {
+  const bodyEnd = '"}';
+  const length = bodyStart.length + keys[0]!.length + bodyEnd.length;
+  const head = `POST ${path} HTTP/1.1\r\nHost: load\r\nContent-Type: application/json\r\n`;
+  return template(`${head}Content-Length: ${length}\r\n\r\n${bodyStart}`, keys, bodyEnd);
+}
+
+function template(before: string, keys: readonly string[], after: string): RequestTemplate {
+  const encoder = new TextEncoder();
+  return {
+    bytes: encoder.encode(before + keys[0]! + after),
+    keyAt: encoder.encode(before).length,
+    keys: keys.map((key) => encoder.encode(key)),
+  };
+}
+
+function valueOf({ valueBytes }: Sizes): string {
+  return "v".repeat(valueBytes);
+}
