@@ -181,7 +181,7 @@ export class RaftCore {
 
   /** The hard state of an earlier outbox became durable. */
   hardStateSynced(hardState: HardState): void {
-    // The running turn may have changed it again, before or after an earlier one was written.
+    // The running turn may have changed it again since it was written.
     const { currentTerm, votedFor } = this.context;
     if (hardState.currentTerm === currentTerm && hardState.votedFor === votedFor) {
       this.#state.hardStateIsDirty = false;
@@ -259,8 +259,8 @@ export class RaftCore {
       this.#feed({ type: "StaleTerm", message });
       return false;
     }
+    if (message.type === "RequestVote" && this.#isDisruptive(message)) return false;
     if (term > currentTerm) {
-      if (message.type === "RequestVote" && this.#isDisruptive(message)) return false;
       this.#feed({ type: "HigherTerm", term });
     }
     return true;
