@@ -19,7 +19,7 @@ import { WatchedCluster } from "./watched_cluster.ts";
 const RUNS = 1_200;
 const COMMANDS_MAX = 120;
 /** Runs after which a planted defect must have been found. */
-const MUTANT_RUNS_MAX = 4_000;
+const MUTANT_RUNS_MAX = 8_000;
 
 type Real = WatchedCluster;
 type Act = (real: Real) => void;
@@ -91,23 +91,29 @@ const commands: fc.Arbitrary<Command>[] = [
       real.deliverSome(40);
     }),
   ),
-  atNode("beat", ({ cluster }, id) => {
-    const { heartbeatDeadlineMs } = cluster.core(id).state;
-    if (heartbeatDeadlineMs === Infinity) return;
-    cluster.nowMs = Math.max(cluster.nowMs, heartbeatDeadlineMs);
-    cluster.turn(id, (core) => core.elapse());
-  }),
+  ...often(
+    3,
+    atNode("beat", ({ cluster }, id) => {
+      const { heartbeatDeadlineMs } = cluster.core(id).state;
+      if (heartbeatDeadlineMs === Infinity) return;
+      cluster.nowMs = Math.max(cluster.nowMs, heartbeatDeadlineMs);
+      cluster.turn(id, (core) => core.elapse());
+    }),
+  ),
   atNode("wake", ({ cluster }, id) => cluster.turn(id, (core) => core.elapse())),
   atNode("propose", (real, id) => real.propose(id)),
-  fc.tuple(fc.nat(4), fc.nat(4)).map(([one, other]) =>
-    new Command(`duel(${one}, ${other})`, (real) => {
-      // Two who would win: their requests for votes are under way side by side.
-      for (const at of [one, other]) {
-        const id = real.ids[at % real.ids.length]!;
-        if (real.cluster.node(id).running) campaign(real, id);
-      }
-      real.deliverTypes(["PreVote", "PreVoteReply"]);
-    })
+  ...often(
+    2,
+    fc.tuple(fc.nat(4), fc.nat(4)).map(([one, other]) =>
+      new Command(`duel(${one}, ${other})`, (real) => {
+        // Two who would win: their requests for votes are under way side by side.
+        for (const at of [one, other]) {
+          const id = real.ids[at % real.ids.length]!;
+          if (real.cluster.node(id).running) campaign(real, id);
+        }
+        real.deliverTypes(["PreVote", "PreVoteReply"]);
+      })
+    ),
   ),
   ...often(
     4,
@@ -127,6 +133,7 @@ const commands: fc.Arbitrary<Command>[] = [
     })
   ),
   ...often(4, atMessage("deliver", (real, at) => real.deliver(at))),
+  atNode("batch", (real, id) => real.deliverBatch(id)),
   atMessage("drop", ({ cluster }, at) => void cluster.inFlight.splice(at, 1)),
   atMessage("duplicate", ({ cluster }, at) => {
     cluster.inFlight.push(cluster.inFlight[at]!);
@@ -138,6 +145,18 @@ const commands: fc.Arbitrary<Command>[] = [
     ),
   ),
   atNode("crash", (real, id) => real.crash(id)),
+  ...often(
+    2,
+    atNode("bounce", (real, id) => {
+      real.crash(id);
+      real.cluster.restart(id);
+    }),
+  ),
+  fc.constant(
+    new Command("wait()", ({ cluster }) => {
+      cluster.nowMs += DEFAULT_TIMING.electionTimeoutMsMin;
+    }),
+  ),
   ...often(
     3,
     fc.nat(4).map((at) =>
@@ -202,7 +221,6 @@ for (const size of [3, 5] as const) {
       }),
       { numRuns: RUNS, seed: SEED },
     );
-    console.log({ committed, reads, leaders });
     // A run that gets nowhere proves nothing.
     assertGreater(committed, RUNS);
     assertGreater(reads, RUNS / 10);

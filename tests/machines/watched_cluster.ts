@@ -92,6 +92,16 @@ export class WatchedCluster {
     for (let left = count; left > 0 && this.cluster.inFlight.length > 0; left--) this.deliver(0);
   }
 
+  /** Delivers all that is under way to a node in one turn. */
+  deliverBatch(id: NodeId): void {
+    const { cluster } = this;
+    const batch = cluster.inFlight.filter((envelope) => envelope.to === id);
+    cluster.inFlight = cluster.inFlight.filter((envelope) => envelope.to !== id);
+    cluster.turn(id, (core) => {
+      for (const envelope of batch) if (!cluster.isLost(envelope)) core.receive(envelope.message);
+    });
+  }
+
   /** Delivers what is under way of these types, and what it causes of them. */
   deliverTypes(types: readonly RaftMessage["type"][]): void {
     const isOne = ({ message }: Envelope): boolean => types.includes(message.type);

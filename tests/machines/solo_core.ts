@@ -1,0 +1,235 @@
+/**
+ * One bare core whose peers are the test: messages go in, outboxes come out.
+ *
+ * @module
+ */
+import { assert } from "@std/assert";
+import { DEFAULT_TIMING, type Outbox } from "../../machines/group_state.ts";
+import { RaftCore } from "../../machines/raft_core.ts";
+import { lastIndexOf, RaftLog } from "../../machines/raft_log.ts";
+import type {
+  AppendEntries,
+  AppendEntriesReply,
+  Envelope,
+  HardState,
+  LogIndex,
+  NodeId,
+  RaftMessage,
+  RequestVote,
+  Term,
+} from "../../machines/raft_types.ts";
+import { encodeRun, recordFormat } from "../../storage/wal_record.ts";
+import { runsOfTerms } from "./core_cluster.ts";
+
+/** What a test gives to start from. */
+export interface SoloOptions {
+  readonly id?: NodeId;
+  readonly voters?: readonly NodeId[];
+  readonly learners?: readonly NodeId[];
+  /** Terms of the entries that the log begins with. */
+  readonly terms?: readonly Term[];
+  readonly currentTerm?: Term;
+  readonly votedFor?: NodeId;
+  readonly random?: () => number;
+}
+
+/** Long enough for every time-out to have passed. */
+const LONG_MS = 10 * DEFAULT_TIMING.electionTimeoutMsMax;
+
+/** A core, a clock, and words to say to it. */
+export class SoloCore {
+  readonly core: RaftCore;
+  nowMs = 0;
+
+  constructor(options: SoloOptions = {}) {
+    const { id = 1, voters = [1, 2, 3], learners = [], terms = [], random = () => 0.5 } = options;
+    const log = new RaftLog();
+    for (const run of runsOfTerms(terms)) log.append(run);
+    this.core = new RaftCore({
+      id,
+      group: 0,
+      timing: DEFAULT_TIMING,
+      records: recordFormat,
+      random,
+      log,
+      nowMs: 0,
+      voters,
+      learners,
+      currentTerm: options.currentTerm ?? terms.at(-1) ?? 0,
+      votedFor: options.votedFor,
+    });
+  }
+
+  /** The core's term. */
+  get term(): Term {
+    return this.core.context.currentTerm;
+  }
+
+  /** Terms of the log's entries. */
+  get terms(): Term[] {
+    const { log } = this.core.state;
+    return log.slice(1, log.lastIndex).flatMap(({ term, ends }) => ends.map(() => term));
+  }
+
+  /** One turn. */
+  turn(act: (core: RaftCore) => void): Outbox {
+    this.core.beginTurn(this.nowMs);
+    act(this.core);
+    return this.core.endTurn();
+  }
+
+  /** One turn in which these messages arrive. */
+  receive(...messages: readonly RaftMessage[]): Outbox {
+    return this.turn((core) => messages.forEach((message) => core.receive(message)));
+  }
+
+  /** One turn in which what an earlier turn wrote is durable, and what it said to itself arrives. */
+  persist({ hardState, runs, messagesAfterSync }: Outbox): Outbox {
+    return this.turn((core) => {
+      if (hardState !== undefined) core.hardStateSynced(hardState);
+      const last = runs.at(-1);
+      if (last !== undefined) core.synced(last.term, lastIndexOf(last));
+      for (const { to, message } of messagesAfterSync) {
+        if (to === core.context.id) core.receive(message);
+      }
+    });
+  }
+
+  /** Lets time pass, and the core notice. */
+  elapse(durationMs: number): Outbox {
+    this.nowMs += durationMs;
+    return this.turn((core) => core.elapse());
+  }
+
+  /** The election timeout elapses, long after any leader was heard. */
+  timeout(): Outbox {
+    return this.elapse(LONG_MS);
+  }
+
+  /** Becomes pre-candidate, then candidate by the pre-votes of others; its vote is not yet durable. */
+  campaign(): Outbox {
+    this.timeout();
+    assert(this.core.role === "preCandidate", `it is ${this.core.role}`);
+    const term = this.term + 1;
+    const others = this.core.context.voters.filter((voter) => voter !== this.core.context.id);
+    return this.receive(...others.map((from): RaftMessage => ({
+      type: "PreVoteReply",
+      group: 0,
+      term,
+      from,
+      granted: true,
+    })));
+  }
+
+  /** Becomes leader by the votes of all; its no-op is not yet durable. */
+  lead(): Outbox {
+    const campaign = this.campaign();
+    this.persist(campaign);
+    const others = this.core.context.voters.filter((voter) => voter !== this.core.context.id);
+    const outbox = this.receive(...others.map((from) => this.vote({ from })));
+    assert(this.core.role === "leader", `it is ${this.core.role}`);
+    return outbox;
+  }
+
+  /** AppendEntries of this core's term from node 2, empty and at the log's beginning unless said. */
+  append(
+    fields: Partial<AppendEntries> & { readonly terms?: readonly Term[] } = {},
+  ): AppendEntries {
+    const { terms = [], ...rest } = fields;
+    const prevLogIndex = rest.prevLogIndex ?? 0;
+    return {
+      type: "AppendEntries",
+      group: 0,
+      term: this.term,
+      from: 2,
+      prevLogTerm: 0,
+      leaderCommit: 0,
+      round: 0,
+      runs: terms.map((term, at) =>
+        encodeRun({
+          group: 0,
+          term,
+          firstIndex: prevLogIndex + 1 + at,
+          timeMs: prevLogIndex + at,
+          kind: "command",
+          payloads: [new TextEncoder().encode(`t${term}i${prevLogIndex + 1 + at}`)],
+        })
+      ),
+      ...rest,
+      prevLogIndex,
+    };
+  }
+
+  /** An accepted reply of this core's term from node 2 unless said. */
+  reply(fields: Partial<AppendEntriesReply> = {}): AppendEntriesReply {
+    return {
+      type: "AppendEntriesReply",
+      group: 0,
+      term: this.term,
+      from: 2,
+      accepted: true,
+      matchIndex: 0,
+      prevLogIndex: 0,
+      conflictTerm: 0,
+      conflictIndex: 0,
+      round: 0,
+      ...fields,
+    };
+  }
+
+  /** A granted vote of this core's term from node 2 unless said. */
+  vote(fields: { readonly from?: NodeId; readonly granted?: boolean } = {}): RaftMessage {
+    return {
+      type: "RequestVoteReply",
+      group: 0,
+      term: this.term,
+      from: 2,
+      granted: true,
+      ...fields,
+    };
+  }
+
+  /** A request for a vote in the next term from node 2, with a log as up-to-date as can be, unless said. */
+  requestVote(fields: Partial<RequestVote> = {}): RequestVote {
+    return {
+      type: "RequestVote",
+      group: 0,
+      term: this.term + 1,
+      from: 2,
+      lastLogIndex: 1_000,
+      lastLogTerm: 1_000,
+      transfer: false,
+      ...fields,
+    };
+  }
+}
+
+/** What of an outbox goes to a node, the immediate first. */
+export function messagesTo(outbox: Outbox, to: NodeId): RaftMessage[] {
+  return [...outbox.messages, ...outbox.messagesAfterSync]
+    .filter((envelope) => envelope.to === to).map(({ message }) => message);
+}
+
+/** The only message of this type in a list of envelopes or an outbox's both lists. */
+export function only<Type extends RaftMessage["type"]>(
+  type: Type,
+  from: Outbox | readonly Envelope[],
+): Extract<RaftMessage, { type: Type }> {
+  const envelopes = "messages" in from ? [...from.messages, ...from.messagesAfterSync] : from;
+  const found = envelopes.filter(({ message }) => message.type === type);
+  assert(found.length === 1, `${found.length} messages of type ${type}`);
+  return found[0]!.message as Extract<RaftMessage, { type: Type }>;
+}
+
+/** The term and vote of a core. */
+export function hardStateOf(core: RaftCore): HardState {
+  const { currentTerm, votedFor } = core.context;
+  return { currentTerm, votedFor };
+}
+
+/** Where each follower's log is known to match, by node. */
+export function matchesOf(core: RaftCore): Record<NodeId, LogIndex> {
+  return Object.fromEntries(
+    [...core.state.progress].map(([id, { matchIndex }]) => [id, matchIndex]),
+  );
+}
