@@ -55,6 +55,8 @@ export interface NodeOptions {
   readonly dataDir: string;
   /** Every voter's Raft address, this one's too. Default: ids 1 to 3 on 127.0.0.1:7001 to 7003. */
   readonly peers?: ReadonlyMap<NodeId, HostPort>;
+  /** Where to listen for the other members, if not at this member's address in `peers`. */
+  readonly listen?: HostPort;
   /** A cluster of one member; `peers` is ignored. */
   readonly single?: boolean;
   /** Where to serve HTTP; default 127.0.0.1:(8000+id). Port 0 picks one. */

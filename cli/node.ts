@@ -32,6 +32,8 @@ Starts one member of a Statecraft cluster.
   --id N                        this member's id, 1 to 2^31 (required)
   --peers LIST                  every voter's id and Raft address, this one's too
                                 (default 1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003)
+  --listen HOST:PORT            where to listen for the other members, if not at this member's
+                                address in --peers (behind a proxy or a NAT)
   --http HOST:PORT              HTTP gateway (default 127.0.0.1:(8000+id))
   --http-peers LIST             where clients reach the members
                                 (default derived from --peers and 8000+id)
@@ -51,6 +53,7 @@ const flags = {
   string: [
     "id",
     "peers",
+    "listen",
     "http",
     "http-peers",
     "data",
@@ -78,6 +81,7 @@ export function nodeOptionsOf(settings: Settings): NodeOptions {
   if (peers === undefined && !single && id > 3) {
     throw new UsageError(`--peers is required for node ${id}: the default names nodes 1 to 3`);
   }
+  const listen = settings.text("listen");
   const http = settings.text("http");
   if (http === undefined && id > DEFAULT_HTTP_ID_MAX) {
     throw new UsageError(`--http is required for node ${id}: the default port is 8000 and the id`);
@@ -94,6 +98,7 @@ export function nodeOptionsOf(settings: Settings): NodeOptions {
       format: choice<LogFormat>(settings, "log-format", ["text", "json"]),
     }),
     ...(peers === undefined ? {} : { peers }),
+    ...(listen === undefined ? {} : { listen: hostPortSetting("listen", listen) }),
     ...(http === undefined ? {} : { http: hostPortSetting("http", http) }),
     ...(httpPeers === undefined
       ? {}
