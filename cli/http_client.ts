@@ -58,16 +58,25 @@ export async function send(
         const problem = await problemOf(response);
         last = problem.message;
         if (problem.outcome === "unknown") mayHaveBeenApplied = true;
-        if (!problem.retryable) throw new ClientError(problem.message, exitCodeOf(response.status));
+        if (!problem.retryable) {
+          const isUnknown = problem.outcome === "unknown" && request.method !== "GET";
+          const exitCode = isUnknown ? EXIT.outcomeUnknown : exitCodeOf(response.status);
+          throw new ClientError(problem.message, exitCode);
+        }
       } catch (error) {
         if (error instanceof ClientError) throw error;
-        last = `${endpoint}: ${(error as Error).message}`;
+        last = `${endpoint}: ${reasonOf(error as Error)}`;
         // A connection that was refused never carried the request; anything else may have.
         if (request.method !== "GET" && !/refused/i.test(last)) mayHaveBeenApplied = true;
       }
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS));
   }
+}
+
+/** What failed: `fetch` says so in the cause only. */
+function reasonOf({ message, cause }: Error): string {
+  return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }
 
 async function problemOf(
@@ -82,11 +91,10 @@ async function problemOf(
   }
 }
 
+/** The exit code of a status that is not worth a retry. */
 function exitCodeOf(status: number): number {
   if (status === 404) return EXIT.notFound;
   if (status === 412) return EXIT.preconditionFailed;
-  if (status === 429 || status === 503) return EXIT.unavailable;
-  if (status === 504) return EXIT.outcomeUnknown;
   if (status === 400) return EXIT.usage;
   return EXIT.failure;
 }

@@ -57,7 +57,7 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
 async function put([key, value]: readonly string[], settings: Settings, send: Send): Promise<void> {
   const body = await valueOf(value!);
   const headers = conditionOf(settings);
-  printJson(await send({ method: "PUT", path: pathOf(key!), headers, body }));
+  await printJson(await send({ method: "PUT", path: pathOf(key!), headers, body }));
 }
 
 async function get([key]: readonly string[], settings: Settings, send: Send): Promise<void> {
@@ -71,7 +71,7 @@ async function get([key]: readonly string[], settings: Settings, send: Send): Pr
   print(
     JSON.stringify({
       key,
-      value: new TextDecoder().decode(value),
+      value: bytesToJson(value),
       revision: Number(response.headers.get("etag")?.replaceAll('"', "")),
       created: Number(response.headers.get("statecraft-created")),
       version: Number(response.headers.get("statecraft-version")),
@@ -94,7 +94,7 @@ async function append(
 ): Promise<void> {
   const body = await valueOf(value!);
   const headers = { "content-type": "application/octet-stream", ...conditionOf(settings) };
-  printJson(await send({ method: "POST", path: `${pathOf(key!)}/append`, headers, body }));
+  await printJson(await send({ method: "POST", path: `${pathOf(key!)}/append`, headers, body }));
 }
 
 async function list([prefix]: readonly string[], settings: Settings, send: Send): Promise<void> {
@@ -146,7 +146,7 @@ async function transfer([node]: readonly string[], _settings: Settings, send: Se
   const to = numberSetting("NODE", node!, { min: 1, max: 2 ** 31 });
   const headers = { "content-type": "application/json" };
   const body = JSON.stringify({ to });
-  printJson(await send({ method: "POST", path: "/v1/cluster/transfer", headers, body }));
+  await printJson(await send({ method: "POST", path: "/v1/cluster/transfer", headers, body }));
 }
 
 function pathOf(key: string): string {
@@ -190,8 +190,17 @@ function lineOf(item: Record<string, unknown>, output: string): string {
   return `${show(item["key"])}\t${show(item["value"])}\t(revision ${item["revision"]})\n`;
 }
 
-async function printJson(response: Response | Promise<Response>): Promise<void> {
-  print(await (await response).text());
+async function printJson(response: Response): Promise<void> {
+  print(await response.text());
+}
+
+/** As the gateway lists values: text where it is UTF-8, base64 where not. */
+function bytesToJson(bytes: Uint8Array): string | { readonly base64: string } {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return { base64: bytes.toBase64() };
+  }
 }
 
 async function main(): Promise<void> {

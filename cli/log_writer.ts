@@ -30,7 +30,9 @@ function formatFields(fields: Parameters<Log>[2]): string {
   let text = "";
   for (const [name, value] of Object.entries(fields)) {
     if (value === undefined) continue;
-    const shown = typeof value === "string" && /[\s"=]/.test(value) ? JSON.stringify(value) : value;
+    const shown = typeof value === "string" && /^$|[\s"=]/.test(value)
+      ? JSON.stringify(value)
+      : value;
     text += ` ${name}=${shown}`;
   }
   return text;

@@ -1,0 +1,182 @@
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { EXIT } from "../../cli/usage.ts";
+import { startNode } from "../../mod.ts";
+import { GatewayError, problemResponse } from "../../transport/problem.ts";
+
+interface Run {
+  readonly code: number;
+  readonly bytes: Uint8Array;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+type Kv = (args: readonly string[], stdin?: Uint8Array<ArrayBuffer>) => Promise<Run>;
+
+const script = new URL("../../cli/kv.ts", import.meta.url).pathname;
+
+function kvAt(endpoints: string): Kv {
+  return async (args, stdin) => {
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--allow-net", "--allow-env", "--allow-read", script, ...args],
+      env: { STATECRAFT_ENDPOINTS: endpoints },
+      stdin: stdin === undefined ? "null" : "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    if (stdin !== undefined) {
+      const writer = child.stdin.getWriter();
+      await writer.write(stdin);
+      await writer.close();
+    }
+    const { code, stdout, stderr } = await child.output();
+    const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+    return { code, bytes: stdout, stdout: text(stdout), stderr: text(stderr) };
+  };
+}
+
+/** An endpoint where nobody listens. */
+function refusedEndpoint(): string {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return `http://127.0.0.1:${listener.addr.port}`;
+}
+
+/** Steps on a node of one member. */
+async function withNode(run: (kv: Kv) => Promise<void>): Promise<void> {
+  const dataDir = await Deno.makeTempDir();
+  try {
+    const http = { hostname: "127.0.0.1", port: 0 };
+    await using node = await startNode({ id: 1, single: true, dataDir, http });
+    await run(kvAt(node.httpAddress));
+  } finally {
+    await Deno.remove(dataDir, { recursive: true });
+  }
+}
+
+function assertFailed({ code, stdout, stderr }: Run, expected: number, why: RegExp): void {
+  assertMatch(stderr, /^statecraft kv: [^\n]+\n$/);
+  assertMatch(stderr, why);
+  assertEquals([code, stdout], [expected, ""], stderr);
+}
+
+Deno.test("the verbs do what they say", async (t) => {
+  await withNode(async (kv) => {
+    await t.step("put prints what it did, get the value and nothing else", async () => {
+      const put = await kv(["put", "greeting", "hello"]);
+      assertEquals([put.code, put.stderr], [EXIT.ok, ""]);
+      assertEquals(JSON.parse(put.stdout), { revision: 1, version: 1 });
+      const get = await kv(["get", "greeting"]);
+      assertEquals([get.code, get.stdout, get.stderr], [EXIT.ok, "hello", ""]);
+      const json = await kv(["get", "greeting", "-o", "json"]);
+      assertEquals(JSON.parse(json.stdout), {
+        key: "greeting",
+        value: "hello",
+        revision: 1,
+        created: 1,
+        version: 1,
+      });
+    });
+    await t.step("every byte passes through stdin and stdout", async () => {
+      const bytes = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+      assertEquals((await kv(["put", "bytes", "-"], bytes)).code, EXIT.ok);
+      assertEquals((await kv(["get", "bytes"])).bytes, bytes);
+      const json = await kv(["get", "bytes", "--output=json"]);
+      assertEquals(JSON.parse(json.stdout).value, { base64: bytes.toBase64() });
+      assertEquals((await kv(["append", "bytes", "-"], bytes.slice(0, 3))).code, EXIT.ok);
+      assertEquals((await kv(["get", "bytes"])).bytes.length, 259);
+    });
+    await t.step("keys are any text, also with a slash or a dash in front", async () => {
+      for (const key of ["a/b c?&=%", "\u{1f600}", "+1"]) {
+        assertEquals((await kv(["put", key, key])).code, EXIT.ok);
+        assertEquals((await kv(["get", key])).stdout, key);
+      }
+      assertEquals((await kv(["put", "--", "-dash", "-5"])).code, EXIT.ok);
+      assertEquals((await kv(["get", "--", "-dash"])).stdout, "-5");
+    });
+    await t.step("what is not there is exit code 3", async () => {
+      assertFailed(await kv(["get", "nothing"]), EXIT.notFound, /The key does not exist/);
+      const deleted = await kv(["del", "nothing"]);
+      assertEquals([deleted.code, JSON.parse(deleted.stdout).deleted], [EXIT.notFound, 0]);
+      assertEquals((await kv(["del", "bytes"])).code, EXIT.ok);
+    });
+    await t.step("a condition that does not hold is exit code 4", async () => {
+      const taken = await kv(["put", "greeting", "x", "--if-revision", "0"]);
+      assertFailed(taken, EXIT.preconditionFailed, /The condition does not hold/);
+      const stale = await kv(["del", "greeting", "--if-revision", "999"]);
+      assertFailed(stale, EXIT.preconditionFailed, /The key is at "1"/);
+      assertEquals((await kv(["put", "greeting", "x", "--if-revision", "1"])).code, EXIT.ok);
+    });
+    await t.step("list has every format, and the limit", async () => {
+      for (const name of ["a", "b", "c"]) await kv(["put", `list-${name}`, name]);
+      const raw = await kv(["list", "list-", "-o", "raw"]);
+      assertEquals(raw.stdout, "list-a\nlist-b\nlist-c\n");
+      const table = await kv(["list", "list-", "--limit", "1"]);
+      assertMatch(table.stdout, /^list-a\ta\t\(revision \d+\)\n$/);
+      const lines = (await kv(["list", "list-", "-o", "ndjson"])).stdout.trimEnd().split("\n");
+      assertEquals(lines.map((line) => JSON.parse(line).value), ["a", "b", "c"]);
+      const json = JSON.parse((await kv(["list", "list-", "-o", "json"])).stdout);
+      assertEquals(json.items.length, 3);
+    });
+    await t.step("status and transfer", async () => {
+      assertMatch(
+        (await kv(["status"])).stdout,
+        /^cluster [0-9a-f]+, seen from node 1 \(leader\)\n/,
+      );
+      assertEquals(JSON.parse((await kv(["status", "-o", "json"])).stdout).leader, 1);
+      assertEquals(JSON.parse((await kv(["transfer", "1"])).stdout).leader, 1);
+      assertFailed(await kv(["transfer", "2"]), EXIT.usage, /Node 2 is not a voter/);
+    });
+    await t.step("a value that is too large is exit code 1", async () => {
+      const value = new Uint8Array(1024 * 1024 + 1);
+      assertFailed(
+        await kv(["put", "large", "-"], value),
+        EXIT.failure,
+        /The limit is 1048576 bytes/,
+      );
+    });
+  });
+});
+
+Deno.test("a wrong command line is exit code 2 and reaches no server", async (t) => {
+  const kv = kvAt(refusedEndpoint());
+  const refused: [string[], RegExp][] = [
+    [["frobnicate"], /unknown verb "frobnicate"; the verbs are put, get/],
+    [["constructor"], /unknown verb "constructor"/],
+    [["get"], /get takes 1 words/],
+    [["put", "key"], /put takes 2 words/],
+    [["get", ""], /a key has at least 1 byte/],
+    [["get", ".."], /cannot be a path segment/],
+    [["get", "a", "--nope"], /unknown flag --nope/],
+    [["get", "a", "--timeout", "5"], /--timeout takes a duration/],
+    [["get", "a", "--endpoints", "localhost:1"], /--endpoints takes http:/],
+    [["put", "a", "b", "--if-revision", "x"], /--if-revision takes a whole number/],
+    [["list", "--limit", "0"], /--limit takes a whole number/],
+    [["list", "-o", "xml"], /--output is one of/],
+  ];
+  for (const [args, why] of refused) {
+    await t.step(args.join(" "), async () => assertFailed(await kv(args), EXIT.usage, why));
+  }
+  const nothing = await kv([]);
+  assertEquals(nothing.code, EXIT.usage);
+  const help = await kv(["--help"]);
+  assertEquals(help.code, EXIT.ok);
+  assertMatch(help.stdout, /^Usage: deno task kv VERB/);
+});
+
+Deno.test("no cluster is exit code 5, an unknown outcome 6", async () => {
+  const nobody = kvAt(refusedEndpoint());
+  const brief = ["--timeout", "300ms"];
+  assertFailed(await nobody(["get", "a", ...brief]), EXIT.unavailable, /Connection refused/);
+  assertFailed(await nobody(["put", "a", "b", ...brief]), EXIT.unavailable, /Connection refused/);
+  const http = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
+  const server = Deno.serve(
+    http,
+    () => problemResponse(new GatewayError("outcome-unknown", "No quorum answered")),
+  );
+  try {
+    const run = await kvAt(`http://127.0.0.1:${server.addr.port}`)(["put", "a", "b", ...brief]);
+    assertFailed(run, EXIT.outcomeUnknown, /No quorum answered/);
+    assertStringIncludes(run.stderr, "It is not known whether the write was applied");
+  } finally {
+    await server.shutdown();
+  }
+});
