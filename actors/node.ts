@@ -391,6 +391,7 @@ function startPeers(options: PeersOptions): Peers {
 
 /** A single member has nobody to listen for: it takes no port that another could want. */
 function listenAddressOf(options: NodeOptions, members: ReadonlyMap<NodeId, HostPort>): HostPort {
+  if (options.listen !== undefined) return options.listen;
   const address = members.get(options.id)!;
   return options.single === true ? { ...address, port: 0 } : address;
 }
