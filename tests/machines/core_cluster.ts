@@ -113,9 +113,14 @@ export class CoreCluster {
   /** Runs one turn of a node. */
   turn<Result>(id: NodeId, act: (core: RaftCore) => Result): Result {
     const { core } = this.node(id);
+    const { commitIndex } = core.state;
     core.beginTurn(this.nowMs);
     const result = act(core);
-    this.#perform(id, core.endTurn());
+    const outbox = core.endTurn();
+    if (core.state.commitIndex > commitIndex) {
+      this.log(id, `commits through ${core.state.commitIndex}`);
+    }
+    this.#perform(id, outbox);
     return result;
   }
 
@@ -133,6 +138,25 @@ export class CoreCluster {
       if (this.isLost(envelope)) continue;
       this.deliver(envelope);
     }
+  }
+
+  /** Delivers what is under way of these types, and what it causes of them; the rest stays. */
+  settleTypes(types: readonly RaftMessage["type"][]): void {
+    const isOne = ({ message }: Envelope): boolean => types.includes(message.type);
+    let at = this.inFlight.findIndex(isOne);
+    for (; at >= 0; at = this.inFlight.findIndex(isOne)) {
+      const [envelope] = this.inFlight.splice(at, 1);
+      if (!this.isLost(envelope!)) this.deliver(envelope!);
+    }
+  }
+
+  /** Delivers what is under way now from one node to another, and nothing that it causes. */
+  deliverBetween(from: NodeId, to: NodeId): void {
+    const isOne = (envelope: Envelope): boolean =>
+      envelope.to === to && envelope.message.from === from;
+    const chosen = this.inFlight.filter(isOne);
+    this.inFlight = this.inFlight.filter((envelope) => !isOne(envelope));
+    for (const envelope of chosen) if (!this.isLost(envelope)) this.deliver(envelope);
   }
 
   /** Lets time pass, delivering as it goes. */
@@ -232,6 +256,16 @@ export class CoreCluster {
     return texts;
   }
 
+  /** Adds a line that says what happens next to the transcript. */
+  scene(text: string): void {
+    this.transcript.push(`# ${text}`);
+  }
+
+  /** The transcript as one text, a line's end at every line's end. */
+  get play(): string {
+    return `\n${this.transcript.join("\n")}\n`;
+  }
+
   /** Adds a line to the transcript. */
   log(id: NodeId, text: string): void {
     this.transcript.push(`${String(Math.round(this.nowMs)).padStart(6)} ms  node ${id}  ${text}`);
@@ -265,7 +299,10 @@ export class CoreCluster {
     else this.#synced(id, write);
     node.readsReady.push(...outbox.readsReady);
     node.readsRefused.push(...outbox.readsRefused);
-    if (outbox.transfer !== undefined) node.transfers.push(outbox.transfer);
+    if (outbox.transfer !== undefined) {
+      node.transfers.push(outbox.transfer);
+      this.log(id, `transfer ${outbox.transfer}`);
+    }
   }
 
   #synced(id: NodeId, { hardState, runs, messages }: Write): void {

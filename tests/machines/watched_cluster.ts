@@ -6,7 +6,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { majority } from "../../machines/quorum.ts";
-import type { Envelope, LogIndex, NodeId, RaftMessage, Term } from "../../machines/raft_types.ts";
+import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { forEachEntry } from "../../storage/wal_record.ts";
 import { type ClusterOptions, CoreCluster } from "./core_cluster.ts";
 
@@ -100,13 +100,6 @@ export class WatchedCluster {
     cluster.turn(id, (core) => {
       for (const envelope of batch) if (!cluster.isLost(envelope)) core.receive(envelope.message);
     });
-  }
-
-  /** Delivers what is under way of these types, and what it causes of them. */
-  deliverTypes(types: readonly RaftMessage["type"][]): void {
-    const isOne = ({ message }: Envelope): boolean => types.includes(message.type);
-    let at = this.cluster.inFlight.findIndex(isOne);
-    for (; at >= 0; at = this.cluster.inFlight.findIndex(isOne)) this.deliver(at);
   }
 
   /** Throws if anything is not as it must be. */
