@@ -30,6 +30,11 @@ export function print(text: string): void {
   writeAll(Deno.stdout, new TextEncoder().encode(text));
 }
 
+/** Writes one line of text to stdout. */
+export function printLine(text: string): void {
+  print(`${text}\n`);
+}
+
 /** Writes all bytes. */
 export function writeAll(to: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length;) at += to.writeSync(bytes.subarray(at));

@@ -4,6 +4,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { complain, printLine } from "../../cli/usage.ts";
 import { historyToNdjson } from "../sim/history.ts";
 import { timelineHtml, timelineText } from "../sim/timeline.ts";
 import { type ChaosReport, runChaos } from "./run.ts";
@@ -26,15 +27,15 @@ async function main(): Promise<void> {
     string: ["minutes", "seed", "nodes", "clients"],
     boolean: ["help"],
     unknown: (arg) => {
-      console.error(`statecraft chaos: unknown flag ${arg}`);
+      complain(`statecraft chaos: unknown flag ${arg}`);
       Deno.exit(2);
     },
   });
-  if (args["help"] === true) return console.log(HELP);
+  if (args["help"] === true) return printLine(HELP);
   const number = (flag: string, byDefault: number, max: number): number => {
     const value = Number(args[flag] ?? byDefault);
     if (Number.isFinite(value) && value > 0 && value <= max) return value;
-    console.error(`statecraft chaos: --${flag} takes a number up to ${max}`);
+    complain(`statecraft chaos: --${flag} takes a number up to ${max}`);
     Deno.exit(2);
   };
   const minutes = number("minutes", 5, MINUTES_MAX);
@@ -55,7 +56,7 @@ async function main(): Promise<void> {
       durationMs,
       isInterrupted: () => interrupted,
       onProgress: (counts, leftMs) =>
-        console.error(
+        complain(
           `seed ${seed}: ${counts.kills} kills, ${counts.pauses} pauses, ` +
             `${counts.partitions} partitions, ${counts.operations} operations, ` +
             `${Math.max(0, leftMs / 1000).toFixed(0)} s left`,
@@ -64,13 +65,13 @@ async function main(): Promise<void> {
     reports.push(report);
     if (report.violations.length > 0) {
       explain(report, seed);
-      console.log(
+      printLine(
         `deno task chaos --minutes ${durationMs / 60_000} --seed ${seed} --nodes ${nodes}`,
       );
       Deno.exit(1);
     }
   }
-  console.log(summary(reports));
+  printLine(summary(reports));
   Deno.exit(0);
 }
 
@@ -91,17 +92,17 @@ function summary(reports: readonly ChaosReport[]): string {
 }
 
 function explain(report: ChaosReport, seed: number): void {
-  for (const violation of report.violations) console.log(violation);
+  for (const violation of report.violations) printLine(violation);
   const file = `chaos-${seed}`;
   Deno.writeTextFileSync(`${file}.ndjson`, historyToNdjson(report.history));
-  console.log(`history: ${file}.ndjson`);
+  printLine(`history: ${file}.ndjson`);
   if (report.verdict.verdict !== "violation") return;
-  console.log(timelineText(report.verdict.window));
+  printLine(timelineText(report.verdict.window));
   Deno.writeTextFileSync(
     `${file}.html`,
     timelineHtml(report.verdict.window, `chaos, seed ${seed}, key ${report.verdict.key}`),
   );
-  console.log(`timeline: ${file}.html`);
+  printLine(`timeline: ${file}.html`);
 }
 
 if (import.meta.main) await main();

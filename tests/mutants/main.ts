@@ -7,6 +7,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { printLine } from "../../cli/usage.ts";
 import { type Mutant, mutants } from "./mutants.ts";
 
 /** One stage against one mutant may take this long; a suite that hangs has caught it too. */
@@ -49,28 +50,28 @@ interface Outcome {
 
 async function main(): Promise<void> {
   const args = parseArgs(Deno.args, { string: ["only", "shard"], boolean: ["list", "help"] });
-  if (args["help"] === true) return console.log(HELP);
+  if (args["help"] === true) return printLine(HELP);
   const only = args["only"] as string | undefined;
   const shard = /^(\d+)\/(\d+)$/.exec((args["shard"] as string | undefined) ?? "1/1");
   if (shard === null) throw new Error("--shard takes I/N");
   const chosen = mutants
     .filter(({ name }) => only === undefined || name.includes(only))
     .filter((_, at) => at % Number(shard[2]) === Number(shard[1]) - 1);
-  if (args["list"] === true) return chosen.forEach(({ name }) => console.log(name));
+  if (args["list"] === true) return chosen.forEach(({ name }) => printLine(name));
   await checkBaseline();
   const outcomes: Outcome[] = [];
   for (const mutant of chosen) {
     const outcome = await judge(mutant);
     outcomes.push(outcome);
     const verdict = outcome.caughtBy === undefined ? "SURVIVED" : `caught by ${outcome.caughtBy}`;
-    console.log(
+    printLine(
       `${outcomes.length}/${chosen.length}  ${mutant.name}: ${verdict} ` +
         `(${outcome.seconds.toFixed(1)} s)`,
     );
   }
   const survivors = outcomes.filter(({ caughtBy }) => caughtBy === undefined);
   const slowest = outcomes.reduce((a, b) => a.seconds >= b.seconds ? a : b);
-  console.log(
+  printLine(
     `mutants caught ${outcomes.length - survivors.length}/${outcomes.length}; ` +
       `slowest "${slowest.mutant.name}" ${slowest.seconds.toFixed(1)} s`,
   );
@@ -85,10 +86,10 @@ async function checkBaseline(): Promise<void> {
     for (const stage of STAGES) {
       const failure = await runStage(stage, root);
       if (failure === undefined) continue;
-      console.log(`the suite fails without any mutant: ${failure}`);
+      printLine(`the suite fails without any mutant: ${failure}`);
       Deno.exit(1);
     }
-    console.log("the suite passes without mutants");
+    printLine("the suite passes without mutants");
   } finally {
     await Deno.remove(root, { recursive: true });
   }

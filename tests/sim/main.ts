@@ -4,6 +4,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { complain, printLine } from "../../cli/usage.ts";
 import { historyToNdjson } from "./history.ts";
 import {
   DEFAULT_SIMULATION,
@@ -43,15 +44,15 @@ function main(): void {
     ],
     boolean: ["transcript", "help"],
     unknown: (arg) => {
-      console.error(`statecraft sim: unknown flag ${arg}`);
+      complain(`statecraft sim: unknown flag ${arg}`);
       Deno.exit(2);
     },
   });
-  if (args["help"] === true) return console.log(HELP);
+  if (args["help"] === true) return printLine(HELP);
   const number = (flag: string, byDefault: number): number => {
     const value = Number(args[flag] ?? byDefault);
     if (Number.isFinite(value) && value > 0) return value;
-    console.error(`statecraft sim: --${flag} takes a positive number`);
+    complain(`statecraft sim: --${flag} takes a positive number`);
     Deno.exit(2);
   };
   const first = number("seed", 1);
@@ -73,7 +74,7 @@ function main(): void {
       ...(only === undefined ? {} : { only: only.split(",") }),
     };
     const result = simulate(options);
-    for (const line of result.transcript) console.log(line);
+    for (const line of result.transcript) printLine(line);
     if (typeof args["history"] === "string") {
       Deno.writeTextFileSync(args["history"], historyToNdjson(result.history));
     }
@@ -81,20 +82,20 @@ function main(): void {
     operations += result.operations;
     for (const [name, count] of result.faults) totals.set(name, (totals.get(name) ?? 0) + count);
     if (result.violation !== undefined) {
-      console.log(result.violation);
-      console.log(repeatCommand(options));
+      printLine(result.violation);
+      printLine(repeatCommand(options));
       Deno.exit(1);
     }
     if (seeds === 1 || seed % 20 === 0 || seed === first + seeds - 1) {
       const realMs = performance.now() - startMs;
-      console.log(
+      printLine(
         `seed ${seed} ok: trace ${result.traceHash}, ${(simulatedMs / 3_600_000).toFixed(2)} ` +
           `simulated hours, ${(simulatedMs / realMs).toFixed(0)} x real time, ` +
           `${operations} operations, ${sum(totals)} faults`,
       );
     }
   }
-  console.log([...totals].sort().map(([name, count]) => `${name} ${count}`).join(", "));
+  printLine([...totals].sort().map(([name, count]) => `${name} ${count}`).join(", "));
 }
 
 function sum(counts: ReadonlyMap<string, number>): number {
