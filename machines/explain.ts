@@ -112,8 +112,15 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
 export function explain(snapshot: RaftSnapshot, state: Readonly<GroupState>): Explanation {
   const states = activePaths(snapshot.value);
   const { context } = snapshot;
-  const possibilities = describeChart(raftMachine).transitions
-    .filter(({ from, event }) => states.includes(from) && event !== "*")
+  const listed = describeChart(raftMachine).transitions
+    .filter(({ from, event }) => states.includes(from) && event !== "*");
+  const possibilities = listed
+    .filter(({ from, event }) =>
+      // A state that always answers an event hides what the states around it do on that event.
+      !listed.some((inner) =>
+        inner.event === event && inner.guard === undefined && inner.from.startsWith(`${from}.`)
+      )
+    )
     .map(({ from, event, guard, target, actions, description }): Possibility => {
       const text = guard === undefined ? undefined : guardTexts[guard];
       const holds = guard === undefined || text === undefined || text.needsEvent
