@@ -1,0 +1,190 @@
+import { assert, assertEquals } from "@std/assert";
+import type { ActorRef, Delivery } from "../../actors/actor.ts";
+import {
+  APPLY_BYTES_MAX,
+  type ApplyOutcome,
+  KvActor,
+  type KvMessage,
+} from "../../actors/kv_actor.ts";
+import { RaftLog } from "../../machines/raft_log.ts";
+import type { EntryKind } from "../../machines/raft_types.ts";
+import { encodeRequest } from "../../storage/command.ts";
+import { KvStore } from "../../storage/kv_store.ts";
+import { encodeRun } from "../../storage/wal_record.ts";
+import { VirtualPorts } from "./virtual_ports.ts";
+
+class Bench {
+  readonly ports = new VirtualPorts();
+  readonly store = new KvStore();
+  readonly log = new RaftLog();
+  /** `name: outcome` of every answer, in order. */
+  readonly answers: string[] = [];
+  readonly actor: KvActor;
+  readonly #mailbox: KvMessage[] = [];
+
+  constructor() {
+    const self = {
+      cast: (message: KvMessage) => this.#mailbox.push(message) > 0,
+    } as unknown as ActorRef<KvMessage>;
+    this.actor = new KvActor({
+      store: this.store,
+      entries: (from, through, bytesMax) => this.log.slice(from, through, bytesMax),
+      scheduler: this.ports.scheduler,
+      self: () => self,
+    });
+  }
+
+  /** Appends entries of `term`: an append of the name to the key "k", or a no-op for "". */
+  append(term: number, ...names: string[]): void {
+    for (const name of names) {
+      const value = new TextEncoder().encode(name);
+      const payload = encodeRequest({ command: { type: "append", key: "k", value } });
+      const kind: EntryKind = name === "" ? "noop" : "command";
+      this.log.append(encodeRun({
+        group: 0,
+        term,
+        firstIndex: this.log.lastIndex + 1,
+        timeMs: 1,
+        kind,
+        payloads: [kind === "noop" ? new Uint8Array(0) : payload],
+      }));
+    }
+  }
+
+  expect(term: number, firstIndex: number, ...names: string[]): KvMessage {
+    const answers = names.map((name) => ({
+      reply: (outcome: ApplyOutcome) => {
+        const length = outcome.status === "ok" ? ` ${outcome.length}` : "";
+        this.answers.push(`${name}: ${outcome.status}${length}`);
+      },
+    }));
+    return { type: "Expect", term, firstIndex, answers };
+  }
+
+  read(index: number, name: string): KvMessage {
+    const answers = [{ reply: () => this.answers.push(`${name}: ready`) }];
+    return { type: "AwaitApplied", index, answers };
+  }
+
+  turn(...messages: KvMessage[]): void {
+    const batch = [...this.#mailbox.splice(0), ...messages].map((message) =>
+      ({ message }) as unknown as Delivery<KvMessage>
+    );
+    this.actor.receive(batch);
+  }
+
+  get text(): string {
+    return new TextDecoder().decode(this.store.get("k")?.value);
+  }
+}
+
+const committed = (through: number): KvMessage => ({ type: "Committed", through });
+
+Deno.test("S14: a proposal is answered with its result, also when it commits in the same turn", () => {
+  const bench = new Bench();
+  bench.append(1, "", "a", "b");
+  bench.turn(bench.expect(1, 2, "a", "b"), committed(3));
+  assertEquals(bench.answers, ["a: ok 1", "b: ok 2"]);
+  assertEquals(bench.text, "ab");
+});
+
+Deno.test("nothing is applied or answered before it is committed", () => {
+  const bench = new Bench();
+  bench.append(1, "", "a", "b");
+  bench.turn(bench.expect(1, 2, "a", "b"), committed(2));
+  assertEquals([bench.answers, bench.text], [["a: ok 1"], "a"]);
+  bench.turn(committed(3));
+  assertEquals(bench.answers, ["a: ok 1", "b: ok 2"]);
+});
+
+Deno.test("a commit that is told again, or late, applies nothing twice", () => {
+  const bench = new Bench();
+  bench.append(1, "a", "b");
+  bench.turn(committed(2));
+  bench.turn(committed(1), committed(2));
+  assertEquals([bench.text, bench.store.lastApplied], ["ab", 2]);
+});
+
+Deno.test("a proposal whose place another leader's entry took was not applied", () => {
+  const bench = new Bench();
+  bench.append(1, "");
+  bench.turn(bench.expect(1, 2, "a", "b"));
+  bench.append(3, "", "other");
+  bench.turn(committed(3));
+  assertEquals(bench.answers, ["a: not-applied", "b: not-applied"]);
+  assertEquals(bench.text, "other");
+});
+
+Deno.test("Fig. 8: a proposal that its leader lost is answered by what is committed in the end", () => {
+  const bench = new Bench();
+  bench.append(1, "");
+  bench.turn(bench.expect(1, 2, "a"));
+  // Leadership was lost; the entry may still be on another node, and nobody can tell.
+  assertEquals(bench.answers, []);
+  bench.append(1, "a");
+  bench.turn(committed(2));
+  assertEquals(bench.answers, ["a: ok 1"]);
+});
+
+Deno.test("after leadership flaps every proposal gets the answer of its own term", () => {
+  const bench = new Bench();
+  bench.turn(bench.expect(1, 1, "a1", "b1", "c1"));
+  bench.turn(bench.expect(3, 2, "b3", "c3"));
+  bench.turn(bench.expect(5, 2, "b5"));
+  bench.append(1, "a");
+  bench.append(3, "b");
+  bench.append(5, "");
+  bench.turn(committed(3));
+  assertEquals(bench.answers.toSorted(), [
+    "a1: ok 1",
+    "b1: not-applied",
+    "b3: ok 2",
+    "b5: not-applied",
+    "c1: not-applied",
+    "c3: not-applied",
+  ]);
+});
+
+Deno.test("proposals of one leadership in many batches are answered one by one", () => {
+  const bench = new Bench();
+  const names = Array.from({ length: 3_000 }, (_, at) => `n${at}`);
+  names.forEach((name, at) => bench.turn(bench.expect(1, at + 1, name)));
+  bench.append(1, ...names);
+  for (let through = 0; through < names.length; through += 7) bench.turn(committed(through));
+  bench.turn(committed(names.length));
+  assertEquals(bench.answers.map((answer) => answer.split(":")[0]), names);
+  assert(bench.answers.every((answer) => answer.includes(": ok")));
+});
+
+Deno.test("a read is released once its index is applied, and not before", () => {
+  const bench = new Bench();
+  bench.append(1, "a", "b");
+  bench.turn(bench.read(0, "r0"), bench.read(2, "r2"), committed(1));
+  assertEquals(bench.answers, ["r0: ready"]);
+  bench.turn(bench.read(1, "r1"));
+  assertEquals(bench.answers, ["r0: ready", "r1: ready"]);
+  bench.turn(committed(2));
+  assertEquals(bench.answers, ["r0: ready", "r1: ready", "r2: ready"]);
+});
+
+Deno.test("S09: much is applied in parts, in order, with the event loop in between", () => {
+  const bench = new Bench();
+  const name = "x".repeat(1_000);
+  const count = Math.ceil(3 * APPLY_BYTES_MAX / 1_000);
+  bench.append(1, ...Array.from({ length: count }, () => name));
+  bench.turn(bench.read(count, "all"), committed(count));
+  const parts = [bench.store.lastApplied];
+  while (bench.store.lastApplied < count) {
+    assertEquals(bench.answers, []);
+    // Another message in between applies nothing out of turn.
+    bench.turn(bench.read(count, "late"));
+    assertEquals(bench.store.lastApplied, parts.at(-1));
+    bench.ports.turn();
+    bench.turn();
+    parts.push(bench.store.lastApplied);
+    assert(parts.at(-1)! > parts.at(-2)!, "no progress");
+  }
+  assert(parts.length >= 3);
+  assertEquals(bench.answers.length, parts.length);
+  assertEquals(bench.store.get("k")?.value.length, 1_000 * count);
+});

@@ -1,0 +1,284 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import {
+  type ActorRef,
+  ActorStoppedError,
+  CallTimeoutError,
+  type Outcome,
+  UnreachableError,
+} from "../../actors/actor.ts";
+import { NodeGateway, RETRY_PAUSE_MS } from "../../actors/node_gateway.ts";
+import type { RaftActorMessage, RaftAnswer, Refused } from "../../actors/raft_actor.ts";
+import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import { RaftCore } from "../../machines/raft_core.ts";
+import { RaftLog } from "../../machines/raft_log.ts";
+import { decodeRequest, encodeRequest } from "../../storage/command.ts";
+import { KvStore } from "../../storage/kv_store.ts";
+import { recordFormat } from "../../storage/wal_record.ts";
+import type { ClusterStatus, KvWrite } from "../../transport/gateway_port.ts";
+import { REQUEST_TIMEOUT_MS } from "../../transport/http_limits.ts";
+import { GatewayError, type Outcome as WriteOutcome } from "../../transport/problem.ts";
+import { VirtualPorts } from "./virtual_ports.ts";
+
+type Reaction = Outcome<RaftAnswer> | "silent";
+
+const OK: RaftAnswer = {
+  status: "ok",
+  revision: 1,
+  version: 1,
+  length: 1,
+  created: true,
+  deleted: 0,
+};
+const NOT_DELIVERED = failed(new UnreachableError("node/2/raft/0", "not-delivered"));
+const LOST = failed(new UnreachableError("node/2/raft/0", "unknown"));
+const STOPPED = failed(new ActorStoppedError("node/1/raft/0", "unknown"));
+
+function failed(error: Error): Reaction {
+  return { ok: false, error };
+}
+
+function answer(value: RaftAnswer): Reaction {
+  return { ok: true, value };
+}
+
+function refused(reason: Refused["reason"]): Reaction {
+  return answer({ status: "refused", reason, leader: 0 });
+}
+
+/** A gateway whose Raft actors react as the test says: the n-th ask as listed, then as the last. */
+class Bench {
+  readonly ports = new VirtualPorts();
+  readonly store = new KvStore();
+  readonly gateway: NodeGateway;
+  /** Who was asked for what. */
+  readonly asked: string[] = [];
+  readonly payloads: Uint8Array[] = [];
+  stopping = false;
+
+  constructor(...reactions: Reaction[]) {
+    const core = new RaftCore({
+      id: 1,
+      group: 0,
+      timing: DEFAULT_TIMING,
+      records: recordFormat,
+      random: () => 0,
+      log: new RaftLog(),
+      nowMs: 0,
+      voters: [1, 2, 3],
+      learners: [],
+      currentTerm: 0,
+      votedFor: undefined,
+    });
+    // Node 2 leads.
+    core.beginTurn(1);
+    core.receive({
+      type: "AppendEntries",
+      group: 0,
+      term: 1,
+      from: 2,
+      prevLogIndex: 0,
+      prevLogTerm: 0,
+      leaderCommit: 0,
+      round: 0,
+      runs: [],
+    });
+    core.endTurn();
+    this.gateway = new NodeGateway({
+      group: 0,
+      core,
+      store: this.store,
+      ports: this.ports,
+      raftOn: (node) => this.#ref(node, reactions),
+      status: () => ({}) as ClusterStatus,
+      metrics: () => "",
+      httpAddressOf: () => undefined,
+      isStopping: () => this.stopping,
+    });
+  }
+
+  /** Lets virtual time pass until the request has ended. */
+  async run<Value>(request: Promise<Value>): Promise<Value> {
+    let over = false;
+    const ended = request.finally(() => over = true);
+    ended.catch(() => {});
+    for (let passed = 0; !over; passed += RETRY_PAUSE_MS) {
+      if (passed > 3 * REQUEST_TIMEOUT_MS) throw new Error("Cannot wait: the request hangs");
+      for (let turns = 0; turns < 20; turns++) await Promise.resolve();
+      if (!over) this.ports.advance(RETRY_PAUSE_MS);
+    }
+    return await ended;
+  }
+
+  async fails(request: Promise<unknown>, code: string, outcome: WriteOutcome): Promise<string> {
+    const error = await assertRejects(() => this.run(request), GatewayError);
+    assertEquals([error.code, error.outcome], [code as typeof error.code, outcome]);
+    return error.message;
+  }
+
+  #ref(
+    node: number,
+    reactions: readonly Reaction[],
+  ): ActorRef<RaftActorMessage, RaftAnswer> {
+    const ask: ActorRef<RaftActorMessage, RaftAnswer>["ask"] = (message, { timeoutMs }, done) => {
+      const reaction = reactions[Math.min(this.asked.length, reactions.length - 1)]!;
+      this.asked.push(`${message.type} of ${node}`);
+      if (message.type === "Propose") this.payloads.push(message.payload);
+      if (reaction !== "silent") return this.ports.scheduler.soon(() => done(reaction));
+      const error = new CallTimeoutError(`node/${node}/raft/0`, timeoutMs);
+      this.ports.timers.set(timeoutMs, () => done({ ok: false, error }));
+    };
+    return { ask } as unknown as ActorRef<RaftActorMessage, RaftAnswer>;
+  }
+}
+
+const PUT: KvWrite = { type: "put", key: "k", value: new Uint8Array([1]) };
+const ONCE: KvWrite = {
+  ...PUT,
+  once: { type: "idempotencyKey", key: "once", fingerprint: "f" },
+};
+
+Deno.test("a write goes to the leader, whole", async () => {
+  const bench = new Bench(answer(OK));
+  const write: KvWrite = { ...ONCE, contentType: "text/plain", condition: { revision: 7 } };
+  assertEquals(await bench.run(bench.gateway.write(write)), OK);
+  assertEquals(bench.asked, ["Propose of 2"]);
+  const { once, ...command } = write;
+  assertEquals<unknown>(decodeRequest(bench.payloads[0]!), { command, once: once! });
+});
+
+Deno.test("what surely had no effect is tried again until it has one", async () => {
+  const none = [NOT_DELIVERED, refused("not-leader"), answer({ status: "not-applied" })];
+  const bench = new Bench(...none, refused("transferring"), answer(OK));
+  assertEquals(await bench.run(bench.gateway.write(PUT)), OK);
+  assertEquals(bench.asked.length, 5);
+});
+
+Deno.test("without a leader a write is unavailable once its time is up, and not applied", async () => {
+  for (const reaction of [refused("not-leader"), NOT_DELIVERED]) {
+    const bench = new Bench(reaction);
+    await bench.fails(bench.gateway.write(PUT), "unavailable", "not-applied");
+    // The pause between the attempts is kept (S20), and the deadline too.
+    assert(bench.asked.length > 1);
+    assert(bench.asked.length <= REQUEST_TIMEOUT_MS / RETRY_PAUSE_MS);
+    assert(bench.ports.clock.monotonicMs() <= REQUEST_TIMEOUT_MS + RETRY_PAUSE_MS);
+  }
+});
+
+Deno.test("a lost answer leaves the outcome unknown, and only a write with a key is repeated", async () => {
+  for (const reaction of [LOST, STOPPED, "silent"] as const) {
+    const plain = new Bench(reaction, answer(OK));
+    await plain.fails(plain.gateway.write(PUT), "outcome-unknown", "unknown");
+    assertEquals(plain.asked.length, 1);
+  }
+  const keyed = new Bench(LOST, refused("not-leader"), answer({ ...OK, replayed: true }));
+  assertEquals(await keyed.run(keyed.gateway.write(ONCE)), { ...OK, replayed: true });
+  assertEquals(new Set(keyed.payloads.map((payload) => payload.join())).size, 1);
+});
+
+Deno.test("once an answer was lost, no later refusal makes the outcome known", async () => {
+  const later = [refused("not-leader"), NOT_DELIVERED, refused("overloaded")];
+  for (const reaction of later) {
+    const bench = new Bench(LOST, reaction);
+    await bench.fails(bench.gateway.write(ONCE), "outcome-unknown", "unknown");
+    assert(bench.asked.length > 1);
+  }
+});
+
+Deno.test("an overloaded leader and one that cannot read the request answer at once", async () => {
+  const overloaded = new Bench(refused("overloaded"));
+  await overloaded.fails(overloaded.gateway.write(PUT), "overloaded", "not-applied");
+  const invalid = new Bench(refused("invalid"));
+  await invalid.fails(invalid.gateway.write(PUT), "invalid-request", "not-applied");
+  assertEquals([overloaded.asked.length, invalid.asked.length], [1, 1]);
+});
+
+Deno.test("a result that is no success is passed on and not tried again", async () => {
+  for (const status of ["precondition-failed", "too-large", "idempotency-mismatch"] as const) {
+    const result = status === "precondition-failed" ? { status, revision: 3 } : { status };
+    const bench = new Bench(answer(result));
+    assertEquals((await bench.run(bench.gateway.write(PUT))).status, status);
+    assertEquals(bench.asked.length, 1);
+  }
+});
+
+Deno.test("S12: no read but a stale one is answered before this node's barrier is", async () => {
+  for (const consistency of ["linearizable", "lease", "follower"] as const) {
+    const bench = new Bench(refused("not-leader"), LOST, answer({ status: "ready" }));
+    const { context } = await bench.run(bench.gateway.get("k", consistency));
+    assertEquals(bench.asked, Array(3).fill("ReadBarrier of 1"));
+    assertEquals([context.servedBy, context.leaderId], [1, 2]);
+
+    const never = new Bench(refused("not-leader"));
+    const range = { limit: 1, reverse: false, bytesMax: 1 };
+    const requests = [
+      (): Promise<unknown> => never.gateway.get("k", consistency),
+      (): Promise<unknown> => never.gateway.list(range, consistency),
+      (): Promise<unknown> => never.gateway.count({}, consistency),
+    ];
+    for (const request of requests) await never.fails(request(), "unavailable", "not-applied");
+  }
+  const silent = new Bench("silent");
+  await silent.fails(silent.gateway.get("k", "linearizable"), "unavailable", "not-applied");
+  const stale = new Bench("silent");
+  assertEquals((await stale.run(stale.gateway.get("k", "stale"))).entry, undefined);
+  assertEquals(stale.asked, []);
+});
+
+Deno.test("a read sees what was applied while it waited", async () => {
+  const bench = new Bench(answer({ status: "ready" }));
+  const reading = bench.gateway.get("k", "linearizable");
+  const command = { type: "put", key: "k", value: new Uint8Array([7]) } as const;
+  bench.store.apply(1, 1, "command", encodeRequest({ command }));
+  const { entry, context } = await bench.run(reading);
+  assertEquals([[...entry!.value], context.revision], [[7], 1]);
+});
+
+Deno.test("a listing ends at its limit or its bytes, and says if there is more", async () => {
+  const bench = new Bench(answer({ status: "ready" }));
+  for (let at = 1; at <= 5; at++) {
+    const command = { type: "put", key: `k${at}`, value: new Uint8Array(10) } as const;
+    bench.store.apply(at, 1, "command", encodeRequest({ command }));
+  }
+  const list = async (limit: number, bytesMax: number): Promise<[string[], boolean]> => {
+    const range = { limit, bytesMax, reverse: false };
+    const { entries, more } = await bench.run(bench.gateway.list(range, "stale"));
+    return [entries.map(({ key }) => key), more];
+  };
+  assertEquals(await list(5, 50), [["k1", "k2", "k3", "k4", "k5"], false]);
+  assertEquals(await list(4, 50), [["k1", "k2", "k3", "k4"], true]);
+  assertEquals(await list(5, 49), [["k1", "k2", "k3", "k4"], true]);
+  assertEquals(await list(5, 10), [["k1"], true]);
+  // At least one, however large: a page that ends with nothing would never go on.
+  assertEquals(await list(5, 1), [["k1"], true]);
+  assertEquals((await bench.run(bench.gateway.count({ start: "k2" }, "stale"))).count, 4);
+});
+
+Deno.test("a node on its way down does not keep a request waiting", async () => {
+  const bench = new Bench(refused("not-leader"));
+  bench.stopping = true;
+  await bench.fails(bench.gateway.write(PUT), "unavailable", "not-applied");
+  assertEquals(bench.asked.length, 1);
+  assertEquals(bench.gateway.readiness().map(({ name, ok }) => [name, ok]), [
+    ["node", false],
+    ["leader", true],
+    ["disk", true],
+  ]);
+});
+
+Deno.test("a transfer is checked, asked of the leader, and says how it ended", async () => {
+  const bench = new Bench(
+    refused("not-leader"),
+    answer({
+      status: "transferred",
+      leader: 3,
+      term: 9,
+    }),
+  );
+  assertEquals(await bench.run(bench.gateway.transfer(3)), { leader: 3, term: 9 });
+  assertEquals(bench.asked, ["Transfer of 2", "Transfer of 2"]);
+  assertEquals(await bench.run(bench.gateway.transfer(2)), { leader: 2, term: 1 });
+  assertEquals(bench.asked.length, 2);
+  await bench.fails(bench.gateway.transfer(9), "invalid-request", "not-applied");
+  const aborted = new Bench(refused("aborted"));
+  await aborted.fails(aborted.gateway.transfer(3), "conflict", "not-applied");
+});

@@ -1,0 +1,424 @@
+import { assert, assertEquals } from "@std/assert";
+import type { ActorRef, Delivery } from "../../actors/actor.ts";
+import type { KvMessage } from "../../actors/kv_actor.ts";
+import {
+  LATE_TIMER_GRACE_MS,
+  RaftActor,
+  type RaftActorMessage,
+  type RaftAnswer,
+} from "../../actors/raft_actor.ts";
+import type { Persist, WalMessage } from "../../actors/wal_actor.ts";
+import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import { RaftCore } from "../../machines/raft_core.ts";
+import { lastIndexOf, RaftLog } from "../../machines/raft_log.ts";
+import type { Envelope, RaftMessage } from "../../machines/raft_types.ts";
+import { encodeRequest } from "../../storage/command.ts";
+import { encodeRun, recordFormat } from "../../storage/wal_record.ts";
+import { VirtualPorts } from "./virtual_ports.ts";
+
+const { electionTimeoutMsMin, electionTimeoutMsMax, heartbeatMs } = DEFAULT_TIMING;
+const COMMAND = encodeRequest({
+  command: { type: "put", key: "k", value: new Uint8Array(1) },
+});
+
+/** Node 1's Raft actor of three, or of one; the others, the disk and the store are the test. */
+class Bench {
+  readonly ports = new VirtualPorts();
+  readonly core: RaftCore;
+  readonly actor: RaftActor;
+  /** Messages to other nodes since the last look. */
+  sent: Envelope[] = [];
+  /** Writes handed to the disk and not yet durable. */
+  readonly writes: Persist[] = [];
+  readonly toKv: KvMessage[] = [];
+  readonly #mailbox: Delivery<RaftActorMessage, RaftAnswer>[] = [];
+
+  constructor(voters: readonly number[] = [1, 2, 3]) {
+    const { ports } = this;
+    this.core = new RaftCore({
+      id: 1,
+      group: 0,
+      timing: DEFAULT_TIMING,
+      records: recordFormat,
+      random: () => 0.5,
+      log: new RaftLog(),
+      nowMs: ports.clock.monotonicMs(),
+      voters,
+      learners: [],
+      currentTerm: 0,
+      votedFor: undefined,
+    });
+    const self = {
+      cast: (message: RaftActorMessage) => this.#mailbox.push(delivery(message)) > 0,
+    } as unknown as ActorRef<RaftActorMessage, RaftAnswer>;
+    const wal = {
+      cast: (message: WalMessage) => message.type === "Persist" && this.writes.push(message) > 0,
+    } as unknown as ActorRef<WalMessage>;
+    const kv = {
+      cast: (message: KvMessage) => this.toKv.push(message) > 0,
+    } as unknown as ActorRef<KvMessage>;
+    this.actor = new RaftActor({
+      group: 0,
+      core: this.core,
+      ports,
+      send: (to, message) => void this.sent.push({ to, message }),
+      wal,
+      kv,
+      self: () => self,
+    });
+    this.actor.onStart();
+  }
+
+  /** One turn with what waits in the mailbox and these. */
+  turn(...arrived: (RaftActorMessage | Delivery<RaftActorMessage, RaftAnswer>)[]): void {
+    const deliveries = arrived.map((it) => "message" in it ? it : delivery(it));
+    const batch = [...this.#mailbox.splice(0), ...deliveries];
+    if (batch.length > 0) this.actor.receive(batch);
+  }
+
+  /** Turns until the mailbox is empty. */
+  settle(): void {
+    while (this.#mailbox.length > 0) this.turn();
+  }
+
+  /** The oldest write is durable. */
+  sync(): void {
+    this.writes.shift()!.replyTo.cast({ type: "Persisted" });
+    this.settle();
+  }
+
+  syncAll(): void {
+    while (this.writes.length > 0) this.sync();
+  }
+
+  /** Time passes, with a turn whenever the timer is due. */
+  advance(ms: number): void {
+    for (let passed = 0; passed < ms; passed++) {
+      this.ports.advance(1);
+      this.settle();
+    }
+  }
+
+  /** What was sent, by type; forgets it. */
+  taken(): string[] {
+    const types = this.sent.map(({ to, message }) => `${message.type} to ${to}`);
+    this.sent = [];
+    return types;
+  }
+
+  message<Type extends RaftMessage["type"]>(
+    type: Type,
+    fields: Omit<Extract<RaftMessage, { type: Type }>, "type" | "group">,
+  ): RaftMessage {
+    return { type, group: 0, ...fields } as unknown as RaftMessage;
+  }
+
+  /** Wins the election of the next term with node 2's votes. */
+  lead(): void {
+    this.advance(electionTimeoutMsMax + 1);
+    const term = this.core.context.currentTerm + 1;
+    this.turn(this.message("PreVoteReply", { term, from: 2, granted: true }));
+    this.syncAll();
+    this.turn(this.message("RequestVoteReply", { term, from: 2, granted: true }));
+    assertEquals(this.core.role, "leader");
+    this.syncAll();
+    this.acknowledge(2);
+    this.taken();
+    this.toKv.length = 0;
+  }
+
+  /** A follower has everything that the leader has, and confirms its latest round. */
+  acknowledge(from: number): void {
+    this.turn(this.message("AppendEntriesReply", {
+      term: this.core.context.currentTerm,
+      from,
+      accepted: true,
+      matchIndex: this.core.state.log.lastIndex,
+      prevLogIndex: 0,
+      conflictTerm: 0,
+      conflictIndex: 0,
+      round: this.core.state.reads.lastRound,
+    }));
+  }
+}
+
+function delivery(message: RaftActorMessage): Delivery<RaftActorMessage, RaftAnswer> {
+  return { message, reply: () => {}, fail: () => {} };
+}
+
+/** A request that keeps its answers. */
+function request(message: RaftActorMessage): {
+  readonly delivery: Delivery<RaftActorMessage, RaftAnswer>;
+  readonly answers: RaftAnswer[];
+} {
+  const answers: RaftAnswer[] = [];
+  const reply = (answer: RaftAnswer): void => void answers.push(answer);
+  return { delivery: { message, reply, fail: () => {} }, answers };
+}
+
+const propose = { type: "Propose", payload: COMMAND } as const;
+
+Deno.test("a candidate asks for votes, and votes for itself, only once its vote is durable", () => {
+  const bench = new Bench();
+  bench.advance(electionTimeoutMsMax + 1);
+  assertEquals(bench.taken(), ["PreVote to 2", "PreVote to 3"]);
+  bench.turn(bench.message("PreVoteReply", { term: 1, from: 2, granted: true }));
+  assertEquals(bench.core.role, "candidate");
+  assertEquals(bench.writes.map(({ hardState }) => hardState), [{ currentTerm: 1, votedFor: 1 }]);
+  const before = bench.taken();
+  assertEquals(before.filter((type) => !type.startsWith("RequestVote ")), []);
+  assertEquals(bench.core.context.votesGranted, []);
+  bench.sync();
+  assertEquals(bench.core.context.votesGranted, [1]);
+  assertEquals(before.concat(bench.taken()), ["RequestVote to 2", "RequestVote to 3"]);
+});
+
+Deno.test("a vote leaves after the sync that makes it true, not before", () => {
+  const bench = new Bench();
+  bench.ports.advance(electionTimeoutMsMin);
+  bench.turn(bench.message("RequestVote", {
+    term: 5,
+    from: 2,
+    lastLogIndex: 0,
+    lastLogTerm: 0,
+    transfer: true,
+  }));
+  assertEquals(bench.taken(), []);
+  bench.sync();
+  const [vote] = bench.sent;
+  assertEquals(vote?.to, 2);
+  assertEquals(vote?.message.type === "RequestVoteReply" && vote.message.granted, true);
+});
+
+Deno.test("a follower's answer waits for its own write, and a later empty one behind it", () => {
+  const bench = new Bench();
+  const append = (prevLogIndex: number, count: number): RaftMessage =>
+    bench.message("AppendEntries", {
+      term: 1,
+      from: 2,
+      prevLogIndex,
+      prevLogTerm: prevLogIndex === 0 ? 0 : 1,
+      leaderCommit: 0,
+      round: 0,
+      runs: count === 0 ? [] : [encodeRun({
+        group: 0,
+        term: 1,
+        firstIndex: prevLogIndex + 1,
+        timeMs: 1,
+        kind: "command",
+        payloads: Array.from({ length: count }, () => COMMAND),
+      })],
+    });
+  bench.turn(append(0, 2));
+  bench.turn(append(2, 1));
+  // The heartbeat writes nothing, but the term that it answers in is not durable yet.
+  bench.turn(append(3, 0));
+  assertEquals([bench.writes.length, bench.taken()], [2, []]);
+  const matched = (): number[] => {
+    const indexes = bench.sent.map(({ message }) =>
+      message.type === "AppendEntriesReply" && message.accepted ? message.matchIndex : -1
+    );
+    bench.sent = [];
+    return indexes;
+  };
+  bench.sync();
+  assertEquals(matched(), [2]);
+  bench.sync();
+  // The heartbeat came when nothing was durable, and claims nothing.
+  assertEquals(matched(), [3, 0]);
+  // Once the term is durable a heartbeat's answer waits for no write, and claims what is durable.
+  bench.turn(append(3, 1));
+  bench.turn(append(4, 0));
+  assertEquals([bench.writes.length, matched()], [1, [3]]);
+  bench.sync();
+  assertEquals(matched(), [4]);
+});
+
+Deno.test("a leader counts itself only when its disk has the entry", () => {
+  const bench = new Bench([1]);
+  bench.advance(electionTimeoutMsMax + 1);
+  bench.syncAll();
+  assertEquals(bench.core.role, "leader");
+  const commitIndex = bench.core.state.commitIndex;
+  bench.turn(propose);
+  assertEquals(bench.core.state.commitIndex, commitIndex);
+  bench.sync();
+  assertEquals(bench.core.state.commitIndex, commitIndex + 1);
+});
+
+Deno.test("proposals of a turn are one write, and S14: expected before they can be committed", () => {
+  const bench = new Bench([1]);
+  bench.advance(electionTimeoutMsMax + 1);
+  bench.syncAll();
+  bench.toKv.length = 0;
+  bench.turn(propose, propose, propose);
+  assertEquals(bench.writes.length, 1);
+  assertEquals(bench.writes[0]!.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [3]);
+  bench.sync();
+  assertEquals(bench.toKv.map(({ type }) => type), ["Expect", "Committed"]);
+  const [expect] = bench.toKv;
+  assert(expect?.type === "Expect");
+  assertEquals([expect.term, expect.answers.length], [bench.core.context.currentTerm, 3]);
+});
+
+Deno.test("a proposal that cannot be taken is refused at once and names the leader", () => {
+  const bench = new Bench();
+  const early = request(propose);
+  bench.turn(early.delivery);
+  assertEquals(early.answers, [{ status: "refused", reason: "not-leader", leader: 0 }]);
+  bench.lead();
+  const garbage = request({ type: "Propose", payload: new Uint8Array([9, 9]) });
+  const good = request(propose);
+  bench.turn(garbage.delivery, good.delivery);
+  assertEquals(garbage.answers, [{ status: "refused", reason: "invalid", leader: 1 }]);
+  assertEquals(good.answers, []);
+  assertEquals(bench.actor.counters.proposalsRefused, 1);
+});
+
+Deno.test("S12: a read waits for a majority that confirms the leader, and none that leaves it", () => {
+  const bench = new Bench();
+  bench.lead();
+  const read = request({ type: "ReadBarrier" });
+  bench.turn(read.delivery);
+  assertEquals(bench.toKv.filter(({ type }) => type === "AwaitApplied"), []);
+  assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
+  bench.acknowledge(3);
+  const [ready] = bench.toKv.filter(({ type }) => type === "AwaitApplied");
+  assert(ready?.type === "AwaitApplied");
+  assertEquals([ready.index, ready.answers.length], [bench.core.state.commitIndex, 1]);
+
+  const second = request({ type: "ReadBarrier" });
+  bench.turn(second.delivery);
+  // Nobody answers: the leader steps down and refuses what it cannot confirm.
+  bench.advance(2 * electionTimeoutMsMax);
+  assert(bench.core.role !== "leader");
+  assertEquals(second.answers, [{ status: "refused", reason: "not-leader", leader: 0 }]);
+});
+
+Deno.test("S13: reads write nothing and append nothing", () => {
+  const bench = new Bench();
+  bench.lead();
+  const { lastIndex } = bench.core.state.log;
+  for (let count = 0; count < 20; count++) {
+    bench.turn({ type: "ReadBarrier" });
+    bench.acknowledge(2);
+  }
+  assertEquals([bench.core.state.log.lastIndex, bench.writes.length], [lastIndex, 0]);
+});
+
+Deno.test("a timer that fired late gives what has arrived the chance to be read, once", () => {
+  const bench = new Bench();
+  bench.turn(heartbeat(bench));
+  bench.syncAll();
+  bench.taken();
+  // The event loop stalls; the timer comes first, then the heartbeat that waited in the socket.
+  bench.ports.stall(3 * electionTimeoutMsMax);
+  bench.ports.fireDue();
+  bench.turn();
+  assertEquals(bench.core.role, "follower");
+  bench.turn(heartbeat(bench));
+  bench.advance(LATE_TIMER_GRACE_MS + electionTimeoutMsMin - 1);
+  assertEquals(bench.core.role, "follower");
+  assertEquals(bench.taken().filter((type) => type.startsWith("PreVote")), []);
+
+  const unheard = new Bench();
+  unheard.ports.stall(3 * electionTimeoutMsMax);
+  unheard.ports.fireDue();
+  unheard.turn();
+  assertEquals(unheard.core.role, "follower");
+  unheard.advance(LATE_TIMER_GRACE_MS + 1);
+  assertEquals(unheard.core.role, "preCandidate");
+});
+
+Deno.test("a timer that fired in time is believed", () => {
+  const bench = new Bench();
+  bench.turn(heartbeat(bench));
+  bench.syncAll();
+  bench.advance(electionTimeoutMsMax + 1);
+  assertEquals(bench.core.role, "preCandidate");
+});
+
+Deno.test("a leader beats at least every heartbeat interval", () => {
+  const bench = new Bench();
+  bench.lead();
+  for (let beat = 0; beat < 3; beat++) {
+    bench.advance(heartbeatMs);
+    assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
+    bench.acknowledge(2);
+    bench.taken();
+  }
+});
+
+Deno.test("a transfer is answered when the target leads", () => {
+  const bench = new Bench();
+  bench.lead();
+  const transfer = request({ type: "Transfer", to: 2 });
+  bench.turn(transfer.delivery);
+  assertEquals(bench.taken(), ["TimeoutNow to 2"]);
+  assertEquals(transfer.answers, []);
+  const term = bench.core.context.currentTerm + 1;
+  bench.turn(bench.message("RequestVote", {
+    term,
+    from: 2,
+    lastLogIndex: bench.core.state.log.lastIndex,
+    lastLogTerm: term - 1,
+    transfer: true,
+  }));
+  bench.syncAll();
+  bench.turn(heartbeat(bench, term));
+  assertEquals(transfer.answers, [{ status: "transferred", leader: 2, term }]);
+});
+
+Deno.test("a transfer that nobody can or does take is refused or aborted, and proposals go on", () => {
+  const bench = new Bench();
+  const early = request({ type: "Transfer", to: 2 });
+  bench.turn(early.delivery);
+  assertEquals(early.answers, [{ status: "refused", reason: "not-leader", leader: 0 }]);
+  bench.lead();
+  for (const to of [1, 9]) {
+    const impossible = request({ type: "Transfer", to });
+    bench.turn(impossible.delivery);
+    assertEquals(impossible.answers, [{ status: "refused", reason: "not-leader", leader: 1 }]);
+  }
+  const silent = request({ type: "Transfer", to: 3 });
+  bench.turn(silent.delivery);
+  const meanwhile = request(propose);
+  bench.turn(meanwhile.delivery);
+  assertEquals(meanwhile.answers, [{ status: "refused", reason: "transferring", leader: 1 }]);
+  for (let passed = 0; passed <= electionTimeoutMsMax; passed += heartbeatMs) {
+    bench.advance(heartbeatMs);
+    bench.acknowledge(2);
+  }
+  assertEquals(silent.answers, [{ status: "refused", reason: "aborted", leader: 1 }]);
+  const after = request(propose);
+  bench.turn(after.delivery);
+  assertEquals(after.answers, []);
+});
+
+Deno.test("a stalled disk ends leadership", () => {
+  const bench = new Bench();
+  bench.lead();
+  bench.turn({ type: "Disk", condition: "DiskStalled" });
+  assert(bench.core.role !== "leader");
+  const refused = request(propose);
+  bench.turn(refused.delivery);
+  assertEquals(refused.answers.map(({ status }) => status), ["refused"]);
+});
+
+Deno.test("stopped, it sets no more timers", () => {
+  const bench = new Bench();
+  bench.actor.onStop();
+  assertEquals(bench.ports.armedTimers, 0);
+});
+
+function heartbeat(bench: Bench, term = 1): RaftMessage {
+  return bench.message("AppendEntries", {
+    term,
+    from: 2,
+    prevLogIndex: 0,
+    prevLogTerm: 0,
+    leaderCommit: 0,
+    round: 0,
+    runs: [],
+  });
+}

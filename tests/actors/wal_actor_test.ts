@@ -1,0 +1,227 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  DISK_RECOVERY_SYNCS,
+  DISK_SLOW_MS,
+  DISK_STALLED_MS,
+  type DiskCondition,
+  type Persist,
+  WalActor,
+  type WalMessage,
+} from "../../actors/wal_actor.ts";
+import type { ActorRef, Delivery } from "../../actors/actor.ts";
+import { DiskError } from "../../storage/disk.ts";
+import { WalFailedError } from "../../storage/wal_errors.ts";
+import { Wal } from "../../storage/wal.ts";
+import { encodeRun } from "../../storage/wal_record.ts";
+import { MemoryDisk } from "../sim/memory_disk.ts";
+import { VirtualPorts } from "./virtual_ports.ts";
+
+const IDENTITY = { clusterId: "test", nodeId: 1 };
+
+/** A WAL actor whose disk finishes a sync when the test says so. */
+class Bench {
+  readonly ports = new VirtualPorts();
+  readonly disk: MemoryDisk;
+  readonly wal: Wal;
+  readonly actor: WalActor;
+  /** What happened, in order; a sync when it ends. */
+  readonly story: string[] = [];
+  readonly conditions: DiskCondition[] = [];
+  readonly durationsMs: number[] = [];
+  /** Operations of this type fail. */
+  failNext: "append" | "syncData" | undefined;
+  /** Whether the actor's mailbox takes messages. */
+  runs = true;
+  readonly #syncs: (() => void)[] = [];
+  readonly #mailbox: WalMessage[] = [];
+
+  constructor() {
+    this.disk = new MemoryDisk({
+      later: (run) => void this.#syncs.push(run),
+      fault: ({ type, path }) => {
+        if (type !== "append" && type !== "syncData") return undefined;
+        if (type === this.failNext) {
+          return new DiskError("Cannot write: input/output error", { code: "io", path });
+        }
+        this.story.push(type);
+        return undefined;
+      },
+    });
+    this.wal = Wal.open(this.disk, IDENTITY).wal;
+    const self = {
+      cast: (message: WalMessage) => (this.runs && this.#mailbox.push(message) > 0),
+    } as unknown as ActorRef<WalMessage>;
+    this.actor = new WalActor({
+      wal: this.wal,
+      ports: this.ports,
+      self: () => self,
+      onDiskCondition: (condition) => void this.conditions.push(condition),
+      onSync: (durationMs) => void this.durationsMs.push(durationMs),
+    });
+    this.story.length = 0;
+  }
+
+  /** A write of one entry, answered in the story under `name`. */
+  persist(name: string, firstIndex: number): Persist {
+    const run = encodeRun({
+      group: 0,
+      term: 1,
+      firstIndex,
+      timeMs: 1,
+      kind: "command",
+      payloads: [new Uint8Array(10)],
+    });
+    const replyTo = { cast: () => this.story.push(`persisted ${name}`) > 0 };
+    return { type: "Persist", group: 0, hardState: undefined, runs: [run], replyTo };
+  }
+
+  /** One turn with what waits in the mailbox and these messages. */
+  turn(...messages: WalMessage[]): void {
+    const batch = [...this.#mailbox.splice(0), ...messages].map((message) => ({
+      message,
+      reply: () => {},
+      fail: () => {},
+    } as unknown as Delivery<WalMessage>));
+    this.actor.receive(batch);
+  }
+
+  /** The running sync ends, after this time, and the actor takes note. */
+  endSync(durationMs = 1): void {
+    this.ports.advance(durationMs);
+    const [end] = this.#syncs.splice(0, 1);
+    end!();
+    if (this.runs) this.turn();
+  }
+
+  get syncing(): boolean {
+    return this.#syncs.length > 0;
+  }
+}
+
+Deno.test("all writes of a turn are one append and one sync, answered in order once it has ended", () => {
+  const bench = new Bench();
+  bench.turn(bench.persist("a", 1), bench.persist("b", 2), bench.persist("c", 3));
+  assertEquals([bench.story, bench.syncing], [["append"], true]);
+  bench.endSync();
+  assertEquals(bench.story.slice(1), ["syncData", "persisted a", "persisted b", "persisted c"]);
+  assertEquals(bench.syncing, false);
+});
+
+Deno.test("what arrives while a sync runs is written at once and shares the next sync", () => {
+  const bench = new Bench();
+  bench.turn(bench.persist("a", 1));
+  bench.turn(bench.persist("b", 2));
+  bench.turn(bench.persist("c", 3));
+  assertEquals(bench.story, ["append", "append", "append"]);
+  bench.endSync();
+  // The sync that ended began before b and c were written: it proves nothing about them.
+  assertEquals([bench.story.slice(3), bench.syncing], [["syncData", "persisted a"], true]);
+  bench.endSync();
+  assertEquals(bench.story.slice(5), ["syncData", "persisted b", "persisted c"]);
+  assertEquals(bench.syncing, false);
+});
+
+Deno.test("a hard state alone is written, and is there after a crash that keeps what was synced", () => {
+  const bench = new Bench();
+  const { replyTo } = bench.persist("vote", 1);
+  const hardState = { currentTerm: 7, votedFor: 2 };
+  bench.turn({ type: "Persist", group: 0, hardState, runs: [], replyTo });
+  bench.endSync();
+  assertEquals(bench.story, ["append", "syncData", "persisted vote"]);
+  bench.disk.crash(() => 0);
+  assertEquals(Wal.open(bench.disk, IDENTITY).groups.get(0)?.hardState, hardState);
+});
+
+Deno.test("what was answered survives a crash, what was not may be lost", () => {
+  const bench = new Bench();
+  bench.turn(bench.persist("a", 1));
+  bench.endSync();
+  bench.turn(bench.persist("b", 2));
+  bench.disk.crash(() => 0);
+  assertEquals(bench.story.includes("persisted b"), false);
+  const runs = Wal.open(bench.disk, IDENTITY).groups.get(0)!.runs;
+  assertEquals(runs.map(({ firstIndex, ends }) => [firstIndex, ends.length]), [[1, 1]]);
+});
+
+Deno.test("the first write or sync that fails throws, and nothing is answered then or later", () => {
+  for (const operation of ["append", "syncData"] as const) {
+    const bench = new Bench();
+    bench.turn(bench.persist("a", 1));
+    bench.endSync();
+    bench.failNext = operation;
+    assertThrows(
+      () => {
+        bench.turn(bench.persist("b", 2));
+        bench.endSync();
+      },
+      WalFailedError,
+      "input/output error",
+    );
+    bench.failNext = undefined;
+    assertThrows(() => bench.turn(bench.persist("c", 3)), WalFailedError);
+    assertEquals(bench.story.filter((line) => line.startsWith("persisted")), ["persisted a"]);
+  }
+});
+
+Deno.test("one slow sync makes the disk slow, only several fast ones in a row recover it", () => {
+  const bench = new Bench();
+  let index = 0;
+  const sync = (durationMs: number): void => {
+    bench.turn(bench.persist("x", ++index));
+    bench.endSync(durationMs);
+  };
+  sync(DISK_SLOW_MS - 1);
+  assertEquals(bench.conditions, []);
+  sync(DISK_SLOW_MS);
+  assertEquals(bench.conditions, ["DiskSlow"]);
+  for (let count = 1; count < DISK_RECOVERY_SYNCS; count++) sync(1);
+  sync(DISK_SLOW_MS);
+  for (let count = 1; count < DISK_RECOVERY_SYNCS; count++) sync(1);
+  assertEquals(bench.conditions, ["DiskSlow"]);
+  sync(1);
+  assertEquals(bench.conditions, ["DiskSlow", "DiskRecovered"]);
+  assertEquals(bench.durationsMs.length, index);
+});
+
+Deno.test("a sync that does not end is told while it runs: slow, then stalled", () => {
+  const bench = new Bench();
+  bench.turn(bench.persist("a", 1));
+  bench.ports.advance(DISK_SLOW_MS);
+  bench.turn();
+  assertEquals(bench.conditions, ["DiskSlow"]);
+  bench.ports.advance(DISK_STALLED_MS - DISK_SLOW_MS);
+  bench.turn();
+  assertEquals(bench.conditions, ["DiskSlow", "DiskStalled"]);
+  bench.endSync(10_000);
+  assertEquals(bench.conditions, ["DiskSlow", "DiskStalled"]);
+  for (let index = 2; index < 2 + DISK_RECOVERY_SYNCS; index++) {
+    bench.turn(bench.persist("b", index));
+    bench.endSync();
+  }
+  assertEquals(bench.conditions, ["DiskSlow", "DiskStalled", "DiskRecovered"]);
+});
+
+Deno.test("an idle disk is neither slow nor stalled, however long", () => {
+  const bench = new Bench();
+  bench.turn(bench.persist("a", 1));
+  bench.endSync();
+  bench.ports.advance(10 * DISK_STALLED_MS);
+  bench.turn();
+  assertEquals(bench.conditions, []);
+  assertEquals(bench.ports.armedTimers, 0);
+});
+
+Deno.test("whenIdle waits for the sync that runs, also after the actor has stopped", () => {
+  const bench = new Bench();
+  let idle = 0;
+  bench.actor.whenIdle(() => idle++);
+  assertEquals(idle, 1);
+  bench.turn(bench.persist("a", 1));
+  bench.runs = false;
+  bench.actor.onStop();
+  bench.actor.whenIdle(() => idle++);
+  assertEquals(idle, 1);
+  bench.endSync();
+  assertEquals(idle, 2);
+  bench.wal.close();
+});
