@@ -23,6 +23,7 @@ const HELP = `Usage: deno task sim [flags]
   --faults-per-hour N   (default ${DEFAULT_SIMULATION.faultsPerHour})
   --ops N               client operations a second (default ${DEFAULT_SIMULATION.operationsPerSecond})
   --only LIST           only these faults
+  --twice               run each seed twice and compare their traces
   --transcript          print the run as a play
   --history FILE        write the clients' history as NDJSON
   --commit ID           ignored; tells the reader which commit the seed failed on
@@ -42,7 +43,7 @@ function main(): void {
       "history",
       "commit",
     ],
-    boolean: ["transcript", "help"],
+    boolean: ["transcript", "twice", "help"],
     unknown: (arg) => {
       complain(`statecraft sim: unknown flag ${arg}`);
       Deno.exit(2);
@@ -74,6 +75,13 @@ function main(): void {
       ...(only === undefined ? {} : { only: only.split(",") }),
     };
     const result = simulate(options);
+    if (args["twice"] === true) {
+      const { traceHash } = simulate(options);
+      if (traceHash !== result.traceHash) {
+        printLine(`seed ${seed} gave trace ${result.traceHash}, then ${traceHash}`);
+        Deno.exit(1);
+      }
+    }
     for (const line of result.transcript) printLine(line);
     if (typeof args["history"] === "string") {
       Deno.writeTextFileSync(args["history"], historyToNdjson(result.history));
