@@ -21,6 +21,8 @@ import type { Dice } from "./random.ts";
 export interface DiskQuality {
   /** Mean duration of a sync. */
   syncMsMean: number;
+  /** Added to every sync. */
+  syncMsFixed: number;
   /** The next sync fails. */
   failNextSync: boolean;
   /** Appends fail for lack of space. */
@@ -28,7 +30,12 @@ export interface DiskQuality {
 }
 
 /** A disk on a good day. */
-export const GOOD_DISK: DiskQuality = { syncMsMean: 0.3, failNextSync: false, full: false };
+export const GOOD_DISK: DiskQuality = {
+  syncMsMean: 0.3,
+  syncMsFixed: 0.05,
+  failNextSync: false,
+  full: false,
+};
 
 /** What a node needs of its cluster. */
 export interface SimNodeOptions {
@@ -72,7 +79,8 @@ export class SimNode {
     this.disk = new MemoryDisk({
       tornPartBytes: options.tornPartBytes,
       later: (run) => {
-        const latencyMs = 0.05 + dice.exponential(this.diskQuality.syncMsMean);
+        const latencyMs = this.diskQuality.syncMsFixed +
+          dice.exponential(this.diskQuality.syncMsMean);
         this.life?.after(latencyMs, run);
       },
       fault: ({ type, path }) => {
