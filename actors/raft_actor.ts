@@ -180,6 +180,8 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
       core.read(readIds);
     }
     this.#perform(core.endTurn());
+    // What was read meanwhile moved the deadline: the next late timer gets its own grace.
+    if (core.nextDeadlineMs > core.state.nowMs) this.#graceEndsMs = 0;
     this.#timer.set(Math.max(core.nextDeadlineMs, this.#graceEndsMs));
   }
 
