@@ -70,6 +70,8 @@ export class SimNetwork {
   quality: NetworkQuality = { ...GOOD_NETWORK };
   /** Extra delay of everything to or from a node. */
   readonly slowMs = new Map<NodeId, number>();
+  /** Extra delay of one message, drawn as it is sent; a test sets it to reorder some kinds only. */
+  extraDelayMs: (message: WireMessage) => number = () => 0;
   /** Called with every frame that is sent. */
   onSend: (from: NodeId, to: NodeId, message: WireMessage, frame: Uint8Array) => void = () => {};
   readonly #loop: EventLoop;
@@ -133,10 +135,11 @@ export class SimNetwork {
       return;
     }
     const body = frame.subarray(FRAME_HEADER_BYTES);
-    this.#plan(from, to, body);
+    const extraMs = this.extraDelayMs(message);
+    this.#plan(from, to, body, extraMs);
     if (quality.duplication > 0 && this.#dice.chance(quality.duplication)) {
       this.counters.duplicated++;
-      this.#plan(from, to, body);
+      this.#plan(from, to, body, extraMs);
     }
     this.#remember({ from, to, body });
   }
@@ -154,10 +157,10 @@ export class SimNetwork {
     this.#arrive(from, to, this.#codec.encode(message).slice(FRAME_HEADER_BYTES));
   }
 
-  #plan(from: NodeId, to: NodeId, body: Uint8Array): void {
+  #plan(from: NodeId, to: NodeId, body: Uint8Array, extraMs: number): void {
     const { delayMsMin, delayMsMean } = this.quality;
     const slowMs = (this.slowMs.get(from) ?? 0) + (this.slowMs.get(to) ?? 0);
-    const delayMs = delayMsMin + slowMs + this.#dice.exponential(delayMsMean);
+    const delayMs = delayMsMin + slowMs + extraMs + this.#dice.exponential(delayMsMean);
     this.#loop.after(delayMs, () => this.#arrive(from, to, body));
   }
 

@@ -1,0 +1,338 @@
+/**
+ * The tester of MIT 6.5840's Raft lab on the simulator: nodes that are cut off and come back, that
+ * crash and restart, commands that are started at a leader and looked for in every log. Time is
+ * virtual, and every invariant of the simulator is looked at after every event.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import type { RaftAnswer } from "../../actors/raft_actor.ts";
+import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
+import { decodeRequest, encodeRequest } from "../../storage/command.ts";
+import { forEachEntry } from "../../storage/wal_record.ts";
+import { SimCluster } from "../sim/cluster.ts";
+import { GOOD_NETWORK } from "../sim/network.ts";
+import type { Dice } from "../sim/random.ts";
+
+/** The course allows an election this long, more than twice our longest election timeout. */
+export const ELECTION_MS = 1_000;
+/** A command that has not been committed after this long is started again. */
+const AGREEMENT_MS = 2_000;
+/** A command that has found no leader, or no agreement, after this long never will. */
+const AGREEMENT_MS_MAX = 10_000;
+/** How long the leader is looked for, in tries of about half a second. */
+const LEADER_TRIES_MAX = 10;
+/** Pause before the nodes are asked again for who leads. */
+const LEADER_PAUSE_MS = 50;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** A course test; each seed is a run of its own. */
+export interface CourseTest {
+  readonly name: string;
+  /** What it checks, in a few words. */
+  readonly title: string;
+  readonly nodes: number;
+  /** How many seeds are run, unless the environment's COURSE_SEEDS says another number. */
+  readonly seeds: number;
+}
+
+/** What a leader took. */
+export interface Started {
+  readonly node: NodeId;
+  readonly index: LogIndex;
+  readonly term: Term;
+  readonly text: string;
+}
+
+/** Declares a course test; a failure names the seed. */
+export function courseTest(test: CourseTest, play: (lab: Lab) => void): void {
+  Deno.test(`${test.name}: ${test.title}`, () => {
+    const seeds = Number(Deno.env.get("COURSE_SEEDS") ?? test.seeds);
+    for (let seed = 1; seed <= seeds; seed++) {
+      const lab = new Lab(seed, test.nodes);
+      try {
+        play(lab);
+        assertEquals(lab.cluster.failures, []);
+      } catch (cause) {
+        const { message } = cause as Error;
+        throw new Error(`${test.name} fails with seed ${seed}: ${message}`, { cause });
+      }
+    }
+  });
+}
+
+/** A cluster as the course's tests talk to it. */
+export class Lab {
+  readonly cluster: SimCluster;
+  /** Requests sent so far, answers not counted: what the course calls RPCs. */
+  rpcs = 0;
+  /** AppendEntries that were refused for an inconsistent log. */
+  refusals = 0;
+  readonly #away = new Set<NodeId>();
+
+  /** Starts every node. */
+  constructor(seed: number, nodes: number) {
+    this.cluster = new SimCluster({ seed, nodes });
+    const { network } = this.cluster;
+    const { onSend } = network;
+    network.onSend = (from, to, message, frame) => {
+      onSend(from, to, message, frame);
+      if (!message.type.endsWith("Reply")) this.rpcs++;
+      if (message.type === "AppendEntriesReply" && !message.accepted) this.refusals++;
+    };
+    this.cluster.startAll();
+  }
+
+  /** The run's chance. */
+  get dice(): Dice {
+    return this.cluster.dice;
+  }
+
+  /** Ids of all nodes. */
+  get ids(): readonly NodeId[] {
+    return this.cluster.ids;
+  }
+
+  /** Ids of the nodes that run and are connected. */
+  get connected(): readonly NodeId[] {
+    return this.ids.filter((id) => this.isConnected(id) && this.isUp(id));
+  }
+
+  /** The id that comes `steps` after another, round and round. */
+  after(id: NodeId, steps: number): NodeId {
+    return (id - 1 + steps) % this.ids.length + 1;
+  }
+
+  /** Whether the node's links are whole. */
+  isConnected(id: NodeId): boolean {
+    return !this.#away.has(id);
+  }
+
+  /** Whether a process of the node runs. */
+  isUp(id: NodeId): boolean {
+    return this.cluster.node(id).running;
+  }
+
+  /** Cuts nodes off from everybody, from each other too. */
+  disconnect(...ids: readonly NodeId[]): void {
+    for (const id of ids) this.#away.add(id);
+    this.#wire();
+  }
+
+  /** Links nodes with all others that are connected. */
+  connect(...ids: readonly NodeId[]): void {
+    for (const id of ids) this.#away.delete(id);
+    this.#wire();
+  }
+
+  /** Kills nodes; what they had not synced may be lost. */
+  shutDown(...ids: readonly NodeId[]): void {
+    for (const id of ids) this.cluster.crash(id, { keepCache: this.dice.chance(0.5) });
+  }
+
+  /** Starts nodes from their disks. */
+  restart(...ids: readonly NodeId[]): void {
+    for (const id of ids) this.cluster.start(id);
+  }
+
+  /** Loses a tenth of what is sent, and delays the rest. */
+  setReliable(isReliable: boolean): void {
+    const { network } = this.cluster;
+    network.quality = isReliable
+      ? { ...GOOD_NETWORK }
+      : { loss: 0.1, duplication: 0, delayMsMin: 0.1, delayMsMean: 13 };
+  }
+
+  /** Delays two answers of three by 0.2 to 2.2 seconds, so that they arrive in any order. */
+  setLongReordering(isOn: boolean): void {
+    this.cluster.network.extraDelayMs = (message) =>
+      isOn && message.type.endsWith("Reply") && this.dice.chance(2 / 3)
+        ? 200 + this.dice.next() * this.dice.next() * 2_000
+        : 0;
+  }
+
+  /** Lets virtual time pass. */
+  sleep(durationMs: number): void {
+    this.cluster.run(durationMs);
+  }
+
+  /** The term of a running node. */
+  termOf(id: NodeId): Term {
+    return this.cluster.host(id)!.core.context.currentTerm;
+  }
+
+  /** The leader of the highest term among the connected; fails if a term has two, or nobody leads for long. */
+  checkOneLeader(): NodeId {
+    for (let tries = 0; tries < LEADER_TRIES_MAX; tries++) {
+      this.sleep(this.dice.between(450, 550));
+      const byTerm = new Map<Term, NodeId>();
+      for (const id of this.#leaders()) {
+        const term = this.termOf(id);
+        assert(!byTerm.has(term), `nodes ${byTerm.get(term)} and ${id} both lead term ${term}`);
+        byTerm.set(term, id);
+      }
+      if (byTerm.size > 0) return byTerm.get(Math.max(...byTerm.keys()))!;
+    }
+    throw new Error(`Cannot find a leader among ${this.connected}`);
+  }
+
+  /** Fails if a connected node leads. */
+  checkNoLeader(): void {
+    assertEquals(this.#leaders(), [], "somebody leads without a majority");
+  }
+
+  /** The term of all connected nodes; fails if they differ. */
+  checkTerms(): Term {
+    const terms = new Set(this.connected.map((id) => this.termOf(id)));
+    assertEquals(terms.size, 1, `terms differ: ${[...terms]}`);
+    return [...terms][0]!;
+  }
+
+  /** How many nodes have applied an index, and what it holds; fails if they differ. */
+  committed(index: LogIndex): { readonly count: number; readonly text: string | undefined } {
+    let count = 0;
+    let text: string | undefined;
+    for (const id of this.ids) {
+      const host = this.cluster.host(id);
+      if (host === undefined || host.store.lastApplied < index) continue;
+      const own = this.textAt(id, index);
+      if (count++ === 0) text = own;
+      else assertEquals(own, text, `nodes differ at index ${index}`);
+    }
+    return { count, text };
+  }
+
+  /** Fails if any node has applied one of these commands. */
+  checkNoAgreement(...texts: readonly string[]): void {
+    for (const id of this.ids) {
+      const applied = this.#appliedTexts(id);
+      for (const text of texts) assert(!applied.includes(text), `node ${id} applied ${text}`);
+    }
+  }
+
+  /** All commands a node has applied, in order. */
+  #appliedTexts(id: NodeId): string[] {
+    const { lastApplied } = this.cluster.host(id)?.store ?? { lastApplied: 0 };
+    const texts: string[] = [];
+    for (let index = 1; index <= lastApplied; index++) {
+      const text = this.textAt(id, index);
+      if (text !== "") texts.push(text);
+    }
+    return texts;
+  }
+
+  /** The command at an index of a running node's log; "" for what is no command or not there. */
+  textAt(id: NodeId, index: LogIndex): string {
+    let text = "";
+    for (const run of this.cluster.host(id)!.core.state.log.slice(index, index)) {
+      forEachEntry(run, (_index, _timeMs, kind, payload) => {
+        if (kind !== "command") return;
+        const { command } = decodeRequest(payload);
+        if (command.type === "put") text = decoder.decode(command.value);
+      });
+    }
+    return text;
+  }
+
+  /** Proposes at a node, which answers once the command's fate is known. */
+  propose(id: NodeId, text: string, done: (answer: RaftAnswer | undefined) => void): void {
+    const payload = encodeRequest({
+      command: { type: "put", key: "k", value: encoder.encode(text) },
+    });
+    const host = this.cluster.host(id);
+    if (host === undefined) return done(undefined);
+    host.raft.ask({ type: "Propose", payload }, { timeoutMs: AGREEMENT_MS_MAX }, (outcome) => {
+      done(outcome.ok ? outcome.value : undefined);
+    });
+  }
+
+  /** Starts a command at a node; undefined if the node does not run or does not lead. */
+  start(id: NodeId, text: string): Started | undefined {
+    const host = this.cluster.host(id);
+    if (host === undefined) return undefined;
+    const before = host.core.state.log.lastIndex;
+    this.propose(id, text, () => {});
+    // The node's turn, and nothing that takes time.
+    this.sleep(0);
+    const { log } = host.core.state;
+    for (let index = log.lastIndex; index > before; index--) {
+      if (this.textAt(id, index) === text) {
+        return { node: id, index, term: log.termAt(index)!, text };
+      }
+    }
+    return undefined;
+  }
+
+  /** Starts a command at a node that must lead. */
+  mustStart(id: NodeId, text: string): Started {
+    const started = this.start(id, text);
+    assert(started !== undefined, `node ${id} refused ${text}`);
+    return started;
+  }
+
+  /** Gets a command committed by at least so many nodes; the index at which it is. */
+  one(text: string, servers: number, retry: "retry" | "once" = "retry"): LogIndex {
+    return this.all([text], servers, retry)[0]!;
+  }
+
+  /**
+   * Gets commands committed that are started at the same time. "retry": whoever leads may change,
+   * and what was not committed is started anew; "once": what a leader took must be committed.
+   */
+  all(texts: readonly string[], servers: number, retry: "retry" | "once" = "retry"): LogIndex[] {
+    const deadlineMs = this.cluster.loop.nowMs + AGREEMENT_MS_MAX;
+    const open = new Map<string, Started | undefined>(texts.map((text) => [text, undefined]));
+    const indexes = new Map<string, LogIndex>();
+    while (this.cluster.loop.nowMs < deadlineMs) {
+      for (const text of open.keys()) open.set(text, this.#startAnywhere(text));
+      if ([...open.values()].every((started) => started === undefined)) {
+        this.sleep(LEADER_PAUSE_MS);
+        continue;
+      }
+      this.cluster.runUntilTrue(AGREEMENT_MS, () => {
+        for (const [text, started] of open) {
+          if (started === undefined) continue;
+          const { count, text: found } = this.committed(started.index);
+          if (count < servers || found !== text) continue;
+          indexes.set(text, started.index);
+          open.delete(text);
+        }
+        return open.size === 0;
+      });
+      if (open.size === 0) return texts.map((text) => indexes.get(text)!);
+      assert(retry === "retry", `no agreement on ${[...open.keys()]}`);
+    }
+    throw new Error(`Cannot reach agreement on ${[...open.keys()]}`);
+  }
+
+  /** Waits until so many nodes have applied an index. */
+  wait(index: LogIndex, servers: number): void {
+    const isApplied = (): boolean => this.committed(index).count >= servers;
+    assert(
+      this.cluster.runUntilTrue(AGREEMENT_MS_MAX, isApplied),
+      `index ${index} was applied by ${this.committed(index).count} nodes only`,
+    );
+  }
+
+  #startAnywhere(text: string): Started | undefined {
+    for (const id of this.#leaders()) {
+      const started = this.start(id, text);
+      if (started !== undefined) return started;
+    }
+    return undefined;
+  }
+
+  #leaders(): NodeId[] {
+    return this.connected.filter((id) => this.cluster.host(id)!.core.role === "leader");
+  }
+
+  #wire(): void {
+    const { network } = this.cluster;
+    network.heal();
+    for (const id of this.#away) {
+      for (const other of this.ids) if (other !== id) network.cutBoth(id, other);
+    }
+  }
+}
