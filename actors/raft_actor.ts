@@ -76,7 +76,8 @@ type Request = Delivery<RaftActorMessage, RaftAnswer>;
 interface Ticket {
   readonly messages: Envelope[];
   readonly hardState: HardState | undefined;
-  readonly last: { readonly term: Term; readonly index: LogIndex } | undefined;
+  /** The last entry written; undefined if there is none, or it was dropped meanwhile. */
+  last: { readonly term: Term; readonly index: LogIndex } | undefined;
 }
 
 /** A transfer whose caller waits, and the term in which it was asked for. */
@@ -218,7 +219,16 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
 
   /** An empty write still queues behind those under way, so that a later turn keeps an earlier promise. */
   #persist(outbox: Outbox): void {
-    const { hardState, runs, messagesAfterSync: messages } = outbox;
+    const { hardState, runs, messagesAfterSync: messages, truncatedAfter } = outbox;
+    // A sync of entries that were dropped meanwhile says nothing, even if entries of the same term
+    // come back at the same index; the later writes, which the same sync or a later one covers, do.
+    if (truncatedAfter !== undefined) {
+      for (const ticket of this.#tickets) {
+        if (ticket.last !== undefined && ticket.last.index > truncatedAfter) {
+          ticket.last = undefined;
+        }
+      }
+    }
     const { group, wal, self } = this.#options;
     if (hardState !== undefined || runs.length > 0) {
       const run = runs.at(-1);

@@ -30,8 +30,6 @@ export class Progress {
   beatDue = true;
   /** Probe mode: entries are out, and more wait for an answer, be it a heartbeat's if they were lost. */
   probeSent = false;
-  /** Highest leaderCommit sent. */
-  commitSent: LogIndex = 0;
   #inflight: { lastIndex: LogIndex; bytes: number }[] = [];
   #inflightBytes = 0;
 
@@ -79,12 +77,16 @@ export class Progress {
     return isNews;
   }
 
-  /** The follower's log does not fit at nextIndex: guess again from `nextIndex`, never below what matched. */
+  /**
+   * The follower's log does not fit at nextIndex: guess again from `nextIndex`, never below what
+   * matched. A follower that lost what had matched refuses for ever: it is asked once a heartbeat.
+   */
   refused(nextIndex: LogIndex): void {
+    const next = Math.max(this.matchIndex + 1, nextIndex);
+    this.probeSent = this.mode === "probe" && next === this.nextIndex;
     this.mode = "probe";
-    this.probeSent = false;
     this.#inflight = [];
     this.#inflightBytes = 0;
-    this.nextIndex = Math.max(this.matchIndex + 1, nextIndex);
+    this.nextIndex = next;
   }
 }

@@ -140,7 +140,8 @@ export class RaftLog {
   }
 
   /**
-   * Entries `from` to `through`, at most `bytesMax` bytes of them but at least one, as views.
+   * Entries `from` to `through`, at most `bytesMax` bytes of them (more than 0) but at least one, as
+   * views.
    * Empty if there is none at `from`.
    */
   slice(from: LogIndex, through: LogIndex, bytesMax = Infinity): EntryRun[] {

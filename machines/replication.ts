@@ -217,7 +217,6 @@ function sendAppend(
     progress.sentEntries(lastIndexOf(last), bytes);
   }
   progress.beatDue = false;
-  progress.commitSent = state.commitIndex;
   state.send(peer, {
     ...state.header(context),
     type: "AppendEntries",

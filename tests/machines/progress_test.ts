@@ -117,3 +117,13 @@ Deno.test("progress: in any order of answers, matchIndex never falls and nextInd
     }
   }));
 });
+
+Deno.test("a follower that lost what had matched is asked once a heartbeat, not at network speed", () => {
+  const progress = new Progress({ lastLogIndex: 9, nowMs: 0 });
+  progress.accepted(9);
+  progress.refused(3);
+  assertEquals([progress.nextIndex, progress.maySend], [10, true]);
+  progress.sentEntries(12, 100);
+  progress.refused(3);
+  assertEquals([progress.nextIndex, progress.maySend], [10, false]);
+});

@@ -304,8 +304,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "nextIndex falls below matchIndex",
     file: "machines/progress.ts",
-    find: "    this.nextIndex = Math.max(this.matchIndex + 1, nextIndex);",
-    replace: "    this.nextIndex = Math.max(1, nextIndex);",
+    find: "    const next = Math.max(this.matchIndex + 1, nextIndex);",
+    replace: "    const next = Math.max(1, nextIndex);",
     suspects: [core, "sim"],
   },
   {
