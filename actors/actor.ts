@@ -10,14 +10,17 @@ import type { WireValue } from "../transport/wire.ts";
 
 /** Where an actor lives; printed as `node/2/raft/0`: node 2's actor `raft` of group 0. */
 export interface Address {
+  /** The process it lives in. */
   readonly node: NodeId;
   /** What it is for, `^[a-z0-9-]{1,64}$`. */
   readonly name: string;
+  /** The Raft group. */
   readonly group: GroupId;
 }
 
 /** A message and the way to answer it. */
 export interface Delivery<Message, Reply = never> {
+  /** What was sent. */
   readonly message: Message;
   /**
    * Answers the call, in this turn or later. Only the first answer counts; a cast, a call that
@@ -39,6 +42,7 @@ export type StopReason =
 
 /** What an actor may ask of the system that runs it. */
 export interface ActorContext {
+  /** The actor's own address. */
   readonly self: Address;
   /**
    * Has `onTerminated(address)` called exactly once: when that actor stops for good, when the link
@@ -99,6 +103,7 @@ export interface CallOptions {
  * any more, between nodes it is a {@linkcode WireValue}.
  */
 export interface ActorRef<Message, Reply = never> {
+  /** Where its messages go. */
   readonly address: Address;
   /**
    * Sends without waiting. False: surely not delivered (mailbox full under "refuse", actor
@@ -134,10 +139,14 @@ export type DeliveryOutcome =
 
 /** A call that got no answer from its actor. */
 export abstract class CallError extends Error {
+  /** Its class's name. */
   abstract override readonly name: string;
+  /** The actor, as text. */
   readonly address: string;
+  /** Whether the message may have been handled. */
   readonly outcome: DeliveryOutcome;
 
+  /** See the class. */
   constructor(message: string, address: string, outcome: DeliveryOutcome, options?: ErrorOptions) {
     super(message, options);
     this.address = address;
@@ -147,8 +156,10 @@ export abstract class CallError extends Error {
 
 /** The mailbox was full, or the message made room for a newer one. */
 export class MailboxFullError extends CallError {
+  /** Its class's name. */
   override readonly name = "MailboxFullError";
 
+  /** See the class. */
   constructor(address: string) {
     super(`Cannot call ${address}: its mailbox is full`, address, "not-delivered");
   }
@@ -156,8 +167,10 @@ export class MailboxFullError extends CallError {
 
 /** The actor does not run, or stopped or failed before it answered. */
 export class ActorStoppedError extends CallError {
+  /** Its class's name. */
   override readonly name = "ActorStoppedError";
 
+  /** See the class. */
   constructor(address: string, outcome: DeliveryOutcome, options?: ErrorOptions) {
     super(`Cannot call ${address}: the actor has stopped`, address, outcome, options);
   }
@@ -165,9 +178,12 @@ export class ActorStoppedError extends CallError {
 
 /** No answer came in time. */
 export class CallTimeoutError extends CallError {
+  /** Its class's name. */
   override readonly name = "CallTimeoutError";
+  /** How long the call waited, in milliseconds. */
   readonly timeoutMs: number;
 
+  /** See the class. */
   constructor(address: string, timeoutMs: number) {
     super(`Cannot call ${address}: no answer within ${timeoutMs} ms`, address, "unknown");
     this.timeoutMs = timeoutMs;
@@ -176,8 +192,10 @@ export class CallTimeoutError extends CallError {
 
 /** There is no link to the actor's node, or it was lost before the answer came. */
 export class UnreachableError extends CallError {
+  /** Its class's name. */
   override readonly name = "UnreachableError";
 
+  /** See the class. */
   constructor(address: string, outcome: DeliveryOutcome) {
     super(
       outcome === "unknown"
@@ -194,6 +212,7 @@ export class RemoteError extends Error {
   /** The plain fields of the original. */
   readonly fields: { readonly [key: string]: WireValue };
 
+  /** See the class. */
   constructor(name: string, message: string, fields: { readonly [key: string]: WireValue }) {
     super(message);
     this.name = name;

@@ -31,9 +31,11 @@ export type Supervision =
 export interface SpawnOptions<Message, Reply> {
   /** `^[a-z0-9-]{1,64}$`. */
   readonly name: string;
+  /** The group it works for. */
   readonly group: number;
   /** Makes an instance: now, and for each restart. */
   readonly create: () => Actor<Message, Reply>;
+  /** What happens when it throws. */
   readonly supervision: Supervision;
   /** Messages the mailbox holds; MAILBOX_CAPACITY if not given. */
   readonly capacity?: number;
@@ -45,12 +47,17 @@ export interface SpawnOptions<Message, Reply> {
 
 /** What an actor has done since it was spawned, restarts included. */
 export interface ActorMetrics {
+  /** The actor, as text. */
   readonly address: string;
+  /** Batches handled. */
   readonly turns: number;
+  /** Messages handled. */
   readonly messages: number;
   /** Messages lost or refused because the mailbox was full. */
   readonly dropped: number;
+  /** Instances that took the place of one that threw. */
   readonly restarts: number;
+  /** Messages in the mailbox now. */
   readonly waiting: number;
   /** The most messages that ever waited. */
   readonly waitingMax: number;

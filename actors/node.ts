@@ -63,6 +63,7 @@ export interface NodeOptions {
   readonly http?: HostPort;
   /** Where clients reach the members; default derived from `peers`. */
   readonly httpPeers?: ReadonlyMap<NodeId, string>;
+  /** Bounds of the timeouts; default DEFAULT_TIMING. */
   readonly timing?: RaftTiming;
   /** Gets log lines; default none. */
   readonly log?: Log;
@@ -84,6 +85,7 @@ export function startNode(options: NodeOptions): Promise<StatecraftNode> {
 
 /** A running member. */
 export class StatecraftNode implements AsyncDisposable {
+  /** The member's id. */
   readonly id: NodeId;
   readonly #log: Log;
   readonly #members: ReadonlyMap<NodeId, HostPort>;

@@ -55,9 +55,13 @@ export interface PeerHost {
 
 /** What a peer's connection has carried and lost since the process started. */
 export interface PeerCounters {
+  /** Frames queued to the peer. */
   readonly sentFrames: number;
+  /** Bytes of them. */
   readonly sentBytes: number;
+  /** Frames that came from the peer. */
   readonly receivedFrames: number;
+  /** Bytes of them. */
   readonly receivedBytes: number;
   /** Not sent: no connection, or its queue was full. */
   readonly droppedFrames: number;
@@ -71,15 +75,19 @@ export interface PeerCounters {
 
 /** One peer, for status pages and the dashboard. */
 export interface PeerStatus {
+  /** The other process. */
   readonly peer: NodeId;
   /** The chart's state: "connecting", "connected.healthy", … */
   readonly state: string;
+  /** The chart's context. */
   readonly context: PeerContext;
   /** Round trip of the latest ping, in milliseconds; undefined before the first. */
   readonly rttMs: number | undefined;
   /** The peer's incarnation; undefined while there is no link. */
   readonly incarnation: number | undefined;
+  /** Bytes queued and not yet written. */
   readonly bufferedBytes: number;
+  /** What went over the link so far. */
   readonly counters: PeerCounters;
 }
 

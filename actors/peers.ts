@@ -16,18 +16,23 @@ import type { ActorSystem, RemoteLink } from "./system.ts";
 
 /** What the peers of a process need. */
 export interface PeersOptions {
+  /** Where to listen, or where it listens. */
   readonly listen: HostPort;
+  /** This node. */
   readonly self: NodeId;
   /** `^[a-z0-9-]{1,64}$`; nodes of another cluster are refused. */
   readonly clusterId: string;
   /** Where every other node listens; an entry for this node is ignored. */
   readonly peers: ReadonlyMap<NodeId, HostPort>;
+  /** Makes the connections. */
   readonly network: Network;
   /** Gets what arrives, and is connected to what `send` reaches. */
   readonly system: ActorSystem;
   /** Makes the codec of one connection. */
   readonly createCodec: () => Codec;
+  /** Clock, timers, chance and turns. */
   readonly ports: Ports;
+  /** Takes log lines. */
   readonly log: Log;
   /** Called after the system was told; the chart of the peer is in its new state. */
   readonly onLink?: (peer: NodeId, link: "up" | "lost") => void;
@@ -35,10 +40,15 @@ export interface PeersOptions {
 
 /** Every peer and the listener, for status pages. */
 export interface PeersStatus {
+  /** This node. */
   readonly self: NodeId;
+  /** Differs from one start of the process to the next. */
   readonly incarnation: number;
+  /** Where to listen, or where it listens. */
   readonly listen: HostPort;
+  /** Connections whose hello has not come. */
   readonly ungreeted: number;
+  /** What the listener did. */
   readonly acceptor: AcceptorCounters;
   /** Ascending by id. */
   readonly peers: readonly PeerStatus[];
@@ -152,6 +162,7 @@ export class Peers implements RemoteLink {
     for (const peer of [...this.#peers.keys()]) this.remove(peer);
   }
 
+  /** Every peer and the listener as they are now. */
   status(): PeersStatus {
     return {
       self: this.#host.self,

@@ -11,11 +11,10 @@ export interface Clock {
   monotonicMs(): number;
 }
 
-declare const timerHandle: unique symbol;
-
 /** What {@linkcode Timers.set} gives and {@linkcode Timers.clear} takes. */
 export interface TimerHandle {
-  readonly [timerHandle]?: never;
+  /** Nothing is known of it; it only goes back to the timers it came from. */
+  readonly opaque?: never;
 }
 
 /** One-shot timers. */
@@ -44,9 +43,13 @@ export interface Scheduler {
 
 /** All that a process of actors takes from outside, the network and the disk aside. */
 export interface Ports {
+  /** Time. */
   readonly clock: Clock;
+  /** One-shot timers. */
   readonly timers: Timers;
+  /** Chance. */
   readonly random: Random;
+  /** Turns of the event loop. */
   readonly scheduler: Scheduler;
 }
 

@@ -57,6 +57,7 @@ export interface RemoteLink {
 
 /** Why a system stopped by itself. */
 export interface SystemFailure {
+  /** What was thrown. */
   readonly error: Error;
   /** The actor that failed; undefined: a callback, or {@linkcode ActorSystem.fail}. */
   readonly address: Address | undefined;
@@ -74,7 +75,9 @@ export interface StopResult {
 export interface SystemOptions {
   /** This node's id, 1 to 2^31. */
   readonly node: NodeId;
+  /** Clock, timers, chance and turns. */
   readonly ports: Ports;
+  /** Takes log lines. */
   readonly log: Log;
   /**
    * Called once, when an actor under "stop-system" threw or {@linkcode ActorSystem.fail} was
@@ -119,7 +122,9 @@ type Phase = "running" | "stopping" | "stopped";
  * ```
  */
 export class ActorSystem {
+  /** The process it lives in. */
   readonly node: NodeId;
+  /** Clock, timers, chance and turns. */
   readonly ports: Ports;
   readonly #log: Log;
   readonly #onFailed: (failure: SystemFailure) => void;
@@ -155,6 +160,7 @@ export class ActorSystem {
   #drained = true;
 
   /** @throws {RangeError} If the node id is out of range. */
+  /** See the class. */
   constructor(options: SystemOptions) {
     checkAddress({ node: options.node, name: "system", group: 0 });
     this.node = options.node;

@@ -31,6 +31,7 @@ export type EntryKind = "noop" | "command" | "config";
  * Invariant: `ends` is strictly ascending, not empty, and its last element is `bytes.length`.
  */
 export interface EntryRun {
+  /** The term. */
   readonly term: Term;
   /** Index of the first entry. */
   readonly firstIndex: LogIndex;
@@ -64,18 +65,23 @@ export interface RecordFormat {
 
 /** Who counts in quorums, and who only receives the log (thesis s4). Both ascending. */
 export interface Membership {
+  /** Who counts in quorums. */
   readonly voters: readonly NodeId[];
+  /** Who only receives the log. */
   readonly learners: readonly NodeId[];
 }
 
 /** What must survive a crash besides the log (Fig. 2, persistent state). */
 export interface HardState {
+  /** The latest term this node has seen. */
   readonly currentTerm: Term;
   /** The candidate this node voted for in `currentTerm`. */
   readonly votedFor: NodeId | undefined;
 }
 
-interface Rpc {
+/** What every message carries. */
+export interface Rpc {
+  /** The group it belongs to. */
   readonly group: GroupId;
   /** The sender's currentTerm; for PreVote the term it would enter. */
   readonly term: Term;
@@ -85,18 +91,25 @@ interface Rpc {
 
 /** Fig. 2: invoked by the leader to replicate entries; empty as heartbeat. */
 export interface AppendEntries extends Rpc {
+  /** Names the kind of message. */
   readonly type: "AppendEntries";
+  /** Index of the entry that precedes the new ones. */
   readonly prevLogIndex: LogIndex;
+  /** Term of the entry at prevLogIndex. */
   readonly prevLogTerm: Term;
+  /** The leader's commitIndex. */
   readonly leaderCommit: LogIndex;
   /** The latest ReadIndex round begun before this was sent (thesis s6.4); 0 for none. */
   readonly round: number;
+  /** The new entries, consecutive; none in a heartbeat. */
   readonly runs: readonly EntryRun[];
 }
 
 /** The answer to {@linkcode AppendEntries}. */
 export interface AppendEntriesReply extends Rpc {
+  /** Names the kind of message. */
   readonly type: "AppendEntriesReply";
+  /** Whether the log held prevLog. */
   readonly accepted: boolean;
   /** Accepted: highest index known to be durable and equal to the leader's log. Refused: 0. */
   readonly matchIndex: LogIndex;
@@ -112,8 +125,11 @@ export interface AppendEntriesReply extends Rpc {
 
 /** Fig. 2: invoked by candidates to gather votes. */
 export interface RequestVote extends Rpc {
+  /** Names the kind of message. */
   readonly type: "RequestVote";
+  /** Index of the last entry of the log. */
   readonly lastLogIndex: LogIndex;
+  /** Term of the last entry of the log. */
   readonly lastLogTerm: Term;
   /** The leader asked for this election (TimeoutNow), so it does not disturb it (thesis s4.2.3). */
   readonly transfer: boolean;
@@ -121,30 +137,39 @@ export interface RequestVote extends Rpc {
 
 /** The answer to {@linkcode RequestVote}. */
 export interface RequestVoteReply extends Rpc {
+  /** Names the kind of message. */
   readonly type: "RequestVoteReply";
+  /** Whether the vote is given. */
   readonly granted: boolean;
 }
 
 /** Thesis s9.6: could the sender win an election in `term`, which it has not entered? */
 export interface PreVote extends Rpc {
+  /** Names the kind of message. */
   readonly type: "PreVote";
+  /** Index of the last entry of the log. */
   readonly lastLogIndex: LogIndex;
+  /** Term of the last entry of the log. */
   readonly lastLogTerm: Term;
 }
 
 /** The answer to {@linkcode PreVote}: `term` repeats the request's if granted, else is the voter's own. */
 export interface PreVoteReply extends Rpc {
+  /** Names the kind of message. */
   readonly type: "PreVoteReply";
+  /** Whether the vote is given. */
   readonly granted: boolean;
 }
 
 /** Thesis s3.10: the leader tells a caught-up follower to start an election at once. */
 export interface TimeoutNow extends Rpc {
+  /** Names the kind of message. */
   readonly type: "TimeoutNow";
 }
 
 /** Thesis s6.4: a follower asks the leader for a read index. */
 export interface ReadIndex extends Rpc {
+  /** Names the kind of message. */
   readonly type: "ReadIndex";
   /** Unique per attempt, across restarts of the sender too; never reused. */
   readonly readId: number;
@@ -152,7 +177,9 @@ export interface ReadIndex extends Rpc {
 
 /** The answer to {@linkcode ReadIndex}, sent once a quorum confirmed the leader. */
 export interface ReadIndexReply extends Rpc {
+  /** Names the kind of message. */
   readonly type: "ReadIndexReply";
+  /** The request's readId. */
   readonly readId: number;
   /** The read may be served once lastApplied reaches this; 0 if the leader could not confirm it. */
   readonly readIndex: LogIndex;
@@ -172,6 +199,8 @@ export type RaftMessage =
 
 /** A message and the node it is for. */
 export interface Envelope {
+  /** Whom it is for. */
   readonly to: NodeId;
+  /** What is sent. */
   readonly message: RaftMessage;
 }

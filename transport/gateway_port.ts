@@ -89,10 +89,15 @@ export interface ReadContext {
 
 /** One member in the cluster's status. */
 export interface MemberStatus {
+  /** The member's id. */
   readonly id: NodeId;
+  /** Whether it counts in quorums. */
   readonly voter: boolean;
+  /** Where its peers reach it, `HOST:PORT`. */
   readonly raftAddress: string;
+  /** Where clients reach it, an URL; empty if unknown. */
   readonly httpAddress: string;
+  /** Whether it is the node that answers. */
   readonly self: boolean;
   /** The link from this node: itself, connected, or not. */
   readonly link: "self" | "connected" | "down";
@@ -102,18 +107,29 @@ export interface MemberStatus {
 
 /** `GET /v1/cluster`. */
 export interface ClusterStatus {
+  /** The cluster, `^[a-z0-9-]{1,64}$`. */
   readonly clusterId: string;
+  /** The node that answers. */
   readonly nodeId: NodeId;
+  /** The Raft group. */
   readonly group: GroupId;
+  /** The role it plays. */
   readonly role: Role;
+  /** The term. */
   readonly term: Term;
+  /** The leader of the term, if known. */
   readonly leader: NodeId | undefined;
+  /** Highest index known to be committed. */
   readonly commitIndex: LogIndex;
+  /** Highest index applied to the store. */
   readonly appliedIndex: LogIndex;
+  /** Index of the last entry of the log. */
   readonly lastLogIndex: LogIndex;
+  /** Changes of the store so far. */
   readonly revision: number;
   /** Equal on members that applied the same log to the same index. */
   readonly stateHash: string;
+  /** All members, this one too. */
   readonly members: readonly MemberStatus[];
 }
 

@@ -7,6 +7,7 @@
 
 /** Where to listen or dial. */
 export interface HostPort {
+  /** A name or an address. */
   readonly hostname: string;
   /** 0 to 65535; 0 lets the operating system choose when listening. */
   readonly port: number;
@@ -14,12 +15,14 @@ export interface HostPort {
 
 /** Why a connection ended without its owner's wish. */
 export interface CloseReason {
+  /** What kind of end it was. */
   readonly code:
     | "dial-failed"
     | "peer-closed"
     | "connection-lost"
     /** The other side sent what is no frame, or `onFrame` threw. */
     | "protocol-error";
+  /** For logs. */
   readonly detail: string;
 }
 

@@ -23,11 +23,15 @@ export type WireValue =
 
 /** The first frame of a connection, sent by the side that dialled. */
 export interface Hello {
+  /** Names the kind of message. */
   readonly type: "Hello";
   /** "STCF"; anything else is not one of us. */
   readonly magic: string;
+  /** PROTOCOL_VERSION of the sender. */
   readonly version: number;
+  /** The cluster, `^[a-z0-9-]{1,64}$`. */
   readonly clusterId: string;
+  /** The sender. */
   readonly from: NodeId;
   /** Whom the sender believes to have reached. */
   readonly to: NodeId;
@@ -46,8 +50,11 @@ export type RefusalReason =
 
 /** The answer to {@linkcode Hello}; a refusal is the last frame of its connection. */
 export interface HelloReply {
+  /** Names the kind of message. */
   readonly type: "HelloReply";
+  /** The sender. */
   readonly from: NodeId;
+  /** Differs from one start of the process to the next. */
   readonly incarnation: number;
   /** undefined: welcome. */
   readonly refusal: RefusalReason | undefined;
@@ -55,6 +62,7 @@ export interface HelloReply {
 
 /** Asks for a {@linkcode Pong}: is the other side still there, and how far away is it? */
 export interface Ping {
+  /** Names the kind of message. */
   readonly type: "Ping";
   /** Repeated by the pong. */
   readonly id: number;
@@ -62,13 +70,17 @@ export interface Ping {
 
 /** The answer to {@linkcode Ping}. */
 export interface Pong {
+  /** Names the kind of message. */
   readonly type: "Pong";
+  /** The ping's id. */
   readonly id: number;
 }
 
-interface ToActor {
+/** What every message to or about an actor carries. */
+export interface ToActor {
   /** The sender; the transport closes a connection whose peer it is not. */
   readonly from: NodeId;
+  /** Group of the actor. */
   readonly group: GroupId;
   /** The actor's name within the group. */
   readonly name: string;
@@ -76,48 +88,65 @@ interface ToActor {
 
 /** A message to an actor of another process. */
 export interface ActorCast extends ToActor {
+  /** Names the kind of message. */
   readonly type: "ActorCast";
+  /** What is carried. */
   readonly payload: WireValue;
 }
 
 /** A message that wants an answer: {@linkcode ActorReply} or {@linkcode ActorFail} with its callId. */
 export interface ActorCall extends ToActor {
+  /** Names the kind of message. */
   readonly type: "ActorCall";
   /** Unique within one life of the sender. */
   readonly callId: number;
+  /** What is carried. */
   readonly payload: WireValue;
 }
 
 /** Asks for one {@linkcode ActorTerminated}, at once if there is no such actor. */
 export interface ActorWatch extends ToActor {
+  /** Names the kind of message. */
   readonly type: "ActorWatch";
 }
 
 /** The watched actor has stopped for good; `group` and `name` say which of the sender's. */
 export interface ActorTerminated extends ToActor {
+  /** Names the kind of message. */
   readonly type: "ActorTerminated";
 }
 
 /** The value a call was answered with. */
 export interface ActorReply {
+  /** Names the kind of message. */
   readonly type: "ActorReply";
+  /** The sender. */
   readonly from: NodeId;
+  /** The call that is answered. */
   readonly callId: number;
+  /** What is carried. */
   readonly payload: WireValue;
 }
 
 /** An error that crosses the wire: its class's name, its text and its plain fields. */
 export interface WireFailure {
+  /** Name of the error's class. */
   readonly name: string;
+  /** Its text. */
   readonly message: string;
+  /** Its plain fields. */
   readonly fields: { readonly [key: string]: WireValue };
 }
 
 /** The error a call was answered with. */
 export interface ActorFail {
+  /** Names the kind of message. */
   readonly type: "ActorFail";
+  /** The sender. */
   readonly from: NodeId;
+  /** The call that is answered. */
   readonly callId: number;
+  /** What the actor failed with. */
   readonly error: WireFailure;
 }
 
@@ -156,9 +185,12 @@ export type WireErrorCode =
  * message is the sender's mistake; the connection is as good as before.
  */
 export class WireError extends Error {
+  /** Its class's name. */
   override readonly name = "WireError";
+  /** What is wrong. */
   readonly code: WireErrorCode;
 
+  /** See the class. */
   constructor(code: WireErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
