@@ -121,10 +121,16 @@ export class Lab {
     this.#wire();
   }
 
-  /** Links nodes with all others that are connected. */
+  /** Links nodes with all others that are connected, and ends a partition. */
   connect(...ids: readonly NodeId[]): void {
     for (const id of ids) this.#away.delete(id);
     this.#wire();
+  }
+
+  /** Nodes reach those on their own side only, until `connect`. */
+  partition(...sides: readonly (readonly NodeId[])[]): void {
+    this.#wire();
+    this.cluster.network.partition(...sides);
   }
 
   /** Kills nodes; what they had not synced may be lost. */
