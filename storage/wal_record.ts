@@ -311,11 +311,13 @@ export function writeMark(
 
 /**
  * Whether the bytes at `at` look like a mark, before anything is computed: for searching through
- * damaged bytes.
+ * damaged bytes. What passes costs the checksum of one header, whatever the bytes are: a client's
+ * value must not be able to make a start take hours.
  */
 export function mayBeMark(bytes: Uint8Array, at: number): boolean {
   return bytes[at + KIND_AT] === KIND_CODE.mark && bytes[at + VERSION_AT] === RECORD_VERSION &&
     bytes[at + LENGTH_AT] === 0 && bytes[at + LENGTH_AT + 1] === 0 &&
+    bytes[at + LENGTH_AT + 2] === 0 && bytes[at + LENGTH_AT + 3] === 0 &&
     bytes.length - at >= RECORD_HEADER_BYTES;
 }
 
