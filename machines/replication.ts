@@ -289,9 +289,11 @@ function refuseEntries(state: GroupState, context: RaftContext, request: AppendE
 /** One round trip per conflicting term: skip to the end of that term in our log, or of the follower's log. */
 function backtrack(state: GroupState, progress: Progress, reply: AppendEntriesReply): void {
   const { prevLogIndex, conflictTerm, conflictIndex } = reply;
+  // Nor can a sound follower refuse what this log does not hold yet; to believe it would leave the
+  // follower without heartbeats, its nextIndex being beyond the log.
   const isStale = progress.mode === "probe"
     ? prevLogIndex !== progress.nextIndex - 1
-    : prevLogIndex <= progress.matchIndex;
+    : prevLogIndex <= progress.matchIndex || prevLogIndex > state.log.lastIndex;
   if (isStale) return;
   const own = conflictTerm === 0 ? undefined : state.log.lastIndexOfTerm(conflictTerm);
   const nextIndex = own === undefined || own >= prevLogIndex ? conflictIndex : own + 1;
