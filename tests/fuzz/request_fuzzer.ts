@@ -1,0 +1,135 @@
+/**
+ * Payloads of entries into the request codec and the store.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertInstanceOf, assertLessOrEqual } from "@std/assert";
+import {
+  type Command,
+  CommandError,
+  type Condition,
+  decodeRequest,
+  encodeRequest,
+  type Once,
+  type Request,
+} from "../../storage/command.ts";
+import { KvStore } from "../../storage/kv_store.ts";
+import { VALUE_BYTES_MAX } from "../../storage/limits.ts";
+import type { Dice } from "../sim/random.ts";
+import { count, type Fuzzer, type Tally } from "./fuzzer.ts";
+import { mutate, randomBytes } from "./mutations.ts";
+
+const ENTRIES_MAX = 60;
+const RANDOM_PAYLOAD_BYTES_MAX = 80;
+const LARGE_VALUE_BYTES = VALUE_BYTES_MAX - 10;
+const IDLE_MS_MAX = 2 * 60 * 60 * 1000;
+
+/**
+ * Two replicas get the same entries, sound and damaged ones. A payload is the one encoding of a
+ * request, or a CommandError that changed nothing; both replicas stay equal.
+ */
+export const requestFuzzer: Fuzzer = { name: "requests", tryOne: tryEntries };
+
+function tryEntries(dice: Dice, tally: Tally): void {
+  const bounds = { idempotencyKeysMax: 4, sessionsMax: 3 };
+  const one = new KvStore({ ...bounds, seed: 1 });
+  const other = new KvStore({ ...bounds, seed: 2 });
+  let timeMs = 0;
+  for (let left = 1 + dice.below(ENTRIES_MAX); left > 0; left--) {
+    if (dice.chance(0.1)) timeMs += dice.below(IDLE_MS_MAX);
+    const sound = encodeRequest(drawRequest(dice));
+    const payload = dice.chance(0.1)
+      ? randomBytes(dice, dice.below(RANDOM_PAYLOAD_BYTES_MAX))
+      : dice.chance(0.4)
+      ? mutate(dice, sound)
+      : sound;
+    if (isRequest(payload, tally)) {
+      const results = [one, other].map((store) => {
+        const bytes = payload.slice();
+        const result = store.apply(store.lastApplied + 1, timeMs, "command", bytes);
+        // The log may reuse its bytes: the store must keep none of them.
+        bytes.fill(0xee);
+        return result;
+      });
+      assert(results[0] !== undefined);
+      assertEquals(results[0], results[1]);
+      count(tally, results[0].status);
+    } else refuses(one, timeMs, payload);
+  }
+  assertEquals(one.stateHash(), other.stateHash());
+  let keys = 0;
+  for (const { value } of one.range({ limit: Infinity })) {
+    assertLessOrEqual(value.length, VALUE_BYTES_MAX);
+    keys++;
+  }
+  assertEquals(keys, one.size);
+}
+
+function isRequest(payload: Uint8Array, tally: Tally): boolean {
+  try {
+    const request = decodeRequest(payload);
+    assertEquals(encodeRequest(request), payload, "a request has two encodings");
+    return true;
+  } catch (error) {
+    assertInstanceOf(error, CommandError);
+    count(tally, error.code);
+    return false;
+  }
+}
+
+function refuses(store: KvStore, timeMs: number, payload: Uint8Array): void {
+  const before = [store.stateHash(), store.lastApplied, store.logTimeMs];
+  try {
+    store.apply(store.lastApplied + 1, timeMs, "command", payload);
+  } catch (error) {
+    assertInstanceOf(error, CommandError);
+    assertEquals([store.stateHash(), store.lastApplied, store.logTimeMs], before);
+    return;
+  }
+  throw new Error("Cannot go on: the store applied what the codec refused");
+}
+
+function drawRequest(dice: Dice): Request {
+  const once = drawOnce(dice);
+  return once === undefined ? { command: drawCommand(dice) } : { command: drawCommand(dice), once };
+}
+
+function drawCommand(dice: Dice): Command {
+  const key = dice.pick(["a", "b", "\0", "\xff\xff", "k".repeat(1024), "__proto__"]);
+  const condition = dice.pick<Condition | undefined>([
+    ...[undefined, undefined],
+    ...["absent" as const, "present" as const, { revision: 3 }],
+  ]);
+  const value = dice.chance(0.02)
+    ? new Uint8Array(LARGE_VALUE_BYTES)
+    : randomBytes(dice, dice.below(20));
+  switch (dice.below(3)) {
+    case 0:
+      return {
+        type: "put",
+        key,
+        value,
+        condition,
+        contentType: dice.pick([undefined, "text/plain"]),
+      };
+    case 1:
+      return { type: "append", key, value, condition };
+    default:
+      return { type: "delete", key, condition };
+  }
+}
+
+function drawOnce(dice: Dice): Once | undefined {
+  switch (dice.below(4)) {
+    case 0: {
+      const key = dice.pick(["1", "2", "3", "4", "5", "6"]);
+      return { type: "idempotencyKey", key, fingerprint: dice.pick(["f", "g"]) };
+    }
+    case 1: {
+      const sequence = dice.chance(0.9) ? 1 + dice.below(5) : dice.pick([100, 2 ** 53 - 1]);
+      return { type: "session", clientId: dice.pick(["c", "d", "e", "f"]), sequence };
+    }
+    default:
+      return undefined;
+  }
+}
