@@ -69,7 +69,7 @@ for (
     ["three of five", [1, 2, 3, 4, 5], [4, 5], "leader"],
   ] as const
 ) {
-  Deno.test(`TestLeaderElection, TestPreVoteLeaderElection: ${what} are up`, () => {
+  Deno.test(`TestLeaderElection, TestLeaderElectionPreVote: ${what} are up`, () => {
     const cluster = new CoreCluster({ voters });
     for (const id of down) cluster.crash(id);
     cluster.nowMs = electionTimeoutMsMax;
@@ -115,7 +115,7 @@ Deno.test("TestLeaderCycle, TestLeaderCyclePreVote: each node can be elected in 
   assertEquals(terms(cluster), [4, 4, 4]);
 });
 
-Deno.test("TestLeaderElectionOverwriteNewerLogs: an uncommitted entry of a later term gives way to a leader whom a majority elects", () => {
+Deno.test("TestLeaderElectionOverwriteNewerLogs, TestLeaderElectionOverwriteNewerLogsPreVote: an uncommitted entry of a later term gives way to a leader whom a majority elects", () => {
   // Node 3 won term 2 with the votes of 4 and 5 and crashed before it replicated its entry.
   const votedFor3 = { currentTerm: 2, votedFor: 3 };
   const cluster = new CoreCluster({
@@ -361,6 +361,13 @@ Deno.test("TestLearnerLogReplication: a learner gets what is committed and is no
   assertEquals(cluster.committedTexts(3), ["a"]);
 });
 
+Deno.test("TestLearnerCanVote: a learner grants a vote, for it may have been promoted without knowing", () => {
+  const solo = new SoloCore({ id: 2, voters: [1, 3], learners: [2] });
+  solo.nowMs += electionTimeoutMsMin;
+  const outbox = solo.receive(solo.requestVote({ from: 1, term: 2 }));
+  assertEquals(only("RequestVoteReply", outbox).granted, true);
+});
+
 // Replication.
 
 Deno.test("TestLogReplication: what any leader took is on all nodes, in one order", () => {
@@ -574,7 +581,7 @@ Deno.test("TestRaftFreesReadOnlyMem: nothing is kept of a read that was answered
 
 // Transfers.
 
-Deno.test("TestLeaderTransferToUpToDateNode, …WithCheckQuorum, …Back: there and back again, at once", () => {
+Deno.test("TestLeaderTransferToUpToDateNode, TestLeaderTransferWithCheckQuorum, TestLeaderTransferBack: there and back again, at once", () => {
   const cluster = led();
   cluster.elapse(2 * heartbeatMs);
   for (const [from, to] of [[1, 2], [2, 1]] as const) {
