@@ -3,6 +3,7 @@ import { mayBeMark } from "../../storage/wal_record.ts";
 import { SoloCore } from "../machines/solo_core.ts";
 import { coreFuzzer } from "./core_fuzzer.ts";
 import { type Fuzzer, FuzzFailure, runFuzzer } from "./fuzzer.ts";
+import { HttpFuzzer } from "./http_fuzzer.ts";
 import { requestFuzzer } from "./request_fuzzer.ts";
 import { walFuzzer } from "./wal_fuzzer.ts";
 import { codecFuzzer, frameReaderFuzzer } from "./wire_fuzzer.ts";
@@ -54,6 +55,14 @@ for (const { fuzzer, seed, inputs, meets } of plans) {
     for (const outcome of meets) assert(report.tally.has(outcome), `never met: ${outcome}`);
   });
 }
+
+Deno.test("fuzz: http", async () => {
+  await using fuzzer = await HttpFuzzer.start();
+  const report = await runFuzzer(fuzzer, 1, (tried) => tried >= 700);
+  for (const status of ["200", "201", "400", "404", "405", "412", "left open"]) {
+    assert(report.tally.has(status), `never met: ${status}`);
+  }
+});
 
 Deno.test("a failure names the line that repeats the input", async () => {
   const fuzzer: Fuzzer = {

@@ -7,6 +7,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { complain, printLine } from "../../cli/usage.ts";
 import { coreFuzzer } from "./core_fuzzer.ts";
 import { type Fuzzer, FuzzFailure, runFuzzer, tallyText } from "./fuzzer.ts";
+import { HttpFuzzer } from "./http_fuzzer.ts";
 import { requestFuzzer } from "./request_fuzzer.ts";
 import { StallWatch } from "./stall_watch.ts";
 import { walFuzzer } from "./wal_fuzzer.ts";
@@ -26,6 +27,8 @@ const fuzzers: readonly Fuzzer[] = [
   coreFuzzer,
 ];
 
+const HTTP = "http";
+
 const HELP = `Usage: deno task fuzz [flags]
 
   --seconds N     how long, shared by the fuzzers (default 60)
@@ -43,7 +46,7 @@ async function main(): Promise<void> {
       Deno.exit(2);
     },
   });
-  const names = fuzzers.map(({ name }) => name).join(", ");
+  const names = [...fuzzers.map(({ name }) => name), HTTP].join(", ");
   if (args["help"] === true) return printLine(HELP.replace("NAMES", names));
   const number = (flag: string, byDefault: number, max: number): number => {
     const value = Number(args[flag] ?? byDefault);
@@ -56,24 +59,29 @@ async function main(): Promise<void> {
   const inputsMax = number("inputs", Infinity, Infinity);
   const only = args["only"] as string | undefined;
   const chosen = fuzzers.filter(({ name }) => only === undefined || name === only);
-  if (chosen.length === 0) {
+  const hasHttp = only === undefined || only === HTTP;
+  const parts = chosen.length + (hasHttp ? 1 : 0);
+  if (parts === 0) {
     complain(`statecraft fuzz: --only takes one of ${names}`);
     Deno.exit(2);
   }
-  for (const fuzzer of chosen) {
-    await run(fuzzer, { seed, inputsMax, ms: seconds * 1000 / chosen.length });
-  }
+  const share = { seed, inputsMax, ms: seconds * 1000 / parts };
+  for (const fuzzer of chosen) await run(fuzzer, share);
+  if (!hasHttp) return;
+  await using http = await HttpFuzzer.start();
+  await run(http, share, http.stall);
 }
 
 async function run(
   fuzzer: Fuzzer,
   { seed, inputsMax, ms }: { seed: number; inputsMax: number; ms: number },
+  stall?: StallWatch,
 ): Promise<void> {
-  const watch = new StallWatch();
+  const watch = stall ?? new StallWatch();
   const startMs = performance.now();
   try {
     const { inputs, tally } = await runFuzzer(fuzzer, seed, (inputs) => {
-      watch.note();
+      if (stall === undefined) watch.note();
       return inputs >= inputsMax || performance.now() - startMs >= ms;
     });
     const perSecond = inputs / (performance.now() - startMs) * 1000;

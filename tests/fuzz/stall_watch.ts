@@ -16,6 +16,11 @@ export class StallWatch {
     this.#lastMs = nowMs;
   }
 
+  /** What happened since the last note does not count. */
+  restart(): void {
+    this.#lastMs = performance.now();
+  }
+
   /** The longest so far, in milliseconds. */
   get longestMs(): number {
     return this.#longestMs;
