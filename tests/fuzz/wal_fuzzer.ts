@@ -6,7 +6,7 @@
 import { assertEquals, assertGreaterOrEqual, assertInstanceOf } from "@std/assert";
 import { type OpenedWal, Wal } from "../../storage/wal.ts";
 import { WalError } from "../../storage/wal_errors.ts";
-import { RecordCursor } from "../../storage/wal_record.ts";
+import { RecordCursor, RecordError } from "../../storage/wal_record.ts";
 import { SEGMENT_HEADER_BYTES, segmentPath, WAL_DIRECTORY } from "../../storage/wal_segment.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import type { Dice } from "../sim/random.ts";
@@ -52,6 +52,10 @@ function tryImage(dice: Dice, tally: Tally): void {
   } catch (error) {
     assertInstanceOf(error, WalError);
     return count(tally, `${damage}: ${error.name}`);
+  }
+  if (hasMovedRecord(image)) {
+    opened.wal.close();
+    return count(tally, `${damage}: moved record`);
   }
   const recovered = contentOf(opened);
   const length = prefixOf(image.records, recovered);
@@ -157,6 +161,30 @@ function harm(dice: Dice, { disk, segments }: Image): string {
       disk.replace(path, mutate(dice, bytes));
       return "mutated";
   }
+}
+
+/**
+ * Whether a whole, valid record stands where another one did. A record is the same bytes on every
+ * node (ARCHITECTURE.md), so that it cannot name its own place, and a copy of it, byte for byte
+ * where a record begins, is taken for one: what such a log holds is not judged here.
+ */
+function hasMovedRecord({ disk, segments }: Image): boolean {
+  return segments.some((bytes, at) => {
+    const path = segmentPath(at + 1);
+    if (!disk.exists(path)) return false;
+    const harmed = disk.readFile(path);
+    const cursor = new RecordCursor(harmed, SEGMENT_HEADER_BYTES);
+    try {
+      while (cursor.next()) {
+        for (let byte = cursor.start; byte < cursor.end; byte++) {
+          if (harmed[byte] !== bytes[byte]) return true;
+        }
+      }
+    } catch (error) {
+      assertInstanceOf(error, RecordError);
+    }
+    return false;
+  });
 }
 
 /**
