@@ -346,6 +346,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [core, "sim"],
   },
   {
+    name: "read ids are used again after a restart",
+    file: "machines/group_state.ts",
+    find: "    this.reads.lastReadId = Math.floor(this.#random() * FIRST_READ_ID_MAX);",
+    replace: "    this.#random();",
+    suspects: [core, "sim"],
+  },
+  {
     name: "a read joins the running round",
     file: "machines/reads.ts",
     find: "  } else state.reads.waiting.push(...event.readIds);",
