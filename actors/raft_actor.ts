@@ -27,6 +27,9 @@ import type { DiskCondition, WalMessage } from "./wal_actor.ts";
 /** Pause that lets queued input be read before a timer that fired late is believed. */
 export const LATE_TIMER_GRACE_MS = 5;
 
+/** Bytes of commands that wait for the write under way; with more they wait no longer. */
+export const HELD_BYTES_MAX = 256 * 1024;
+
 /** What the Raft actor takes besides Raft's own messages. Calls may come from other nodes. */
 export type RaftRequest =
   /** Call: apply a command. */
@@ -109,6 +112,10 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
   readonly #tickets: Ticket[] = [];
   readonly #reads: Map<number, Request> = new Map();
   #lastReadId = 0;
+  /** Commands that wait for the write under way. */
+  #held: Request[] = [];
+  #heldPayloads: Uint8Array[] = [];
+  #heldBytes = 0;
   #transfers: PendingTransfer[] = [];
   #handedCommit: LogIndex = 0;
   /** While a late timer gives grace: until when; else 0. */
@@ -136,8 +143,6 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
   override receive(batch: readonly Request[]): void {
     const core = this.#core;
     core.beginTurn(this.#options.ports.clock.monotonicMs());
-    const proposals: Request[] = [];
-    const payloads: Uint8Array[] = [];
     const readIds: number[] = [];
     for (const delivery of batch) {
       const { message } = delivery;
@@ -147,8 +152,9 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
             delivery.reply(this.#refused("invalid"));
             break;
           }
-          proposals.push(delivery);
-          payloads.push(message.payload);
+          this.#held.push(delivery);
+          this.#heldPayloads.push(message.payload);
+          this.#heldBytes += message.payload.length;
           break;
         case "ReadBarrier":
           this.#reads.set(++this.#lastReadId, delivery);
@@ -175,7 +181,7 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
           core.receive(message);
       }
     }
-    if (payloads.length > 0) this.#propose(payloads, proposals);
+    this.#proposeHeld();
     if (readIds.length > 0) {
       this.counters.reads += readIds.length;
       core.read(readIds);
@@ -186,14 +192,25 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
     this.#timer.set(Math.max(core.nextDeadlineMs, this.#graceEndsMs));
   }
 
-  #propose(payloads: readonly Uint8Array[], proposals: readonly Request[]): void {
-    const outcome = this.#core.propose(payloads);
-    this.counters.proposals += payloads.length;
+  /**
+   * Proposes what was held. While a write of this node is on its way to disk, commands wait for its
+   * end: they would share the next sync anyhow, and so they share one message to each follower and
+   * one sync there too. A lone client never waits, since nothing is being written when it asks.
+   */
+  #proposeHeld(): void {
+    const proposals = this.#held;
+    if (proposals.length === 0) return;
+    if (this.#tickets.length > 0 && this.#heldBytes < HELD_BYTES_MAX) return;
+    const outcome = this.#core.propose(this.#heldPayloads);
+    this.#held = [];
+    this.#heldPayloads = [];
+    this.#heldBytes = 0;
+    this.counters.proposals += proposals.length;
     if (outcome.accepted) {
       const { term, firstIndex } = outcome;
       this.#hand({ type: "Expect", term, firstIndex, answers: proposals });
     } else {
-      this.counters.proposalsRefused += payloads.length;
+      this.counters.proposalsRefused += proposals.length;
       for (const proposal of proposals) proposal.reply(this.#refused(outcome.reason));
     }
   }

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { ActorRef, Delivery } from "../../actors/actor.ts";
 import type { KvMessage } from "../../actors/kv_actor.ts";
 import {
+  HELD_BYTES_MAX,
   LATE_TIMER_GRACE_MS,
   RaftActor,
   type RaftActorMessage,
@@ -422,3 +423,34 @@ function heartbeat(bench: Bench, term = 1): RaftMessage {
     runs: [],
   });
 }
+
+Deno.test("commands that arrive during a write are one write and one message when it ends", () => {
+  const bench = new Bench();
+  bench.lead();
+  bench.syncAll();
+  bench.acknowledge(2);
+  bench.acknowledge(3);
+  bench.taken();
+  bench.turn(propose);
+  assertEquals(bench.writes.length, 1);
+  assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
+  bench.turn(propose, propose);
+  bench.turn(propose);
+  assertEquals(bench.writes.length, 1);
+  assertEquals(bench.taken(), []);
+  bench.sync();
+  assertEquals(bench.writes.length, 1);
+  assertEquals(bench.writes[0]!.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [3]);
+  assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
+});
+
+Deno.test("HELD_BYTES_MAX: with more bytes, commands wait for no write", () => {
+  const bench = new Bench();
+  bench.lead();
+  bench.syncAll();
+  bench.turn(propose);
+  const value = new Uint8Array(HELD_BYTES_MAX);
+  const payload = encodeRequest({ command: { type: "put", key: "k", value } });
+  bench.turn({ type: "Propose", payload });
+  assertEquals(bench.writes.length, 2);
+});
