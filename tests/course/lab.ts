@@ -18,6 +18,8 @@ import type { Dice } from "../sim/random.ts";
 export const ELECTION_MS = 1_000;
 /** A command that has not been committed after this long is started again. */
 const AGREEMENT_MS = 2_000;
+/** A write that is under way ends by then. */
+const APPEND_MS_MAX = 100;
 /** A command that has found no leader, or no agreement, after this long never will. */
 const AGREEMENT_MS_MAX = 10_000;
 /** How long the leader is looked for, in tries of about half a second. */
@@ -259,16 +261,19 @@ export class Lab {
     const host = this.cluster.host(id);
     if (host === undefined) return undefined;
     const before = host.core.state.log.lastIndex;
-    this.propose(id, text, () => {});
-    // The node's turn, and nothing that takes time.
-    this.sleep(0);
-    const { log } = host.core.state;
-    for (let index = log.lastIndex; index > before; index--) {
-      if (this.textAt(id, index) === text) {
-        return { node: id, index, term: log.termAt(index)!, text };
+    let isRefused = false;
+    this.propose(id, text, (answer) => isRefused = answer?.status === "refused");
+    let started: Started | undefined;
+    // The node's turn, or the end of the write that is under way: commands wait for it together.
+    this.cluster.runUntilTrue(APPEND_MS_MAX, () => {
+      const { log } = host.core.state;
+      for (let index = log.lastIndex; index > before && started === undefined; index--) {
+        if (this.textAt(id, index) !== text) continue;
+        started = { node: id, index, term: log.termAt(index)!, text };
       }
-    }
-    return undefined;
+      return isRefused || started !== undefined || this.cluster.host(id) !== host;
+    });
+    return started;
   }
 
   /** Starts a command at a node that must lead. */
