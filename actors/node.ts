@@ -218,7 +218,7 @@ export class StatecraftNode implements AsyncDisposable {
       lastLogIndex: state.log.lastIndex,
       revision: this.#group.store.revision,
       stateHash: this.#group.store.stateHash(),
-      members: [...this.#members].map(([id, address]) => this.#memberStatus(id, address)),
+      members: this.#memberStatuses(),
     };
   }
 
@@ -315,18 +315,22 @@ export class StatecraftNode implements AsyncDisposable {
     });
   }
 
-  #memberStatus(id: NodeId, { hostname, port }: HostPort): MemberStatus {
-    const link = this.#peers.status().peers.find(({ peer }) => peer === id)?.state;
-    const matchIndex = this.#core.state.progress.get(id)?.matchIndex;
-    return {
-      id,
-      voter: this.#core.context.voters.includes(id),
-      raftAddress: `${hostname}:${port}`,
-      httpAddress: this.#httpPeers.get(id) ?? "",
-      self: id === this.id,
-      link: id === this.id ? "self" : link?.startsWith("connected") ? "connected" : "down",
-      ...(matchIndex === undefined ? {} : { matchIndex }),
-    };
+  #memberStatuses(): MemberStatus[] {
+    const { context, state } = this.#core;
+    const links = new Map(this.#peers.status().peers.map(({ peer, state }) => [peer, state]));
+    return [...this.#members].map(([id, { hostname, port }]) => {
+      const matchIndex = state.progress.get(id)?.matchIndex;
+      const isConnected = links.get(id)?.startsWith("connected") === true;
+      return {
+        id,
+        voter: context.voters.includes(id),
+        raftAddress: `${hostname}:${port}`,
+        httpAddress: this.#httpPeers.get(id) ?? "",
+        self: id === this.id,
+        link: id === this.id ? "self" : isConnected ? "connected" : "down",
+        ...(matchIndex === undefined ? {} : { matchIndex }),
+      };
+    });
   }
 
   #metrics(): string {

@@ -9,9 +9,7 @@
  *
  * @module
  */
-import type { ChartDescription } from "../machines/chart.ts";
-import { describeChart } from "../machines/chart.ts";
-import { activePaths } from "../machines/chart.ts";
+import { activePaths, type ChartDescription, describeChart } from "../machines/chart.ts";
 import { explain, type Explanation } from "../machines/explain.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import { raftMachine } from "../machines/raft_machine.ts";
