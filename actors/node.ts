@@ -338,6 +338,7 @@ export class StatecraftNode implements AsyncDisposable {
       core: this.#core,
       store: this.#group.store,
       counters: this.#group.raftActor.counters,
+      gatewayCounters: this.#gateway.counters,
       peers: this.#peers.status(),
       actors: this.#system.metrics(),
       leaderChanges: this.#leaderChanges,

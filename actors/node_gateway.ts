@@ -2,6 +2,8 @@
  * The node as the HTTP gateway sees it: finds the leader, retries what surely had no effect, and
  * says what became of a write.
  *
+ * Reads of one burst share one question to this node's Raft actor, and so one place in its round.
+ *
  * A write goes to the leader's Raft actor, wherever it runs: one hop, since that actor refuses what
  * it cannot do instead of passing it on. A refusal, and a message that was not delivered, surely
  * had no effect and are retried until the request's time is up; an answer that was lost leaves the
@@ -58,11 +60,20 @@ type Attempt =
   | { readonly kind: "no-effect"; readonly detail: string }
   | { readonly kind: "unknown"; readonly detail: string };
 
+/** Counters of a gateway, for metrics. */
+export interface GatewayCounters {
+  /** Reads that asked for more than the store as it is. */
+  reads: number;
+}
+
 /** Implements the gateway's port over the actors of one group. */
 export class NodeGateway implements GatewayPort {
   readonly nodeId: NodeId;
+  readonly counters: GatewayCounters = { reads: 0 };
   readonly #options: NodeGatewayOptions;
   readonly #chart: ChartDescription = describeChart(raftMachine);
+  /** The read barrier asked for last, and the Raft actor's turn before it. */
+  #barrier: { readonly turn: number; readonly attempt: Promise<Attempt> } | undefined;
 
   /** Serves `options.group`. */
   constructor(options: NodeGatewayOptions) {
@@ -70,7 +81,7 @@ export class NodeGateway implements GatewayPort {
     this.nodeId = options.core.context.id;
   }
 
-  async write(write: KvWrite): Promise<KvWriteResult> {
+  write(write: KvWrite): Promise<KvWriteResult> {
     const { type, key, value, contentType, condition, once } = write;
     const payload = encodeRequest({
       command: type === "delete"
@@ -85,15 +96,14 @@ export class NodeGateway implements GatewayPort {
       ...(once === undefined ? {} : { once }),
     });
     const request: RaftRequest = { type: "Propose", payload };
-    const answer = await this.#askLeader(request, once !== undefined);
-    return answer as KvWriteResult;
+    return this.#askLeader(request, once !== undefined) as Promise<KvWriteResult>;
   }
 
   async get(
     key: string,
     consistency: Consistency,
   ): Promise<{ entry: KvEntry | undefined; context: ReadContext }> {
-    await this.#barrier(consistency);
+    await this.#freshness(consistency);
     const entry = this.#options.store.get(key);
     return {
       entry: entry === undefined ? undefined : { key, ...entry },
@@ -105,7 +115,7 @@ export class NodeGateway implements GatewayPort {
     range: KvRange,
     consistency: Consistency,
   ): Promise<{ entries: KvEntry[]; more: boolean; context: ReadContext }> {
-    await this.#barrier(consistency);
+    await this.#freshness(consistency);
     const { limit, bytesMax, ...bounds } = range;
     const entries: KvEntry[] = [];
     let bytes = 0;
@@ -124,7 +134,7 @@ export class NodeGateway implements GatewayPort {
     bounds: { readonly start?: string; readonly end?: string },
     consistency: Consistency,
   ): Promise<{ count: number; context: ReadContext }> {
-    await this.#barrier(consistency);
+    await this.#freshness(consistency);
     const count = this.#options.store.count(bounds);
     return { count, context: this.#readContext() };
   }
@@ -186,16 +196,30 @@ export class NodeGateway implements GatewayPort {
   }
 
   /** Waits until this node's store is as fresh as the read asks. */
-  async #barrier(consistency: Consistency): Promise<void> {
+  async #freshness(consistency: Consistency): Promise<void> {
     if (consistency === "stale") return;
-    const self = this.#options.raftOn(this.nodeId);
+    this.counters.reads++;
     const deadlineMs = this.#nowMs + REQUEST_TIMEOUT_MS;
     for (;;) {
-      const attempt = await this.#ask(self, { type: "ReadBarrier" }, deadlineMs);
+      const attempt = await this.#sharedBarrier(deadlineMs);
       if (attempt.kind === "answer" && attempt.answer.status === "ready") return;
       // A read changes nothing, so it may always be tried again.
       await this.#pause(deadlineMs, attempt.kind === "answer" ? "no leader" : attempt.detail);
     }
+  }
+
+  /**
+   * Asks for a read index, or joins whoever asked last. Safety (thesis s6.4): a read may join only
+   * while the question still waits in the Raft actor's mailbox, which it surely does as long as no
+   * turn has begun; so the round that answers begins after every read that shares it has arrived.
+   */
+  #sharedBarrier(deadlineMs: number): Promise<Attempt> {
+    const { turn } = this.#options.core.state;
+    if (this.#barrier === undefined || this.#barrier.turn !== turn) {
+      const self = this.#options.raftOn(this.nodeId);
+      this.#barrier = { turn, attempt: this.#ask(self, { type: "ReadBarrier" }, deadlineMs) };
+    }
+    return this.#barrier.attempt;
   }
 
   /** Asks the leader until it answers or the request's time is up. */

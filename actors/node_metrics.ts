@@ -7,6 +7,7 @@ import type { RaftCore } from "../machines/raft_core.ts";
 import type { KvStore } from "../storage/kv_store.ts";
 import { formatMetrics, type Histogram, type Metric } from "../transport/prometheus.ts";
 import type { ActorMetrics } from "./cell.ts";
+import type { GatewayCounters } from "./node_gateway.ts";
 import type { PeersStatus } from "./peers.ts";
 import type { RaftCounters } from "./raft_actor.ts";
 
@@ -21,6 +22,7 @@ export interface NodeMetricsSource {
   readonly core: RaftCore;
   readonly store: KvStore;
   readonly counters: RaftCounters;
+  readonly gatewayCounters: GatewayCounters;
   readonly peers: PeersStatus;
   readonly actors: readonly ActorMetrics[];
   readonly leaderChanges: number;
@@ -29,7 +31,7 @@ export interface NodeMetricsSource {
 
 /** Prometheus text. */
 export function formatNodeMetrics(source: NodeMetricsSource): string {
-  const { core, store, counters, peers, actors, leaderChanges, fsync } = source;
+  const { core, store, counters, gatewayCounters, peers, actors, leaderChanges, fsync } = source;
   const { context, state, role } = core;
   const group = state.group;
   const gauge = (name: string, help: string, value: number): Metric => ({
@@ -56,9 +58,10 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
       state.log.lastIndex - state.commitIndex,
     ),
     counter("etcd_server_proposals_failed_total", "Proposals refused", counters.proposalsRefused),
-    counter("etcd_server_read_indexes_failed_total", "Reads refused", counters.readsRefused),
+    counter("etcd_server_read_indexes_failed_total", "Read indexes refused", counters.readsRefused),
     counter("statecraft_proposals_total", "Proposals received", counters.proposals),
-    counter("statecraft_reads_total", "Linearizable reads received", counters.reads),
+    counter("statecraft_reads_total", "Reads that were not stale", gatewayCounters.reads),
+    counter("statecraft_read_barriers_total", "Read indexes that reads shared", counters.reads),
     gauge("statecraft_raft_term", "The current term", context.currentTerm),
     gauge("statecraft_raft_last_log_index", "Index of the last entry", state.log.lastIndex),
     gauge("statecraft_raft_log_bytes", "Bytes of the log in memory", state.log.byteLength),

@@ -429,7 +429,7 @@ export class ActorSystem {
       return undefined;
     }
     this.#pendingCalls++;
-    const call = new PendingCall(formatAddress(address), (outcome) => {
+    const call = new PendingCall(address, (outcome) => {
       this.#pendingCalls--;
       this.#deadlines.clear(deadline);
       this.#completeLater(() => done(outcome));
@@ -768,13 +768,18 @@ interface Transport {
 
 /** A call that waits for its outcome, on the caller's side. */
 class PendingCall implements Caller {
-  readonly address: string;
   onSettled: (() => void) | undefined;
+  readonly #callee: Address;
   #settled: ((outcome: Outcome<unknown>) => void) | undefined;
 
-  constructor(address: string, settled: (outcome: Outcome<unknown>) => void) {
-    this.address = address;
+  constructor(callee: Address, settled: (outcome: Outcome<unknown>) => void) {
+    this.#callee = callee;
     this.#settled = settled;
+  }
+
+  /** As text, which only failures need. */
+  get address(): string {
+    return formatAddress(this.#callee);
   }
 
   settle(outcome: Outcome<unknown>): void {

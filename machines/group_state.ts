@@ -106,6 +106,8 @@ export class GroupState {
   readonly log: RaftLog;
   /** Host time of the running turn; set once per turn. */
   nowMs: number;
+  /** Turns begun: who saw it unchanged knows that nothing was taken in between. */
+  turn = 0;
   /** Highest index known to be committed; never decreases. */
   commitIndex: LogIndex;
   /** Entries up to here, of this very log, are on this node's disk. */

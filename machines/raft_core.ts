@@ -147,6 +147,7 @@ export class RaftCore {
 
   /** Sets the time of the turn; it never runs backwards. */
   beginTurn(nowMs: number): void {
+    this.#state.turn++;
     this.#state.nowMs = Math.max(this.#state.nowMs, nowMs);
   }
 

@@ -50,6 +50,7 @@ class Bench {
   readonly ports = new VirtualPorts();
   readonly store = new KvStore();
   readonly gateway: NodeGateway;
+  readonly core: RaftCore;
   /** Who was asked for what. */
   readonly asked: string[] = [];
   readonly payloads: Uint8Array[] = [];
@@ -83,6 +84,7 @@ class Bench {
       runs: [],
     });
     core.endTurn();
+    this.core = core;
     this.gateway = new NodeGateway({
       group: 0,
       core,
@@ -123,6 +125,8 @@ class Bench {
       const reaction = reactions[Math.min(this.asked.length, reactions.length - 1)]!;
       this.asked.push(`${message.type} of ${node}`);
       if (message.type === "Propose") this.payloads.push(message.payload);
+      // The actor takes what is in its mailbox in a turn of its own.
+      this.ports.scheduler.soon(() => this.core.beginTurn(this.ports.clock.monotonicMs()));
       if (reaction !== "silent") return this.ports.scheduler.soon(() => done(reaction));
       const error = new CallTimeoutError(`node/${node}/raft/0`, timeoutMs);
       this.ports.timers.set(timeoutMs, () => done({ ok: false, error }));
@@ -222,6 +226,19 @@ Deno.test("S12: no read but a stale one is answered before this node's barrier i
   const stale = new Bench("silent");
   assertEquals((await stale.run(stale.gateway.get("k", "stale"))).entry, undefined);
   assertEquals(stale.asked, []);
+});
+
+Deno.test("reads share a barrier until the Raft actor's next turn, and not after", async () => {
+  const bench = new Bench(LOST, answer({ status: "ready" }));
+  const early = [bench.gateway.get("a", "linearizable"), bench.gateway.count({}, "lease")];
+  assertEquals(bench.asked.length, 1);
+  // The turn takes the barrier: its round may begin, so whoever comes now needs the next one.
+  bench.ports.advance(1);
+  const late = bench.gateway.get("c", "linearizable");
+  assertEquals(bench.asked.length, 2);
+  // The first barrier was lost: those who share it ask again, together.
+  await bench.run(Promise.all([...early, late]));
+  assertEquals([bench.asked.length, bench.gateway.counters.reads], [3, 3]);
 });
 
 Deno.test("a read sees what was applied while it waited", async () => {

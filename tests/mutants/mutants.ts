@@ -361,6 +361,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [core, "sim"],
   },
   {
+    name: "a read shares a barrier that was asked for before it came",
+    file: "actors/node_gateway.ts",
+    find: "    if (this.#barrier === undefined || this.#barrier.turn !== turn) {",
+    replace: "    if (this.#barrier === undefined || this.#barrier.turn < turn - 1) {",
+    suspects: [actors],
+  },
+  {
     name: "reads without a round",
     file: "machines/reads.ts",
     find: "  if (!isQuorum([state.id, ...running.acknowledged], context.voters)) return;",
