@@ -13,6 +13,7 @@ import {
   MailboxFullError,
   type Outcome,
 } from "./actor.ts";
+import { Bag, type BagItem } from "./bag.ts";
 import { Mailbox, type WhenFull } from "./mailbox.ts";
 
 /** What happens to an actor that throws. Its open calls fail with ActorStoppedError in each case. */
@@ -81,12 +82,13 @@ export class CastDelivery implements Delivery<unknown, unknown> {
 }
 
 /** A message whose caller waits. */
-export class CallDelivery implements Delivery<unknown, unknown> {
+export class CallDelivery implements Delivery<unknown, unknown>, BagItem {
   readonly message: unknown;
-  readonly #open: Set<CallDelivery>;
+  place = -1;
+  readonly #open: Bag<CallDelivery>;
   #caller: Caller | undefined;
 
-  constructor(message: unknown, caller: Caller, open: Set<CallDelivery>) {
+  constructor(message: unknown, caller: Caller, open: Bag<CallDelivery>) {
     this.message = message;
     this.#caller = caller;
     this.#open = open;
@@ -123,7 +125,7 @@ export class Cell {
   readonly batchMax: number;
   readonly mailbox: Mailbox<CastDelivery | CallDelivery>;
   /** Calls without an answer: in the mailbox, or taken from it. */
-  readonly open = new Set<CallDelivery>();
+  readonly open = new Bag<CallDelivery>();
   /** Actors of this node to be told when this one is gone. */
   readonly watchers = new Set<Cell>();
   /** Nodes to be told. */
@@ -193,7 +195,7 @@ export class Cell {
   /** Fails the calls that were taken from the mailbox: whether they took effect is not known. */
   failTaken(cause: unknown): void {
     const waiting = new Set<unknown>(this.mailbox.waiting());
-    for (const call of this.open) {
+    for (const call of this.open.items()) {
       if (!waiting.has(call)) call.fail(new ActorStoppedError(this.key, "unknown", { cause }));
     }
   }

@@ -3,14 +3,15 @@
  *
  * @module
  */
+import { Bag, type BagItem } from "./bag.ts";
 import { DEADLINE_RESOLUTION_MS, DEADLINE_SLOTS } from "./limits.ts";
 import type { Clock, TimerHandle, Timers } from "./ports.ts";
 
-/** A deadline as the wheel keeps it; `clear` takes it back. */
-export interface Deadline {
-  /** The tick at which it is due: monotonic time divided by the resolution, rounded up. */
-  readonly tick: number;
-  readonly expire: () => void;
+/** Something to be done once its time is up; it is in one wheel at a time. */
+export interface Deadline extends BagItem {
+  /** Set by the wheel: when it is due, as monotonic time divided by the resolution, rounded up. */
+  tick: number;
+  expire(): void;
 }
 
 /**
@@ -27,7 +28,7 @@ export interface Deadline {
 export class Deadlines {
   readonly #clock: Clock;
   readonly #timers: Timers;
-  readonly #slots: Set<Deadline>[] = Array.from({ length: DEADLINE_SLOTS }, () => new Set());
+  readonly #slots: Bag<Deadline>[] = Array.from({ length: DEADLINE_SLOTS }, () => new Bag());
   #size = 0;
   /** The last tick whose slot was looked at. */
   #tick = 0;
@@ -44,15 +45,15 @@ export class Deadlines {
     return this.#size;
   }
 
-  set(delayMs: number, expire: () => void): Deadline {
+  /** Has `deadline` expire after `delayMs`. */
+  set(deadline: Deadline, delayMs: number): void {
     const nowMs = this.#clock.monotonicMs();
     if (this.#size === 0) this.#tick = Math.floor(nowMs / DEADLINE_RESOLUTION_MS);
     const tick = Math.ceil((nowMs + delayMs) / DEADLINE_RESOLUTION_MS);
-    const deadline = { tick, expire };
+    deadline.tick = tick;
     this.#slots[tick % DEADLINE_SLOTS]!.add(deadline);
     this.#size++;
     if (this.#timer === undefined || tick < this.#timerTick) this.#arm(tick, nowMs);
-    return deadline;
   }
 
   /** Forgets the deadline; does nothing if it is past. */
@@ -87,9 +88,8 @@ export class Deadlines {
   }
 
   #expireSlot(slot: number, now: number): void {
-    for (const deadline of this.#slots[slot]!) {
-      if (deadline.tick > now) continue;
-      this.#slots[slot]!.delete(deadline);
+    for (const deadline of this.#slots[slot]!.items()) {
+      if (deadline.tick > now || !this.#slots[slot]!.delete(deadline)) continue;
       this.#size--;
       deadline.expire();
     }

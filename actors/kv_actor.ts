@@ -61,6 +61,8 @@ interface Expectation {
   readonly answers: readonly Answer<ApplyOutcome>[];
 }
 
+const ANSWERED: Expectation = { term: 0, firstIndex: 0, answers: [] };
+
 /** Hosts the store of one group. */
 export class KvActor extends Actor<KvMessage> {
   readonly #options: KvActorOptions;
@@ -150,7 +152,8 @@ export class KvActor extends Actor<KvMessage> {
   }
 
   #shiftExpected(): void {
-    this.#expectedHead++;
+    // What was answered holds whole requests: the collector shall have them now, not with the bulk.
+    this.#expected[this.#expectedHead++] = ANSWERED;
     // Dropping the used part in bulk keeps the queue O(1) per answer.
     if (this.#expectedHead < 1024 && this.#expectedHead < this.#expected.length) return;
     this.#expected = this.#expected.slice(this.#expectedHead);

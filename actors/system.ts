@@ -137,7 +137,7 @@ export class ActorSystem {
   #order: Cell[] = [];
   #queue: Cell[] = [];
   #queueHead = 0;
-  #completions: (() => void)[] = [];
+  #completions: Completion[] = [];
   #scheduled = false;
   #draining = false;
   #phase: Phase = "running";
@@ -146,6 +146,11 @@ export class ActorSystem {
   #link: RemoteLink | undefined;
   #nextCallId = 1;
   #pendingCalls = 0;
+  readonly #callEnded = (call: PendingCall): void => {
+    this.#pendingCalls--;
+    this.#deadlines.clear(call);
+    this.#completeLater(call);
+  };
   #inboundCalls = 0;
   #undeliverable = 0;
   readonly #remoteCalls = new Map<number, { readonly call: PendingCall; readonly node: NodeId }>();
@@ -401,9 +406,9 @@ export class ActorSystem {
   #complete(): void {
     const completions = this.#completions;
     this.#completions = [];
-    for (const done of completions) {
+    for (const completion of completions) {
       try {
-        done();
+        completion.complete();
       } catch (error) {
         this.fail(asError(error));
       }
@@ -423,24 +428,16 @@ export class ActorSystem {
         }: timeoutMs ${timeoutMs} is not within 0 and ${CALL_TIMEOUT_MS_MAX}`,
       );
     }
-    if (this.#pendingCalls >= PENDING_CALLS_MAX) {
-      const error = new MailboxFullError(formatAddress(address));
-      this.#completeLater(() => done({ ok: false, error }));
+    const call = new PendingCall(this.#callEnded, address, timeoutMs, done);
+    if (++this.#pendingCalls > PENDING_CALLS_MAX) {
+      call.settle({ ok: false, error: new MailboxFullError(call.address) });
       return undefined;
     }
-    this.#pendingCalls++;
-    const call = new PendingCall(address, (outcome) => {
-      this.#pendingCalls--;
-      this.#deadlines.clear(deadline);
-      this.#completeLater(() => done(outcome));
-    });
-    const deadline: Deadline = this.#deadlines.set(timeoutMs, () => {
-      call.settle({ ok: false, error: new CallTimeoutError(call.address, timeoutMs) });
-    });
+    this.#deadlines.set(call, timeoutMs);
     return call;
   }
 
-  #completeLater(completion: () => void): void {
+  #completeLater(completion: Completion): void {
     this.#completions.push(completion);
     this.#schedule();
   }
@@ -718,7 +715,7 @@ export class ActorSystem {
       call.settle({ ok: false, error: new UnreachableError(call.address, "unknown") });
     }
     const result = { drained: this.#drained, errors: this.#stopErrors };
-    for (const done of this.#stopDone) this.#completeLater(() => done(result));
+    for (const done of this.#stopDone) this.#completeLater({ complete: () => done(result) });
     this.#stopDone = [];
   }
 
@@ -755,6 +752,11 @@ export class ActorSystem {
   }
 }
 
+/** A callback that is due outside of any actor's turn. */
+interface Completion {
+  complete(): void;
+}
+
 interface RemoteWatch {
   readonly address: Address;
   readonly watchers: Set<Cell>;
@@ -767,14 +769,26 @@ interface Transport {
 }
 
 /** A call that waits for its outcome, on the caller's side. */
-class PendingCall implements Caller {
+class PendingCall implements Caller, Deadline, Completion {
   onSettled: (() => void) | undefined;
+  place = -1;
+  tick = 0;
+  readonly #ended: (call: PendingCall) => void;
   readonly #callee: Address;
-  #settled: ((outcome: Outcome<unknown>) => void) | undefined;
+  readonly #timeoutMs: number;
+  readonly #done: (outcome: Outcome<unknown>) => void;
+  #outcome: Outcome<unknown> | undefined;
 
-  constructor(callee: Address, settled: (outcome: Outcome<unknown>) => void) {
+  constructor(
+    ended: (call: PendingCall) => void,
+    callee: Address,
+    timeoutMs: number,
+    done: (outcome: Outcome<unknown>) => void,
+  ) {
+    this.#ended = ended;
     this.#callee = callee;
-    this.#settled = settled;
+    this.#timeoutMs = timeoutMs;
+    this.#done = done;
   }
 
   /** As text, which only failures need. */
@@ -783,11 +797,18 @@ class PendingCall implements Caller {
   }
 
   settle(outcome: Outcome<unknown>): void {
-    const settled = this.#settled;
-    if (settled === undefined) return;
-    this.#settled = undefined;
+    if (this.#outcome !== undefined) return;
+    this.#outcome = outcome;
     this.onSettled?.();
-    settled(outcome);
+    this.#ended(this);
+  }
+
+  expire(): void {
+    this.settle({ ok: false, error: new CallTimeoutError(this.address, this.#timeoutMs) });
+  }
+
+  complete(): void {
+    this.#done(this.#outcome!);
   }
 }
 

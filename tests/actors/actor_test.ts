@@ -6,7 +6,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { formatAddress, parseAddress } from "../../actors/actor.ts";
-import { Deadlines } from "../../actors/deadlines.ts";
+import { Bag } from "../../actors/bag.ts";
+import { type Deadline, Deadlines } from "../../actors/deadlines.ts";
 import { denoPorts } from "../../actors/deno_ports.ts";
 import { DEADLINE_RESOLUTION_MS, DEADLINE_SLOTS } from "../../actors/limits.ts";
 import { Mailbox } from "../../actors/mailbox.ts";
@@ -67,6 +68,29 @@ Deno.test("mailbox: is full at its capacity and remembers its high water", () =>
   for (const capacity of [0, -1, 1.5, NaN]) assertThrows(() => new Mailbox(capacity), RangeError);
 });
 
+Deno.test("bag: holds what was added and not deleted, each once", () => {
+  const steps = fc.array(fc.record({ item: fc.nat(9), adds: fc.boolean() }));
+  fc.assert(fc.property(steps, (steps) => {
+    const items = Array.from({ length: 10 }, (_, name) => ({ name, place: -1 }));
+    const bag = new Bag<typeof items[number]>();
+    const model = new Set<number>();
+    for (const { item: name, adds } of steps) {
+      const item = items[name]!;
+      if (!adds) assertEquals(bag.delete(item), model.delete(name));
+      else if (!model.has(name)) {
+        bag.add(item);
+        model.add(name);
+      }
+      const held = bag.items().map(({ name }) => name).sort();
+      assertEquals([bag.size, held], [model.size, [...model].sort()]);
+    }
+  }));
+});
+
+function deadlineOf(expire: () => void): Deadline {
+  return { place: -1, tick: 0, expire };
+}
+
 Deno.test("deadlines: none early, none later than the resolution, one timer for all", () => {
   const delays = fc.array(
     fc.integer({ min: 1, max: 3 * DEADLINE_SLOTS * DEADLINE_RESOLUTION_MS }),
@@ -83,7 +107,7 @@ Deno.test("deadlines: none early, none later than the resolution, one timer for 
       const late: number[] = [];
       for (const delayMs of delaysMs) {
         const dueMs = ports.clock.monotonicMs() + delayMs;
-        deadlines.set(delayMs, () => late.push(ports.clock.monotonicMs() - dueMs));
+        deadlines.set(deadlineOf(() => late.push(ports.clock.monotonicMs() - dueMs)), delayMs);
         assertEquals(ports.armedTimers, 1);
       }
       ports.advance(3 * DEADLINE_SLOTS * DEADLINE_RESOLUTION_MS + 100);
@@ -99,13 +123,17 @@ Deno.test("deadlines: one that is cleared does not expire, and no timer is left"
   const ports = new VirtualPorts();
   const deadlines = new Deadlines(ports);
   const expired: string[] = [];
-  const first = deadlines.set(50, () => expired.push("first"));
-  deadlines.set(60, () => expired.push("second"));
+  const first = deadlineOf(() => expired.push("first"));
+  deadlines.set(first, 50);
+  deadlines.set(deadlineOf(() => expired.push("second")), 60);
   deadlines.clear(first);
   deadlines.clear(first);
   ports.advance(100);
   assertEquals(expired, ["second"]);
-  deadlines.clear(deadlines.set(50, () => expired.push("third")));
+  const third = deadlineOf(() => expired.push("third"));
+  deadlines.clear(third);
+  deadlines.set(third, 50);
+  deadlines.clear(third);
   assertEquals(ports.armedTimers, 0);
 });
 
@@ -113,11 +141,12 @@ Deno.test("deadlines: one set by another's expiry does not hold up those before 
   const ports = new VirtualPorts();
   const deadlines = new Deadlines(ports);
   const expired: string[] = [];
-  deadlines.set(10, () => {
+  const first = deadlineOf(() => {
     expired.push("first");
-    deadlines.set(1_000, () => expired.push("third"));
+    deadlines.set(deadlineOf(() => expired.push("third")), 1_000);
   });
-  deadlines.set(50, () => expired.push("second"));
+  deadlines.set(first, 10);
+  deadlines.set(deadlineOf(() => expired.push("second")), 50);
   ports.advance(60);
   assertEquals(expired, ["first", "second"]);
   ports.advance(2_000);
@@ -128,7 +157,7 @@ Deno.test("deadlines: after a stall of several rounds all that is due expires at
   const ports = new VirtualPorts();
   const deadlines = new Deadlines(ports);
   let expired = 0;
-  for (let i = 1; i <= 100; i++) deadlines.set(i * 100, () => expired++);
+  for (let i = 1; i <= 100; i++) deadlines.set(deadlineOf(() => expired++), i * 100);
   ports.stall(5 * DEADLINE_SLOTS * DEADLINE_RESOLUTION_MS);
   ports.advance(1);
   assertEquals([expired, deadlines.size, ports.armedTimers], [100, 0, 0]);
