@@ -5,7 +5,8 @@
  * Three nodes each, in temporary directories on loopback, fsync on for both, requests to the
  * leader. etcd is reached through its JSON gateway, the HTTP it offers. Every round measures each
  * scenario on one and then on the other; the table has medians over the rounds, so that a drift of
- * the machine meets both. Without an `etcd` binary only Statecraft is measured.
+ * the machine meets both. Without an `etcd` binary only Statecraft is measured. The generator is
+ * `wrk` if there is one, since it takes the least from servers on the same machine, and else ours.
  *
  * @module
  */
@@ -14,7 +15,8 @@ import { numberSetting, readSettings } from "../cli/settings.ts";
 import { complain, EXIT, print, UsageError } from "../cli/usage.ts";
 import type { RequestTemplate } from "./load_client.ts";
 import { etcdGet, etcdPut, type Sizes, statecraftGet, statecraftPut } from "./load_requests.ts";
-import { type LoadResult, runLoad, sendEachKey } from "./load_run.ts";
+import { runLoad, sendEachKey } from "./load_run.ts";
+import { hasWrk, runWrk, type WrkResult } from "./wrk.ts";
 
 const NODES = 3;
 const FSYNCS = 300;
@@ -32,6 +34,7 @@ Measures three nodes of Statecraft and three of etcd on this machine, in turn.
 
   --rounds N     medians over this many (default 3)
   --seconds N    of each measurement (default 3)
+  --generator G  wrk, or own (default: wrk if it is installed)
   --help
 `;
 
@@ -50,6 +53,18 @@ const scenarios: readonly Scenario[] = [
   })),
   { name: "get, linearizable, 64 connections", connections: 64, template: "get" },
 ];
+
+/** What both generators measure. */
+type Measured = WrkResult;
+
+/** How to measure. */
+interface CompareOptions {
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly useWrk: boolean;
+  /** For temporary files. */
+  readonly directory: string;
+}
 
 /** A cluster under test. */
 interface Contender {
@@ -154,15 +169,18 @@ async function leaderOf({ name, leader }: Contender): Promise<{ hostname: string
 
 async function measure(
   contender: Contender,
-  { connections, template }: Scenario,
-  durationMs: number,
-): Promise<LoadResult> {
+  { connections, template: name }: Scenario,
+  { seconds, useWrk, directory }: CompareOptions,
+): Promise<Measured> {
+  const endpoint = await leaderOf(contender);
+  const template = contender.requests[name];
+  if (useWrk) return await runWrk({ endpoint, connections, seconds, template, directory });
   return await runLoad({
-    endpoints: [await leaderOf(contender)],
+    endpoints: [endpoint],
     connections,
-    durationMs,
+    durationMs: 1_000 * seconds,
     warmupMs: WARMUP_MS,
-    mix: [{ template: contender.requests[template], weight: 1 }],
+    mix: [{ template, weight: 1 }],
   });
 }
 
@@ -200,17 +218,17 @@ function median(values: readonly number[]): number {
 /** All rounds: results by contender and scenario. */
 async function compare(
   contenders: readonly Contender[],
-  options: { readonly rounds: number; readonly durationMs: number },
-): Promise<Map<string, LoadResult[]>> {
+  options: CompareOptions,
+): Promise<Map<string, Measured[]>> {
   for (const contender of contenders) {
     await sendEachKey([await leaderOf(contender)], contender.requests.put);
   }
-  const results = new Map<string, LoadResult[]>();
+  const results = new Map<string, Measured[]>();
   for (let round = 1; round <= options.rounds; round++) {
     for (const scenario of scenarios) {
       const inTurn = round % 2 === 1 ? contenders : contenders.toReversed();
       for (const contender of inTurn) {
-        const result = await measure(contender, scenario, options.durationMs);
+        const result = await measure(contender, scenario, options);
         const key = `${contender.name} ${scenario.name}`;
         results.set(key, [...results.get(key) ?? [], result]);
         const errors = [...result.errors].map(([kind, count]) => `, ${count} x ${kind}`).join("");
@@ -226,7 +244,7 @@ async function compare(
 
 function printTable(
   contenders: readonly Contender[],
-  results: ReadonlyMap<string, readonly LoadResult[]>,
+  results: ReadonlyMap<string, readonly Measured[]>,
 ): void {
   const columns = contenders.map(({ name }) => `${name} ops/s   p50 ms   p99 ms  `).join("");
   print(`${"".padEnd(36)}${columns}ratio\n`);
@@ -257,8 +275,18 @@ async function stopAll(children: readonly Deno.ChildProcess[]): Promise<void> {
   await Promise.all(children.map((child) => child.status));
 }
 
+async function choosesWrk(generator: string | undefined): Promise<boolean> {
+  if (generator === "own") return false;
+  if (generator !== undefined && generator !== "wrk") {
+    throw new UsageError(`--generator is wrk or own, not ${generator}`);
+  }
+  const found = await hasWrk();
+  if (generator === "wrk" && !found) throw new UsageError("there is no wrk on the path");
+  return found;
+}
+
 async function main(): Promise<void> {
-  const flags = { string: ["rounds", "seconds"], boolean: ["help"] };
+  const flags = { string: ["rounds", "seconds", "generator"], boolean: ["help"] };
   const directory = await Deno.makeTempDir();
   const children: Deno.ChildProcess[] = [];
   let exitCode: number = EXIT.ok;
@@ -276,12 +304,14 @@ async function main(): Promise<void> {
     const number = (flag: string, byDefault: number, max: number): number =>
       numberSetting(flag, settings.text(flag) ?? String(byDefault), { min: 1, max });
     const rounds = number("rounds", 3, ROUNDS_MAX);
-    const durationMs = 1_000 * number("seconds", 3, SECONDS_MAX);
+    const seconds = number("seconds", 3, SECONDS_MAX);
+    const useWrk = await choosesWrk(settings.text("generator"));
     if (settings.isOn("help")) print(HELP);
     else {
       const fsyncs = await fsyncsUs(directory);
       const at = (fraction: number): string => fsyncs[Math.floor(fraction * FSYNCS)]!.toFixed(0);
       print(`append of 136 B and fsync on this disk: p50 ${at(0.5)} us, p99 ${at(0.99)} us\n`);
+      print(`generator: ${useWrk ? "wrk" : "own"}, ${rounds} rounds of ${seconds} s\n`);
       const ports = freePorts(4 * NODES);
       const ours = startStatecraft(directory, ports.slice(0, 2 * NODES));
       children.push(...ours.children);
@@ -289,7 +319,8 @@ async function main(): Promise<void> {
       if (theirs === undefined) complain("there is no etcd on the path: measuring statecraft only");
       else children.push(...theirs.children);
       const contenders = theirs === undefined ? [ours] : [ours, theirs];
-      printTable(contenders, await compare(contenders, { rounds, durationMs }));
+      const options = { rounds, seconds, useWrk, directory };
+      printTable(contenders, await compare(contenders, options));
     }
   } catch (error) {
     complain(`statecraft compare: ${(error as Error).message}`);
