@@ -20,6 +20,7 @@
  *
  * @module
  */
+import { ByteSlabs } from "./byte_slabs.ts";
 import { isByteString, toByteString, writeByteString } from "./byte_string.ts";
 import {
   CLIENT_ID_CHARS_MAX,
@@ -153,6 +154,9 @@ const CHAR_FIRST = 0x20;
 const CHAR_LAST = 0x7e;
 const TWO_TO_32 = 2 ** 32;
 const NO_BYTES = new Uint8Array(0);
+/** Requests live until they are in the log: large slabs are soon free again. */
+const REQUEST_SLAB_BYTES = 64 * 1024;
+const requests = new ByteSlabs(REQUEST_SLAB_BYTES, REQUEST_SLAB_BYTES / 8);
 
 /**
  * The request's bytes.
@@ -171,15 +175,18 @@ export function encodeRequest({ command, once }: Request): Uint8Array<ArrayBuffe
   const size = HEADER_BYTES + (typeof condition === "object" ? INTEGER_BYTES : 0) +
     (contentType === undefined ? 0 : 1 + contentType.length) + onceSize(once) +
     key.length + value.length;
-  const bytes = new Uint8Array(size);
-  const view = new DataView(bytes.buffer);
+  const bytes = requests.allocate(size);
   bytes[0] = FORMAT_VERSION;
   bytes[1] = TYPE_CODE[command.type] | (conditionCode(condition) << 2) | (onceCode(once) << 4) |
     (contentType === undefined ? 0 : CONTENT_TYPE_BIT);
-  view.setUint16(2, key.length, true);
-  view.setUint32(4, value.length, true);
+  bytes[2] = key.length;
+  bytes[3] = key.length >>> 8;
+  bytes[4] = value.length;
+  bytes[5] = value.length >>> 8;
+  bytes[6] = value.length >>> 16;
+  bytes[7] = value.length >>> 24;
   let at = HEADER_BYTES;
-  if (typeof condition === "object") at = writeInteger(view, at, condition.revision);
+  if (typeof condition === "object") at = writeInteger(bytes, at, condition.revision);
   if (contentType !== undefined) {
     at = writeText(bytes, at, "content type", contentType, CONTENT_TYPE_CHARS_MAX);
   }
@@ -188,7 +195,7 @@ export function encodeRequest({ command, once }: Request): Uint8Array<ArrayBuffe
     at = writeText(bytes, at, "fingerprint", once.fingerprint, FINGERPRINT_CHARS_MAX);
   } else if (once?.type === "session") {
     if (once.sequence < 1) throw new CommandError("number", "its sequence is less than 1");
-    at = writeInteger(view, at, once.sequence);
+    at = writeInteger(bytes, at, once.sequence);
     at = writeText(bytes, at, "client id", once.clientId, CLIENT_ID_CHARS_MAX);
   }
   at = writeByteString(key, bytes, at);
@@ -318,8 +325,9 @@ function onceSize(once: Once | undefined): number {
   return 2 + once.key.length + once.fingerprint.length;
 }
 
-function writeInteger(view: DataView, at: number, value: number): number {
+function writeInteger(bytes: Uint8Array, at: number, value: number): number {
   checkInteger(value);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const low = value >>> 0;
   view.setUint32(at, low, true);
   view.setUint32(at + 4, (value - low) / TWO_TO_32, true);

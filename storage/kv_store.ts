@@ -7,6 +7,7 @@
  * @module
  */
 import type { EntryKind, LogIndex } from "../machines/raft_types.ts";
+import { ByteSlabs } from "./byte_slabs.ts";
 import { prefixEnd } from "./byte_string.ts";
 import {
   type AppendCommand,
@@ -18,7 +19,7 @@ import {
   type PutCommand,
 } from "./command.ts";
 import { crc32c } from "./crc32c.ts";
-import { VALUE_BYTES_MAX } from "./limits.ts";
+import { SHARED_VALUE_BYTES_MAX, VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "./limits.ts";
 import { OnceTables, type OnceTablesOptions } from "./sessions.ts";
 import { SkipList } from "./skip_list.ts";
 import { ItemHash, SetHash } from "./state_hash.ts";
@@ -38,6 +39,9 @@ export interface KvEntry {
   readonly version: number;
   /** CRC-32C of the value as a signed integer, which V8 keeps without a box. */
   readonly valueCrc: number;
+  /** What the entry adds to the state hash. */
+  readonly low: number;
+  readonly high: number;
 }
 
 /** An entry and its key. */
@@ -80,6 +84,7 @@ const HASH_COUNTERS = 4;
  */
 export class KvStore {
   readonly #entries: SkipList<KvEntry>;
+  readonly #values = new ByteSlabs(VALUE_SLAB_BYTES, SHARED_VALUE_BYTES_MAX);
   readonly #hash = new SetHash();
   readonly #item = new ItemHash();
   readonly #once: OnceTables;
@@ -199,27 +204,33 @@ export class KvStore {
   }
 
   #put({ key, value, contentType }: PutCommand, old: KvEntry | undefined): CommandResult {
-    // `slice` is the one copy: a view would keep the whole batch it came in alive.
-    return this.#store(key, old, value.slice(), contentType, crc32c(value) | 0);
+    return this.#store(key, old, this.#copy(value), contentType, crc32c(value) | 0);
   }
 
   #append({ key, value }: AppendCommand, old: KvEntry | undefined): CommandResult {
     if (old === undefined) {
-      return this.#store(key, old, value.slice(), undefined, crc32c(value) | 0);
+      return this.#store(key, old, this.#copy(value), undefined, crc32c(value) | 0);
     }
     const length = old.value.length + value.length;
     if (length > VALUE_BYTES_MAX) return { status: "too-large" };
-    const joined = new Uint8Array(length);
+    const joined = this.#values.allocate(length);
     joined.set(old.value);
     joined.set(value, old.value.length);
     const valueCrc = crc32c(value, 0, value.length, old.valueCrc) | 0;
     return this.#store(key, old, joined, old.contentType, valueCrc);
   }
 
+  /** The one copy: a view would keep the whole batch it came in alive. */
+  #copy(value: Uint8Array): Uint8Array {
+    const copy = this.#values.allocate(value.length);
+    copy.set(value);
+    return copy;
+  }
+
   #delete({ key }: DeleteCommand, old: KvEntry | undefined): CommandResult {
     if (old !== undefined) {
       this.#revision++;
-      this.#hash.remove(this.#hashOf(key, old));
+      this.#hash.remove(old);
       this.#entries.delete(key);
     }
     const deleted = old === undefined ? 0 : 1;
@@ -237,18 +248,23 @@ export class KvStore {
     const revision = ++this.#revision;
     const created = old?.created ?? revision;
     const version = (old?.version ?? 0) + 1;
-    const entry: KvEntry = { value, contentType, created, revision, version, valueCrc };
-    if (old !== undefined) this.#hash.remove(this.#hashOf(key, old));
-    this.#hash.add(this.#hashOf(key, entry));
-    this.#entries.set(key, entry);
     const { length } = value;
+    const { low, high } = this.#item.begin(HASH_ENTRY).text(key).text(contentType ?? "")
+      .number(created).number(revision).number(version).number(length).number(valueCrc);
+    const entry: KvEntry = {
+      value,
+      contentType,
+      created,
+      revision,
+      version,
+      valueCrc,
+      low,
+      high,
+    };
+    if (old !== undefined) this.#hash.remove(old);
+    this.#hash.add(entry);
+    this.#entries.set(key, entry);
     return { status: "ok", revision, version, length, created: old === undefined, deleted: 0 };
-  }
-
-  #hashOf(key: string, entry: KvEntry): ItemHash {
-    return this.#item.begin(HASH_ENTRY).text(key).text(entry.contentType ?? "")
-      .number(entry.created).number(entry.revision).number(entry.version)
-      .number(entry.value.length).number(entry.valueCrc);
   }
 }
 

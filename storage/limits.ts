@@ -63,3 +63,9 @@ export const SESSIONS_MAX = 50_000;
  * absent and forgotten later, so that a quiet hour does not end in one long pause.
  */
 export const EXPIRED_PER_ENTRY_MAX = 16;
+
+/** Small values share buffers of this many bytes: the most that one can keep alive besides itself. */
+export const VALUE_SLAB_BYTES = 2_048;
+
+/** Bytes of the largest value that shares a buffer. */
+export const SHARED_VALUE_BYTES_MAX = VALUE_SLAB_BYTES / 8;

@@ -6,8 +6,14 @@
  * @module
  */
 
+/** A hash of 64 bits as two signed integers. */
+export interface HashLanes {
+  readonly low: number;
+  readonly high: number;
+}
+
 /** The hash of one thing: feed it its parts in a fixed order, then add it to a {@linkcode SetHash}. */
-export class ItemHash {
+export class ItemHash implements HashLanes {
   low = 0;
   high = 0;
 
@@ -55,12 +61,12 @@ export class SetHash {
   #low = 0;
   #high = 0;
 
-  add(item: ItemHash): void {
+  add(item: HashLanes): void {
     this.#low = (this.#low + item.low) | 0;
     this.#high = (this.#high + item.high) | 0;
   }
 
-  remove(item: ItemHash): void {
+  remove(item: HashLanes): void {
     this.#low = (this.#low - item.low) | 0;
     this.#high = (this.#high - item.high) | 0;
   }

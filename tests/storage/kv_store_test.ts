@@ -15,7 +15,9 @@ import {
   IDEMPOTENCY_RETENTION_MS,
   SESSION_IDLE_MS,
   SESSION_WINDOW,
+  SHARED_VALUE_BYTES_MAX,
   VALUE_BYTES_MAX,
+  VALUE_SLAB_BYTES,
 } from "../../storage/limits.ts";
 import { Wal } from "../../storage/wal.ts";
 import { encodeRun, forEachEntry } from "../../storage/wal_record.ts";
@@ -203,7 +205,15 @@ Deno.test("values do not share memory with what they came in", () => {
   client.store.apply(2, 0, "command", batch.subarray(1000, 1000 + appended.length));
   batch.fill(0xee);
   assertEquals([client.valueOf("k"), client.valueOf("n")], ["value", "x"]);
-  assertEquals(client.store.get("k")!.value.buffer.byteLength, 5);
+  // What a value may keep alive besides itself is bounded, and a large one shares with nobody.
+  const put = (index: number, value: Uint8Array): number => {
+    const large = encodeRequest({ command: { type: "put", key: "l", value } });
+    client.store.apply(index, 0, "command", large);
+    return client.store.get("l")!.value.buffer.byteLength;
+  };
+  assertEquals(client.store.get("k")!.value.buffer.byteLength, VALUE_SLAB_BYTES);
+  assertEquals(put(3, new Uint8Array(SHARED_VALUE_BYTES_MAX)), VALUE_SLAB_BYTES);
+  assertEquals(put(4, new Uint8Array(SHARED_VALUE_BYTES_MAX + 1)), SHARED_VALUE_BYTES_MAX + 1);
 });
 
 Deno.test("S04: a store rebuilt from its log has the values, not the keys", () => {
