@@ -73,6 +73,7 @@ export type { PeerCounters, PeerStatus } from "./actors/peer_actor.ts";
 export { Peers, type PeersOptions, type PeersStatus } from "./actors/peers.ts";
 export type { PeerContext } from "./machines/peer_machine.ts";
 export type * from "./machines/raft_types.ts";
+export type { PeerIdentities } from "./storage/peer_identities.ts";
 export { recordFormat } from "./storage/wal_record.ts";
 export { type Codec, createCodec } from "./transport/codec.ts";
 export type {

@@ -13,6 +13,7 @@ import { type Hello, type RefusalReason, WireError } from "../transport/wire.ts"
 import { UNGREETED_CONNECTIONS_MAX } from "./limits.ts";
 import type { PeerActor, PeerHost } from "./peer_actor.ts";
 import type { TimerHandle } from "./ports.ts";
+import { refusalText } from "./refusal_text.ts";
 
 /** Connections that did not become a peer's. */
 export interface AcceptorCounters {
@@ -102,24 +103,53 @@ export class Acceptor {
       return undefined;
     }
     const peer = this.#peers.get(hello.from);
-    const refusal = this.#refusal(hello, peer);
+    let refusal: RefusalReason | undefined;
+    try {
+      refusal = this.#refusal(hello, peer);
+    } catch (error) {
+      connection.close();
+      this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
+      return undefined;
+    }
     if (refusal === undefined && peer !== undefined) return peer.accept(connection, codec, hello);
-    this.#counters.refused++;
-    this.#log(refusal ?? "unknown-node", connection, hello.from);
-    const { self, incarnation } = this.#host;
-    connection.send(codec.encode({ type: "HelloReply", from: self, incarnation, refusal }));
-    connection.end();
+    this.#refuse(connection, { hello, refusal: refusal ?? "unknown-node", codec });
     return undefined;
   }
 
+  #refuse(
+    connection: Connection,
+    { hello, refusal, codec }: { hello: Hello; refusal: RefusalReason; codec: Codec },
+  ): void {
+    this.#counters.refused++;
+    const text = refusalText({ reason: refusal, dials: false, peer: hello.from });
+    if (text === undefined) this.#log(refusal, connection, hello.from);
+    else {
+      this.#host.logOnce.log("error", "connection-refused", {
+        node: hello.from,
+        cause: refusal,
+        detail: text,
+      });
+      this.#peers.get(hello.from)?.refuse(refusal);
+    }
+    const { self: from, incarnation, identities: { own: directoryId } } = this.#host;
+    connection.send(
+      codec.encode({ type: "HelloReply", from, incarnation, refusal, directoryId }),
+    );
+    connection.end();
+  }
+
+  /** @throws {Error} If whose hello it is cannot be remembered. */
   #refusal(hello: Hello, peer: PeerActor | undefined): RefusalReason | undefined {
+    const { self, clusterId, identities } = this.#host;
     if (hello.magic !== PROTOCOL_MAGIC) return "wrong-magic";
     if (hello.version !== PROTOCOL_VERSION) return "wrong-version";
-    if (hello.clusterId !== this.#host.clusterId) return "wrong-cluster";
-    if (hello.to !== this.#host.self) return "wrong-target";
+    if (hello.clusterId !== clusterId) return "wrong-cluster";
+    if (hello.to !== self) return "wrong-target";
     if (peer === undefined) return "unknown-node";
-    if (hello.from < this.#host.self) return "wrong-direction";
-    return undefined;
+    if (hello.from < self) return "wrong-direction";
+    const { directoryId, toDirectoryId = identities.own } = hello;
+    if (toDirectoryId !== identities.own) return "wrong-target-directory";
+    return identities.recognise(hello.from, directoryId) ? undefined : "wrong-directory";
   }
 
   #forget(connection: Connection): void {

@@ -15,6 +15,7 @@ import type { GroupId, NodeId } from "../machines/raft_types.ts";
 import { openDataDirectory } from "../storage/data_directory.ts";
 import { DenoDisk } from "../storage/deno_disk.ts";
 import type { Disk } from "../storage/disk.ts";
+import { StoredPeerIdentities } from "../storage/peer_identities.ts";
 import { Wal } from "../storage/wal.ts";
 import { recordFormat } from "../storage/wal_record.ts";
 import { createCodec } from "../transport/codec.ts";
@@ -28,9 +29,11 @@ import { denoPorts } from "./deno_ports.ts";
 import { GroupHost, spawnWal, type WalHost } from "./group.ts";
 import { NodeGateway } from "./node_gateway.ts";
 import { formatNodeMetrics, FSYNC_BUCKETS_SECONDS } from "./node_metrics.ts";
+import type { PeerStatus } from "./peer_actor.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import type { Log } from "./ports.ts";
 import type { RaftActorMessage, RaftAnswer } from "./raft_actor.ts";
+import { refusalText } from "./refusal_text.ts";
 import { ActorSystem, RAFT_ACTOR_NAME } from "./system.ts";
 
 /** Version of the package. */
@@ -132,6 +135,7 @@ export class StatecraftNode implements AsyncDisposable {
       nodeId: id,
       clusterId: clusterIdOf(this.#members),
       clusterIdSource: "computed",
+      newDirectoryId: crypto.randomUUID(),
     });
     undo.push(() => directory.release());
     this.#clusterId = directory.identity.clusterId;
@@ -139,6 +143,7 @@ export class StatecraftNode implements AsyncDisposable {
     this.#wal = opened.wal;
     undo.push(() => opened.wal.close());
     this.#tornTail = opened.tornTail;
+    const identities = StoredPeerIdentities.open(disk, directory.directoryId);
 
     this.#system = new ActorSystem({
       node: id,
@@ -169,6 +174,7 @@ export class StatecraftNode implements AsyncDisposable {
       listen: listenAddressOf(options, this.#members),
       self: id,
       clusterId: this.#clusterId,
+      identities,
       peers: this.#members,
       network: tcpNetwork,
       system: this.#system,
@@ -317,10 +323,12 @@ export class StatecraftNode implements AsyncDisposable {
 
   #memberStatuses(): MemberStatus[] {
     const { context, state } = this.#core;
-    const links = new Map(this.#peers.status().peers.map(({ peer, state }) => [peer, state]));
+    const links = new Map(this.#peers.status().peers.map((status) => [status.peer, status]));
     return [...this.#members].map(([id, { hostname, port }]) => {
       const matchIndex = state.progress.get(id)?.matchIndex;
-      const isConnected = links.get(id)?.startsWith("connected") === true;
+      const link = links.get(id);
+      const isConnected = link?.state.startsWith("connected") === true;
+      const refusal = link === undefined || isConnected ? undefined : refusalOf(link);
       return {
         id,
         voter: context.voters.includes(id),
@@ -329,6 +337,7 @@ export class StatecraftNode implements AsyncDisposable {
         self: id === this.id,
         link: id === this.id ? "self" : isConnected ? "connected" : "down",
         ...(matchIndex === undefined ? {} : { matchIndex }),
+        ...(refusal === undefined ? {} : { refusal }),
       };
     });
   }
@@ -394,6 +403,12 @@ function startPeers(options: PeersOptions): Peers {
     const { message } = error as Error;
     throw new Error(`Cannot listen for peers on ${hostname}:${port}: ${message}`, { cause: error });
   }
+}
+
+/** Why there is no link to a peer, if one of the two refused the other. */
+function refusalOf({ peer, context: { refusal, dials } }: PeerStatus): string | undefined {
+  if (refusal === undefined) return undefined;
+  return refusalText({ reason: refusal, dials, peer }) ?? refusal;
 }
 
 /** A single member has nobody to listen for: it takes no port that another could want. */

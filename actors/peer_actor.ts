@@ -25,17 +25,20 @@ import {
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { Codec } from "../transport/codec.ts";
 import { FRAME_BYTES_MAX, PROTOCOL_MAGIC, PROTOCOL_VERSION } from "../transport/limits.ts";
+import type { PeerIdentities } from "../storage/peer_identities.ts";
 import type { Connection, ConnectionHandlers, HostPort, Network } from "../transport/network.ts";
 import {
   type ActorWire,
   type Hello,
   type HelloReply,
+  type RefusalReason,
   WireError,
   type WireMessage,
 } from "../transport/wire.ts";
 import { TIMER_GRACE_MS, TIMER_LATE_MS_MAX } from "./limits.ts";
 import type { LogOnce } from "./log_once.ts";
 import type { Ports, TimerHandle } from "./ports.ts";
+import { refusalText } from "./refusal_text.ts";
 
 /** What the peers of a process share. */
 export interface PeerHost {
@@ -43,6 +46,8 @@ export interface PeerHost {
   readonly clusterId: string;
   /** Differs between two lives of this process. */
   readonly incarnation: number;
+  /** The data directories of this node and its peers. */
+  readonly identities: PeerIdentities;
   readonly network: Network;
   readonly ports: Ports;
   readonly logOnce: LogOnce;
@@ -160,6 +165,11 @@ export class PeerActor {
     return this.#handlers;
   }
 
+  /** A hello in the peer's name was refused; a later one that is welcome forgets it. */
+  refuse(reason: RefusalReason): void {
+    this.#step({ type: "Refused", reason });
+  }
+
   status(): PeerStatus {
     return {
       peer: this.peer,
@@ -202,13 +212,30 @@ export class PeerActor {
   }
 
   #receiveReply(reply: HelloReply): void {
-    if (reply.refusal !== undefined) {
-      this.#logOnce("warn", "hello-refused-by-peer", reply.refusal, this.#link!.connection.remote);
-      return this.#step({ type: "Refused", reason: reply.refusal });
+    if (reply.refusal !== undefined) return this.#refusedWith(reply.refusal);
+    let isKnown: boolean;
+    try {
+      isKnown = this.#host.identities.recognise(this.peer, reply.directoryId);
+    } catch (error) {
+      return this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
     }
+    // A sound peer has refused already, for the hello said which directory we remember of it.
+    if (!isKnown) return this.#refusedWith("wrong-target-directory");
     this.#incarnation = reply.incarnation;
     this.#link!.connection.setFrameLimit(FRAME_BYTES_MAX);
     this.#step({ type: "Welcomed" });
+  }
+
+  #refusedWith(reason: RefusalReason): void {
+    const { remote } = this.#link!.connection;
+    const text = refusalText({ reason, dials: true, peer: this.peer });
+    this.#logOnce(
+      text === undefined ? "warn" : "error",
+      "hello-refused-by-peer",
+      reason,
+      text ?? remote,
+    );
+    this.#step({ type: "Refused", reason });
   }
 
   #receiveMessage(message: WireMessage): void {
@@ -319,12 +346,18 @@ export class PeerActor {
     this.#link = this.#accepted;
     this.#incarnation = this.#accepted?.incarnation;
     this.#accepted = undefined;
-    const { self, incarnation } = this.#host;
-    this.#sendFrame({ type: "HelloReply", from: self, incarnation, refusal: undefined });
+    const { self, incarnation, identities } = this.#host;
+    this.#sendFrame({
+      type: "HelloReply",
+      from: self,
+      incarnation,
+      refusal: undefined,
+      directoryId: identities.own,
+    });
   }
 
   #sendHello(): void {
-    const { self, clusterId, incarnation } = this.#host;
+    const { self, clusterId, incarnation, identities } = this.#host;
     this.#sendFrame({
       type: "Hello",
       magic: PROTOCOL_MAGIC,
@@ -333,6 +366,8 @@ export class PeerActor {
       from: self,
       to: this.peer,
       incarnation,
+      directoryId: identities.own,
+      toDirectoryId: identities.of(this.peer),
     });
   }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
+import type { PeerIdentities } from "../storage/peer_identities.ts";
 import type { Codec } from "../transport/codec.ts";
 import type { HostPort, Network } from "../transport/network.ts";
 import type { ActorWire } from "../transport/wire.ts";
@@ -22,6 +23,8 @@ export interface PeersOptions {
   readonly self: NodeId;
   /** `^[a-z0-9-]{1,64}$`; nodes of another cluster are refused. */
   readonly clusterId: string;
+  /** The data directories of this node and its peers; a peer that lost its own is refused. */
+  readonly identities: PeerIdentities;
   /** Where every other node listens; an entry for this node is ignored. */
   readonly peers: ReadonlyMap<NodeId, HostPort>;
   /** Makes the connections. */
@@ -66,6 +69,7 @@ const INCARNATION_MAX = 2 ** 48;
  *   listen: { hostname: "127.0.0.1", port: 7001 },
  *   self: 1,
  *   clusterId: "example",
+ *   identities,
  *   peers: new Map([[2, { hostname: "127.0.0.1", port: 7002 }]]),
  *   network: tcpNetwork,
  *   system,
@@ -94,13 +98,14 @@ export class Peers implements RemoteLink {
   }
 
   private constructor(options: PeersOptions) {
-    const { self, clusterId, network, system, ports, createCodec, onLink } = options;
+    const { self, clusterId, identities, network, system, ports, createCodec, onLink } = options;
     if (!CLUSTER_ID.test(clusterId)) {
       throw new RangeError(`Cannot start peers: cluster id ${JSON.stringify(clusterId)}`);
     }
     this.#host = {
       self,
       clusterId,
+      identities,
       incarnation: 1 + Math.floor(ports.random.next() * INCARNATION_MAX),
       network,
       ports,

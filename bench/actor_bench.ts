@@ -10,9 +10,11 @@ import { denoPorts } from "../actors/deno_ports.ts";
 import { Peers } from "../actors/peers.ts";
 import { ActorSystem } from "../actors/system.ts";
 import type { NodeId } from "../machines/raft_types.ts";
+import { StoredPeerIdentities } from "../storage/peer_identities.ts";
 import { createCodec } from "../transport/codec.ts";
 import type { HostPort } from "../transport/network.ts";
 import { tcpNetwork } from "../transport/tcp.ts";
+import { MemoryDisk } from "../tests/sim/memory_disk.ts";
 import { plainRecords } from "../tests/transport/plain_records.ts";
 
 const BURST = 1_000;
@@ -48,6 +50,7 @@ function startPeers(system: ActorSystem, peers: ReadonlyMap<NodeId, HostPort>): 
     listen: { hostname: "127.0.0.1", port: 0 },
     self: system.node,
     clusterId: "bench",
+    identities: StoredPeerIdentities.open(new MemoryDisk(), `directory-${system.node}`),
     peers,
     network: tcpNetwork,
     system,

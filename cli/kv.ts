@@ -140,6 +140,9 @@ async function status(_words: readonly string[], settings: Settings, send: Send)
       ].join(" ") + "\n",
     );
   }
+  for (const { id, refusal } of cluster.members) {
+    if (refusal !== undefined) print(`no link to node ${id}: ${refusal}\n`);
+  }
 }
 
 async function transfer([node]: readonly string[], _settings: Settings, send: Send): Promise<void> {

@@ -45,7 +45,7 @@ export interface PeerContext {
   readonly dials: boolean;
   /** Dials that failed or connections that were lost since the last welcome, FAILURES_MAX at most. */
   readonly failures: number;
-  /** Why the last hello was refused. */
+  /** Why the last hello was refused, by the peer if this side dials, else by this side. */
   readonly refusal: string | undefined;
 }
 
@@ -161,6 +161,12 @@ const connected = peer.createStateConfig({
       actions: ["closeConnection", "adoptConnection"],
       description: "The peer has dialled again: the connection we hold is half open",
     },
+    Refused: {
+      guard: "waits",
+      actions: "noteRefusal",
+      description:
+        "The peer has dialled again and was refused: the connection we hold is another's",
+    },
     Closed: [{ guard: "dials", target: "backingOff" }, { target: "waiting" }],
   },
 });
@@ -174,7 +180,10 @@ const backingOff = peer.createStateConfig({
 
 /** The peer dials; we have nothing to do but to be there. */
 const waiting = peer.createStateConfig({
-  on: { Accepted: { target: "connected", actions: "adoptConnection" } },
+  on: {
+    Accepted: { target: "connected", actions: "adoptConnection" },
+    Refused: { actions: "noteRefusal" },
+  },
 });
 
 /** The peer wants none of us; only a change of configuration helps, so we ask rarely. */

@@ -4,14 +4,25 @@
  * | path | what |
  * |---|---|
  * | `lock` | locked while a process uses the directory |
- * | `identity.json` | `{"formatVersion":1,"clusterId":"…","nodeId":1}` |
+ * | `identity.json` | `{"formatVersion":2,"clusterId":"…","nodeId":1,"directoryId":"…"}` |
+ * | `peers.json` | `{"formatVersion":1,"peers":{"2":"…"}}`: the peers' directories, see peer_identities.ts |
  * | `wal/` | the write-ahead log |
+ *
+ * The directory id is random and tells this directory from every other, also from one that takes
+ * its place under the same node id.
  *
  * @module
  */
+import {
+  type DirectoryFile,
+  IdentityDamagedError,
+  isDirectoryId,
+  readFields,
+  replaceFile,
+} from "./directory_file.ts";
 import type { Disk, DiskLock } from "./disk.ts";
-import { IDENTITY_BYTES_MAX } from "./limits.ts";
-import { checkIdentity, WAL_DIRECTORY, type WalIdentity } from "./wal_segment.ts";
+import { IDENTITY_BYTES_MAX, PEERS_BYTES_MAX } from "./limits.ts";
+import { checkIdentity, sequenceOf, WAL_DIRECTORY, type WalIdentity } from "./wal_segment.ts";
 
 /** Another process uses the directory. */
 export class DirectoryLockedError extends Error {
@@ -36,18 +47,6 @@ export class IdentityMismatchError extends Error {
   }
 }
 
-/**
- * The identity is unreadable, of a later release, or missing beside a log. The node must not start:
- * without it nobody knows whose votes the log holds.
- */
-export class IdentityDamagedError extends Error {
-  override readonly name = "IdentityDamagedError";
-
-  constructor(reason: string) {
-    super(`Cannot use the data directory: ${reason}`);
-  }
-}
-
 /** Who wants to use the directory. */
 export interface DataDirectoryOptions extends WalIdentity {
   /**
@@ -57,22 +56,41 @@ export interface DataDirectoryOptions extends WalIdentity {
    * say hello.
    */
   readonly clusterIdSource: "configured" | "computed";
+  /** The id that the directory gets if this call creates it: random, 1 to 64 of `[a-z0-9-]`. */
+  readonly newDirectoryId: string;
 }
 
 /** A directory in use by this process. */
 export interface DataDirectory {
   /** Its identity; the cluster id is the stored one. */
   readonly identity: WalIdentity;
+  /** Tells it from every other directory, and from one that took its place. */
+  readonly directoryId: string;
   /** Whether this call created it: the node has never voted or stored anything here. */
   readonly created: boolean;
   /** Lets other processes use it. */
   release(): void;
 }
 
-const FORMAT_VERSION = 1;
+/** Where the peers' directories are remembered. */
+export const PEERS_FILE: DirectoryFile = {
+  path: "peers.json",
+  formatVersion: 1,
+  bytesMax: PEERS_BYTES_MAX,
+};
+
+const IDENTITY_FILE: DirectoryFile = {
+  path: "identity.json",
+  formatVersion: 2,
+  bytesMax: IDENTITY_BYTES_MAX,
+};
 const LOCK_PATH = "lock";
-const IDENTITY_PATH = "identity.json";
-const FRESH_IDENTITY_PATH = "identity.json.new";
+
+/** What `identity.json` says. */
+interface StoredIdentity {
+  readonly identity: WalIdentity;
+  readonly directoryId: string;
+}
 
 /**
  * Locks the directory, creating it if it is missing, and checks whose it is.
@@ -86,6 +104,9 @@ const FRESH_IDENTITY_PATH = "identity.json.new";
  */
 export function openDataDirectory(disk: Disk, options: DataDirectoryOptions): DataDirectory {
   checkIdentity(options);
+  if (!isDirectoryId(options.newDirectoryId)) {
+    throw new RangeError(`Cannot use directory id ${JSON.stringify(options.newDirectoryId)}`);
+  }
   disk.makeDirectory("");
   const lock = disk.lock(LOCK_PATH);
   if (lock === undefined) throw new DirectoryLockedError();
@@ -100,67 +121,53 @@ export function openDataDirectory(disk: Disk, options: DataDirectoryOptions): Da
 function openLocked(disk: Disk, options: DataDirectoryOptions, lock: DiskLock): DataDirectory {
   const release = (): void => lock.release();
   const { clusterId, nodeId } = options;
-  if (!disk.exists(IDENTITY_PATH)) {
-    if (disk.exists(WAL_DIRECTORY)) {
-      throw new IdentityDamagedError("there is a log in it, but no identity");
-    }
-    const identity = { clusterId, nodeId };
-    writeIdentity(disk, identity);
-    return { identity, created: true, release };
-  }
-  const identity = readIdentity(disk);
+  if (!disk.exists(IDENTITY_FILE.path)) return { ...create(disk, options), created: true, release };
+  const { identity, directoryId } = readIdentity(disk);
   const otherCluster = options.clusterIdSource === "configured" && identity.clusterId !== clusterId;
   if (identity.nodeId !== nodeId || otherCluster) {
     throw new IdentityMismatchError(identity, { clusterId, nodeId });
   }
+  checkLogIsThere(disk);
   // A crash may have come between the rename and its sync.
   disk.syncDirectory("");
-  return { identity, created: false, release };
+  return { identity, directoryId, created: false, release };
 }
 
-/** Writes the identity so that after a crash it is there whole or not at all. */
-function writeIdentity(disk: Disk, identity: WalIdentity): void {
-  const text = JSON.stringify({ formatVersion: FORMAT_VERSION, ...identity }) + "\n";
-  const file = disk.open(FRESH_IDENTITY_PATH);
-  try {
-    file.truncate(0);
-    file.append(new TextEncoder().encode(text));
-    file.sync();
-  } finally {
-    file.close();
+function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
+  const { clusterId, nodeId, newDirectoryId: directoryId } = options;
+  for (const path of [WAL_DIRECTORY, PEERS_FILE.path]) {
+    if (disk.exists(path)) {
+      throw new IdentityDamagedError(`there is ${path} in it, but no identity`);
+    }
   }
-  disk.rename(FRESH_IDENTITY_PATH, IDENTITY_PATH);
-  disk.syncDirectory("");
+  replaceFile(disk, IDENTITY_FILE, { clusterId, nodeId, directoryId });
+  return { identity: { clusterId, nodeId }, directoryId };
 }
 
-function readIdentity(disk: Disk): WalIdentity {
-  const bytes = disk.readFile(IDENTITY_PATH);
-  if (bytes.length > IDENTITY_BYTES_MAX) {
-    throw new IdentityDamagedError(`${IDENTITY_PATH} has ${bytes.length} bytes`);
+/**
+ * A node greets its peers only once its log is there, so a directory that knows peers and has no
+ * log has lost it, and the promises in it. Its id alone would be welcome.
+ */
+function checkLogIsThere(disk: Disk): void {
+  if (!disk.exists(PEERS_FILE.path)) return;
+  const isThere = disk.exists(WAL_DIRECTORY) &&
+    disk.list(WAL_DIRECTORY).some((name) => sequenceOf(name) !== undefined);
+  if (!isThere) {
+    throw new IdentityDamagedError("its log is missing: bring the old directory back as it was");
   }
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    throw new IdentityDamagedError(`${IDENTITY_PATH} is not JSON`);
-  }
-  if (typeof parsed !== "object" || parsed === null) {
-    throw new IdentityDamagedError(`${IDENTITY_PATH} is not an object`);
-  }
-  const { formatVersion, clusterId, nodeId } = parsed as Record<string, unknown>;
-  if (formatVersion !== FORMAT_VERSION) {
-    throw new IdentityDamagedError(
-      `${IDENTITY_PATH} has format version ${JSON.stringify(formatVersion)}, not ${FORMAT_VERSION}`,
-    );
-  }
-  if (typeof clusterId !== "string" || typeof nodeId !== "number") {
-    throw new IdentityDamagedError(`${IDENTITY_PATH} lacks an id`);
+}
+
+function readIdentity(disk: Disk): StoredIdentity {
+  const { path } = IDENTITY_FILE;
+  const { clusterId, nodeId, directoryId } = readFields(disk, IDENTITY_FILE);
+  if (typeof clusterId !== "string" || typeof nodeId !== "number" || !isDirectoryId(directoryId)) {
+    throw new IdentityDamagedError(`${path} lacks an id`);
   }
   const identity = { clusterId, nodeId };
   try {
     checkIdentity(identity);
   } catch (error) {
-    throw new IdentityDamagedError(`${IDENTITY_PATH} is not valid: ${(error as Error).message}`);
+    throw new IdentityDamagedError(`${path} is not valid: ${(error as Error).message}`);
   }
-  return identity;
+  return { identity, directoryId };
 }

@@ -25,6 +25,9 @@ export const NODE_ID_MAX = 2 ** 31;
 /** Largest identity file that is read; a larger one is refused as damaged. */
 export const IDENTITY_BYTES_MAX = 4096;
 
+/** Largest file of the peers' directories that is read; a larger one is refused as damaged. */
+export const PEERS_BYTES_MAX = 64 * 1024;
+
 /** Longest key; encoding or decoding a request throws a CommandError. A key has at least one byte. */
 export const KEY_BYTES_MAX = 1024;
 

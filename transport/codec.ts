@@ -77,8 +77,8 @@ const TAGS = {
 
 /** Elements of each message's array, the tag included. */
 const LENGTHS = {
-  Hello: 7,
-  HelloReply: 4,
+  Hello: 9,
+  HelloReply: 5,
   Ping: 2,
   Pong: 2,
   AppendEntries: 9,
@@ -110,6 +110,8 @@ const REFUSALS: readonly RefusalReason[] = [
   "wrong-target",
   "unknown-node",
   "wrong-direction",
+  "wrong-directory",
+  "wrong-target-directory",
 ];
 
 const NAME = /^[a-z0-9-]{1,64}$/;
@@ -161,11 +163,14 @@ function encode(w: FrameWriter, message: WireMessage): Uint8Array {
       w.uint(message.from);
       w.uint(message.to);
       w.uint(message.incarnation);
+      w.string(message.directoryId);
+      w.string(message.toDirectoryId ?? "");
       break;
     case "HelloReply":
       w.uint(message.from);
       w.uint(message.incarnation);
       w.uint(message.refusal === undefined ? 0 : REFUSALS.indexOf(message.refusal) + 1);
+      w.string(message.directoryId);
       break;
     case "Ping":
     case "Pong":
@@ -283,7 +288,7 @@ function decode(c: BodyCursor, records: RecordFormat): WireMessage {
 
 /**
  * A later version may append fields: they are read over, so that its node gets an answer that
- * says why it is refused. Magic and names are checked by whoever answers.
+ * says why it is refused. Magic and cluster are checked by whoever answers.
  */
 function decodeHello(c: BodyCursor, length: number): Hello {
   if (length < LENGTHS.Hello) throw badField("Hello", `an array of ${LENGTHS.Hello}`);
@@ -300,6 +305,8 @@ function decodeHello(c: BodyCursor, length: number): Hello {
     from: node(c),
     to: c.uint("to", NODE_ID_MAX, 1),
     incarnation: c.uint("incarnation", INTEGER_MAX),
+    directoryId: nameOf(c, "directoryId"),
+    toDirectoryId: optionalNameOf(c, "toDirectoryId"),
   };
   for (let i = LENGTHS.Hello; i < length; i++) c.value();
   return hello;
@@ -309,7 +316,8 @@ function decodeHelloReply(c: BodyCursor): HelloReply {
   const from = node(c);
   const incarnation = c.uint("incarnation", INTEGER_MAX);
   const refusal = c.uint("refusal", REFUSALS.length);
-  return { type: "HelloReply", from, incarnation, refusal: REFUSALS[refusal - 1] };
+  const directoryId = nameOf(c, "directoryId");
+  return { type: "HelloReply", from, incarnation, refusal: REFUSALS[refusal - 1], directoryId };
 }
 
 function decodeRaft(
@@ -459,9 +467,20 @@ function decodeFailure(c: BodyCursor): WireFailure {
 
 function actor(c: BodyCursor): { group: GroupId; name: string } {
   const group = c.uint("group", GROUP_ID_MAX);
-  const name = c.string("name", WIRE_NAME_LENGTH_MAX);
-  if (!NAME.test(name)) throw badField("name", String(NAME));
-  return { group, name };
+  return { group, name: nameOf(c, "name") };
+}
+
+function nameOf(c: BodyCursor, field: string): string {
+  const name = c.string(field, WIRE_NAME_LENGTH_MAX);
+  if (!NAME.test(name)) throw badField(field, String(NAME));
+  return name;
+}
+
+/** A name, or nothing, which travels as the empty string. */
+function optionalNameOf(c: BodyCursor, field: string): string | undefined {
+  const name = c.string(field, WIRE_NAME_LENGTH_MAX);
+  if (name !== "" && !NAME.test(name)) throw badField(field, `${NAME} or empty`);
+  return name === "" ? undefined : name;
 }
 
 function node(c: BodyCursor): NodeId {

@@ -103,6 +103,8 @@ export interface MemberStatus {
   readonly link: "self" | "connected" | "down";
   /** Leader's view of the member's log; absent elsewhere. */
   readonly matchIndex?: LogIndex;
+  /** Why there is no link: one of the two has refused the other; absent if neither did. */
+  readonly refusal?: string;
 }
 
 /** `GET /v1/cluster`. */

@@ -32,7 +32,7 @@ export const WIRE_MAP_LENGTH_MAX = 4 * 1024;
 export const NODE_ID_MAX = 2 ** 31;
 /** Highest group id (2^32-1). Higher: {@linkcode WireError} `bad-field`. */
 export const GROUP_ID_MAX = 2 ** 32 - 1;
-/** Length of a cluster id and of an actor name, both `^[a-z0-9-]{1,64}$`. Else: {@linkcode WireError} `bad-field`. */
+/** Length of a cluster id, a data directory's id and an actor name, all `^[a-z0-9-]{1,64}$`. Else: {@linkcode WireError} `bad-field`. */
 export const WIRE_NAME_LENGTH_MAX = 64;
 
 /** Bytes that may wait to be written on one connection. Full: `send` returns false and the frame is dropped. */

@@ -37,16 +37,27 @@ export interface Hello {
   readonly to: NodeId;
   /** Differs between two lives of the sender's process. */
   readonly incarnation: number;
+  /** Id of the sender's data directory, `^[a-z0-9-]{1,64}$`: differs once it was lost. */
+  readonly directoryId: string;
+  /** The directory that the sender remembers of the receiver; undefined: they never met. */
+  readonly toDirectoryId: string | undefined;
 }
 
-/** Why a hello was refused. Nothing has changed on the refusing side. */
+/**
+ * Why a hello was refused. Nothing has changed on the refusing side.
+ *
+ * `wrong-directory`: the sender has another data directory than the receiver remembers of it.
+ * `wrong-target-directory`: the sender remembers another one of the receiver than the receiver has.
+ */
 export type RefusalReason =
   | "wrong-magic"
   | "wrong-version"
   | "wrong-cluster"
   | "wrong-target"
   | "unknown-node"
-  | "wrong-direction";
+  | "wrong-direction"
+  | "wrong-directory"
+  | "wrong-target-directory";
 
 /** The answer to {@linkcode Hello}; a refusal is the last frame of its connection. */
 export interface HelloReply {
@@ -58,6 +69,8 @@ export interface HelloReply {
   readonly incarnation: number;
   /** undefined: welcome. */
   readonly refusal: RefusalReason | undefined;
+  /** Id of the sender's data directory, `^[a-z0-9-]{1,64}$`. */
+  readonly directoryId: string;
 }
 
 /** Asks for a {@linkcode Pong}: is the other side still there, and how far away is it? */

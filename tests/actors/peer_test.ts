@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { Actor, type Delivery, UnreachableError } from "../../actors/actor.ts";
 import { UNGREETED_CONNECTIONS_MAX } from "../../actors/limits.ts";
 import { Peers } from "../../actors/peers.ts";
@@ -17,9 +17,12 @@ import {
   SUSPECT_MS_MAX,
 } from "../../machines/peer_machine.ts";
 import type { NodeId, RaftMessage } from "../../machines/raft_types.ts";
+import { DiskError } from "../../storage/disk.ts";
+import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
 import { createCodec } from "../../transport/codec.ts";
 import type { CloseReason, Connection, HostPort } from "../../transport/network.ts";
-import type { Hello, RefusalReason, WireMessage } from "../../transport/wire.ts";
+import type { Hello, HelloReply, RefusalReason, WireMessage } from "../../transport/wire.ts";
+import { MemoryDisk } from "../sim/memory_disk.ts";
 import { MemoryNetwork } from "../sim/memory_network.ts";
 import { plainRecords } from "../transport/plain_records.ts";
 import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
@@ -44,6 +47,7 @@ class Node {
   readonly links: string[] = [];
   readonly failures: SystemFailure[] = [];
   readonly logged = memoryLog();
+  readonly identities: StoredPeerIdentities;
 
   constructor(
     world: World,
@@ -51,6 +55,7 @@ class Node {
     options: { readonly others: readonly NodeId[]; readonly clusterId?: string },
   ) {
     const { ports } = world;
+    this.identities = world.identities(id);
     this.system = new ActorSystem({
       node: id,
       ports,
@@ -67,6 +72,7 @@ class Node {
       listen: addressOf(id),
       self: id,
       clusterId: options.clusterId ?? CLUSTER,
+      identities: this.identities,
       peers: new Map(options.others.map((other) => [other, addressOf(other)])),
       network: world.network,
       system: this.system,
@@ -77,6 +83,10 @@ class Node {
     });
   }
 
+  refusalOf(peer: NodeId): string | undefined {
+    return this.peers.status().peers.find((status) => status.peer === peer)?.context.refusal;
+  }
+
   stateOf(peer: NodeId): string | undefined {
     return this.peers.status().peers.find((status) => status.peer === peer)?.state;
   }
@@ -85,6 +95,29 @@ class Node {
 class World {
   readonly ports = new VirtualPorts();
   readonly network = new MemoryNetwork(this.ports.scheduler);
+
+  /** What the nodes' directories hold; `wipe` replaces one. */
+  readonly #directories = new Map<NodeId, { readonly disk: MemoryDisk; readonly id: string }>();
+  /** Disk operations of this type fail. */
+  failing: string | undefined;
+
+  /** The memory of a node, as a process that starts reads it. */
+  identities(id: NodeId): StoredPeerIdentities {
+    if (!this.#directories.has(id)) this.wipe(id, directoryOf(id));
+    const { disk, id: directoryId } = this.#directories.get(id)!;
+    return StoredPeerIdentities.open(disk, directoryId);
+  }
+
+  /** The node's directory is lost, and another one is in its place. */
+  wipe(id: NodeId, directoryId: string): void {
+    const disk = new MemoryDisk({
+      fault: ({ type, path }) =>
+        type === this.failing
+          ? new DiskError("Cannot write: planted", { code: "io", path })
+          : undefined,
+    });
+    this.#directories.set(id, { disk, id: directoryId });
+  }
 
   node(id: NodeId, others: readonly NodeId[], clusterId = CLUSTER): Node {
     return new Node(this, id, { others, clusterId });
@@ -131,9 +164,15 @@ class Stranger {
       from: 2,
       to: 1,
       incarnation: 7,
+      directoryId: directoryOf(2),
+      toDirectoryId: undefined,
     };
     this.send({ ...hello, ...fields });
   }
+}
+
+function directoryOf(id: NodeId): string {
+  return `directory-${id}`;
 }
 
 function addressOf(id: NodeId): HostPort {
@@ -203,7 +242,14 @@ for (const { fields, refusal } of REFUSALS) {
       stranger.hello(fields);
       world.ports.settle();
       const { incarnation } = node.peers.status();
-      assertEquals(stranger.received, [{ type: "HelloReply", from: 1, incarnation, refusal }]);
+      const reply = {
+        type: "HelloReply",
+        from: 1,
+        incarnation,
+        refusal,
+        directoryId: directoryOf(1),
+      };
+      assertEquals(stranger.received, [reply as HelloReply]);
       assertEquals(stranger.closes.length, 1);
     }
     assertEquals(JSON.stringify(node.peers.status().peers), before);
@@ -242,13 +288,128 @@ Deno.test("hello: a refused dialler asks rarely, says so once, and is welcome wh
   assertEquals(two.links, ["1 up"]);
 });
 
+Deno.test("lost directory: who is dialled by the lost node refuses it, and says why once", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  two.peers.stop();
+  world.ports.settle();
+  world.wipe(2, "new");
+  const lost = world.node(2, [1]);
+  world.ports.advance(3 * REFUSED_MS + 10);
+  assertEquals([one.links, lost.links], [["2 up", "2 lost"], []]);
+  assertEquals([one.stateOf(2), lost.stateOf(1)], ["waiting", "refused"]);
+  assertEquals(one.refusalOf(2), "wrong-directory");
+  assertEquals(lost.refusalOf(1), "wrong-directory");
+  const refusals = one.logged.lines.filter((line) => line.includes("connection-refused"));
+  assertEquals(refusals.length, 1, "logged once");
+  assertMatch(refusals[0]!, /^error .*node 2 has another data directory.*Bring the old directory/);
+  const told = lost.logged.lines.filter((line) => line.includes("hello-refused"));
+  assertEquals(told.length, 1, "logged once");
+  assertMatch(told[0]!, /^error .*node 1 has met this node with another data directory/);
+});
+
+Deno.test("lost directory: who dials the lost node is refused by it, and says why once", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  one.peers.stop();
+  world.ports.settle();
+  world.wipe(1, "new");
+  const lost = world.node(1, [2]);
+  world.ports.advance(3 * REFUSED_MS + 10);
+  assertEquals([two.links, lost.links], [["1 up", "1 lost"], []]);
+  assertEquals([two.stateOf(1), lost.stateOf(2)], ["refused", "waiting"]);
+  assertEquals(two.refusalOf(1), "wrong-target-directory");
+  assertEquals(lost.refusalOf(2), "wrong-target-directory");
+  const told = two.logged.lines.filter((line) => line.includes("hello-refused"));
+  assertEquals(told.length, 1, "logged once");
+  assertMatch(told[0]!, /^error .*node 1 has another data directory.*Bring the old directory/);
+  const refusals = lost.logged.lines.filter((line) => line.includes("connection-refused"));
+  assertEquals(refusals.length, 1, "logged once");
+  assertMatch(refusals[0]!, /^error .*node 2 has met this node with another data directory/);
+});
+
+Deno.test("lost directory: the dialler does not rely on the lost node to notice", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  one.peers.stop();
+  const codec = createCodec(plainRecords);
+  world.network.listen(addressOf(1), (connection) => ({
+    onFrame: () => {
+      const welcome = { from: 1, incarnation: 1, refusal: undefined, directoryId: "new" };
+      connection.send(codec.encode({ type: "HelloReply", ...welcome }));
+      connection.send(codec.encode(timeoutNow(1)));
+    },
+    onClose: () => {},
+  }));
+  world.ports.advance(BACK_OFF_MS_MAX);
+  assertEquals([two.stateOf(1), two.refusalOf(1)], ["refused", "wrong-target-directory"]);
+  assertEquals([two.links, two.raft.seen], [["1 up", "1 lost"], []]);
+});
+
+Deno.test("lost directory: the old one is welcome again, and a restart forgets nothing", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  one.peers.stop();
+  two.peers.stop();
+  world.ports.settle();
+  const again = world.node(1, [2]);
+  const stranger = world.stranger(1);
+  stranger.hello({ directoryId: "new" });
+  world.ports.settle();
+  assertEquals([again.refusalOf(2), again.links], ["wrong-directory", []]);
+  world.node(2, [1]);
+  world.ports.advance(REFUSED_MS);
+  assertEquals([again.refusalOf(2), again.links], [undefined, ["2 up"]]);
+});
+
+Deno.test("lost directory: a connection that is up stays while an impostor is refused", () => {
+  const world = new World();
+  const [one] = world.pair();
+  const stranger = world.stranger(1);
+  stranger.hello({ directoryId: "new" });
+  world.ports.settle();
+  assertEquals([one.links, one.stateOf(2)], [["2 up"], "connected.healthy"]);
+  assertEquals(one.refusalOf(2), "wrong-directory");
+});
+
+Deno.test("lost directory: two that never met greet each other, whatever one of them lost before", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  one.peers.stop();
+  two.peers.stop();
+  world.ports.settle();
+  for (const id of [1, 2]) world.wipe(id, `new-${id}`);
+  const nodes = [world.node(1, [2]), world.node(2, [1])];
+  world.ports.advance(BACK_OFF_MS_MAX);
+  assertEquals(nodes.map(({ links }) => links), [["2 up"], ["1 up"]]);
+});
+
+Deno.test("hello: who cannot be remembered is not greeted, and the process stops", () => {
+  for (const failingNode of [1, 2]) {
+    const world = new World();
+    const one = world.node(1, [2]);
+    world.ports.settle();
+    if (failingNode === 1) world.failing = "sync";
+    const two = world.node(2, [1]);
+    if (failingNode === 2) {
+      // The acceptor's disk takes it, then the dialler's does not.
+      one.identities.recognise(2, directoryOf(2));
+      world.failing = "sync";
+    }
+    world.ports.settle();
+    const failed = failingNode === 1 ? one : two;
+    assertEquals(failed.failures.map(({ error }) => error.message), ["Cannot write: planted"]);
+    assertEquals([failed.links, failed.raft.seen], [[], []]);
+  }
+});
+
 Deno.test("hello: anything else as first frame closes the connection unanswered", () => {
   const world = new World();
   const node = world.node(1, [2]);
   const first: WireMessage[] = [
     timeoutNow(2),
     { type: "Ping", id: 1 },
-    { type: "HelloReply", from: 2, incarnation: 1, refusal: undefined },
+    { type: "HelloReply", from: 2, incarnation: 1, refusal: undefined, directoryId: "d" },
     { type: "ActorCast", from: 2, group: 0, name: "raft", payload: 1 },
   ];
   for (const message of first) {
@@ -296,6 +457,8 @@ Deno.test("peers: a message with another's from closes the connection and is not
       from: 2,
       to: 1,
       incarnation: 7,
+      directoryId: directoryOf(2),
+      toDirectoryId: undefined,
     },
   ];
   for (const message of forged) {
@@ -433,7 +596,7 @@ Deno.test("peers: a peer that accepts and never greets is given up and dialled a
 
 Deno.test("peers: a reply that is none, or another node's, is no welcome", () => {
   const replies: WireMessage[] = [
-    { type: "HelloReply", from: 3, incarnation: 1, refusal: undefined },
+    { type: "HelloReply", from: 3, incarnation: 1, refusal: undefined, directoryId: "d" },
     timeoutNow(1),
   ];
   for (const reply of replies) {

@@ -121,13 +121,16 @@ export function drawWireMessage(dice: Dice): WireMessage {
         from,
         to: 1,
         incarnation: id,
+        directoryId: dice.pick(["d-1", "d-2"]),
+        toDirectoryId: dice.pick([undefined, "d-1"]),
       };
     case 1:
       return {
         type: "HelloReply",
         from,
         incarnation: id,
-        refusal: dice.pick([undefined, "wrong-cluster", "unknown-node"]),
+        refusal: dice.pick([undefined, "wrong-cluster", "unknown-node", "wrong-directory"]),
+        directoryId: "d-3",
       };
     case 2:
       return { type: dice.pick(["Ping", "Pong"]), id };

@@ -108,6 +108,7 @@ export class SimNode {
     this.life = life;
     this.lives++;
     openDataDirectory(this.disk, {
+      newDirectoryId: `disk-${id}`,
       nodeId: id,
       clusterId: CLUSTER_ID,
       clusterIdSource: "configured",

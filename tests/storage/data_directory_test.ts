@@ -2,19 +2,22 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   type DataDirectoryOptions,
   DirectoryLockedError,
-  IdentityDamagedError,
   IdentityMismatchError,
   openDataDirectory,
 } from "../../storage/data_directory.ts";
+import { IdentityDamagedError } from "../../storage/directory_file.ts";
 import { DenoDisk } from "../../storage/deno_disk.ts";
 import { type Disk, DiskError } from "../../storage/disk.ts";
 import { IDENTITY_BYTES_MAX } from "../../storage/limits.ts";
+import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
+import { Wal } from "../../storage/wal.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 
 const options: DataDirectoryOptions = {
   clusterId: "c-1",
   nodeId: 1,
   clusterIdSource: "configured",
+  newDirectoryId: "d-1",
 };
 
 for (const name of ["memory disk", "Deno disk"] as const) {
@@ -24,10 +27,12 @@ for (const name of ["memory disk", "Deno disk"] as const) {
     try {
       const first = openDataDirectory(disk, options);
       assertEquals([first.created, first.identity], [true, { clusterId: "c-1", nodeId: 1 }]);
+      assertEquals(first.directoryId, "d-1");
       assertThrows(() => openDataDirectory(disk, options), DirectoryLockedError);
       first.release();
-      const second = openDataDirectory(disk, options);
+      const second = openDataDirectory(disk, { ...options, newDirectoryId: "d-2" });
       assertEquals([second.created, second.identity], [false, first.identity]);
+      assertEquals(second.directoryId, "d-1", "a directory keeps its id");
       second.release();
     } finally {
       Deno.removeSync(root, { recursive: true });
@@ -63,11 +68,14 @@ Deno.test("an identity that is damaged, of a later release or missing beside a l
     "null",
     "1",
     "{}",
+    `{"formatVersion":1,"clusterId":"c-1","nodeId":1,"directoryId":"d-1"}`,
+    `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"d-1"}`,
+    `{"formatVersion":2,"clusterId":"c-1","directoryId":"d-1"}`,
     `{"formatVersion":2,"clusterId":"c-1","nodeId":1}`,
-    `{"formatVersion":1,"clusterId":"c-1"}`,
-    `{"formatVersion":1,"clusterId":7,"nodeId":1}`,
-    `{"formatVersion":1,"clusterId":"../x","nodeId":1}`,
-    `{"formatVersion":1,"clusterId":"c-1","nodeId":0}`,
+    `{"formatVersion":2,"clusterId":"c-1","nodeId":1,"directoryId":"D 1"}`,
+    `{"formatVersion":2,"clusterId":7,"nodeId":1,"directoryId":"d-1"}`,
+    `{"formatVersion":2,"clusterId":"../x","nodeId":1,"directoryId":"d-1"}`,
+    `{"formatVersion":2,"clusterId":"c-1","nodeId":0,"directoryId":"d-1"}`,
     " ".repeat(IDENTITY_BYTES_MAX + 1),
   ];
   for (const text of broken) {
@@ -79,6 +87,20 @@ Deno.test("an identity that is damaged, of a later release or missing beside a l
   const disk = new MemoryDisk();
   disk.makeDirectory("wal");
   assertThrows(() => openDataDirectory(disk, options), IdentityDamagedError);
+  const known = new MemoryDisk();
+  known.replace("peers.json", new Uint8Array(0));
+  assertThrows(() => openDataDirectory(known, options), IdentityDamagedError, "no identity");
+});
+
+Deno.test("a directory that has met peers and lost its log is refused", () => {
+  const disk = new MemoryDisk();
+  const directory = openDataDirectory(disk, options);
+  Wal.open(disk, directory.identity).wal.close();
+  StoredPeerIdentities.open(disk, directory.directoryId).recognise(2, "d-2");
+  directory.release();
+  openDataDirectory(disk, options).release();
+  for (const name of disk.list("wal")) disk.erase(`wal/${name}`);
+  assertThrows(() => openDataDirectory(disk, options), IdentityDamagedError, "log is missing");
 });
 
 Deno.test("a crash while a directory is created leaves none or a whole one", () => {
@@ -134,7 +156,15 @@ Deno.test("a directory that may not be used is a typed error", {
 });
 
 Deno.test("an identity that no directory could have is refused", () => {
-  for (const wrong of [{ clusterId: "A" }, { clusterId: "" }, { nodeId: 0 }, { nodeId: 1.5 }]) {
+  const wrongs = [
+    { clusterId: "A" },
+    { clusterId: "" },
+    { nodeId: 0 },
+    { nodeId: 1.5 },
+    { newDirectoryId: "" },
+    { newDirectoryId: "D" },
+  ];
+  for (const wrong of wrongs) {
     assertThrows(() => openDataDirectory(new MemoryDisk(), { ...options, ...wrong }), RangeError);
   }
 });

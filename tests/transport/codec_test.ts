@@ -71,6 +71,8 @@ const refusals: RefusalReason[] = [
   "wrong-target",
   "unknown-node",
   "wrong-direction",
+  "wrong-directory",
+  "wrong-target-directory",
 ];
 const type = <T extends string>(value: T): fc.Arbitrary<T> => fc.constant(value);
 const lastLog = { lastLogIndex: integer, lastLogTerm: term };
@@ -85,12 +87,15 @@ const anyMessage: fc.Arbitrary<WireMessage> = fc.oneof(
     from: node,
     to: node,
     incarnation: integer,
+    directoryId: name,
+    toDirectoryId: fc.option(name, { nil: undefined }),
   }, plain),
   fc.record({
     type: type("HelloReply"),
     from: node,
     incarnation: integer,
     refusal: fc.constantFrom(undefined, ...refusals),
+    directoryId: name,
   }, plain),
   fc.record({ type: fc.constantFrom("Ping", "Pong"), id: integer }, plain),
   fc.record({
@@ -227,8 +232,8 @@ const TERM_INDEX = { group: 0, term: 7, from: 2 };
 
 /** One valid body for each tag, as the array another implementation would write. */
 const VALID: Record<string, unknown[]> = {
-  Hello: [1, "STCF", 1, "c", 1, 2, 3],
-  HelloReply: [2, 1, 2, 0],
+  Hello: [1, "STCF", 1, "c", 1, 2, 3, "d", ""],
+  HelloReply: [2, 1, 2, 0, "d"],
   Ping: [3, 1],
   Pong: [4, 1],
   AppendEntries: [16, 0, 7, 2, 3, 1, 3, 0, new Uint8Array(0)],
@@ -345,6 +350,21 @@ const HOSTILE: readonly { what: string; body: Uint8Array; code: WireErrorCode }[
     body: encodeMsgpack([22, 0, Number.MAX_SAFE_INTEGER, 2]),
     code: "bad-field",
   },
+  {
+    what: "a hello without a directory",
+    body: encodeMsgpack([1, "STCF", 1, "c", 1, 2, 3, "", ""]),
+    code: "bad-field",
+  },
+  {
+    what: "a hello to a directory that is none",
+    body: encodeMsgpack([1, "STCF", 1, "c", 1, 2, 3, "d", "../d"]),
+    code: "bad-field",
+  },
+  {
+    what: "a welcome without a directory",
+    body: encodeMsgpack([2, 1, 2, 0, ""]),
+    code: "bad-field",
+  },
   { what: "node 0", body: encodeMsgpack([22, 0, 1, 0]), code: "bad-field" },
   { what: "node 2^31+1", body: encodeMsgpack([22, 0, 1, 2 ** 31 + 1]), code: "bad-field" },
   { what: "group 2^32", body: encodeMsgpack([22, 2 ** 32, 1, 1]), code: "bad-field" },
@@ -442,9 +462,11 @@ for (const { what, value, code } of UNENCODABLE) {
 }
 
 Deno.test("codec: a hello of a later version is understood, so that it can be refused", () => {
-  const hello = codec.decode(encodeMsgpack([1, "STCF", 2, "c", 1, 2, 3, { role: "x" }, 4]));
+  const later = [1, "STCF", 2, "c", 1, 2, 3, "d", "e", { role: "x" }, 4];
+  const hello = codec.decode(encodeMsgpack(later));
   assertEquals(hello.type === "Hello" && hello.version, 2);
-  assertThrows(() => codec.decode(encodeMsgpack([1, "STCF", 1, "c", 1, 2, 3, 4])), WireError);
+  const tooLong = [1, "STCF", 1, "c", 1, 2, 3, "d", "e", 4];
+  assertThrows(() => codec.decode(encodeMsgpack(tooLong)), WireError);
 });
 
 Deno.test("codec: encode gives bytes of the caller's own", () => {

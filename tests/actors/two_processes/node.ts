@@ -7,8 +7,10 @@ import { denoPorts } from "../../../actors/deno_ports.ts";
 import { Peers } from "../../../actors/peers.ts";
 import { ActorSystem } from "../../../actors/system.ts";
 import type { NodeId } from "../../../machines/raft_types.ts";
+import { StoredPeerIdentities } from "../../../storage/peer_identities.ts";
 import { createCodec } from "../../../transport/codec.ts";
 import { tcpNetwork } from "../../../transport/tcp.ts";
+import { MemoryDisk } from "../../sim/memory_disk.ts";
 import { plainRecords } from "../../transport/plain_records.ts";
 
 /** Starts node `self`, which knows one other node. */
@@ -31,6 +33,7 @@ export function startNode(options: {
     listen: { hostname: "127.0.0.1", port },
     self,
     clusterId: "two-processes",
+    identities: StoredPeerIdentities.open(new MemoryDisk(), `directory-${self}`),
     peers: new Map([[other.id, { hostname: "127.0.0.1", port: other.port }]]),
     network: tcpNetwork,
     system,

@@ -1,0 +1,32 @@
+/**
+ * What a refusal means to the operator, where its name does not say it.
+ *
+ * @module
+ */
+import type { NodeId } from "../machines/raft_types.ts";
+
+const ADVICE = "Bring the old directory back as it was; a lost member is replaced under a new id " +
+  "once membership can change";
+
+/**
+ * A sentence for a refusal whose cause is a lost data directory; undefined for any other.
+ *
+ * The dialler is told by the peer, the other side has refused the peer: so the same reason says of
+ * the one what it says of the other of its peer.
+ */
+export function refusalText(
+  { reason, dials, peer }: {
+    readonly reason: string;
+    /** Whether this side dialled. */
+    readonly dials: boolean;
+    readonly peer: NodeId;
+  },
+): string | undefined {
+  if (reason !== "wrong-directory" && reason !== "wrong-target-directory") return undefined;
+  const lostByPeer = (reason === "wrong-target-directory") === dials;
+  return lostByPeer
+    ? `node ${peer} has another data directory than when this node first met it: its disk was ` +
+      `lost or replaced, and with it its votes and what it had acknowledged. ${ADVICE}`
+    : `node ${peer} has met this node with another data directory: this node's disk was lost or ` +
+      `replaced, and with it its votes and what it had acknowledged. ${ADVICE}`;
+}

@@ -1,0 +1,92 @@
+/**
+ * The small JSON files of a data directory: replaced whole or not at all, and refused when they
+ * are damaged.
+ *
+ * @module
+ */
+import type { Disk } from "./disk.ts";
+
+/**
+ * The identity is unreadable, of another release, or does not fit what is beside it. The node must
+ * not start: without it nobody knows whose votes the log holds, or who may be believed.
+ */
+export class IdentityDamagedError extends Error {
+  override readonly name = "IdentityDamagedError";
+
+  constructor(reason: string) {
+    super(`Cannot use the data directory: ${reason}`);
+  }
+}
+
+const DIRECTORY_ID = /^[a-z0-9-]{1,64}$/;
+
+/** Whether this can be the id of a data directory. */
+export function isDirectoryId(id: unknown): id is string {
+  return typeof id === "string" && DIRECTORY_ID.test(id);
+}
+
+/** Which file, and what it must be. */
+export interface DirectoryFile {
+  readonly path: string;
+  readonly formatVersion: number;
+  /** A larger one is damaged. */
+  readonly bytesMax: number;
+}
+
+/**
+ * Replaces a file so that after a crash the old one or the new one is there, whole; the new one
+ * once this has returned.
+ *
+ * @throws {DiskError} If the disk fails; then either may be there.
+ */
+export function replaceFile(
+  disk: Disk,
+  { path, formatVersion }: DirectoryFile,
+  fields: Readonly<Record<string, unknown>>,
+): void {
+  const fresh = `${path}.new`;
+  const file = disk.open(fresh);
+  try {
+    file.truncate(0);
+    file.append(new TextEncoder().encode(JSON.stringify({ formatVersion, ...fields }) + "\n"));
+    file.sync();
+  } finally {
+    file.close();
+  }
+  disk.rename(fresh, path);
+  disk.syncDirectory("");
+}
+
+/**
+ * The fields of a file that is there.
+ *
+ * @throws {IdentityDamagedError} If it is too large, not a JSON object, or of another version.
+ * @throws {DiskError} If the disk fails.
+ */
+export function readFields(
+  disk: Disk,
+  { path, formatVersion, bytesMax }: DirectoryFile,
+): Readonly<Record<string, unknown>> {
+  const bytes = disk.readFile(path);
+  if (bytes.length > bytesMax) {
+    throw new IdentityDamagedError(`${path} has ${bytes.length} bytes`);
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    throw new IdentityDamagedError(`${path} is not JSON`);
+  }
+  if (!isObject(parsed)) throw new IdentityDamagedError(`${path} is not an object`);
+  if (parsed["formatVersion"] !== formatVersion) {
+    const found = JSON.stringify(parsed["formatVersion"]);
+    throw new IdentityDamagedError(
+      `${path} has format version ${found}, not ${formatVersion}`,
+    );
+  }
+  return parsed;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
