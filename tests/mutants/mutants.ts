@@ -147,6 +147,20 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     suspects: [core, "sim"],
   },
+  {
+    name: "a wiped node is welcomed back",
+    file: "storage/peer_identities.ts",
+    find: "if (known !== undefined) return known === directoryId;",
+    replace: "if (known !== undefined) return true;",
+    suspects: ["sim", storage, actors],
+  },
+  {
+    name: "a wiped node is welcomed back by who has restarted",
+    file: "storage/peer_identities.ts",
+    find: "      replaceFile(this.#disk, PEERS_FILE, { peers: Object.fromEntries(known) });",
+    replace: "",
+    suspects: ["sim", storage],
+  },
 
   // Elections
   {

@@ -7,10 +7,12 @@ import type { GroupHost } from "../../actors/group.ts";
 import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { crc32c } from "../../storage/crc32c.ts";
+import { DiskError } from "../../storage/disk.ts";
 import { decodeRequest, type Once } from "../../storage/command.ts";
 import type { WireMessage } from "../../transport/wire.ts";
 import { EventLoop } from "./event_loop.ts";
 import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
+import { Greetings } from "./greetings.ts";
 import { ElectionSafety } from "./invariants/inv1_election_safety.ts";
 import { ExactlyOnce } from "./invariants/inv8_exactly_once.ts";
 import { LeaderCompleteness } from "./invariants/inv3_leader_completeness.ts";
@@ -33,6 +35,9 @@ export interface SimClusterOptions {
   /** Collect the run as a play. */
   readonly transcript?: boolean;
 }
+
+/** When a process that has started greets the others, and how often it tries again. */
+const HELLO_MS = 50;
 
 /** A broken invariant; the run is over. */
 export class InvariantViolation extends Error {
@@ -81,6 +86,9 @@ export class SimCluster {
   ];
   readonly #options: SimClusterOptions;
   readonly #seen = new Map<string, Seen>();
+  readonly #greetings = new Greetings();
+  /** What was last seen of the groups on disks that were lost, by node and group. */
+  readonly #lost = new Map<string, Seen>();
   #traceHash = 0;
   /** The node whose process ran in the last event. */
   #ran: NodeId | undefined;
@@ -89,11 +97,10 @@ export class SimCluster {
     this.#options = options;
     this.groups = options.groups ?? [0];
     this.dice = new Dice(options.seed);
-    this.network = new SimNetwork(
-      this.loop,
-      this.dice,
-      (to, from, message) => this.#deliver(to, from, message),
-    );
+    this.network = new SimNetwork(this.loop, this.dice, {
+      directoryOf: (id) => this.node(id).directoryId,
+      deliver: (to, message, sender) => this.#deliver(to, message, sender),
+    });
     this.network.onSend = (from, to, message, frame) => this.#sent(from, to, message, frame);
     const ids = Array.from({ length: options.nodes }, (_, offset) => offset + 1);
     for (const id of ids) {
@@ -169,11 +176,20 @@ export class SimCluster {
   start(id: NodeId): void {
     const node = this.node(id);
     if (node.running) return;
-    node.start();
+    try {
+      node.start();
+    } catch (error) {
+      if (!isDiskFault(error)) throw error;
+      // A directory cannot be created on a full disk: the process ends, and is started again later.
+      this.say(`fault node ${id}  cannot start: ${error.message}`);
+      node.crash({ keepCache: false });
+      return;
+    }
     this.say(`info  node ${id}  started life=${node.lives}`);
     for (const host of node.groups.values()) this.#recovered(id, host);
     this.#ran = id;
     this.#look();
+    this.#greetSoon(id);
   }
 
   /** Crashes a node. */
@@ -181,6 +197,38 @@ export class SimCluster {
     if (!this.node(id).running) return;
     this.say(`fault node ${id}  crash cache=${options.keepCache ? "kept" : "lost"}`);
     this.node(id).crash(options);
+  }
+
+  /** Nodes that have lost a disk. */
+  get lost(): NodeId[] {
+    return this.ids.filter((id) => this.node(id).isLost);
+  }
+
+  /**
+   * Whether a node's disk may be lost now: its first, of no more than a minority in a run, for what
+   * a majority has lost is lost; and only once all others that still have their disks have greeted
+   * it, for who never met the old directory cannot tell it from the new one. That is the documented
+   * limit of storage/peer_identities.ts, and not what is tested here.
+   */
+  mayWipe(id: NodeId): boolean {
+    const { ids, lost } = this;
+    if (lost.includes(id) || 2 * (lost.length + 1) >= ids.length) return false;
+    return ids.every((other) =>
+      other === id || lost.includes(other) ||
+      this.#greetings.haveMet(this.node(id), this.node(other))
+    );
+  }
+
+  /** Crashes a node and takes its disk away; it starts again on an empty one. */
+  wipe(id: NodeId): void {
+    this.say(`fault node ${id}  crash disk=lost`);
+    this.node(id).wipe();
+    for (const group of this.groups) {
+      const key = `${id}/${group}`;
+      const seen = this.#seen.get(key);
+      if (seen !== undefined) this.#lost.set(key, seen);
+      this.#seen.delete(key);
+    }
   }
 
   /** Runs until this time, looking at the cluster after every event. */
@@ -214,8 +262,35 @@ export class SimCluster {
     }
   }
 
-  #deliver(to: NodeId, from: NodeId, message: WireMessage): boolean {
-    return this.nodes.get(to)?.deliver(from, message) ?? false;
+  #deliver(
+    to: NodeId,
+    message: WireMessage,
+    { from, sentFrom }: { readonly from: NodeId; readonly sentFrom: string },
+  ): boolean {
+    const receiver = this.node(to);
+    if (!receiver.running) return false;
+    if (!this.#greetings.admits({ sender: this.node(from), sentFrom, receiver })) return false;
+    return receiver.deliver(from, message);
+  }
+
+  /** A process that has started connects to the others, and tries again while it is refused. */
+  #greetSoon(id: NodeId): void {
+    const node = this.node(id);
+    const { life } = node;
+    this.loop.after(HELLO_MS, () => {
+      if (node.life !== life || life === undefined) return;
+      const reachable = this.ids.map((other) => this.node(other)).filter((other) =>
+        other !== node && other.running && this.network.connects(id, other.id) &&
+        !life.paused && other.life?.paused === false
+      );
+      for (const receiver of reachable) {
+        this.#greetings.admits({ sender: node, sentFrom: node.directoryId, receiver });
+      }
+      const isDone = this.ids.every((other) =>
+        other === id || this.#greetings.haveMet(node, this.node(other))
+      );
+      if (!isDone) this.#greetSoon(id);
+    });
   }
 
   #failed(id: NodeId, error: Error): void {
@@ -382,9 +457,25 @@ export class SimCluster {
     }
   }
 
-  /** Nodes that said this entry to be durable, those that are down included. */
+  /**
+   * Nodes that said this entry to be durable, those that are down included.
+   *
+   * A node that has lost its disk counts for what it had said before, and never for what it says
+   * since. For what it had said: an acceptance may be under way while its disk is lost, and the
+   * leader is right to commit by it. The entry is safe all the same. No vote comes from that node
+   * any more, so every later leader has the votes of a majority without it; that majority shares a
+   * member with the one that accepted the entry, and it is another one, whose disk is there. Never
+   * for what it says since: its new disk stands for a voter that is gone, and a commit that needs
+   * it is the defect that the refusal of its hello is there to prevent.
+   *
+   * For the same reason a lost disk owes no promise when its node recovers (INV5); a disk that was
+   * not taken away on purpose still does, whatever else happened to it. INV6 forgives nothing: a
+   * vote of the new life in a term in which the old one voted is two votes.
+   */
   #durableOn(group: GroupId, index: LogIndex, term: Term): NodeId[] {
     return this.ids.filter((id) => {
+      const lost = this.#lost.get(`${id}/${group}`);
+      if (lost !== undefined) return hadPromised(lost, { index, term });
       const seen = this.#seen.get(`${id}/${group}`);
       if (seen === undefined) return false;
       const core = this.host(id, group)?.core;
@@ -392,9 +483,21 @@ export class SimCluster {
       if (core !== undefined) {
         return core.state.durableIndex >= index && core.state.log.termAt(index) === term;
       }
-      return seen.promised.index >= index && seen.terms[index - 1] === term;
+      return hadPromised(seen, { index, term });
     });
   }
+}
+
+/** Whether this error can only come from a planted fault of a disk. */
+export function isDiskFault(error: unknown): error is DiskError {
+  return error instanceof DiskError && (error.code === "no-space" || error.code === "io");
+}
+
+function hadPromised(
+  { promised, terms }: Seen,
+  { index, term }: { readonly index: LogIndex; readonly term: Term },
+): boolean {
+  return promised.index >= index && terms[index - 1] === term;
 }
 
 /** Names a command of a session. */

@@ -606,6 +606,37 @@ export const matrix: readonly MatrixRow[] = [
     },
   },
   {
+    row: "C8",
+    title: "disk lost, same id: the two that are left without the write elect nobody",
+    shownBy: [
+      "tests/process/lost_directory_test.ts: a node that lost its directory is refused",
+      "tests/actors/peer_test.ts: lost directory: who is dialled by the lost node refuses it",
+      "tests/actors/peer_test.ts: lost directory: who dials the lost node is refused by it",
+    ],
+    play: () => {
+      for (let seed = 1; seed <= 5; seed++) {
+        const play = new Play(seed);
+        const { leader, followers: [behind, lost], cluster } = play;
+        cluster.network.partition([behind!], [leader, lost!]);
+        const write = play.acknowledged(leader);
+        assert(cluster.mayWipe(lost!), "they have not greeted");
+        cluster.wipe(lost!);
+        cluster.crash(leader);
+        cluster.network.heal();
+        cluster.start(lost!);
+        cluster.run(10 * ELECTION_TIMEOUT_MS_MAX);
+        assert([behind!, lost!].every((id) => cluster.host(id)!.core.role !== "leader"));
+        cluster.start(leader);
+        play.acknowledged(play.elected([leader, behind!], 10 * ELECTION_TIMEOUT_MS_MAX));
+        cluster.run(1_000);
+        assert(play.read(leader).startsWith(`${write.clientId};`), "an acknowledged write is lost");
+        assertEquals(play.read(behind!), play.read(leader));
+        assertEquals([play.term(lost!), play.read(lost!)], [0, ""], "the lost node took part");
+      }
+      return 5;
+    },
+  },
+  {
     row: "C10",
     title: "two processes on one directory: the second is refused",
     shownBy: ["tests/process/command_line_test.ts: directory"],

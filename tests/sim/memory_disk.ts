@@ -162,6 +162,17 @@ export class MemoryDisk implements Disk {
     for (const inode of new Set(this.#files.values())) tear(inode, partBytes, choose);
   }
 
+  /** The disk is lost, and an empty one is in its place. Handles die and locks are dropped. */
+  wipe(): void {
+    this.#life++;
+    this.#locks.clear();
+    this.#directories.clear();
+    this.#directories.add("");
+    this.#files = new Map();
+    this.#durableFiles = new Map();
+    this.#unsyncedNames = [];
+  }
+
   /** Inverts one bit of a file, also for later crashes: decay of the medium. */
   flipBit(path: string, bit: number): void {
     const inode = this.#inode(path);

@@ -46,15 +46,29 @@ export interface NetworkCounters {
   refused: number;
 }
 
-/** A frame that was delivered once and may be delivered again, much later. */
-interface OldFrame {
+/** A frame under way. One that was delivered may be delivered again, much later. */
+interface SentFrame {
   readonly from: NodeId;
   readonly to: NodeId;
+  /** The data directory of the sender as it sent it. */
+  readonly sentFrom: string;
   readonly body: Uint8Array;
 }
 
 /** How many old frames are remembered to be replayed. */
 const OLD_FRAMES_MAX = 64;
+
+/** What the network needs of the nodes. */
+export interface SimNetworkOptions {
+  /** The data directory that a node has now. */
+  readonly directoryOf: (node: NodeId) => string;
+  /** Delivers to a node; false if it does not run, or does not take messages of that directory. */
+  readonly deliver: (
+    to: NodeId,
+    message: WireMessage,
+    sender: { readonly from: NodeId; readonly sentFrom: string },
+  ) => boolean;
+}
 
 /** Connects the nodes of a simulated cluster. */
 export class SimNetwork {
@@ -78,23 +92,23 @@ export class SimNetwork {
   readonly #dice: Dice;
   readonly #codec = createCodec(recordFormat);
   readonly #cut = new Set<string>();
-  readonly #old: OldFrame[] = [];
-  /** Delivers to a node; false if it does not run. */
-  readonly #deliver: (to: NodeId, from: NodeId, message: WireMessage) => boolean;
+  readonly #old: SentFrame[] = [];
+  readonly #options: SimNetworkOptions;
 
-  constructor(
-    loop: EventLoop,
-    dice: Dice,
-    deliver: (to: NodeId, from: NodeId, message: WireMessage) => boolean,
-  ) {
+  constructor(loop: EventLoop, dice: Dice, options: SimNetworkOptions) {
     this.#loop = loop;
     this.#dice = dice;
-    this.#deliver = deliver;
+    this.#options = options;
   }
 
   /** Cuts what `from` sends to `to`. */
   cut(from: NodeId, to: NodeId): void {
     this.#cut.add(`${from}>${to}`);
+  }
+
+  /** Whether two nodes could hold a connection: neither direction is cut. */
+  connects(a: NodeId, b: NodeId): boolean {
+    return !this.#cut.has(`${a}>${b}`) && !this.#cut.has(`${b}>${a}`);
   }
 
   /** Cuts both directions between two nodes. */
@@ -136,41 +150,47 @@ export class SimNetwork {
     }
     const body = frame.subarray(FRAME_HEADER_BYTES);
     const extraMs = this.extraDelayMs(message);
-    this.#plan(from, to, body, extraMs);
+    const sent: SentFrame = { from, to, sentFrom: this.#options.directoryOf(from), body };
+    this.#plan(sent, extraMs);
     if (quality.duplication > 0 && this.#dice.chance(quality.duplication)) {
       this.counters.duplicated++;
-      this.#plan(from, to, body, extraMs);
+      this.#plan(sent, extraMs);
     }
-    this.#remember({ from, to, body });
+    this.#remember(sent);
   }
 
   /** Delivers a frame of long ago once more (a packet that was lost in the network and came back). */
   replayOld(): void {
     if (this.#old.length === 0) return;
     this.counters.replayed++;
-    const { from, to, body } = this.#dice.pick(this.#old);
-    this.#arrive(from, to, body);
+    this.#arrive(this.#dice.pick(this.#old));
   }
 
   /** Delivers a message as if `from` had sent it. */
   inject(from: NodeId, to: NodeId, message: RaftMessage): void {
-    this.#arrive(from, to, this.#codec.encode(message).slice(FRAME_HEADER_BYTES));
+    const body = this.#codec.encode(message).slice(FRAME_HEADER_BYTES);
+    this.#arrive({ from, to, sentFrom: this.#options.directoryOf(from), body });
   }
 
-  #plan(from: NodeId, to: NodeId, body: Uint8Array, extraMs: number): void {
+  #plan(sent: SentFrame, extraMs: number): void {
+    const { from, to } = sent;
     const { delayMsMin, delayMsMean } = this.quality;
     const slowMs = (this.slowMs.get(from) ?? 0) + (this.slowMs.get(to) ?? 0);
     const delayMs = delayMsMin + slowMs + extraMs + this.#dice.exponential(delayMsMean);
-    this.#loop.after(delayMs, () => this.#arrive(from, to, body));
+    this.#loop.after(delayMs, () => this.#arrive(sent));
   }
 
-  #arrive(from: NodeId, to: NodeId, body: Uint8Array): void {
+  #arrive({ from, to, sentFrom, body }: SentFrame): void {
     // The link may have been cut while the frame was under way.
-    if (this.#cut.has(`${from}>${to}`)) this.counters.cut++;
-    else if (!this.#deliver(to, from, this.#codec.decode(body.slice()))) this.counters.refused++;
+    if (this.#cut.has(`${from}>${to}`)) {
+      this.counters.cut++;
+      return;
+    }
+    const message = this.#codec.decode(body.slice());
+    if (!this.#options.deliver(to, message, { from, sentFrom })) this.counters.refused++;
   }
 
-  #remember(frame: OldFrame): void {
+  #remember(frame: SentFrame): void {
     if (this.#old.length < OLD_FRAMES_MAX) this.#old.push(frame);
     else if (this.#dice.chance(0.01)) this.#old[this.#dice.below(OLD_FRAMES_MAX)] = frame;
   }

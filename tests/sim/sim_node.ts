@@ -11,6 +11,7 @@ import type { RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, Membership, NodeId } from "../../machines/raft_types.ts";
 import { openDataDirectory } from "../../storage/data_directory.ts";
 import { DiskError } from "../../storage/disk.ts";
+import { type PeerIdentities, StoredPeerIdentities } from "../../storage/peer_identities.ts";
 import { Wal } from "../../storage/wal.ts";
 import type { WireMessage } from "../../transport/wire.ts";
 import { type EventLoop, ProcessLife } from "./event_loop.ts";
@@ -69,6 +70,10 @@ export class SimNode {
   /** The running process; undefined between a crash and a restart. */
   life: ProcessLife | undefined;
   system: ActorSystem | undefined;
+  /** Whose directory is whose, as the running process knows it. */
+  identities: PeerIdentities | undefined;
+  /** Counts the disks that were lost. */
+  lostDisks = 0;
   groups: Map<GroupId, GroupHost> = new Map();
   readonly #options: SimNodeOptions;
 
@@ -100,6 +105,16 @@ export class SimNode {
     return this.life !== undefined;
   }
 
+  /** Id of the data directory on the disk that is there now, also before it is created. */
+  get directoryId(): string {
+    return `node-${this.id}-disk-${this.lostDisks + 1}`;
+  }
+
+  /** Whether the node has lost a disk: its peers are right to refuse it for good. */
+  get isLost(): boolean {
+    return this.lostDisks > 0;
+  }
+
   /** Starts a process on the disk as it is. */
   start(): void {
     const { id, groups, membership, timing, loop, dice, send, log, onFailed, onGroup, onRan } =
@@ -107,13 +122,14 @@ export class SimNode {
     const life = new ProcessLife(loop, dice, this.clock, () => onRan(id));
     this.life = life;
     this.lives++;
-    openDataDirectory(this.disk, {
-      newDirectoryId: `disk-${id}`,
+    const { directoryId } = openDataDirectory(this.disk, {
       nodeId: id,
       clusterId: CLUSTER_ID,
       clusterIdSource: "configured",
+      newDirectoryId: this.directoryId,
     });
     const opened = Wal.open(this.disk, { clusterId: CLUSTER_ID, nodeId: id });
+    this.identities = StoredPeerIdentities.open(this.disk, directoryId);
     const system = new ActorSystem({
       node: id,
       ports: life.ports,
@@ -160,7 +176,25 @@ export class SimNode {
     // Choice 1 keeps every unsynced change: see MemoryDisk.
     this.disk.crash(options.keepCache ? () => 1 : (count) => dice.below(count));
     this.system = undefined;
+    this.identities = undefined;
     this.groups = new Map();
+  }
+
+  /** The process ends, if one runs, and its disk is lost with all that was on it. */
+  wipe(): void {
+    this.crash({ keepCache: false });
+    this.disk.wipe();
+    this.lostDisks++;
+  }
+
+  /** What the running process answers to a hello; if it cannot remember the peer, it fails. */
+  recognises(peer: NodeId, directoryId: string): boolean {
+    try {
+      return this.identities?.recognise(peer, directoryId) ?? false;
+    } catch (error) {
+      this.system?.fail(error as Error);
+      return false;
+    }
   }
 
   /** Takes a message off the network; it waits while the process is paused. False: nobody is there. */

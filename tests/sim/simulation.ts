@@ -5,7 +5,7 @@
  * @module
  */
 import type { NodeId } from "../../machines/raft_types.ts";
-import { InvariantViolation, SimCluster } from "./cluster.ts";
+import { InvariantViolation, isDiskFault, SimCluster } from "./cluster.ts";
 import { type Fault, faults, healEverything } from "./faults.ts";
 import type { Operation } from "./history.ts";
 import { checkLinearizable } from "./linearizability.ts";
@@ -123,7 +123,9 @@ function safetyPhase(
   const meanMs = 3_600_000 / options.faultsPerHour;
   const next = (): void => {
     if (loop.nowMs >= endMs) return;
-    const fault = draw(cluster, drawable);
+    const possible = drawable.filter(({ isPossible }) => isPossible?.(cluster) ?? true);
+    if (possible.length === 0) return void loop.after(dice.exponential(meanMs), next);
+    const fault = draw(cluster, possible);
     counts.set(fault.name, (counts.get(fault.name) ?? 0) + 1);
     cluster.say(`fault cluster ${fault.name}`);
     const end = fault.begin(cluster);
@@ -148,13 +150,17 @@ function draw(cluster: SimCluster, drawable: readonly Fault[]): Fault {
   return drawable.at(-1)!;
 }
 
-/** Heals a random quorum; the rest stays down for ever. */
+/**
+ * Heals a random quorum; the rest stays down for ever. Nodes that lost their disks are in no quorum
+ * and run beside it: they must not disturb it.
+ */
 function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): void {
-  const { dice, ids } = cluster;
+  const { dice, ids, lost } = cluster;
   const majority = Math.floor(ids.length / 2) + 1;
-  const quorum = dice.shuffle(ids).slice(0, majority + dice.below(ids.length - majority + 1));
-  for (const id of ids) if (!quorum.includes(id)) cluster.crash(id);
-  healEverything(cluster, quorum);
+  const whole = ids.filter((id) => !lost.includes(id));
+  const quorum = dice.shuffle(whole).slice(0, majority + dice.below(whole.length - majority + 1));
+  for (const id of whole) if (!quorum.includes(id)) cluster.crash(id);
+  healEverything(cluster, [...quorum, ...lost]);
   cluster.say(`heal  nodes=${quorum.join()}`);
   // A paused process of the safety phase still has to wake.
   cluster.runUntilTrue(10_000, () => quorum.every((id) => cluster.node(id).life?.paused === false));
@@ -200,7 +206,9 @@ function verdictOf(workload: Workload): string | undefined {
 
 /** A node that ended by itself without a disk fault is a defect. */
 function unexpectedFailure(cluster: SimCluster): string | undefined {
-  const failure = cluster.failures.find(({ error }) => error.name !== "WalFailedError");
+  const failure = cluster.failures.find(({ error }) =>
+    error.name !== "WalFailedError" && !isDiskFault(error)
+  );
   return failure === undefined
     ? undefined
     : `node ${failure.node} ended by itself: ${failure.error.stack}`;

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { SimCluster } from "./cluster.ts";
 import { faults } from "./faults.ts";
 import {
   DEFAULT_SIMULATION,
@@ -43,6 +44,20 @@ Deno.test("two groups on one log and one network keep every invariant (6 seeds)"
   runSeeds(seedsFrom(300, 6), { groups: 2 });
 });
 
+/** Lost disks among elections. */
+const wipes: Partial<SimulationOptions> = {
+  minutes: 0.5,
+  faultsPerHour: 3_600,
+  only: [
+    "wipe",
+    "isolate-follower",
+    "isolate-leader",
+    "crash-leader",
+    "partition",
+    "bad-network",
+  ],
+};
+
 /** Runs that broke an invariant once, each with the defect that it found. */
 const regressions: readonly (Partial<SimulationOptions> & { seed: number; found: string })[] = [
   {
@@ -53,6 +68,12 @@ const regressions: readonly (Partial<SimulationOptions> & { seed: number; found:
     faultsPerHour: 3_600,
     only: ["crash-loop", "slow-node", "bad-network"],
   },
+  {
+    found: "a wiped node was welcome: it helped to elect a leader without a committed entry",
+    seed: 26,
+    ...wipes,
+  },
+  { found: "a wiped node was welcome: two leaders in one term", seed: 182, ...wipes },
 ];
 
 for (const { found, ...options } of regressions) {
@@ -74,4 +95,23 @@ Deno.test("the same seed gives the same run, to the last message (20 seeds)", ()
   }
   // Different seeds give different runs: the digest is not constant.
   assertEquals(hashes.size, 20);
+});
+
+Deno.test("disks are lost of a minority only, and of nodes that all others have greeted", () => {
+  const cluster = new SimCluster({ seed: 1, nodes: 5 });
+  const wipeable = (): number[] => cluster.ids.filter((id) => cluster.mayWipe(id));
+  cluster.startAll();
+  assertEquals(wipeable(), [], "nobody has greeted anybody");
+  cluster.network.partition([5], [1, 2, 3, 4]);
+  cluster.run(3_000);
+  assertEquals(wipeable(), [], "node 5 has greeted nobody");
+  cluster.network.heal();
+  cluster.run(1_000);
+  assertEquals(wipeable(), [1, 2, 3, 4, 5]);
+  cluster.wipe(1);
+  assertEquals(wipeable(), [2, 3, 4, 5], "a node is lost once");
+  cluster.start(1);
+  cluster.run(3_000);
+  cluster.wipe(4);
+  assertEquals(wipeable(), [], "two of five are lost");
 });
