@@ -74,30 +74,29 @@ async function get(c: Context, port: GatewayPort): Promise<Response> {
   const { entry, context } = await port.get(key, consistencyOf(query));
   if (entry === undefined) {
     const response = problemResponse(new GatewayError("not-found", "The key does not exist"));
-    const headers = Object.entries(contextHeaders(context));
-    for (const [name, value] of headers) response.headers.set(name, value);
+    appendContext(response.headers, context);
     return response;
   }
   const etag = `"${entry.revision}"`;
   const match = c.req.header("if-none-match");
   if (match !== undefined && etagsOf(match).some((tag) => tag === etag || tag === "*")) {
-    return new Response(null, { status: 304, headers: { ...contextHeaders(context), etag } });
+    const response = new Response(null, { status: 304, headers: { etag } });
+    appendContext(response.headers, context);
+    return response;
   }
-  // Headers are most of what a read costs, and more than in proportion to their number.
-  const headers: Record<string, string> = {
-    ...contextHeaders(context),
-    etag,
-    "content-type": entry.contentType ?? DEFAULT_CONTENT_TYPE,
-    "statecraft-created": String(entry.created),
-    "statecraft-version": String(entry.version),
-    "x-content-type-options": "nosniff",
-  };
-  if (entry.contentType !== undefined) headers["content-security-policy"] = VALUE_POLICY;
-  if (c.req.method === "HEAD") {
-    headers["content-length"] = String(entry.value.length);
-    return new Response(null, { headers });
-  }
-  return new Response(entry.value as Uint8Array<ArrayBuffer>, { headers });
+  // Headers are most of what a read costs: appended, they are not compared with all before them.
+  const body = c.req.method === "HEAD" ? null : entry.value as Uint8Array<ArrayBuffer>;
+  const response = new Response(body);
+  const { headers } = response;
+  appendContext(headers, context);
+  headers.append("etag", etag);
+  headers.append("content-type", entry.contentType ?? DEFAULT_CONTENT_TYPE);
+  headers.append("statecraft-created", String(entry.created));
+  headers.append("statecraft-version", String(entry.version));
+  headers.append("x-content-type-options", "nosniff");
+  if (entry.contentType !== undefined) headers.append("content-security-policy", VALUE_POLICY);
+  if (body === null) headers.append("content-length", String(entry.value.length));
+  return response;
 }
 
 async function put(c: Context, port: GatewayPort): Promise<Response> {
@@ -155,7 +154,7 @@ async function list(c: Context, port: GatewayPort): Promise<Response> {
   const consistency = consistencyOf(query);
   if (isOn(query, "count_only")) {
     const { count, context } = await port.count(bounds, consistency);
-    return json({ count, revision: context.revision }, contextHeaders(context));
+    return json({ count, revision: context.revision }, context);
   }
   const keysOnly = isOn(query, "keys_only");
   const range: KvRange = {
@@ -170,7 +169,7 @@ async function list(c: Context, port: GatewayPort): Promise<Response> {
     items: entries.map((entry) => itemOf(entry, keysOnly)),
     ...(more && last !== undefined ? { next: cursorOf(last.key) } : {}),
     revision: context.revision,
-  }, contextHeaders(context));
+  }, context);
 }
 
 /** Applies a write, or turns what kept it from taking effect into an error. */
@@ -207,10 +206,11 @@ function written(result: Applied, body: Record<string, unknown>, status: 200 | 2
   return new Response(JSON.stringify(body) + "\n", { status, headers });
 }
 
-function json(body: unknown, headers: Record<string, string>): Response {
-  return new Response(JSON.stringify(body) + "\n", {
-    headers: { ...headers, "content-type": "application/json" },
-  });
+function json(body: unknown, context: ReadContext): Response {
+  const headers = { "content-type": "application/json" };
+  const response = new Response(JSON.stringify(body) + "\n", { headers });
+  appendContext(response.headers, context);
+  return response;
 }
 
 function itemOf(entry: KvEntry, keysOnly: boolean): Record<string, unknown> {
@@ -219,13 +219,11 @@ function itemOf(entry: KvEntry, keysOnly: boolean): Record<string, unknown> {
   return { key: keyToJson(entry.key), ...value, revision, created, version };
 }
 
-function contextHeaders(context: ReadContext): Record<string, string> {
-  return {
-    "statecraft-revision": String(context.revision),
-    "statecraft-served-by": String(context.servedBy),
-    "statecraft-leader": String(context.leaderId ?? ""),
-    "statecraft-term": String(context.term),
-  };
+function appendContext(headers: Headers, context: ReadContext): void {
+  headers.append("statecraft-revision", String(context.revision));
+  headers.append("statecraft-served-by", String(context.servedBy));
+  headers.append("statecraft-leader", String(context.leaderId ?? ""));
+  headers.append("statecraft-term", String(context.term));
 }
 
 /** The path segment after `/v1/kv/`, not decoded. */
