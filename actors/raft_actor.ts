@@ -30,6 +30,9 @@ export const LATE_TIMER_GRACE_MS = 5;
 /** Bytes of commands that wait for the write under way; with more they wait no longer. */
 export const HELD_BYTES_MAX = 256 * 1024;
 
+/** Turns of the event loop for which a burst of commands is awaited while it still grows. */
+export const BURST_TURNS_MAX = 2;
+
 /** What the Raft actor takes besides Raft's own messages. Calls may come from other nodes. */
 export type RaftRequest =
   /** Call: apply a command. */
@@ -44,6 +47,8 @@ export type RaftActorMessage =
   | RaftMessage
   | RaftRequest
   | { readonly type: "Persisted" }
+  /** What followed a burst of commands has been read. */
+  | { readonly type: "BurstRead" }
   | { readonly type: "TimerDue"; readonly lateMs: number }
   | { readonly type: "Disk"; readonly condition: DiskCondition };
 
@@ -116,6 +121,8 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
   #held: Request[] = [];
   #heldPayloads: Uint8Array[] = [];
   #heldBytes = 0;
+  /** The burst that the held commands are: how many they were a turn ago, and for how many turns. */
+  #burst = { commands: 0, turns: 0 };
   #transfers: PendingTransfer[] = [];
   #handedCommit: LogIndex = 0;
   /** While a late timer gives grace: until when; else 0. */
@@ -171,6 +178,8 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
         case "Persisted":
           this.#persisted();
           break;
+        case "BurstRead":
+          break;
         case "TimerDue":
           this.#timerDue(message.lateMs);
           break;
@@ -195,12 +204,17 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
   /**
    * Proposes what was held. While a write of this node is on its way to disk, commands wait for its
    * end: they would share the next sync anyhow, and so they share one message to each follower and
-   * one sync there too. A lone client never waits, since nothing is being written when it asks.
+   * one sync there too. Nor is a burst cut where the event loop happened to look: as long as a turn
+   * brings more of it, it is awaited. A lone client never waits, since nothing is being written
+   * when it asks, and one command is no burst.
    */
   #proposeHeld(): void {
     const proposals = this.#held;
     if (proposals.length === 0) return;
-    if (this.#tickets.length > 0 && this.#heldBytes < HELD_BYTES_MAX) return;
+    if (this.#heldBytes < HELD_BYTES_MAX && (this.#tickets.length > 0 || this.#burstGrows())) {
+      return;
+    }
+    this.#burst = { commands: 0, turns: 0 };
     const outcome = this.#core.propose(this.#heldPayloads);
     this.#held = [];
     this.#heldPayloads = [];
@@ -213,6 +227,17 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
       this.counters.proposalsRefused += proposals.length;
       for (const proposal of proposals) proposal.reply(this.#refused(outcome.reason));
     }
+  }
+
+  /** Whether the last turn brought more of a burst; then another turn is asked for. */
+  #burstGrows(): boolean {
+    const { commands, turns } = this.#burst;
+    const { length } = this.#held;
+    if (length === 1 || length === commands || turns === BURST_TURNS_MAX) return false;
+    this.#burst = { commands: length, turns: turns + 1 };
+    const { ports, self } = this.#options;
+    ports.scheduler.soon(() => self().cast({ type: "BurstRead" }));
+    return true;
   }
 
   #perform(outbox: Outbox): void {

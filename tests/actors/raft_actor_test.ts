@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { ActorRef, Delivery } from "../../actors/actor.ts";
 import type { KvMessage } from "../../actors/kv_actor.ts";
 import {
+  BURST_TURNS_MAX,
   HELD_BYTES_MAX,
   LATE_TIMER_GRACE_MS,
   RaftActor,
@@ -253,6 +254,7 @@ Deno.test("proposals of a turn are one write, and S14: expected before they can 
   bench.syncAll();
   bench.toKv.length = 0;
   bench.turn(propose, propose, propose);
+  bench.advance(1);
   assertEquals(bench.writes.length, 1);
   assertEquals(bench.writes[0]!.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [3]);
   bench.sync();
@@ -439,9 +441,33 @@ Deno.test("commands that arrive during a write are one write and one message whe
   assertEquals(bench.writes.length, 1);
   assertEquals(bench.taken(), []);
   bench.sync();
+  bench.advance(1);
   assertEquals(bench.writes.length, 1);
   assertEquals(bench.writes[0]!.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [3]);
   assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
+});
+
+Deno.test("BURST_TURNS_MAX: a burst is awaited while it grows and no longer, one command never", () => {
+  const bench = new Bench([1]);
+  bench.advance(electionTimeoutMsMax + 1);
+  bench.syncAll();
+  const written = (): number[] =>
+    bench.writes.flatMap(({ runs }) => runs.map((run) => run.ends.length));
+  bench.turn(propose);
+  assertEquals(written(), [1]);
+  bench.syncAll();
+  // The turn after the burst brings nothing more.
+  bench.turn(propose, propose);
+  assertEquals(written(), []);
+  bench.advance(1);
+  assertEquals(written(), [2]);
+  bench.syncAll();
+  // Each turn brings more, but there is an end to it.
+  for (let turn = 0; turn <= BURST_TURNS_MAX; turn++) {
+    assertEquals(written(), []);
+    bench.turn(propose, propose);
+  }
+  assertEquals(written(), [2 * (BURST_TURNS_MAX + 1)]);
 });
 
 Deno.test("HELD_BYTES_MAX: with more bytes, commands wait for no write", () => {

@@ -55,6 +55,8 @@ const listParameters = [
 ];
 const consistencies = ["linearizable", "lease", "follower", "stale"];
 
+const NO_QUERY: ReadonlyMap<string, string> = new Map();
+
 /** A committed write that took effect. */
 type Applied = Extract<KvWriteResult, { status: "ok" }>;
 
@@ -198,12 +200,12 @@ async function apply(port: GatewayPort, write: KvWrite): Promise<Applied> {
 }
 
 function written(result: Applied, body: Record<string, unknown>, status: 200 | 201): Response {
-  const headers: Record<string, string> = {
-    "content-type": "application/json",
-    etag: `"${result.revision}"`,
-  };
-  if (result.replayed === true) headers["idempotency-replayed"] = "true";
-  return new Response(JSON.stringify(body) + "\n", { status, headers });
+  const response = new Response(JSON.stringify(body) + "\n", { status });
+  const { headers } = response;
+  headers.set("content-type", "application/json");
+  headers.append("etag", `"${result.revision}"`);
+  if (result.replayed === true) headers.append("idempotency-replayed", "true");
+  return response;
 }
 
 function json(body: unknown, context: ReadContext): Response {
@@ -247,10 +249,10 @@ function keyToWrite(c: Context): string {
  * @throws {GatewayError} invalid-request if one is not among `known`: what a client asks for and
  * does not get, such as `ttl`, must not pass in silence.
  */
-function queryOf(url: string, known: readonly string[]): Map<string, string> {
-  const query = new Map<string, string>();
+function queryOf(url: string, known: readonly string[]): ReadonlyMap<string, string> {
   const start = url.indexOf("?");
-  if (start < 0) return query;
+  if (start < 0) return NO_QUERY;
+  const query = new Map<string, string>();
   for (const part of url.slice(start + 1).split("&")) {
     if (part === "") continue;
     const equals = part.indexOf("=");
@@ -263,14 +265,14 @@ function queryOf(url: string, known: readonly string[]): Map<string, string> {
   return query;
 }
 
-function isOn(query: Map<string, string>, name: string): boolean {
+function isOn(query: ReadonlyMap<string, string>, name: string): boolean {
   const value = query.get(name);
   if (value === undefined || value === "false") return false;
   if (value === "true" || value === "") return true;
   throw new GatewayError("invalid-request", `${name} is true or false`);
 }
 
-function consistencyOf(query: Map<string, string>): Consistency {
+function consistencyOf(query: ReadonlyMap<string, string>): Consistency {
   const value = query.get("consistency") ?? "linearizable";
   if (!consistencies.includes(value)) {
     throw new GatewayError("invalid-request", `consistency is one of ${consistencies.join(", ")}`);
@@ -278,7 +280,7 @@ function consistencyOf(query: Map<string, string>): Consistency {
   return value as Consistency;
 }
 
-function limitOf(query: Map<string, string>): number {
+function limitOf(query: ReadonlyMap<string, string>): number {
   const text = query.get("limit");
   if (text === undefined) return LIST_LIMIT_DEFAULT;
   const limit = Number(text);
@@ -288,7 +290,7 @@ function limitOf(query: Map<string, string>): number {
   return limit;
 }
 
-function boundsOf(query: Map<string, string>): { start?: string; end?: string } {
+function boundsOf(query: ReadonlyMap<string, string>): { start?: string; end?: string } {
   const prefix = boundOf(query, "prefix");
   const start = boundOf(query, "start");
   const end = boundOf(query, "end");
@@ -305,7 +307,7 @@ function boundsOf(query: Map<string, string>): { start?: string; end?: string } 
   };
 }
 
-function boundOf(query: Map<string, string>, name: string): string | undefined {
+function boundOf(query: ReadonlyMap<string, string>, name: string): string | undefined {
   const text = query.get(name);
   if (text === undefined) return undefined;
   const bound = percentDecode(text.replaceAll("+", "%20"));
@@ -327,7 +329,7 @@ function afterPrefix(prefix: string): string | undefined {
 }
 
 /** Narrows the range to what the cursor left. */
-function resume(range: KvRange, query: Map<string, string>): KvRange {
+function resume(range: KvRange, query: ReadonlyMap<string, string>): KvRange {
   const cursor = query.get("cursor");
   if (cursor === undefined) return range;
   const last = keyOfCursor(cursor);
