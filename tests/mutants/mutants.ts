@@ -496,14 +496,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: "other cluster's hello accepted",
     file: "actors/acceptor.ts",
-    find: '    if (hello.clusterId !== this.#host.clusterId) return "wrong-cluster";',
+    find: '    if (hello.clusterId !== clusterId) return "wrong-cluster";',
     replace: "",
     suspects: [actors],
   },
   {
     name: "a hello for another node accepted",
     file: "actors/acceptor.ts",
-    find: '    if (hello.to !== this.#host.self) return "wrong-target";',
+    find: '    if (hello.to !== self) return "wrong-target";',
     replace: "",
     suspects: [actors],
   },
