@@ -5,18 +5,17 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { complain, printLine } from "../../cli/usage.ts";
-import { historyToNdjson } from "./history.ts";
-import {
-  DEFAULT_SIMULATION,
-  repeatCommand,
-  simulate,
-  type SimulationOptions,
-} from "./simulation.ts";
+import { runSeed, runSeeds, type SeedResult, type SeedTask } from "./seed_run.ts";
+import { DEFAULT_SIMULATION } from "./simulation.ts";
+
+/** More workers than this would only wait for each other's memory. */
+const JOBS_MAX = 64;
 
 const HELP = `Usage: deno task sim [flags]
 
   --seed N              first seed (default 1)
-  --seeds N             how many seeds, one after the other (default 1)
+  --seeds N             how many seeds (default 1)
+  --jobs N              how many at a time (default: as many as there are processors)
   --nodes N             3, 5 or 7 (default ${DEFAULT_SIMULATION.nodes})
   --groups N            Raft groups a node (default ${DEFAULT_SIMULATION.groups})
   --minutes N           simulated minutes under faults (default ${DEFAULT_SIMULATION.minutes})
@@ -29,11 +28,12 @@ const HELP = `Usage: deno task sim [flags]
   --commit ID           ignored; tells the reader which commit the seed failed on
 `;
 
-function main(): void {
+async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
     string: [
       "seed",
       "seeds",
+      "jobs",
       "nodes",
       "groups",
       "minutes",
@@ -57,57 +57,82 @@ function main(): void {
     Deno.exit(2);
   };
   const first = number("seed", 1);
-  const only = args["only"] as string | undefined;
-  const totals = new Map<string, number>();
-  const startMs = performance.now();
-  let simulatedMs = 0;
-  let operations = 0;
   const seeds = number("seeds", 1);
-  for (let seed = first; seed < first + seeds; seed++) {
-    const options: SimulationOptions = {
-      seed,
-      nodes: number("nodes", DEFAULT_SIMULATION.nodes),
-      groups: number("groups", DEFAULT_SIMULATION.groups),
-      minutes: number("minutes", DEFAULT_SIMULATION.minutes),
-      faultsPerHour: number("faults-per-hour", DEFAULT_SIMULATION.faultsPerHour),
-      operationsPerSecond: number("ops", DEFAULT_SIMULATION.operationsPerSecond),
-      transcript: args["transcript"] === true,
-      ...(only === undefined ? {} : { only: only.split(",") }),
-    };
-    const result = simulate(options);
-    if (args["twice"] === true) {
-      const { traceHash } = simulate(options);
-      if (traceHash !== result.traceHash) {
-        printLine(`seed ${seed} gave trace ${result.traceHash}, then ${traceHash}`);
-        Deno.exit(1);
-      }
+  const jobs = Math.min(seeds, JOBS_MAX, number("jobs", navigator.hardwareConcurrency));
+  const only = args["only"] as string | undefined;
+  const settings = {
+    nodes: number("nodes", DEFAULT_SIMULATION.nodes),
+    groups: number("groups", DEFAULT_SIMULATION.groups),
+    minutes: number("minutes", DEFAULT_SIMULATION.minutes),
+    faultsPerHour: number("faults-per-hour", DEFAULT_SIMULATION.faultsPerHour),
+    operationsPerSecond: number("ops", DEFAULT_SIMULATION.operationsPerSecond),
+    transcript: args["transcript"] === true,
+    ...(only === undefined ? {} : { only: only.split(",") }),
+  };
+  const historyFile = args["history"] as string | undefined;
+  const tasks = function* (): Generator<SeedTask> {
+    for (let seed = first; seed < first + seeds; seed++) {
+      const history = historyFile !== undefined;
+      yield { options: { ...settings, seed }, twice: args["twice"] === true, history };
     }
-    for (const line of result.transcript) printLine(line);
-    if (typeof args["history"] === "string") {
-      Deno.writeTextFileSync(args["history"], historyToNdjson(result.history));
+  };
+  const report = new Report(seeds, historyFile);
+  if (jobs > 1) await runSeeds(tasks(), jobs, (result) => report.add(result));
+  else for (const task of tasks()) if (!report.add(runSeed(task))) break;
+  Deno.exit(report.finish());
+}
+
+/** Prints what the seeds came to. */
+class Report {
+  readonly #seeds: number;
+  readonly #historyFile: string | undefined;
+  readonly #startMs = performance.now();
+  readonly #faults = new Map<string, number>();
+  #done = 0;
+  #simulatedMs = 0;
+  #operations = 0;
+  #found = false;
+
+  constructor(seeds: number, historyFile: string | undefined) {
+    this.#seeds = seeds;
+    this.#historyFile = historyFile;
+  }
+
+  /** Returns whether to go on. */
+  add(result: SeedResult): boolean {
+    const { seed, traceHash, transcript, history, violation } = result;
+    for (const line of transcript) printLine(line);
+    if (this.#historyFile !== undefined) Deno.writeTextFileSync(this.#historyFile, history!);
+    this.#done++;
+    this.#simulatedMs += result.simulatedMs;
+    this.#operations += result.operations;
+    for (const [name, count] of result.faults) {
+      this.#faults.set(name, (this.#faults.get(name) ?? 0) + count);
     }
-    simulatedMs += result.simulatedMs;
-    operations += result.operations;
-    for (const [name, count] of result.faults) totals.set(name, (totals.get(name) ?? 0) + count);
-    if (result.violation !== undefined) {
-      printLine(result.violation);
-      printLine(repeatCommand(options));
-      Deno.exit(1);
+    if (violation !== undefined) {
+      this.#found = true;
+      printLine(violation);
+      return false;
     }
-    if (seeds === 1 || seed % 20 === 0 || seed === first + seeds - 1) {
-      const realMs = performance.now() - startMs;
+    if (this.#done % 20 === 0 || this.#done === this.#seeds) {
+      const realMs = performance.now() - this.#startMs;
+      const faults = [...this.#faults.values()].reduce((total, count) => total + count, 0);
       printLine(
-        `seed ${seed} ok: trace ${result.traceHash}, ${(simulatedMs / 3_600_000).toFixed(2)} ` +
-          `simulated hours, ${(simulatedMs / realMs).toFixed(0)} x real time, ` +
-          `${operations} operations, ${sum(totals)} faults`,
+        `seed ${seed} ok: trace ${traceHash}; ${this.#done} seeds, ` +
+          `${(this.#simulatedMs / 3_600_000).toFixed(2)} simulated hours, ` +
+          `${(this.#simulatedMs / realMs).toFixed(0)} x real time, ` +
+          `${this.#operations} operations, ${faults} faults`,
       );
     }
+    return true;
   }
-  printLine([...totals].sort().map(([name, count]) => `${name} ${count}`).join(", "));
+
+  /** Prints the faults, and returns the exit code. */
+  finish(): number {
+    if (this.#found) return 1;
+    printLine([...this.#faults].sort().map(([name, count]) => `${name} ${count}`).join(", "));
+    return 0;
+  }
 }
 
-function sum(counts: ReadonlyMap<string, number>): number {
-  return [...counts.values()].reduce((total, count) => total + count, 0);
-}
-
-if (import.meta.main) main();
+if (import.meta.main) await main();
