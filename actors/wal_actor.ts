@@ -22,6 +22,9 @@ export const DISK_STALLED_MS = 2_500;
 /** Syncs in a row that must be faster than DISK_SLOW_MS before the disk counts as recovered. */
 export const DISK_RECOVERY_SYNCS = 8;
 
+/** An idle disk that is slow or stalled is tried this often, or nobody would see it recover. */
+export const DISK_PROBE_MS = 100;
+
 /** The disk's condition, in the chart's words. */
 export type DiskCondition = "DiskSlow" | "DiskStalled" | "DiskRecovered";
 
@@ -39,7 +42,7 @@ export type WalMessage =
   | Persist
   /** The running sync ended. */
   | { readonly type: "SyncEnded"; readonly error: Error | undefined; readonly position: number }
-  /** Time to look at the running sync. */
+  /** Time to look at the running sync, or to try an ailing disk. */
   | { readonly type: "CheckDisk" };
 
 /** What the WAL actor needs. */
@@ -120,9 +123,10 @@ export class WalActor extends Actor<WalMessage> {
     this.#durablePosition = ended.position;
     const durationMs = this.#options.ports.clock.monotonicMs() - (this.#syncStartMs ?? 0);
     this.#syncStartMs = undefined;
-    this.#timer.set(Infinity);
     this.#options.onSync?.(durationMs);
     this.#judge(durationMs);
+    const isWell = this.#condition === "DiskRecovered";
+    this.#timer.set(isWell ? Infinity : this.#options.ports.clock.monotonicMs() + DISK_PROBE_MS);
   }
 
   /** Tells those whose bytes are durable, first come first. */
@@ -135,12 +139,22 @@ export class WalActor extends Actor<WalMessage> {
     for (const { replyTo } of this.#waiting.splice(0, count)) replyTo.cast({ type: "Persisted" });
   }
 
-  /** A sync is still running: how long is that now? */
+  /** A sync is still running: how long is that now? Else it is time to try an ailing disk. */
   #checkDisk(): void {
-    if (this.#syncStartMs === undefined) return;
+    if (this.#syncStartMs === undefined) return this.#probe();
     const runningMs = this.#options.ports.clock.monotonicMs() - this.#syncStartMs;
     this.#judge(runningMs);
     if (runningMs < DISK_STALLED_MS) this.#timer.set(this.#syncStartMs + DISK_STALLED_MS);
+  }
+
+  /**
+   * Writes a mark, to be synced. A member whose disk has stalled does not campaign; if only its log
+   * is up to date then nobody is elected, nothing is written, and without this no sync would ever
+   * tell that the disk is well again.
+   */
+  #probe(): void {
+    if (this.#condition === "DiskRecovered") return;
+    this.#writtenPosition = this.#options.wal.append([]);
   }
 
   /** Hysteresis: one long sync makes the disk slow or stalled, only several short ones make it healthy. */

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
+  DISK_PROBE_MS,
   DISK_RECOVERY_SYNCS,
   DISK_SLOW_MS,
   DISK_STALLED_MS,
@@ -199,6 +200,25 @@ Deno.test("a sync that does not end is told while it runs: slow, then stalled", 
     bench.endSync();
   }
   assertEquals(bench.conditions, ["DiskSlow", "DiskStalled", "DiskRecovered"]);
+});
+
+Deno.test("DISK_PROBE_MS: a disk that stalled is seen to recover though nobody writes", () => {
+  const bench = new Bench();
+  bench.turn(bench.persist("a", 1));
+  bench.endSync(DISK_STALLED_MS);
+  assertEquals(bench.conditions, ["DiskStalled"]);
+  for (let probe = 1; probe <= DISK_RECOVERY_SYNCS; probe++) {
+    assertEquals([bench.conditions.length, bench.syncing], [1, false]);
+    bench.ports.advance(DISK_PROBE_MS - 1);
+    assertEquals(bench.syncing, false);
+    bench.ports.advance(1);
+    bench.turn();
+    assertEquals(bench.syncing, true);
+    bench.endSync(1);
+  }
+  assertEquals(bench.conditions, ["DiskStalled", "DiskRecovered"]);
+  bench.ports.advance(10 * DISK_PROBE_MS);
+  assertEquals([bench.syncing, bench.ports.armedTimers], [false, 0]);
 });
 
 Deno.test("an idle disk is neither slow nor stalled, however long", () => {
