@@ -33,6 +33,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["sim", storage],
   },
   {
+    name: "an ailing disk is tried only by writes",
+    file: "actors/wal_actor.ts",
+    find: "    if (this.#syncStartMs === undefined) return this.#probe();",
+    replace: "    if (this.#syncStartMs === undefined) return;",
+    suspects: [actors, "sim"],
+  },
+  {
     name: "acknowledge before fsync",
     file: "actors/wal_actor.ts",
     find: "count < this.#waiting.length && this.#waiting[count]!.position <= this.#durablePosition",
