@@ -32,6 +32,7 @@ import type {
 import { REQUEST_TIMEOUT_MS } from "../transport/http_limits.ts";
 import { GatewayError } from "../transport/problem.ts";
 import { type ActorRef, CallError, CallTimeoutError } from "./actor.ts";
+import { type Deadline, Deadlines } from "./deadlines.ts";
 import type { Ports } from "./ports.ts";
 import type { RaftActorMessage, RaftAnswer, RaftRequest } from "./raft_actor.ts";
 
@@ -71,6 +72,7 @@ export class NodeGateway implements GatewayPort {
   readonly nodeId: NodeId;
   readonly counters: GatewayCounters = { reads: 0 };
   readonly #options: NodeGatewayOptions;
+  readonly #deadlines: Deadlines;
   readonly #chart: ChartDescription = describeChart(raftMachine);
   /** The read barrier asked for last, and the Raft actor's turn before it. */
   #barrier: { readonly turn: number; readonly attempt: Promise<Attempt> } | undefined;
@@ -78,6 +80,7 @@ export class NodeGateway implements GatewayPort {
   /** Serves `options.group`. */
   constructor(options: NodeGatewayOptions) {
     this.#options = options;
+    this.#deadlines = new Deadlines(options.ports);
     this.nodeId = options.core.context.id;
   }
 
@@ -193,6 +196,12 @@ export class NodeGateway implements GatewayPort {
 
   leader(): NodeId | undefined {
     return this.#options.core.context.leaderId;
+  }
+
+  expireAfter(delayMs: number, expire: () => void): () => void {
+    const deadline: Deadline = { place: -1, tick: 0, expire };
+    this.#deadlines.set(deadline, delayMs);
+    return () => this.#deadlines.clear(deadline);
   }
 
   /** Waits until this node's store is as fresh as the read asks. */

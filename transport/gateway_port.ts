@@ -174,4 +174,6 @@ export interface GatewayPort {
   httpAddressOf(node: NodeId): string | undefined;
   /** The leader as this node knows it. */
   leader(): NodeId | undefined;
+  /** Calls `expire` once `delayMs` have passed, perhaps a little late, unless it is taken back. */
+  expireAfter(delayMs: number, expire: () => void): () => void;
 }

@@ -3,7 +3,12 @@
  *
  * @module
  */
+import type { GatewayPort } from "./gateway_port.ts";
+import { BODY_MS_MAX } from "./http_limits.ts";
 import { GatewayError } from "./problem.ts";
+
+/** Who measures the time that a body takes. */
+export type BodyClock = Pick<GatewayPort, "expireAfter">;
 
 /** Media types that a foreign web page can post without asking; mutating POST routes refuse them. */
 const formTypes = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
@@ -12,20 +17,45 @@ const formTypes = ["application/x-www-form-urlencoded", "multipart/form-data", "
  * The body's bytes.
  *
  * @throws {GatewayError} too-large as soon as the body is known to exceed `bytesMax`;
- * invalid-request if the client went away before its end.
+ * invalid-request if the client went away before its end; request-timeout after BODY_MS_MAX.
  */
-export async function readBody(request: Request, bytesMax: number): Promise<Uint8Array> {
+export function readBody(
+  request: Request,
+  bytesMax: number,
+  clock: BodyClock,
+): Promise<Uint8Array> {
   const declared = request.headers.get("content-length");
   if (declared !== null) {
     if (Number(declared) > bytesMax) refuseLarge(bytesMax);
-    try {
-      return new Uint8Array(await request.arrayBuffer());
-    } catch {
-      throw endedEarly();
-    }
+    return inTime(readWhole(request), clock);
   }
-  if (request.body === null) return new Uint8Array(0);
-  return await readChunks(request.body, bytesMax);
+  if (request.body === null) return Promise.resolve(new Uint8Array(0));
+  return inTime(readChunks(request.body, bytesMax), clock);
+}
+
+/** A body that never ends would keep its place among the requests in flight for ever. */
+function inTime(body: Promise<Uint8Array>, clock: BodyClock): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    const inTime = clock.expireAfter(BODY_MS_MAX, () => {
+      reject(new GatewayError("request-timeout", `The body took more than ${BODY_MS_MAX} ms`));
+    });
+    body.then((bytes) => {
+      inTime();
+      resolve(bytes);
+    }, (error) => {
+      inTime();
+      reject(error);
+    });
+  });
+}
+
+/** A body whose length was declared: the server reads no more than that. */
+async function readWhole(request: Request): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await request.arrayBuffer());
+  } catch {
+    throw endedEarly();
+  }
 }
 
 /** A body whose length nobody declared. */
@@ -54,12 +84,16 @@ async function readChunks(
 }
 
 /** A JSON body, not yet validated. */
-export async function readJson(request: Request, bytesMax: number): Promise<unknown> {
+export async function readJson(
+  request: Request,
+  bytesMax: number,
+  clock: BodyClock,
+): Promise<unknown> {
   const type = mediaTypeOf(request);
   if (type !== "application/json") {
     throw new GatewayError("unsupported-media-type", "Send application/json");
   }
-  const bytes = await readBody(request, bytesMax);
+  const bytes = await readBody(request, bytesMax, clock);
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {

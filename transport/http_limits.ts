@@ -20,6 +20,8 @@ export const LIST_LIMIT_DEFAULT = 1000;
 export const LIST_LIMIT_MAX = 10_000;
 /** Value bytes of a listing's page; the page ends before it would hold more, and `next` goes on. */
 export const LIST_BYTES_MAX = 4 * 1024 * 1024;
+/** How long a request's body may take to arrive. Longer: 408, and nothing has been applied. */
+export const BODY_MS_MAX = 30_000;
 /** Requests being answered at once. More: 429. */
 export const REQUESTS_IN_FLIGHT_MAX = 8192;
 /** How long a request may wait for a leader and its quorum. Longer: 503 if it surely had no effect, else 504. */

@@ -14,6 +14,7 @@ const problems = {
   "not-found": { status: 404, title: "There is no such thing", retryable: false },
   "method-not-allowed": { status: 405, title: "The method is not allowed", retryable: false },
   "not-acceptable": { status: 406, title: "No such representation", retryable: false },
+  "request-timeout": { status: 408, title: "The request took too long", retryable: true },
   "conflict": { status: 409, title: "The request conflicts with the state", retryable: false },
   "precondition-failed": { status: 412, title: "The condition does not hold", retryable: false },
   "too-large": { status: 413, title: "The content is too large", retryable: false },

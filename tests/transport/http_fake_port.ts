@@ -38,6 +38,14 @@ export class FakePort implements GatewayPort {
   readonly #results = new Map<string, { fingerprint: string; result: KvWriteResult }>();
   #revision = 0;
 
+  /** What was asked to expire and not taken back, with its delay. */
+  readonly expiring = new Map<() => void, number>();
+
+  expireAfter(delayMs: number, expire: () => void): () => void {
+    this.expiring.set(expire, delayMs);
+    return () => this.expiring.delete(expire);
+  }
+
   write(write: KvWrite): Promise<KvWriteResult> {
     this.writes.push(write);
     const { once } = write;

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { KvWriteResult } from "../../transport/gateway_port.ts";
 import { createGateway, type GatewayHandler } from "../../transport/http_gateway.ts";
-import { REQUESTS_IN_FLIGHT_MAX } from "../../transport/http_limits.ts";
+import { BODY_MS_MAX, REQUESTS_IN_FLIGHT_MAX } from "../../transport/http_limits.ts";
 import { GatewayError, type ProblemCode } from "../../transport/problem.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
 import { FakePort } from "./http_fake_port.ts";
@@ -42,6 +42,7 @@ Deno.test("every problem code has its status, and says what became of the write"
     "too-large": [413, false, "not-applied"],
     "unsupported-media-type": [415, false, "not-applied"],
     "idempotency-mismatch": [422, false, "not-applied"],
+    "request-timeout": [408, true, "not-applied"],
     "overloaded": [429, true, "not-applied"],
     "internal": [500, false, "unknown"],
     "unavailable": [503, true, "not-applied"],
@@ -97,6 +98,22 @@ Deno.test("a body that ends early is the client's fault, not a defect", async ()
     await assertProblem(await send("/v1/kv/a", init), 400, "invalid-request");
   }
   assertEquals([port.writes, defects], [[], []]);
+});
+
+Deno.test("BODY_MS_MAX: a body that does not end is 408, and its place is free again", async () => {
+  const { port, send, defects } = gateway();
+  for (const headers of [{ "content-length": "10" }, {}]) {
+    const body = new ReadableStream({
+      start: (controller) => controller.enqueue(new Uint8Array(1)),
+    });
+    const response = send("/v1/kv/a", { method: "PUT", headers, body });
+    assertEquals([...port.expiring.values()], [BODY_MS_MAX]);
+    for (const expire of port.expiring.keys()) expire();
+    await assertProblem(await response, 408, "request-timeout", { retryable: true });
+    port.expiring.clear();
+  }
+  await (await send("/v1/kv/a", { method: "PUT", body: "x" })).body?.cancel();
+  assertEquals([port.writes.length, port.expiring.size, defects], [1, 0, []]);
 });
 
 Deno.test("one request more than REQUESTS_IN_FLIGHT_MAX is 429, health and metrics still answer", async () => {

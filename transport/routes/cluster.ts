@@ -14,7 +14,7 @@ import { GatewayError } from "../problem.ts";
 export function addClusterRoutes(app: Hono, port: GatewayPort): void {
   app.get("/v1/cluster", (c) => c.json(port.status()));
   app.post("/v1/cluster/transfer", async (c) => {
-    const to = targetOf(await readJson(c.req.raw, JSON_BODY_BYTES_MAX));
+    const to = targetOf(await readJson(c.req.raw, JSON_BODY_BYTES_MAX, port));
     return c.json(await port.transfer(to));
   });
   app.get("/v1/raft/explain", (c) => c.json(port.explain()));

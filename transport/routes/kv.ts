@@ -105,7 +105,7 @@ async function put(c: Context, port: GatewayPort): Promise<Response> {
   const key = keyToWrite(c);
   const condition = conditionOf(c);
   const contentType = contentTypeOf(c);
-  const value = await readBody(c.req.raw, VALUE_BYTES_MAX);
+  const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
   const write: KvWrite = {
     type: "put",
     key,
@@ -123,7 +123,7 @@ async function append(c: Context, port: GatewayPort): Promise<Response> {
   refuseFormTypes(c.req.raw);
   const key = keyToWrite(c);
   const condition = conditionOf(c);
-  const value = await readBody(c.req.raw, VALUE_BYTES_MAX);
+  const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
   const result = await apply(port, {
     type: "append",
     key,
