@@ -206,14 +206,14 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
    * end: they would share the next sync anyhow, and so they share one message to each follower and
    * one sync there too. Nor is a burst cut where the event loop happened to look: as long as a turn
    * brings more of it, it is awaited. A lone client never waits, since nothing is being written
-   * when it asks, and one command is no burst.
+   * when it asks, and one command is no burst. Who does not lead refuses at once, what was held
+   * while it led too: the clients shall ask elsewhere.
    */
   #proposeHeld(): void {
     const proposals = this.#held;
     if (proposals.length === 0) return;
-    if (this.#heldBytes < HELD_BYTES_MAX && (this.#tickets.length > 0 || this.#burstGrows())) {
-      return;
-    }
+    const mayWait = this.#core.role === "leader" && this.#heldBytes < HELD_BYTES_MAX;
+    if (mayWait && (this.#tickets.length > 0 || this.#burstGrows())) return;
     this.#burst = { commands: 0, turns: 0 };
     const outcome = this.#core.propose(this.#heldPayloads);
     this.#held = [];

@@ -447,6 +447,24 @@ Deno.test("commands that arrive during a write are one write and one message whe
   assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
 });
 
+Deno.test("commands that a leader held are refused once it leads no more, and so are later ones", () => {
+  const bench = new Bench();
+  bench.lead();
+  bench.syncAll();
+  bench.turn(propose);
+  const held = request(propose);
+  bench.turn(held.delivery);
+  assertEquals([bench.writes.length, held.answers], [1, []]);
+  bench.turn({ type: "Disk", condition: "DiskStalled" });
+  assertEquals(bench.core.role, "follower");
+  const refusal = { status: "refused", reason: "not-leader", leader: 0 } as const;
+  assertEquals(held.answers, [refusal]);
+  // The write is still under way, and nobody waits for it.
+  const [later, last] = [request(propose), request(propose)];
+  bench.turn(later.delivery, last.delivery);
+  assertEquals([bench.writes.length, later.answers, last.answers], [1, [refusal], [refusal]]);
+});
+
 Deno.test("BURST_TURNS_MAX: a burst is awaited while it grows and no longer, one command never", () => {
   const bench = new Bench([1]);
   bench.advance(electionTimeoutMsMax + 1);
