@@ -62,6 +62,8 @@ export class WalActor extends Actor<WalMessage> {
   readonly #timer: LazyTimer;
   #waiting: { readonly position: number; readonly replyTo: Persist["replyTo"] }[] = [];
   #syncStartMs: number | undefined;
+  /** The disk is at it, whether or not this actor will hear of the end. */
+  #syncRuns = false;
   #writtenPosition: number;
   #durablePosition: number;
   #condition: DiskCondition = "DiskRecovered";
@@ -106,16 +108,18 @@ export class WalActor extends Actor<WalMessage> {
     const { wal, ports, self } = this.#options;
     this.#syncStartMs = ports.clock.monotonicMs();
     this.#timer.set(this.#syncStartMs + DISK_SLOW_MS);
+    this.#syncRuns = true;
     wal.sync((error, position) => {
-      if (!self().cast({ type: "SyncEnded", error, position })) this.#syncStartMs = undefined;
+      this.#syncRuns = false;
+      self().cast({ type: "SyncEnded", error, position });
       this.#onIdle?.();
     });
   }
 
   /** Calls `done` once no sync runs, so that the log can be closed; for use after the actor stopped. */
   whenIdle(done: () => void): void {
-    if (this.#syncStartMs === undefined) done();
-    else this.#onIdle = done;
+    if (this.#syncRuns) this.#onIdle = done;
+    else done();
   }
 
   #syncEnded(ended: { readonly error: Error | undefined; readonly position: number }): void {

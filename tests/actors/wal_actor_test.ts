@@ -87,11 +87,11 @@ class Bench {
   }
 
   /** The running sync ends, after this time, and the actor takes note. */
-  endSync(durationMs = 1): void {
+  endSync(durationMs = 1, { takes = this.runs } = {}): void {
     this.ports.advance(durationMs);
     const [end] = this.#syncs.splice(0, 1);
     end!();
-    if (this.runs) this.turn();
+    if (takes) this.turn();
   }
 
   get syncing(): boolean {
@@ -229,6 +229,16 @@ Deno.test("an idle disk is neither slow nor stalled, however long", () => {
   bench.turn();
   assertEquals(bench.conditions, []);
   assertEquals(bench.ports.armedTimers, 0);
+});
+
+Deno.test("whenIdle: a sync whose end the actor never took is over all the same", () => {
+  const bench = new Bench();
+  bench.turn(bench.persist("a", 1));
+  // Taken into the mailbox of an actor that runs no more.
+  bench.endSync(1, { takes: false });
+  let idle = 0;
+  bench.actor.whenIdle(() => idle++);
+  assertEquals(idle, 1);
 });
 
 Deno.test("whenIdle waits for the sync that runs, also after the actor has stopped", () => {
