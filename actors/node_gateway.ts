@@ -61,6 +61,15 @@ type Attempt =
   | { readonly kind: "no-effect"; readonly detail: string }
   | { readonly kind: "unknown"; readonly detail: string };
 
+/** A question for a read index that later reads may share. */
+interface SharedBarrier {
+  /** The Raft actor's last turn before it. */
+  readonly turn: number;
+  /** A read whose own time ends much earlier or later asks for itself. */
+  readonly deadlineMs: number;
+  readonly attempt: Promise<Attempt>;
+}
+
 /** Counters of a gateway, for metrics. */
 export interface GatewayCounters {
   /** Reads that asked for more than the store as it is. */
@@ -74,8 +83,7 @@ export class NodeGateway implements GatewayPort {
   readonly #options: NodeGatewayOptions;
   readonly #deadlines: Deadlines;
   readonly #chart: ChartDescription = describeChart(raftMachine);
-  /** The read barrier asked for last, and the Raft actor's turn before it. */
-  #barrier: { readonly turn: number; readonly attempt: Promise<Attempt> } | undefined;
+  #barrier: SharedBarrier | undefined;
 
   /** Serves `options.group`. */
   constructor(options: NodeGatewayOptions) {
@@ -224,11 +232,19 @@ export class NodeGateway implements GatewayPort {
    */
   #sharedBarrier(deadlineMs: number): Promise<Attempt> {
     const { turn } = this.#options.core.state;
-    if (this.#barrier === undefined || this.#barrier.turn !== turn) {
-      const self = this.#options.raftOn(this.nodeId);
-      this.#barrier = { turn, attempt: this.#ask(self, { type: "ReadBarrier" }, deadlineMs) };
-    }
-    return this.#barrier.attempt;
+    const waiting = this.#barrier;
+    const isShared = waiting !== undefined && waiting.turn === turn &&
+      Math.abs(waiting.deadlineMs - deadlineMs) <= RETRY_PAUSE_MS;
+    if (isShared) return waiting.attempt;
+    const self = this.#options.raftOn(this.nodeId);
+    const attempt = this.#ask(self, { type: "ReadBarrier" }, deadlineMs);
+    const asked = { turn, deadlineMs, attempt };
+    this.#barrier = asked;
+    // One that failed without a turn must not fail those who come later.
+    attempt.then(() => {
+      if (this.#barrier === asked) this.#barrier = undefined;
+    });
+    return attempt;
   }
 
   /** Asks the leader until it answers or the request's time is up. */

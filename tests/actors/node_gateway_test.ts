@@ -55,6 +55,8 @@ class Bench {
   readonly asked: string[] = [];
   readonly payloads: Uint8Array[] = [];
   stopping = false;
+  /** Whether the Raft actor takes what is in its mailbox. */
+  takes = true;
 
   constructor(...reactions: Reaction[]) {
     const core = new RaftCore({
@@ -126,7 +128,9 @@ class Bench {
       this.asked.push(`${message.type} of ${node}`);
       if (message.type === "Propose") this.payloads.push(message.payload);
       // The actor takes what is in its mailbox in a turn of its own.
-      this.ports.scheduler.soon(() => this.core.beginTurn(this.ports.clock.monotonicMs()));
+      this.ports.scheduler.soon(() => {
+        if (this.takes) this.core.beginTurn(this.ports.clock.monotonicMs());
+      });
       if (reaction !== "silent") return this.ports.scheduler.soon(() => done(reaction));
       const error = new CallTimeoutError(`node/${node}/raft/0`, timeoutMs);
       this.ports.timers.set(timeoutMs, () => done({ ok: false, error }));
@@ -239,6 +243,31 @@ Deno.test("reads share a barrier until the Raft actor's next turn, and not after
   // The first barrier was lost: those who share it ask again, together.
   await bench.run(Promise.all([...early, late]));
   assertEquals([bench.asked.length, bench.gateway.counters.reads], [3, 3]);
+});
+
+Deno.test("a barrier that failed without a turn fails nobody who comes later", async () => {
+  const bench = new Bench(STOPPED, answer({ status: "ready" }));
+  bench.takes = false;
+  const first = bench.gateway.get("a", "linearizable");
+  bench.ports.advance(1);
+  for (let turns = 0; turns < 20; turns++) await Promise.resolve();
+  const later = bench.gateway.get("b", "linearizable");
+  assertEquals(bench.asked.length, 2);
+  await bench.run(Promise.all([first, later]));
+});
+
+Deno.test("a read does not join a barrier whose time ends when its own does not", async () => {
+  const bench = new Bench("silent", answer({ status: "ready" }));
+  bench.takes = false;
+  const first = bench.gateway.get("a", "linearizable");
+  bench.ports.advance(RETRY_PAUSE_MS);
+  const near = bench.gateway.count({}, "linearizable");
+  assertEquals(bench.asked.length, 1);
+  bench.ports.advance(1);
+  const late = bench.gateway.get("b", "linearizable");
+  assertEquals(bench.asked.length, 2);
+  await bench.run(late);
+  await Promise.allSettled([bench.run(first), bench.run(near)]);
 });
 
 Deno.test("a read sees what was applied while it waited", async () => {

@@ -384,8 +384,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a read shares a barrier that was asked for before it came",
     file: "actors/node_gateway.ts",
-    find: "    if (this.#barrier === undefined || this.#barrier.turn !== turn) {",
-    replace: "    if (this.#barrier === undefined || this.#barrier.turn < turn - 1) {",
+    find: "waiting !== undefined && waiting.turn === turn &&",
+    replace: "waiting !== undefined && waiting.turn >= turn - 1 &&",
     suspects: [actors],
   },
   {
