@@ -20,6 +20,8 @@ export const LIST_LIMIT_DEFAULT = 1000;
 export const LIST_LIMIT_MAX = 10_000;
 /** Value bytes of a listing's page; the page ends before it would hold more, and `next` goes on. */
 export const LIST_BYTES_MAX = 4 * 1024 * 1024;
+/** Declared bytes of a body that is read in one step. More: in chunks, which can be given up. */
+export const WHOLE_BODY_BYTES_MAX = 64 * 1024;
 /** How long a request's body may take to arrive. Longer: 408, and nothing has been applied. */
 export const BODY_MS_MAX = 30_000;
 /** Requests being answered at once. More: 429. */
