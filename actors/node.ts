@@ -44,6 +44,8 @@ export const DEFAULT_GROUP: GroupId = 0;
 export const HANDOVER_MS_MAX = 1_500;
 /** How long a stop waits for the requests in flight; then it goes on without them. */
 export const DRAIN_MS_MAX = 2_000;
+/** How often a node that stops looks whether it has answered what others asked it. */
+const ANSWERED_POLL_MS = 5;
 /** How long a stop may take to drain the actors' mailboxes. */
 export const ACTOR_STOP_MS_MAX = 1_000;
 /** Port of the Raft address, and of the HTTP address, of the node with id 0. */
@@ -277,13 +279,24 @@ export class StatecraftNode implements AsyncDisposable {
     if (!this.#failed) await this.#handOver();
     // What does not end by then ends with the process: a server that drains cannot be aborted, its
     // signal throws BadResource (Deno 2.9.6).
-    await within(drained, DRAIN_MS_MAX);
+    await within(Promise.all([drained, this.#answerPeers()]), DRAIN_MS_MAX);
     if (!this.#failed) await this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
     await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));
     // The peers, the log and the lock, in reverse order of their opening.
     for (const step of this.#undo.reverse()) step();
     this.#undo.length = 0;
     this.#log("info", "stopped", {});
+  }
+
+  /**
+   * Waits for what other nodes have asked this one: writes that it took while it led are answered
+   * once it hears from the next leader that they are committed, or never will be.
+   */
+  async #answerPeers(): Promise<void> {
+    const untilMs = performance.now() + DRAIN_MS_MAX;
+    while (this.#system.status().inboundCalls > 0 && performance.now() < untilMs) {
+      await new Promise((resolve) => setTimeout(resolve, ANSWERED_POLL_MS));
+    }
   }
 
   /** Gives leadership to the voter that has most of the log and answers. */
