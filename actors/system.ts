@@ -164,8 +164,11 @@ export class ActorSystem {
   #stopErrors: Error[] = [];
   #drained = true;
 
-  /** @throws {RangeError} If the node id is out of range. */
-  /** See the class. */
+  /**
+   * See the class.
+   *
+   * @throws {RangeError} If the node id is out of range.
+   */
   constructor(options: SystemOptions) {
     checkAddress({ node: options.node, name: "system", group: 0 });
     this.node = options.node;
