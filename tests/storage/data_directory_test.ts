@@ -12,6 +12,7 @@ import { IDENTITY_BYTES_MAX } from "../../storage/limits.ts";
 import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
 import { Wal } from "../../storage/wal.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
+import { forEachPowerLoss } from "./power_loss.ts";
 
 const options: DataDirectoryOptions = {
   clusterId: "c-1",
@@ -105,35 +106,18 @@ Deno.test("a directory that has met peers and lost its log is refused", () => {
 
 Deno.test("a crash while a directory is created leaves none or a whole one", () => {
   const outcomes = new Set<boolean>();
-  for (let survived = 0; survived < 12; survived++) {
-    for (let dice = 0; dice < 64; dice++) {
-      let alive = survived;
-      const disk = new MemoryDisk({
-        tornPartBytes: 16,
-        fault: () => {
-          if (alive-- > 0) return undefined;
-          throw new Error("power loss");
-        },
-      });
-      let returned = false;
-      try {
-        openDataDirectory(disk, options);
-        returned = true;
-      } catch (error) {
-        assertEquals((error as Error).message, "power loss");
-      }
-      let rest = dice;
-      disk.crash((count) => {
-        const choice = rest % count;
-        rest = Math.floor(rest / count);
-        return choice;
-      });
-      alive = Infinity;
+  forEachPowerLoss({
+    operations: 12,
+    work: (disk) => openDataDirectory(disk, options),
+    check: (disk, returned) => {
       const opened = openDataDirectory(disk, options);
-      assert(!(returned && opened.created), "an identity that was returned is durable");
+      assert(
+        !(returned !== undefined && opened.created),
+        "an identity that was returned is durable",
+      );
       outcomes.add(opened.created);
-    }
-  }
+    },
+  });
   assertEquals(outcomes.size, 2);
 });
 

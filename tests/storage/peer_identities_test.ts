@@ -10,6 +10,7 @@ import { type Disk, DiskError } from "../../storage/disk.ts";
 import { PEERS_BYTES_MAX } from "../../storage/limits.ts";
 import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
+import { forEachPowerLoss } from "./power_loss.ts";
 
 const open = (disk: Disk): StoredPeerIdentities => StoredPeerIdentities.open(disk, "own");
 
@@ -75,31 +76,11 @@ Deno.test("peer identities: what could not be written was not recognised, now or
 
 Deno.test("peer identities: a crash at any operation, with any loss, leaves the old or the new", () => {
   const outcomes = new Set<string | undefined>();
-  for (let survived = 0; survived < 10; survived++) {
-    for (let dice = 0; dice < 64; dice++) {
-      let alive = Infinity;
-      const disk = new MemoryDisk({
-        tornPartBytes: 16,
-        fault: () => {
-          if (alive-- > 0) return undefined;
-          throw new Error("power loss");
-        },
-      });
-      open(disk).recognise(2, "d-2");
-      alive = survived;
-      let returned = false;
-      try {
-        returned = open(disk).recognise(3, "d-3");
-      } catch (error) {
-        assertEquals((error as Error).message, "power loss");
-      }
-      let rest = dice;
-      disk.crash((count) => {
-        const choice = rest % count;
-        rest = Math.floor(rest / count);
-        return choice;
-      });
-      alive = Infinity;
+  forEachPowerLoss({
+    operations: 10,
+    prepare: (disk) => open(disk).recognise(2, "d-2"),
+    work: (disk) => open(disk).recognise(3, "d-3"),
+    check: (disk, returned) => {
       const again = open(disk);
       assertEquals(again.of(2), "d-2");
       if (returned) assertEquals(again.of(3), "d-3", "what was recognised is durable");
@@ -107,8 +88,8 @@ Deno.test("peer identities: a crash at any operation, with any loss, leaves the 
       // What was read has become durable too: the next crash takes nothing back.
       disk.crash(() => 0);
       assertEquals(open(disk).of(3), again.of(3));
-    }
-  }
+    },
+  });
   assertEquals(outcomes, new Set([undefined, "d-3"]));
 });
 

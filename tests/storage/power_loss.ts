@@ -1,0 +1,53 @@
+/**
+ * Power lost at every disk operation of a piece of work, with every kind of loss.
+ *
+ * @module
+ */
+import { assertEquals } from "@std/assert";
+import { MemoryDisk } from "../sim/memory_disk.ts";
+
+/** Ways in which the disk may lose what was not synced, tried at each operation. */
+const LOSSES = 64;
+
+/** What is done, and what must be there afterwards. */
+export interface PowerLossTrial<Result> {
+  /** The first operation at which power may be lost is that after so many. */
+  readonly operations: number;
+  /** Before power may be lost. */
+  readonly prepare?: (disk: MemoryDisk) => void;
+  readonly work: (disk: MemoryDisk) => Result;
+  /** `result` is undefined if power was lost before the work returned. */
+  readonly check: (disk: MemoryDisk, result: Result | undefined) => void;
+}
+
+/** Runs the trial with power lost after 0, 1, … `operations - 1` operations, and each loss. */
+export function forEachPowerLoss<Result>(trial: PowerLossTrial<Result>): void {
+  for (let survived = 0; survived < trial.operations; survived++) {
+    for (let dice = 0; dice < LOSSES; dice++) {
+      let alive = Infinity;
+      const disk = new MemoryDisk({
+        tornPartBytes: 16,
+        fault: () => {
+          if (alive-- > 0) return undefined;
+          throw new Error("power loss");
+        },
+      });
+      trial.prepare?.(disk);
+      alive = survived;
+      let result: Result | undefined;
+      try {
+        result = trial.work(disk);
+      } catch (error) {
+        assertEquals((error as Error).message, "power loss");
+      }
+      let rest = dice;
+      disk.crash((count) => {
+        const choice = rest % count;
+        rest = Math.floor(rest / count);
+        return choice;
+      });
+      alive = Infinity;
+      trial.check(disk, result);
+    }
+  }
+}
