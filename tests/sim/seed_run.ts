@@ -22,6 +22,8 @@ export interface SeedResult {
   readonly traceHash: string;
   readonly simulatedMs: number;
   readonly operations: number;
+  /** Operations whose outcome the client never learned. */
+  readonly unknown: number;
   readonly faults: readonly (readonly [name: string, count: number])[];
   readonly transcript: readonly string[];
   /** NDJSON, if it was asked for. */
@@ -33,7 +35,7 @@ export interface SeedResult {
 /** Runs the seed to its end. */
 export function runSeed({ options, twice, history }: SeedTask): SeedResult {
   const result = simulate(options);
-  const { traceHash, simulatedMs, operations } = result;
+  const { traceHash, simulatedMs, operations, unknown } = result;
   const again = twice ? simulate(options).traceHash : traceHash;
   const violation = again === traceHash
     ? result.violation
@@ -43,6 +45,7 @@ export function runSeed({ options, twice, history }: SeedTask): SeedResult {
     traceHash,
     simulatedMs,
     operations,
+    unknown,
     faults: [...result.faults],
     transcript: [...result.transcript],
     history: history ? historyToNdjson(result.history) : undefined,

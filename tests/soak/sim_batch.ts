@@ -5,17 +5,11 @@
  * @module
  */
 import { printLine } from "../../cli/usage.ts";
-import { DEFAULT_SIMULATION, repeatCommand, simulate } from "../sim/simulation.ts";
+import { runSeed, type SeedResult } from "../sim/seed_run.ts";
+import { DEFAULT_SIMULATION } from "../sim/simulation.ts";
 
-/** The outcome of one seed, as a line. */
-export interface SimLine {
-  readonly simulatedMs: number;
-  readonly operations: number;
-  readonly unknown: number;
-  readonly faults: readonly (readonly [name: string, count: number])[];
-  /** What was found and the line that repeats it, if anything was. */
-  readonly violation?: string;
-}
+/** The outcome of one seed, as a line; `violation` is absent in JSON if nothing was found. */
+export type SimLine = SeedResult;
 
 /** Nodes and groups of the clusters, in turn. */
 const SHAPES = [
@@ -37,16 +31,9 @@ function main(): void {
     const seed = batch! * SEEDS_PER_BATCH + at;
     // The first cluster of a batch is another one each time, so that short batches meet them all.
     const options = { ...DEFAULT_SIMULATION, ...SHAPES[(batch! + at) % SHAPES.length]!, seed };
-    const { simulatedMs, operations, unknown, faults, violation } = simulate(options);
-    const line: SimLine = {
-      simulatedMs,
-      operations,
-      unknown,
-      faults: [...faults],
-      ...(violation === undefined ? {} : { violation: `${violation}\n${repeatCommand(options)}` }),
-    };
+    const line: SimLine = runSeed({ options, twice: false, history: false });
     printLine(JSON.stringify(line));
-    if (violation !== undefined) return;
+    if (line.violation !== undefined) return;
   }
 }
 
