@@ -45,9 +45,9 @@ export {
   RemoteError,
   type StopReason,
   UnreachableError,
-} from "./actors/actor.ts";
-export type { ActorMetrics, SpawnOptions, Supervision } from "./actors/cell.ts";
-export type { WhenFull } from "./actors/mailbox.ts";
+} from "./actors/runtime/actor.ts";
+export type { ActorMetrics, SpawnOptions, Supervision } from "./actors/runtime/cell.ts";
+export type { WhenFull } from "./actors/runtime/mailbox.ts";
 export { denoPorts } from "./actors/deno_ports.ts";
 export type {
   Clock,
@@ -58,14 +58,14 @@ export type {
   Scheduler,
   TimerHandle,
   Timers,
-} from "./actors/ports.ts";
+} from "./actors/runtime/ports.ts";
 export {
   ActorSystem,
   type RemoteLink,
   type StopResult,
   type SystemFailure,
   type SystemOptions,
-} from "./actors/system.ts";
+} from "./actors/runtime/system.ts";
 
 // Links between processes.
 export type { AcceptorCounters } from "./actors/acceptor.ts";

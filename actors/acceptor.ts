@@ -12,7 +12,7 @@ import type { Connection, ConnectionHandlers, HostPort, Listener } from "../tran
 import { type Hello, type RefusalReason, WireError } from "../transport/wire.ts";
 import { UNGREETED_CONNECTIONS_MAX } from "./limits.ts";
 import type { PeerActor, PeerHost } from "./peer_actor.ts";
-import type { TimerHandle } from "./ports.ts";
+import type { TimerHandle } from "./runtime/ports.ts";
 import { refusalText } from "./refusal_text.ts";
 
 /** Connections that did not become a peer's. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { setImmediate } from "node:timers";
-import type { Ports, TimerHandle } from "./ports.ts";
+import type { Ports, TimerHandle } from "./runtime/ports.ts";
 
 /** Longer delays fire at once in Deno: they are taken as 32-bit integers. */
 const TIMER_DELAY_MS_MAX = 2 ** 31 - 1;

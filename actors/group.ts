@@ -12,11 +12,11 @@ import { KvStore } from "../storage/kv_store.ts";
 import type { RecoveredGroup } from "../storage/wal_replay.ts";
 import { recordFormat } from "../storage/wal_record.ts";
 import type { Wal } from "../storage/wal.ts";
-import type { ActorRef } from "./actor.ts";
+import type { ActorRef } from "./runtime/actor.ts";
 import { KvActor, type KvMessage } from "./kv_actor.ts";
 import { RAFT_MAILBOX_CAPACITY } from "./limits.ts";
 import { RaftActor, type RaftActorMessage, type RaftAnswer } from "./raft_actor.ts";
-import { type ActorSystem, RAFT_ACTOR_NAME } from "./system.ts";
+import { type ActorSystem, RAFT_ACTOR_NAME } from "./runtime/system.ts";
 import { type DiskCondition, WalActor, type WalMessage } from "./wal_actor.ts";
 
 /** A failure of one of these actors stops the node: nothing they promised may be broken. */

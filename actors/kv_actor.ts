@@ -12,8 +12,8 @@
 import type { EntryRun, LogIndex, Term } from "../machines/raft_types.ts";
 import type { CommandResult, KvStore } from "../storage/kv_store.ts";
 import { forEachEntry } from "../storage/wal_record.ts";
-import { Actor, type ActorRef, type Delivery } from "./actor.ts";
-import type { Scheduler } from "./ports.ts";
+import { Actor, type ActorRef, type Delivery } from "./runtime/actor.ts";
+import type { Scheduler } from "./runtime/ports.ts";
 
 /** Record bytes applied in one turn; the rest follows after the event loop has seen IO. */
 export const APPLY_BYTES_MAX = 256 * 1024;

@@ -5,7 +5,7 @@
  */
 import type { NodeId } from "../machines/raft_types.ts";
 import { LOGGED_CAUSES_MAX } from "./limits.ts";
-import type { Log, LogLevel } from "./ports.ts";
+import type { Log, LogLevel } from "./runtime/ports.ts";
 
 /** Logs each cause once per node until the node is forgotten, LOGGED_CAUSES_MAX causes in all. */
 export class LogOnce {

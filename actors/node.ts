@@ -24,17 +24,17 @@ import { createGateway } from "../transport/http_gateway.ts";
 import type { HostPort } from "../transport/network.ts";
 import { Histogram } from "../transport/prometheus.ts";
 import { tcpNetwork } from "../transport/tcp.ts";
-import type { ActorRef } from "./actor.ts";
+import type { ActorRef } from "./runtime/actor.ts";
 import { denoPorts } from "./deno_ports.ts";
 import { GroupHost, spawnWal, type WalHost } from "./group.ts";
 import { NodeGateway } from "./node_gateway.ts";
 import { formatNodeMetrics, FSYNC_BUCKETS_SECONDS } from "./node_metrics.ts";
 import type { PeerStatus } from "./peer_actor.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
-import type { Log } from "./ports.ts";
+import type { Log } from "./runtime/ports.ts";
 import type { RaftActorMessage, RaftAnswer } from "./raft_actor.ts";
 import { refusalText } from "./refusal_text.ts";
-import { ActorSystem, RAFT_ACTOR_NAME } from "./system.ts";
+import { ActorSystem, RAFT_ACTOR_NAME } from "./runtime/system.ts";
 
 /** Version of the package. */
 export const VERSION = "0.1.0";

@@ -31,9 +31,9 @@ import type {
 } from "../transport/gateway_port.ts";
 import { REQUEST_TIMEOUT_MS } from "../transport/http_limits.ts";
 import { GatewayError } from "../transport/problem.ts";
-import { type ActorRef, CallError, CallTimeoutError } from "./actor.ts";
-import { type Deadline, Deadlines } from "./deadlines.ts";
-import type { Ports } from "./ports.ts";
+import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
+import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
+import type { Ports } from "./runtime/ports.ts";
 import type { RaftActorMessage, RaftAnswer, RaftRequest } from "./raft_actor.ts";
 
 /** Pause before a request that surely had no effect is tried again. */

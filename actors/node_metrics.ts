@@ -6,7 +6,7 @@
 import type { RaftCore } from "../machines/raft_core.ts";
 import type { KvStore } from "../storage/kv_store.ts";
 import { formatMetrics, type Histogram, type Metric } from "../transport/prometheus.ts";
-import type { ActorMetrics } from "./cell.ts";
+import type { ActorMetrics } from "./runtime/cell.ts";
 import type { GatewayCounters } from "./node_gateway.ts";
 import type { PeersStatus } from "./peers.ts";
 import type { RaftCounters } from "./raft_actor.ts";

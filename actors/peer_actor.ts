@@ -37,7 +37,7 @@ import {
 } from "../transport/wire.ts";
 import { TIMER_GRACE_MS, TIMER_LATE_MS_MAX } from "./limits.ts";
 import type { LogOnce } from "./log_once.ts";
-import type { Ports, TimerHandle } from "./ports.ts";
+import type { Ports, TimerHandle } from "./runtime/ports.ts";
 import { refusalText } from "./refusal_text.ts";
 
 /** What the peers of a process share. */

@@ -12,8 +12,8 @@ import type { ActorWire } from "../transport/wire.ts";
 import { Acceptor, type AcceptorCounters } from "./acceptor.ts";
 import { LogOnce } from "./log_once.ts";
 import { PeerActor, type PeerHost, type PeerStatus } from "./peer_actor.ts";
-import type { Log, Ports } from "./ports.ts";
-import type { ActorSystem, RemoteLink } from "./system.ts";
+import type { Log, Ports } from "./runtime/ports.ts";
+import type { ActorSystem, RemoteLink } from "./runtime/system.ts";
 
 /** What the peers of a process need. */
 export interface PeersOptions {

@@ -18,10 +18,10 @@ import type { RaftCore } from "../machines/raft_core.ts";
 import { lastIndexOf } from "../machines/raft_log.ts";
 import type { RaftMessage, Term } from "../machines/raft_types.ts";
 import { decodeRequest } from "../storage/command.ts";
-import { Actor, type ActorRef, type Delivery } from "./actor.ts";
+import { Actor, type ActorRef, type Delivery } from "./runtime/actor.ts";
 import type { ApplyOutcome, KvMessage } from "./kv_actor.ts";
-import type { Ports } from "./ports.ts";
-import { LazyTimer } from "./timers.ts";
+import type { Ports } from "./runtime/ports.ts";
+import { LazyTimer } from "./runtime/timers.ts";
 import type { DiskCondition, WalMessage } from "./wal_actor.ts";
 
 /** Pause that lets queued input be read before a timer that fired late is believed. */

@@ -11,9 +11,9 @@
 import type { EntryRun, GroupId, HardState } from "../machines/raft_types.ts";
 import { encodeHardState } from "../storage/wal_record.ts";
 import type { Wal } from "../storage/wal.ts";
-import { Actor, type ActorRef, type Delivery } from "./actor.ts";
-import type { Ports } from "./ports.ts";
-import { LazyTimer } from "./timers.ts";
+import { Actor, type ActorRef, type Delivery } from "./runtime/actor.ts";
+import type { Ports } from "./runtime/ports.ts";
+import { LazyTimer } from "./runtime/timers.ts";
 
 /** A sync that takes longer than this marks the disk as slow. */
 export const DISK_SLOW_MS = 200;

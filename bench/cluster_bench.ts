@@ -10,7 +10,7 @@
  */
 import { denoPorts } from "../actors/deno_ports.ts";
 import { GroupHost, spawnWal } from "../actors/group.ts";
-import { ActorSystem } from "../actors/system.ts";
+import { ActorSystem } from "../actors/runtime/system.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import type { NodeId } from "../machines/raft_types.ts";
 import { encodeRequest } from "../storage/command.ts";

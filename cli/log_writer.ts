@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Log, LogLevel } from "../actors/ports.ts";
+import type { Log, LogLevel } from "../actors/runtime/ports.ts";
 import { writeAll } from "./usage.ts";
 
 /** How lines look. */

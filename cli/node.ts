@@ -4,7 +4,7 @@
  * @module
  */
 import { startNode, type StatecraftNode, VERSION } from "../mod.ts";
-import type { LogLevel } from "../actors/ports.ts";
+import type { LogLevel } from "../actors/runtime/ports.ts";
 import type { NodeOptions } from "../actors/node.ts";
 import { createLog, type LogFormat } from "./log_writer.ts";
 import {

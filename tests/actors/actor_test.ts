@@ -5,12 +5,12 @@
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { formatAddress, parseAddress } from "../../actors/actor.ts";
-import { Bag } from "../../actors/bag.ts";
-import { type Deadline, Deadlines } from "../../actors/deadlines.ts";
+import { formatAddress, parseAddress } from "../../actors/runtime/actor.ts";
+import { Bag } from "../../actors/runtime/bag.ts";
+import { type Deadline, Deadlines } from "../../actors/runtime/deadlines.ts";
 import { denoPorts } from "../../actors/deno_ports.ts";
 import { DEADLINE_RESOLUTION_MS, DEADLINE_SLOTS } from "../../actors/limits.ts";
-import { Mailbox } from "../../actors/mailbox.ts";
+import { Mailbox } from "../../actors/runtime/mailbox.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 
 Deno.test("address: prints as node/N/name/G and is read back", () => {

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { ActorRef, Delivery } from "../../actors/actor.ts";
+import type { ActorRef, Delivery } from "../../actors/runtime/actor.ts";
 import {
   APPLY_BYTES_MAX,
   type ApplyOutcome,

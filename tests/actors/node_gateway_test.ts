@@ -5,7 +5,7 @@ import {
   CallTimeoutError,
   type Outcome,
   UnreachableError,
-} from "../../actors/actor.ts";
+} from "../../actors/runtime/actor.ts";
 import { NodeGateway, RETRY_PAUSE_MS } from "../../actors/node_gateway.ts";
 import type { RaftActorMessage, RaftAnswer, Refused } from "../../actors/raft_actor.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";

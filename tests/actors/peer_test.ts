@@ -4,10 +4,10 @@
  * @module
  */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
-import { Actor, type Delivery, UnreachableError } from "../../actors/actor.ts";
+import { Actor, type Delivery, UnreachableError } from "../../actors/runtime/actor.ts";
 import { UNGREETED_CONNECTIONS_MAX } from "../../actors/limits.ts";
 import { Peers } from "../../actors/peers.ts";
-import { ActorSystem, type SystemFailure } from "../../actors/system.ts";
+import { ActorSystem, type SystemFailure } from "../../actors/runtime/system.ts";
 import {
   BACK_OFF_MS_MAX,
   DIAL_MS_MAX,

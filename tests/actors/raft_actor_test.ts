@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { ActorRef, Delivery } from "../../actors/actor.ts";
+import type { ActorRef, Delivery } from "../../actors/runtime/actor.ts";
 import type { KvMessage } from "../../actors/kv_actor.ts";
 import {
   BURST_TURNS_MAX,

@@ -25,8 +25,8 @@ import {
   RemoteError,
   type StopReason,
   UnreachableError,
-} from "../../actors/actor.ts";
-import type { Supervision } from "../../actors/cell.ts";
+} from "../../actors/runtime/actor.ts";
+import type { Supervision } from "../../actors/runtime/cell.ts";
 import {
   BATCH_MESSAGES_MAX,
   CALL_TIMEOUT_MS_MAX,
@@ -35,8 +35,8 @@ import {
   RESTART_BACK_OFF_MS_MIN,
   TURNS_PER_DRAIN_MAX,
 } from "../../actors/limits.ts";
-import type { WhenFull } from "../../actors/mailbox.ts";
-import { ActorSystem, type SystemFailure } from "../../actors/system.ts";
+import type { WhenFull } from "../../actors/runtime/mailbox.ts";
+import { ActorSystem, type SystemFailure } from "../../actors/runtime/system.ts";
 import type { RaftMessage } from "../../machines/raft_types.ts";
 import type { ActorWire } from "../../transport/wire.ts";
 import { memoryLog, VirtualPorts } from "./virtual_ports.ts";

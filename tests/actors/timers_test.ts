@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { LazyTimer, TIMER_DELAY_MS_MAX } from "../../actors/timers.ts";
+import { LazyTimer, TIMER_DELAY_MS_MAX } from "../../actors/runtime/timers.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 
 interface Watched {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Log, Ports, TimerHandle } from "../../actors/ports.ts";
+import type { Log, Ports, TimerHandle } from "../../actors/runtime/ports.ts";
 
 interface Timer {
   readonly dueMs: number;

@@ -9,7 +9,7 @@ import {
   WalActor,
   type WalMessage,
 } from "../../actors/wal_actor.ts";
-import type { ActorRef, Delivery } from "../../actors/actor.ts";
+import type { ActorRef, Delivery } from "../../actors/runtime/actor.ts";
 import { DiskError } from "../../storage/disk.ts";
 import { WalFailedError } from "../../storage/wal_errors.ts";
 import { Wal } from "../../storage/wal.ts";

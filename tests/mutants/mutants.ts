@@ -495,7 +495,7 @@ export const mutants: readonly Mutant[] = [
   // Runtime and transport
   {
     name: "bounded queue unbounded",
-    file: "actors/mailbox.ts",
+    file: "actors/runtime/mailbox.ts",
     find: "    return this.length >= this.capacity;",
     replace: "    return this.length >= Infinity;",
     suspects: [actors],

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import type { Ports, TimerHandle } from "../../actors/ports.ts";
+import type { Ports, TimerHandle } from "../../actors/runtime/ports.ts";
 import type { Dice } from "./random.ts";
 
 interface SimEvent {

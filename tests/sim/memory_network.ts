@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Scheduler } from "../../actors/ports.ts";
+import type { Scheduler } from "../../actors/runtime/ports.ts";
 import { FrameReader } from "../../transport/frame_reader.ts";
 import { HELLO_FRAME_BYTES_MAX, WRITE_QUEUE_BYTES_MAX } from "../../transport/limits.ts";
 import type {

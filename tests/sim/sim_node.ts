@@ -4,9 +4,9 @@
  *
  * @module
  */
-import type { Log } from "../../actors/ports.ts";
+import type { Log } from "../../actors/runtime/ports.ts";
 import { GroupHost, spawnWal } from "../../actors/group.ts";
-import { ActorSystem } from "../../actors/system.ts";
+import { ActorSystem } from "../../actors/runtime/system.ts";
 import type { RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, Membership, NodeId } from "../../machines/raft_types.ts";
 import { openDataDirectory } from "../../storage/data_directory.ts";

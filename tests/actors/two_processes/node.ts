@@ -5,7 +5,7 @@
  */
 import { denoPorts } from "../../../actors/deno_ports.ts";
 import { Peers } from "../../../actors/peers.ts";
-import { ActorSystem } from "../../../actors/system.ts";
+import { ActorSystem } from "../../../actors/runtime/system.ts";
 import type { NodeId } from "../../../machines/raft_types.ts";
 import { StoredPeerIdentities } from "../../../storage/peer_identities.ts";
 import { createCodec } from "../../../transport/codec.ts";

@@ -5,7 +5,12 @@
  *
  * @module
  */
-import { Actor, type ActorContext, type Address, formatAddress } from "../../../actors/actor.ts";
+import {
+  Actor,
+  type ActorContext,
+  type Address,
+  formatAddress,
+} from "../../../actors/runtime/actor.ts";
 import { startNode } from "./node.ts";
 
 const CALLS = 1_000;

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { Actor, type Delivery } from "../../../actors/actor.ts";
+import { Actor, type Delivery } from "../../../actors/runtime/actor.ts";
 import { startNode } from "./node.ts";
 
 interface Ping {

@@ -1,12 +1,12 @@
 /**
  * Actors: an object with a mailbox, which gets its messages in batches, one turn at a time.
- * actors/system.ts runs them.
+ * system.ts runs them.
  *
  * @module
  */
-import type { GroupId, NodeId } from "../machines/raft_types.ts";
-import { GROUP_ID_MAX, NODE_ID_MAX } from "../transport/limits.ts";
-import type { WireValue } from "../transport/wire.ts";
+import type { GroupId, NodeId } from "../../machines/raft_types.ts";
+import { GROUP_ID_MAX, NODE_ID_MAX } from "../../transport/limits.ts";
+import type { WireValue } from "../../transport/wire.ts";
 
 /** Where an actor lives; printed as `node/2/raft/0`: node 2's actor `raft` of group 0. */
 export interface Address {

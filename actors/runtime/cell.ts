@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { NodeId } from "../machines/raft_types.ts";
+import type { NodeId } from "../../machines/raft_types.ts";
 import {
   type Actor,
   ActorStoppedError,

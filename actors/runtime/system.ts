@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { GroupId, NodeId, RaftMessage } from "../machines/raft_types.ts";
+import type { GroupId, NodeId, RaftMessage } from "../../machines/raft_types.ts";
 import type {
   ActorCall,
   ActorFail,
@@ -16,7 +16,7 @@ import type {
   ActorWire,
   WireFailure,
   WireValue,
-} from "../transport/wire.ts";
+} from "../../transport/wire.ts";
 import {
   type ActorContext,
   type ActorRef,
@@ -43,7 +43,7 @@ import {
   RESTART_BACK_OFF_MS_MAX,
   RESTART_BACK_OFF_MS_MIN,
   TURNS_PER_DRAIN_MAX,
-} from "./limits.ts";
+} from "../limits.ts";
 import type { Log, Ports, TimerHandle } from "./ports.ts";
 
 /** Name of the actor that gets a group's Raft messages. */
@@ -94,7 +94,7 @@ type Phase = "running" | "stopping" | "stopped";
  * @example
  * ```ts
  * import { Actor, type Delivery } from "./actor.ts";
- * import { denoPorts } from "./deno_ports.ts";
+ * import { denoPorts } from "../deno_ports.ts";
  * import { ActorSystem } from "./system.ts";
  *
  * class Greeter extends Actor<string, string> {
