@@ -39,14 +39,22 @@ export {
   type Delivery,
   type DeliveryOutcome,
   formatAddress,
+  type LocalRef,
   MailboxFullError,
+  MessageRefusedError,
   type Outcome,
   parseAddress,
   RemoteError,
   type StopReason,
   UnreachableError,
 } from "./actors/runtime/actor.ts";
-export type { ActorMetrics, SpawnOptions, Supervision } from "./actors/runtime/cell.ts";
+export type {
+  ActorMetrics,
+  RemoteContract,
+  SpawnOptions,
+  Supervision,
+} from "./actors/runtime/cell.ts";
+export type { AnswerContract, RemoteCounters, RemoteLink } from "./actors/runtime/remote.ts";
 export type { WhenFull } from "./actors/runtime/mailbox.ts";
 export { denoPorts } from "./actors/deno_ports.ts";
 export type {
@@ -61,10 +69,10 @@ export type {
 } from "./actors/runtime/ports.ts";
 export {
   ActorSystem,
-  type RemoteLink,
   type StopResult,
   type SystemFailure,
   type SystemOptions,
+  type SystemStatus,
 } from "./actors/runtime/system.ts";
 
 // Links between processes.

@@ -5,19 +5,24 @@
  * @module
  */
 import type { RaftTiming } from "../machines/group_state.ts";
-import { RaftCore, type RoleChange } from "../machines/raft_core.ts";
+import { RaftCore } from "../machines/raft_core.ts";
 import { RaftLog } from "../machines/raft_log.ts";
+import { type RaftStep, type RoleChange, roleChangeOf } from "../machines/raft_step.ts";
 import type { GroupId, Membership, NodeId, RaftMessage } from "../machines/raft_types.ts";
 import { KvStore } from "../storage/kv_store.ts";
 import type { RecoveredGroup } from "../storage/wal_replay.ts";
 import { recordFormat } from "../storage/wal_record.ts";
 import type { Wal } from "../storage/wal.ts";
-import type { ActorRef } from "./runtime/actor.ts";
-import { KvActor, type KvMessage } from "./kv_actor.ts";
+import { KvActor, type KvSignal } from "./kv_actor.ts";
 import { RAFT_MAILBOX_CAPACITY } from "./limits.ts";
-import { RaftActor, type RaftActorMessage, type RaftAnswer } from "./raft_actor.ts";
-import { type ActorSystem, RAFT_ACTOR_NAME } from "./runtime/system.ts";
-import { type DiskCondition, WalActor, type WalMessage } from "./wal_actor.ts";
+import { RaftActor, type RaftActorMessage, type RaftSignal } from "./raft_actor.ts";
+import { type RaftAnswer, raftRequestOf } from "./raft_request.ts";
+import type { LocalRef } from "./runtime/actor.ts";
+import type { ActorSystem } from "./runtime/system.ts";
+import { type DiskCondition, WalActor, type WalSignal } from "./wal_actor.ts";
+
+/** Name of the actor that other nodes ask about a group. */
+export const RAFT_ACTOR_NAME = "raft";
 
 /** A failure of one of these actors stops the node: nothing they promised may be broken. */
 const FAIL_STOP = { policy: "stop-system" } as const;
@@ -27,7 +32,7 @@ const WAL_ADDRESS = { name: "wal", group: 0 } as const;
 /** The WAL's actor and the way to it. */
 export interface WalHost {
   readonly actor: WalActor;
-  readonly ref: ActorRef<WalMessage>;
+  readonly ref: LocalRef<never, never, WalSignal>;
 }
 
 /** Spawns the actor that all groups of the process write through. */
@@ -40,7 +45,7 @@ export function spawnWal(
   },
 ): WalHost {
   const actor = new WalActor({ wal, ports: system.ports, self: () => ref, ...options });
-  const ref: ActorRef<WalMessage> = system.spawn<WalMessage>({
+  const ref: WalHost["ref"] = system.spawn<never, never, WalSignal>({
     ...WAL_ADDRESS,
     supervision: FAIL_STOP,
     create: () => actor,
@@ -55,7 +60,7 @@ export interface GroupHostOptions {
   readonly membership: Membership;
   readonly timing: RaftTiming;
   readonly system: ActorSystem;
-  readonly wal: ActorRef<WalMessage>;
+  readonly wal: WalHost["ref"];
   /** What the WAL held of this group. */
   readonly recovered: RecoveredGroup | undefined;
   readonly send: (to: NodeId, message: RaftMessage) => void;
@@ -69,7 +74,7 @@ export class GroupHost {
   readonly store: KvStore = new KvStore();
   readonly raftActor: RaftActor;
   /** The Raft actor, for requests of this node. */
-  readonly raft: ActorRef<RaftActorMessage, RaftAnswer>;
+  readonly raft: LocalRef<RaftActorMessage, RaftAnswer, RaftSignal>;
 
   /** Starts as follower, with what was recovered. */
   constructor(options: GroupHostOptions) {
@@ -89,9 +94,9 @@ export class GroupHost {
       ...membership,
       currentTerm: recovered?.hardState?.currentTerm ?? 0,
       votedFor: recovered?.hardState?.votedFor,
-      ...(onRoleChange === undefined ? {} : { onRoleChange }),
+      ...(onRoleChange === undefined ? {} : { onStep: (step) => tellChange(step, onRoleChange) }),
     });
-    const kv: ActorRef<KvMessage> = system.spawn<KvMessage>({
+    const kv: LocalRef<never, never, KvSignal> = system.spawn<never, never, KvSignal>({
       name: "kv",
       group,
       supervision: FAIL_STOP,
@@ -112,12 +117,23 @@ export class GroupHost {
       kv,
       self: () => this.raft,
     });
-    this.raft = system.spawn<RaftActorMessage, RaftAnswer>({
+    this.raft = system.spawn<RaftActorMessage, RaftAnswer, RaftSignal>({
       name: RAFT_ACTOR_NAME,
       group,
       supervision: FAIL_STOP,
       capacity: RAFT_MAILBOX_CAPACITY,
       create: () => this.raftActor,
+      remote: raftRequestOf,
     });
   }
+
+  /** Takes a Raft message of a peer; one that finds no room is lost, and the peer sends it again. */
+  receive(message: RaftMessage): void {
+    this.raft.cast(message);
+  }
+}
+
+function tellChange(step: RaftStep, onRoleChange: (change: RoleChange) => void): void {
+  const change = roleChangeOf(step);
+  if (change !== undefined) onRoleChange(change);
 }

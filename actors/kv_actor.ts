@@ -12,22 +12,20 @@
 import type { EntryRun, LogIndex, Term } from "../machines/raft_types.ts";
 import type { CommandResult, KvStore } from "../storage/kv_store.ts";
 import { forEachEntry } from "../storage/wal_record.ts";
-import { Actor, type ActorRef, type Delivery } from "./runtime/actor.ts";
+import type { ApplyOutcome } from "./raft_request.ts";
+import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Scheduler } from "./runtime/ports.ts";
 
 /** Record bytes applied in one turn; the rest follows after the event loop has seen IO. */
 export const APPLY_BYTES_MAX = 256 * 1024;
-
-/** The answer to a committed command, or that it lost its place to another leader's entry. */
-export type ApplyOutcome = CommandResult | { readonly status: "not-applied" };
 
 /** Where an outcome goes. */
 export interface Answer<Value> {
   reply(value: Value): void;
 }
 
-/** What the KV actor takes. */
-export type KvMessage =
+/** What the KV actor takes: from this node's own Raft actor, and from itself. */
+export type KvSignal =
   /** Commands were appended at `firstIndex` and after in `term`; answer each when its fate is known. */
   | {
     readonly type: "Expect";
@@ -52,7 +50,7 @@ export interface KvActorOptions {
   /** Committed entries from `from` on, as views of the log. */
   readonly entries: (from: LogIndex, through: LogIndex, bytesMax: number) => EntryRun[];
   readonly scheduler: Scheduler;
-  readonly self: () => ActorRef<KvMessage>;
+  readonly self: () => LocalRef<never, never, KvSignal>;
 }
 
 interface Expectation {
@@ -64,7 +62,7 @@ interface Expectation {
 const ANSWERED: Expectation = { term: 0, firstIndex: 0, answers: [] };
 
 /** Hosts the store of one group. */
-export class KvActor extends Actor<KvMessage> {
+export class KvActor extends Actor<never, never, KvSignal> {
   readonly #options: KvActorOptions;
   #committed: LogIndex = 0;
   #continues = false;
@@ -86,7 +84,7 @@ export class KvActor extends Actor<KvMessage> {
     this.#committed = options.store.lastApplied;
   }
 
-  override receive(batch: readonly Delivery<KvMessage>[]): void {
+  override receive(batch: readonly Delivery<KvSignal>[]): void {
     for (const { message } of batch) {
       if (message.type === "Committed") {
         this.#committed = Math.max(this.#committed, message.through);
@@ -110,7 +108,7 @@ export class KvActor extends Actor<KvMessage> {
     }
     if (store.lastApplied < this.#committed) {
       this.#continues = true;
-      scheduler.soon(() => self().cast({ type: "Continue" }));
+      scheduler.soon(() => self().signal({ type: "Continue" }));
     }
   }
 

@@ -10,7 +10,8 @@
  */
 import { createHash } from "node:crypto";
 import { DEFAULT_TIMING, type RaftTiming } from "../machines/group_state.ts";
-import type { RaftCore, RoleChange } from "../machines/raft_core.ts";
+import type { RaftCore } from "../machines/raft_core.ts";
+import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
 import { openDataDirectory } from "../storage/data_directory.ts";
 import { DenoDisk } from "../storage/deno_disk.ts";
@@ -24,17 +25,16 @@ import { createGateway } from "../transport/http_gateway.ts";
 import type { HostPort } from "../transport/network.ts";
 import { Histogram } from "../transport/prometheus.ts";
 import { tcpNetwork } from "../transport/tcp.ts";
-import type { ActorRef } from "./runtime/actor.ts";
 import { denoPorts } from "./deno_ports.ts";
-import { GroupHost, spawnWal, type WalHost } from "./group.ts";
+import { GroupHost, RAFT_ACTOR_NAME, spawnWal, type WalHost } from "./group.ts";
 import { NodeGateway } from "./node_gateway.ts";
 import { formatNodeMetrics, FSYNC_BUCKETS_SECONDS } from "./node_metrics.ts";
 import type { PeerStatus } from "./peer_actor.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import type { Log } from "./runtime/ports.ts";
-import type { RaftActorMessage, RaftAnswer } from "./raft_actor.ts";
+import { type RaftAnswer, raftAnswerOf, type RaftRequest } from "./raft_request.ts";
 import { refusalText } from "./refusal_text.ts";
-import { ActorSystem, RAFT_ACTOR_NAME } from "./runtime/system.ts";
+import { ActorSystem } from "./runtime/system.ts";
 
 /** Version of the package. */
 export const VERSION = "0.1.0";
@@ -156,7 +156,7 @@ export class StatecraftNode implements AsyncDisposable {
     this.#walActor = spawnWal(this.#system, this.#wal, {
       onDiskCondition: (condition) => {
         log("warn", "disk-condition", { condition });
-        this.#group.raft.cast({ type: "Disk", condition });
+        this.#group.raft.signal({ type: "Disk", condition });
       },
       onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
     });
@@ -180,6 +180,9 @@ export class StatecraftNode implements AsyncDisposable {
       peers: this.#members,
       network: tcpNetwork,
       system: this.#system,
+      onRaft: (message) => {
+        if (message.group === DEFAULT_GROUP) this.#group.receive(message);
+      },
       createCodec: () => createCodec(recordFormat),
       ports: denoPorts,
       log,
@@ -191,10 +194,10 @@ export class StatecraftNode implements AsyncDisposable {
       store: this.#group.store,
       ports: denoPorts,
       raftOn: (node) =>
-        this.#system.ref({ node, name: RAFT_ACTOR_NAME, group: DEFAULT_GROUP }) as ActorRef<
-          RaftActorMessage,
-          RaftAnswer
-        >,
+        this.#system.ref<RaftRequest, RaftAnswer>(
+          { node, name: RAFT_ACTOR_NAME, group: DEFAULT_GROUP },
+          raftAnswerOf,
+        ),
       status: () => this.status(),
       metrics: () => this.#metrics(),
       httpAddressOf: (node) => this.#httpPeers.get(node),
@@ -303,11 +306,11 @@ export class StatecraftNode implements AsyncDisposable {
   async #handOver(): Promise<void> {
     if (this.#core.role !== "leader") return;
     const { voters } = this.#core.context;
-    const { progress } = this.#core.state;
+    const progress = this.#core.state.leadership?.progress;
     const connected = this.#peers.status().peers
       .filter(({ peer, state }) => voters.includes(peer) && state.startsWith("connected"))
       .map(({ peer }) => peer)
-      .sort((a, b) => (progress.get(b)?.matchIndex ?? 0) - (progress.get(a)?.matchIndex ?? 0));
+      .sort((a, b) => (progress?.get(b)?.matchIndex ?? 0) - (progress?.get(a)?.matchIndex ?? 0));
     const [to] = connected;
     if (to === undefined) return;
     try {
@@ -325,20 +328,17 @@ export class StatecraftNode implements AsyncDisposable {
     onFailed(error);
   }
 
-  #logRole({ from, to, cause, term, leaderId }: RoleChange): void {
-    if (leaderId !== undefined) this.#leaderChanges++;
-    this.#log("info", from === to ? "leader" : "role", {
-      ...(from === to ? {} : { from, to, cause }),
-      term,
-      leader: leaderId ?? "none",
-    });
+  #logRole(change: RoleChange): void {
+    if (change.leaderId !== undefined) this.#leaderChanges++;
+    const { event, fields } = describeRoleChange(change);
+    this.#log("info", event, fields);
   }
 
   #memberStatuses(): MemberStatus[] {
     const { context, state } = this.#core;
     const links = new Map(this.#peers.status().peers.map((status) => [status.peer, status]));
     return [...this.#members].map(([id, { hostname, port }]) => {
-      const matchIndex = state.progress.get(id)?.matchIndex;
+      const matchIndex = state.leadership?.progress.get(id)?.matchIndex;
       const link = links.get(id);
       const isConnected = link?.state.startsWith("connected") === true;
       const refusal = link === undefined || isConnected ? undefined : refusalOf(link);

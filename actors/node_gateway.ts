@@ -34,7 +34,7 @@ import { GatewayError } from "../transport/problem.ts";
 import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
 import type { Ports } from "./runtime/ports.ts";
-import type { RaftActorMessage, RaftAnswer, RaftRequest } from "./raft_actor.ts";
+import type { RaftAnswer, RaftRequest } from "./raft_request.ts";
 
 /** Pause before a request that surely had no effect is tried again. */
 export const RETRY_PAUSE_MS = 20;
@@ -46,7 +46,7 @@ export interface NodeGatewayOptions {
   readonly store: KvStore;
   readonly ports: Ports;
   /** The Raft actor of this group on any node. */
-  readonly raftOn: (node: NodeId) => ActorRef<RaftActorMessage, RaftAnswer>;
+  readonly raftOn: (node: NodeId) => ActorRef<RaftRequest, RaftAnswer>;
   readonly status: () => ClusterStatus;
   readonly metrics: () => string;
   readonly httpAddressOf: (node: NodeId) => string | undefined;
@@ -276,7 +276,7 @@ export class NodeGateway implements GatewayPort {
 
   /** One attempt, with what its failure means for the request's effect. */
   #ask(
-    ref: ActorRef<RaftActorMessage, RaftAnswer>,
+    ref: ActorRef<RaftRequest, RaftAnswer>,
     request: RaftRequest,
     deadlineMs: number,
   ): Promise<Attempt> {

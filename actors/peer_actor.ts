@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { ChartHost } from "../machines/chart_host.ts";
 import {
   backOffMs,
   DIAL_MS_MAX,
@@ -16,10 +17,10 @@ import {
   type PeerContext,
   type PeerEffect,
   type PeerEvent,
+  peerMachine,
   type PeerSnapshot,
   REFUSED_MS,
   startPeer,
-  stepPeer,
   SUSPECT_MS_MAX,
 } from "../machines/peer_machine.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
@@ -31,6 +32,7 @@ import {
   type ActorWire,
   type Hello,
   type HelloReply,
+  isActorWire,
   type RefusalReason,
   WireError,
   type WireMessage,
@@ -52,7 +54,10 @@ export interface PeerHost {
   readonly ports: Ports;
   readonly logOnce: LogOnce;
   readonly createCodec: () => Codec;
-  readonly onMessage: (from: NodeId, message: RaftMessage | ActorWire) => void;
+  /** Gets the Raft messages of a peer. */
+  readonly onRaft: (message: RaftMessage) => void;
+  /** Gets what a peer's actor system says to ours. */
+  readonly onActor: (from: NodeId, message: ActorWire) => void;
   readonly onLink: (peer: NodeId, link: "up" | "lost") => void;
   /** The chart or its host is broken: stop the process. */
   readonly onFault: (error: Error) => void;
@@ -106,7 +111,7 @@ export class PeerActor {
   readonly peer: NodeId;
   readonly #address: HostPort;
   readonly #host: PeerHost;
-  #snapshot: PeerSnapshot;
+  readonly #chart: ChartHost<typeof peerMachine>;
   #link: Link | undefined;
   /** Greeted by the acceptor, not yet adopted by the chart. */
   #accepted: (Link & { readonly incarnation: number }) | undefined;
@@ -134,7 +139,10 @@ export class PeerActor {
     this.peer = peer;
     this.#address = address;
     this.#host = host;
-    this.#snapshot = startPeer({ dials: host.self > peer });
+    this.#chart = new ChartHost(peerMachine, startPeer({ dials: host.self > peer }), {
+      onStep: ({ to }) => void (this.#suspect = to.matches({ connected: "suspect" })),
+      perform: (effect) => this.#perform(effect as PeerEffect),
+    });
   }
 
   /** Dials, or waits for the peer to dial. */
@@ -173,8 +181,8 @@ export class PeerActor {
   status(): PeerStatus {
     return {
       peer: this.peer,
-      state: stateName(this.#snapshot),
-      context: this.#snapshot.context,
+      state: stateName(this.#chart.snapshot),
+      context: this.#chart.snapshot.context,
       rttMs: this.#rttMs,
       incarnation: this.#incarnation,
       bufferedBytes: this.#link?.connection.bufferedBytes ?? 0,
@@ -250,8 +258,10 @@ export class PeerActor {
       case "HelloReply":
         return this.#violated("second-hello", `${message.type} on a greeted connection`);
       default:
-        if (message.from === this.peer) return this.#host.onMessage(this.peer, message);
-        this.#violated("spoofed-from", `${message.type} from node ${message.from}`);
+        if (message.from !== this.peer) {
+          this.#violated("spoofed-from", `${message.type} from node ${message.from}`);
+        } else if (isActorWire(message)) this.#host.onActor(this.peer, message);
+        else this.#host.onRaft(message);
     }
   }
 
@@ -289,10 +299,7 @@ export class PeerActor {
 
   #step(event: PeerEvent): void {
     try {
-      const { snapshot, effects } = stepPeer(this.#snapshot, event);
-      this.#snapshot = snapshot;
-      this.#suspect = snapshot.matches({ connected: "suspect" });
-      for (const effect of effects) this.#perform(effect);
+      this.#chart.take(event);
     } catch (error) {
       this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
     }
@@ -321,7 +328,7 @@ export class PeerActor {
       case "armBackOffTimer":
         this.#logOnce("warn", "peer-unreachable", "no-connection", this.#closeDetail);
         return this.#arm(
-          backOffMs(this.#snapshot.context.failures, this.#host.ports.random.next()),
+          backOffMs(this.#chart.snapshot.context.failures, this.#host.ports.random.next()),
           this.#timedOut,
         );
       case "armRefusedTimer":
@@ -396,7 +403,7 @@ export class PeerActor {
   }
 
   readonly #timedOut = (): void => {
-    this.#closeDetail = `timed out while ${stateName(this.#snapshot)}`;
+    this.#closeDetail = `timed out while ${stateName(this.#chart.snapshot)}`;
     this.#step({ type: "TimedOut" });
   };
 

@@ -13,7 +13,8 @@ import { Acceptor, type AcceptorCounters } from "./acceptor.ts";
 import { LogOnce } from "./log_once.ts";
 import { PeerActor, type PeerHost, type PeerStatus } from "./peer_actor.ts";
 import type { Log, Ports } from "./runtime/ports.ts";
-import type { ActorSystem, RemoteLink } from "./runtime/system.ts";
+import type { RemoteLink } from "./runtime/remote.ts";
+import type { ActorSystem } from "./runtime/system.ts";
 
 /** What the peers of a process need. */
 export interface PeersOptions {
@@ -29,7 +30,9 @@ export interface PeersOptions {
   readonly peers: ReadonlyMap<NodeId, HostPort>;
   /** Makes the connections. */
   readonly network: Network;
-  /** Gets what arrives, and is connected to what `send` reaches. */
+  /** Gets the Raft messages of the peers, each of which says its group; default: nobody. */
+  readonly onRaft?: (message: RaftMessage) => void;
+  /** Gets what the peers' actor systems say, and is connected to what `send` reaches. */
   readonly system: ActorSystem;
   /** Makes the codec of one connection. */
   readonly createCodec: () => Codec;
@@ -73,6 +76,7 @@ const INCARNATION_MAX = 2 ** 48;
  *   peers: new Map([[2, { hostname: "127.0.0.1", port: 7002 }]]),
  *   network: tcpNetwork,
  *   system,
+ *   onRaft: (message) => group.receive(message),
  *   createCodec: () => createCodec(records),
  *   ports: denoPorts,
  *   log,
@@ -99,6 +103,7 @@ export class Peers implements RemoteLink {
 
   private constructor(options: PeersOptions) {
     const { self, clusterId, identities, network, system, ports, createCodec, onLink } = options;
+    const { onRaft = () => {} } = options;
     if (!CLUSTER_ID.test(clusterId)) {
       throw new RangeError(`Cannot start peers: cluster id ${JSON.stringify(clusterId)}`);
     }
@@ -111,7 +116,8 @@ export class Peers implements RemoteLink {
       ports,
       createCodec,
       logOnce: new LogOnce(options.log),
-      onMessage: (from, message) => system.deliver(from, message),
+      onRaft,
+      onActor: (from, message) => system.deliver(from, message),
       onLink: (peer, link) => {
         options.log("info", link === "up" ? "link-up" : "link-lost", { node: peer });
         if (link === "lost") system.linkLost(peer);

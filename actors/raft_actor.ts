@@ -3,26 +3,25 @@
  * asks for is done here.
  *
  *     mailbox batch -> beginTurn, receive..., propose, read, endTurn -> outbox
- *       messages          -> peers, at once
- *       hardState, runs   -> WAL actor -> Persisted -> messagesAfterSync, Synced
- *       commitIndex       -> KV actor -> answers
+ *       messages     -> peers, at once
+ *       write        -> WAL actor -> Durable -> core.durable()
+ *       commitIndex  -> KV actor -> answers
  *
- * Safety: `messagesAfterSync` of a turn leave when the turn's own write and every earlier one are
- * durable; a turn that writes nothing waits for the writes still under way.
+ * What must wait for the disk waits in the core (machines/pending_writes.ts): this host only counts
+ * its writes off, in their order.
  *
  * @module
  */
-import type { Envelope, GroupId, HardState, LogIndex, NodeId } from "../machines/raft_types.ts";
-import type { Outbox, Refusal } from "../machines/group_state.ts";
+import type { Outbox } from "../machines/group_state.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
-import { lastIndexOf } from "../machines/raft_log.ts";
-import type { RaftMessage, Term } from "../machines/raft_types.ts";
+import type { GroupId, LogIndex, NodeId, RaftMessage, Term } from "../machines/raft_types.ts";
 import { decodeRequest } from "../storage/command.ts";
-import { Actor, type ActorRef, type Delivery } from "./runtime/actor.ts";
-import type { ApplyOutcome, KvMessage } from "./kv_actor.ts";
+import type { KvSignal } from "./kv_actor.ts";
+import type { RaftAnswer, RaftRequest, Refused } from "./raft_request.ts";
+import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Ports } from "./runtime/ports.ts";
 import { LazyTimer } from "./runtime/timers.ts";
-import type { DiskCondition, WalMessage } from "./wal_actor.ts";
+import type { DiskCondition, WalSignal } from "./wal_actor.ts";
 
 /** Pause that lets queued input be read before a timer that fired late is believed. */
 export const LATE_TIMER_GRACE_MS = 5;
@@ -33,39 +32,17 @@ export const HELD_BYTES_MAX = 256 * 1024;
 /** Turns of the event loop for which a burst of commands is awaited while it still grows. */
 export const BURST_TURNS_MAX = 2;
 
-/** What the Raft actor takes besides Raft's own messages. Calls may come from other nodes. */
-export type RaftRequest =
-  /** Call: apply a command. */
-  | { readonly type: "Propose"; readonly payload: Uint8Array }
-  /** Call: answer when a read on this node's store is linearizable. */
-  | { readonly type: "ReadBarrier" }
-  /** Call: hand leadership over. */
-  | { readonly type: "Transfer"; readonly to: NodeId };
+/** What the Raft actor takes from others: Raft's messages, and requests. */
+export type RaftActorMessage = RaftMessage | RaftRequest;
 
-/** What the Raft actor takes. */
-export type RaftActorMessage =
-  | RaftMessage
-  | RaftRequest
-  | { readonly type: "Persisted" }
+/** What only this node's own disk, timer and event loop say to the Raft actor. */
+export type RaftSignal =
+  /** The oldest write that the disk was given is durable. */
+  | { readonly type: "Durable" }
   /** What followed a burst of commands has been read. */
   | { readonly type: "BurstRead" }
   | { readonly type: "TimerDue"; readonly lateMs: number }
   | { readonly type: "Disk"; readonly condition: DiskCondition };
-
-/** A request that surely had no effect. */
-export interface Refused {
-  readonly status: "refused";
-  readonly reason: Refusal | "aborted" | "invalid";
-  /** Whom to ask instead, 0 if nobody is known. */
-  readonly leader: NodeId;
-}
-
-/** The answers to RaftRequest. */
-export type RaftAnswer =
-  | ApplyOutcome
-  | Refused
-  | { readonly status: "ready" }
-  | { readonly status: "transferred"; readonly leader: NodeId; readonly term: Term };
 
 /** What the Raft actor needs. */
 export interface RaftActorOptions {
@@ -73,20 +50,12 @@ export interface RaftActorOptions {
   readonly core: RaftCore;
   readonly ports: Ports;
   readonly send: (to: NodeId, message: RaftMessage) => void;
-  readonly wal: ActorRef<WalMessage>;
-  readonly kv: ActorRef<KvMessage>;
-  readonly self: () => ActorRef<RaftActorMessage, RaftAnswer>;
+  readonly wal: LocalRef<never, never, WalSignal>;
+  readonly kv: LocalRef<never, never, KvSignal>;
+  readonly self: () => LocalRef<RaftActorMessage, RaftAnswer, RaftSignal>;
 }
 
-type Request = Delivery<RaftActorMessage, RaftAnswer>;
-
-/** What waits for one write to be durable. */
-interface Ticket {
-  readonly messages: Envelope[];
-  readonly hardState: HardState | undefined;
-  /** The last entry written; undefined if there is none, or it was dropped meanwhile. */
-  last: { readonly term: Term; readonly index: LogIndex } | undefined;
-}
+type Request = Delivery<RaftActorMessage | RaftSignal, RaftAnswer>;
 
 /** A transfer whose caller waits, and the term in which it was asked for. */
 interface PendingTransfer {
@@ -104,7 +73,7 @@ export interface RaftCounters {
 }
 
 /** Hosts one group's core. */
-export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
+export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
   readonly counters: RaftCounters = {
     proposals: 0,
     proposalsRefused: 0,
@@ -114,7 +83,8 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
   readonly #options: RaftActorOptions;
   readonly #core: RaftCore;
   readonly #timer: LazyTimer;
-  readonly #tickets: Ticket[] = [];
+  /** Tells this actor that the oldest write is durable; the same for every write. */
+  readonly #onDurable: () => void;
   readonly #reads: Map<number, Request> = new Map();
   #lastReadId = 0;
   /** Commands that wait for the write under way. */
@@ -135,8 +105,9 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
     this.#core = options.core;
     this.#timer = new LazyTimer(
       options.ports,
-      (lateMs) => options.self().cast({ type: "TimerDue", lateMs }),
+      (lateMs) => options.self().signal({ type: "TimerDue", lateMs }),
     );
+    this.#onDurable = () => options.self().signal({ type: "Durable" });
   }
 
   override onStart(): void {
@@ -175,8 +146,8 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
           });
           core.transfer(message.to);
           break;
-        case "Persisted":
-          this.#persisted();
+        case "Durable":
+          core.durable();
           break;
         case "BurstRead":
           break;
@@ -213,7 +184,7 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
     const proposals = this.#held;
     if (proposals.length === 0) return;
     const mayWait = this.#core.role === "leader" && this.#heldBytes < HELD_BYTES_MAX;
-    if (mayWait && (this.#tickets.length > 0 || this.#burstGrows())) return;
+    if (mayWait && (this.#core.state.writes.length > 0 || this.#burstGrows())) return;
     this.#burst = { commands: 0, turns: 0 };
     const outcome = this.#core.propose(this.#heldPayloads);
     this.#held = [];
@@ -222,7 +193,7 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
     this.counters.proposals += proposals.length;
     if (outcome.accepted) {
       const { term, firstIndex } = outcome;
-      this.#hand({ type: "Expect", term, firstIndex, answers: proposals });
+      this.#options.kv.signal({ type: "Expect", term, firstIndex, answers: proposals });
     } else {
       this.counters.proposalsRefused += proposals.length;
       for (const proposal of proposals) proposal.reply(this.#refused(outcome.reason));
@@ -236,65 +207,34 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
     if (length === 1 || length === commands || turns === BURST_TURNS_MAX) return false;
     this.#burst = { commands: length, turns: turns + 1 };
     const { ports, self } = this.#options;
-    ports.scheduler.soon(() => self().cast({ type: "BurstRead" }));
+    ports.scheduler.soon(() => self().signal({ type: "BurstRead" }));
     return true;
   }
 
   #perform(outbox: Outbox): void {
-    const { send } = this.#options;
+    const { group, send, wal } = this.#options;
     for (const { to, message } of outbox.messages) send(to, message);
-    this.#persist(outbox);
+    const { write } = outbox;
+    if (write !== undefined) {
+      wal.signal({ type: "Write", group, write, onDurable: this.#onDurable });
+    }
     const { commitIndex } = this.#core.state;
     if (commitIndex > this.#handedCommit) {
       this.#handedCommit = commitIndex;
-      this.#hand({ type: "Committed", through: commitIndex });
+      this.#options.kv.signal({ type: "Committed", through: commitIndex });
     }
     for (const { readIndex, readIds } of outbox.readsReady) {
-      this.#hand({ type: "AwaitApplied", index: readIndex, answers: this.#takeReads(readIds) });
+      this.#options.kv.signal({
+        type: "AwaitApplied",
+        index: readIndex,
+        answers: this.#takeReads(readIds),
+      });
     }
     this.counters.readsRefused += outbox.readsRefused.length;
     for (const read of this.#takeReads(outbox.readsRefused)) {
       read.reply(this.#refused("not-leader"));
     }
     this.#settleTransfers(outbox.transfer);
-  }
-
-  /** An empty write still queues behind those under way, so that a later turn keeps an earlier promise. */
-  #persist(outbox: Outbox): void {
-    const { hardState, runs, messagesAfterSync: messages, truncatedAfter } = outbox;
-    // A sync of entries that were dropped meanwhile says nothing, even if entries of the same term
-    // come back at the same index; the later writes, which the same sync or a later one covers, do.
-    if (truncatedAfter !== undefined) {
-      for (const ticket of this.#tickets) {
-        if (ticket.last !== undefined && ticket.last.index > truncatedAfter) {
-          ticket.last = undefined;
-        }
-      }
-    }
-    const { group, wal, self } = this.#options;
-    if (hardState !== undefined || runs.length > 0) {
-      const run = runs.at(-1);
-      const last = run === undefined ? undefined : { term: run.term, index: lastIndexOf(run) };
-      this.#tickets.push({ messages, hardState, last });
-      const taken = wal.cast({ type: "Persist", group, hardState, runs, replyTo: self() });
-      if (!taken) throw new Error("Cannot persist: the WAL's mailbox is full");
-    } else if (this.#tickets.length > 0) this.#tickets.at(-1)!.messages.push(...messages);
-    else this.#release(messages);
-  }
-
-  #persisted(): void {
-    const { messages, hardState, last } = this.#tickets.shift()!;
-    if (hardState !== undefined) this.#core.hardStateSynced(hardState);
-    if (last !== undefined) this.#core.synced(last.term, last.index);
-    this.#release(messages);
-  }
-
-  #release(messages: readonly Envelope[]): void {
-    const { id } = this.#core.context;
-    for (const { to, message } of messages) {
-      if (to === id) this.#core.receive(message);
-      else this.#options.send(to, message);
-    }
   }
 
   /**
@@ -338,12 +278,6 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer> {
       } else open.push(transfer);
     }
     this.#transfers = open;
-  }
-
-  #hand(message: KvMessage): void {
-    if (!this.#options.kv.cast(message)) {
-      throw new Error(`Cannot hand over ${message.type}: the KV actor's mailbox is full`);
-    }
   }
 
   #refused(reason: Refused["reason"]): Refused {

@@ -2,16 +2,17 @@
  * Group commit (s5 "stable storage"): one write for all that arrived in a turn, one sync for all
  * that was written while the last sync ran, for every group of the process.
  *
- * Safety: a `Persisted` is sent only for bytes that a successful sync covered, in the order of the
- * `Persist` messages. The first failed write or sync throws, which stops the node: a page that
+ * Safety: `onDurable` is called only for bytes that a successful sync covered, in the order of the
+ * writes. The first failed write or sync throws, which stops the node: a page that
  * could not be written may look clean afterwards, so a second try proves nothing.
  *
  * @module
  */
-import type { EntryRun, GroupId, HardState } from "../machines/raft_types.ts";
+import type { Write } from "../machines/pending_writes.ts";
+import type { GroupId } from "../machines/raft_types.ts";
 import { encodeHardState } from "../storage/wal_record.ts";
 import type { Wal } from "../storage/wal.ts";
-import { Actor, type ActorRef, type Delivery } from "./runtime/actor.ts";
+import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Ports } from "./runtime/ports.ts";
 import { LazyTimer } from "./runtime/timers.ts";
 
@@ -28,18 +29,17 @@ export const DISK_PROBE_MS = 100;
 /** The disk's condition, in the chart's words. */
 export type DiskCondition = "DiskSlow" | "DiskStalled" | "DiskRecovered";
 
-/** What a group wants written, and whom to tell when it is durable. */
-export interface Persist {
-  readonly type: "Persist";
+/** What a group wants written, and whom to tell once it is durable. */
+export interface WriteRequest {
+  readonly type: "Write";
   readonly group: GroupId;
-  readonly hardState: HardState | undefined;
-  readonly runs: readonly EntryRun[];
-  readonly replyTo: { cast(message: { readonly type: "Persisted" }): boolean };
+  readonly write: Write;
+  readonly onDurable: () => void;
 }
 
-/** What the WAL actor takes. */
-export type WalMessage =
-  | Persist
+/** What the WAL actor takes: from this node's own groups, disk and timer only. */
+export type WalSignal =
+  | WriteRequest
   /** The running sync ended. */
   | { readonly type: "SyncEnded"; readonly error: Error | undefined; readonly position: number }
   /** Time to look at the running sync, or to try an ailing disk. */
@@ -50,19 +50,19 @@ export interface WalActorOptions {
   readonly wal: Wal;
   readonly ports: Ports;
   /** The actor's own ref, known once it is spawned. */
-  readonly self: () => ActorRef<WalMessage>;
+  readonly self: () => LocalRef<never, never, WalSignal>;
   readonly onDiskCondition: (condition: DiskCondition) => void;
   /** Called after every sync with how long it took. */
   readonly onSync?: (durationMs: number) => void;
 }
 
 /** Hosts the process's write-ahead log. */
-export class WalActor extends Actor<WalMessage> {
+export class WalActor extends Actor<never, never, WalSignal> {
   readonly #options: WalActorOptions;
   readonly #timer: LazyTimer;
-  #waiting: { readonly position: number; readonly replyTo: Persist["replyTo"] }[] = [];
+  #waiting: { readonly position: number; readonly onDurable: () => void }[] = [];
   #syncStartMs: number | undefined;
-  /** The disk is at it, whether or not this actor will hear of the end. */
+  /** A sync is under way, whether or not this actor will hear of its end. */
   #syncRuns = false;
   #writtenPosition: number;
   #durablePosition: number;
@@ -75,25 +75,24 @@ export class WalActor extends Actor<WalMessage> {
     super();
     this.#options = options;
     this.#writtenPosition = this.#durablePosition = options.wal.durablePosition;
-    this.#timer = new LazyTimer(options.ports, () => options.self().cast({ type: "CheckDisk" }));
+    this.#timer = new LazyTimer(options.ports, () => options.self().signal({ type: "CheckDisk" }));
   }
 
-  override receive(batch: readonly Delivery<WalMessage>[]): void {
+  override receive(batch: readonly Delivery<WalSignal>[]): void {
     const chunks: Uint8Array[] = [];
-    const persists: Persist[] = [];
+    const requests: WriteRequest[] = [];
     for (const { message } of batch) {
-      if (message.type === "Persist") {
-        persists.push(message);
-        if (message.hardState !== undefined) {
-          chunks.push(encodeHardState(message.group, message.hardState));
-        }
-        for (const run of message.runs) chunks.push(run.bytes);
+      if (message.type === "Write") {
+        requests.push(message);
+        const { group, write: { hardState, runs } } = message;
+        if (hardState !== undefined) chunks.push(encodeHardState(group, hardState));
+        for (const run of runs) chunks.push(run.bytes);
       } else if (message.type === "SyncEnded") this.#syncEnded(message);
       else this.#checkDisk();
     }
     if (chunks.length > 0) this.#writtenPosition = this.#options.wal.append(chunks);
-    for (const { replyTo } of persists) {
-      this.#waiting.push({ position: this.#writtenPosition, replyTo });
+    for (const { onDurable } of requests) {
+      this.#waiting.push({ position: this.#writtenPosition, onDurable });
     }
     this.#release();
     this.#startSync();
@@ -111,7 +110,7 @@ export class WalActor extends Actor<WalMessage> {
     this.#syncRuns = true;
     wal.sync((error, position) => {
       this.#syncRuns = false;
-      self().cast({ type: "SyncEnded", error, position });
+      self().signal({ type: "SyncEnded", error, position });
       this.#onIdle?.();
     });
   }
@@ -140,7 +139,7 @@ export class WalActor extends Actor<WalMessage> {
       count < this.#waiting.length && this.#waiting[count]!.position <= this.#durablePosition
     ) count++;
     if (count === 0) return;
-    for (const { replyTo } of this.#waiting.splice(0, count)) replyTo.cast({ type: "Persisted" });
+    for (const { onDurable } of this.#waiting.splice(0, count)) onDurable();
   }
 
   /** A sync is still running: how long is that now? Else it is time to try an ailing disk. */

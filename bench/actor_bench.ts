@@ -40,6 +40,7 @@ function startSystem(node: NodeId): ActorSystem {
     group: 0,
     create: () => new Echo(),
     supervision: { policy: "stop-system" },
+    remote: (value) => typeof value === "number" ? value : undefined,
   });
   return system;
 }

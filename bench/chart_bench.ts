@@ -96,9 +96,7 @@ function leadingCore(): RaftCore {
   core.elapse();
   for (let turn = 0; core.role !== "leader"; turn++) {
     if (turn > 10) throw new Error("Cannot bench: nobody leads");
-    const { messages, messagesAfterSync, hardState } = core.endTurn();
-    if (hardState !== undefined) core.hardStateSynced(hardState);
-    for (const { message } of [...messages, ...messagesAfterSync]) core.receive(message);
+    if (core.endTurn().write !== undefined) core.durable();
   }
   return core;
 }
@@ -113,7 +111,6 @@ for (const batch of [1, PROPOSALS]) {
     const { lastIndex } = core.state.log;
     if (lastIndex > ENTRIES_MAX) core = leadingCore();
     core.propose(some);
-    const { runs } = core.endTurn();
-    if (runs.length > 0) core.synced(core.context.currentTerm, core.state.log.lastIndex);
+    if (core.endTurn().write !== undefined) core.durable();
   });
 }

@@ -24,7 +24,7 @@ export function logIsUpToDate(
 
 /** A role that waits for a leader has an election timer; one already running goes on. */
 export function armElectionTimer(state: GroupState): void {
-  if (state.electionDeadlineMs === Infinity) state.restartElectionTimer();
+  if (state.electionDeadlineMs === undefined) state.restartElectionTimer();
 }
 
 /** "Reset election timer" (s5.2). */
@@ -32,33 +32,33 @@ export function restartElectionTimer(state: GroupState): void {
   state.restartElectionTimer();
 }
 
-/** Ask every voter whether it would vote for this node in the next term (thesis s9.6). */
+/** Ask every other voter whether it would vote for this node in the next term (thesis s9.6). */
 export function requestPreVotes(state: GroupState, context: RaftContext): void {
   state.restartElectionTimer();
   const { currentTerm, voters } = context;
   const header = { group: state.group, term: currentTerm + 1, from: state.id };
   const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = state.log;
   for (const voter of voters) {
-    if (voter === state.id) state.raise({ ...header, type: "PreVoteReply", granted: true });
-    else state.send(voter, { ...header, type: "PreVote", lastLogIndex, lastLogTerm });
+    if (voter === state.id) continue;
+    state.send(voter, { ...header, type: "PreVote", lastLogIndex, lastLogTerm });
   }
 }
 
-/** "Vote for self; reset election timer; send RequestVote RPCs to all other servers" (s5.2). */
+/**
+ * "Vote for self; reset election timer; send RequestVote RPCs to all other servers" (s5.2). The own
+ * vote counts once it is durable, which the chart hears as VoteDurable.
+ */
 export function requestVotes(state: GroupState, context: RaftContext, event: RaftEvent): void {
   state.restartElectionTimer();
-  const header = state.header(context);
   const request: RequestVote = {
-    ...header,
+    ...state.header(context),
     type: "RequestVote",
     lastLogIndex: state.log.lastIndex,
     lastLogTerm: state.log.lastTerm,
     transfer: event.type === "TimeoutNow",
   };
   for (const voter of context.voters) {
-    if (voter === state.id) {
-      state.sendAfterSync(voter, { ...header, type: "RequestVoteReply", granted: true });
-    } else state.sendAfterSync(voter, request);
+    if (voter !== state.id) state.sendWhenDurable(voter, request);
   }
 }
 
@@ -95,7 +95,7 @@ export function refuseStaleTerm(
   if (message.type === "RequestVote") {
     replyToVote(state, context, { to: message.from, granted: false });
   } else if (message.type === "AppendEntries") {
-    state.sendAfterSync(message.from, {
+    state.sendWhenDurable(message.from, {
       ...header,
       type: "AppendEntriesReply",
       accepted: false,
@@ -107,7 +107,12 @@ export function refuseStaleTerm(
     });
   } else if (message.type === "ReadIndex") {
     const { readId } = message;
-    state.sendAfterSync(message.from, { ...header, type: "ReadIndexReply", readId, readIndex: 0 });
+    state.sendWhenDurable(message.from, {
+      ...header,
+      type: "ReadIndexReply",
+      readId,
+      readIndex: 0,
+    });
   }
 }
 
@@ -117,5 +122,5 @@ function replyToVote(
   reply: { readonly to: NodeId; readonly granted: boolean },
 ): void {
   const { to, granted } = reply;
-  state.sendAfterSync(to, { ...state.header(context), type: "RequestVoteReply", granted });
+  state.sendWhenDurable(to, { ...state.header(context), type: "RequestVoteReply", granted });
 }

@@ -97,6 +97,11 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
     sentence: ({ currentTerm }) =>
       `Only a yes for term ${currentTerm + 1}, which this pre-candidacy is about, counts`,
   },
+  isVoteOfThisTerm: {
+    needsEvent: true,
+    sentence: ({ currentTerm }) =>
+      `This node's own vote counts once its disk holds it in term ${currentTerm}`,
+  },
   voteIsGranted: {
     needsEvent: true,
     sentence: ({ currentTerm }) => `Only a yes for term ${currentTerm} counts`,
@@ -152,7 +157,7 @@ function summarize(
     ? "; its disk is slow"
     : "; its disk is stalled, so it neither leads nor campaigns";
   if (states.includes("role.leader")) {
-    const heard = [...state.progress].filter(([id, progress]) =>
+    const heard = [...state.leadership?.progress ?? []].filter(([id, progress]) =>
       voters.includes(id) &&
       state.nowMs - progress.lastContactMs < state.timing.electionTimeoutMsMax
     ).length;
@@ -173,7 +178,7 @@ function summarize(
   const vote = votedFor === undefined ? "" : `; it voted for node ${votedFor} in this term`;
   return leaderId === undefined
     ? `Follower without a leader in term ${currentTerm}; it seeks election in ` +
-      `${inMs(state.electionDeadlineMs)} ms unless a leader is heard${vote}${disk}`
+      `${inMs(state.electionDeadlineMs ?? state.nowMs)} ms unless a leader is heard${vote}${disk}`
     : `Follower of node ${leaderId} in term ${currentTerm}; it seeks election if nothing is heard ` +
-      `for ${inMs(state.electionDeadlineMs)} ms more${vote}${disk}`;
+      `for ${inMs(state.electionDeadlineMs ?? state.nowMs)} ms more${vote}${disk}`;
 }

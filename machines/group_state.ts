@@ -6,7 +6,8 @@
  *
  * @module
  */
-import type { Progress } from "./progress.ts";
+import type { Leadership } from "./leadership.ts";
+import { PendingWrites, type Write } from "./pending_writes.ts";
 import type { RaftLog } from "./raft_log.ts";
 import type { RaftContext, RaftEvent } from "./raft_machine.ts";
 import type {
@@ -20,7 +21,7 @@ import type {
   RecordFormat,
   Term,
 } from "./raft_types.ts";
-import { ReadQueue } from "./read_queue.ts";
+import { ForwardedReads } from "./read_queue.ts";
 
 /** Bounds of a group's timing, in milliseconds of the host's monotonic clock. */
 export interface RaftTiming {
@@ -65,21 +66,17 @@ export type TransferOutcome = "refused" | "aborted";
 /**
  * What one turn asks of its host.
  *
- * Order: `hardState` and `runs` go to disk in one write; `messages` may leave at once;
- * `messagesAfterSync` only when that write, and every earlier one, is durable (s5, "updated on
- * stable storage before responding to RPCs"). Messages to this node itself come back to it.
+ * The host sends `messages`, hands `write` to the disk behind every earlier one, and calls
+ * `RaftCore.durable` in a later turn once the write is durable. What must wait for the disk waits
+ * in the core and is among the messages of that later turn.
  */
 export interface Outbox {
+  /** Messages that may leave at once. */
   readonly messages: Envelope[];
-  readonly messagesAfterSync: Envelope[];
-  /** Set if the turn changed term or vote. */
-  hardState: HardState | undefined;
-  /** Entries the turn put into the log, in order; a later run may replace an earlier one. */
-  readonly runs: EntryRun[];
+  /** What the turn has to be written; undefined if nothing. */
+  write: Write | undefined;
   readonly readsReady: ReadyReads[];
   readonly readsRefused: number[];
-  /** Entries after this index were dropped by a conflict; undefined if none were. */
-  truncatedAfter: LogIndex | undefined;
   transfer: TransferOutcome | undefined;
 }
 
@@ -114,26 +111,32 @@ export class GroupState {
   durableIndex: LogIndex;
   /** When a leader was last heard. A start counts: a vote promised before a crash must not be broken early. */
   leaderContactMs: number;
-  electionDeadlineMs = Infinity;
-  heartbeatDeadlineMs = Infinity;
-  quorumDeadlineMs = Infinity;
-  transferDeadlineMs = Infinity;
-  /** Leader: every other voter and learner. */
-  readonly progress: Map<NodeId, Progress> = new Map();
-  readonly reads: ReadQueue = new ReadQueue();
+  /** When this node seeks election unless a leader is heard; undefined while it leads. */
+  electionDeadlineMs: number | undefined;
+  /** Set while this node leads. */
+  leadership: Leadership | undefined;
+  /** Reads that this node has sent to the leader. */
+  readonly forwarded: ForwardedReads;
+  /** The number of the last read round that this node began; grows for the life of the process. */
+  lastRound = 0;
+  /** What was handed to the disk and is not durable yet. */
+  readonly writes: PendingWrites = new PendingWrites();
   /** What became of the turn's Propose event. */
   proposeOutcome: ProposeOutcome | undefined;
   outbox: Outbox = emptyOutbox();
   /** Events that rules ask the chart to take after the current one. */
   readonly raised: RaftEvent[] = [];
-  /** Term or vote changed and are not yet durable: no answer may leave that relies on them. */
-  hardStateIsDirty = false;
+  /** The term and vote that the disk holds: no answer may leave at once that relies on others. */
+  durableHardState: HardState;
+  #handedHardState: HardState;
+  #runs: EntryRun[] = [];
+  /** Messages of the running turn that wait for what was written. */
+  #promises: Envelope[] = [];
   #logTimeMs = 0;
-  #termStartMs = 0;
   readonly #random: () => number;
 
-  /** Begins with everything in the log durable and nothing known to be committed. */
-  constructor(options: GroupOptions) {
+  /** Begins with the log and the hard state durable and nothing known to be committed. */
+  constructor(options: GroupOptions & HardState) {
     this.id = options.id;
     this.group = options.group;
     this.timing = options.timing;
@@ -144,7 +147,9 @@ export class GroupState {
     this.commitIndex = options.log.base.index;
     this.durableIndex = options.log.lastIndex;
     this.#random = options.random;
-    this.reads.lastReadId = Math.floor(this.#random() * FIRST_READ_ID_MAX);
+    this.forwarded = new ForwardedReads(Math.floor(this.#random() * FIRST_READ_ID_MAX));
+    const { currentTerm, votedFor } = options;
+    this.durableHardState = this.#handedHardState = { currentTerm, votedFor };
     const last = this.log.slice(this.log.lastIndex, this.log.lastIndex)[0];
     if (last !== undefined) this.#logTimeMs = this.records.lastTimeMs(last);
   }
@@ -160,9 +165,23 @@ export class GroupState {
     this.outbox.messages.push({ to, message });
   }
 
-  /** Sends to one node once all that this node has written so far is durable. */
-  sendAfterSync(to: NodeId, message: RaftMessage): void {
-    this.outbox.messagesAfterSync.push({ to, message });
+  /** Sends to another node once all that this node has written so far is durable. */
+  sendWhenDurable(to: NodeId, message: RaftMessage): void {
+    this.#promises.push({ to, message });
+  }
+
+  /** This leader's data. Only rules that the chart runs while this node leads may ask for it. */
+  get lead(): Leadership {
+    if (this.leadership === undefined) {
+      throw new Error("Cannot run a leader's rule: no term is led");
+    }
+    return this.leadership;
+  }
+
+  /** Whether the disk holds the term and vote that the chart is at. */
+  isDurable({ currentTerm, votedFor }: HardState): boolean {
+    const { durableHardState: durable } = this;
+    return durable.currentTerm === currentTerm && durable.votedFor === votedFor;
   }
 
   /** Asks the chart to take another event after the current one. */
@@ -173,7 +192,7 @@ export class GroupState {
   /** Puts entries into the log and on their way to disk. */
   append(run: EntryRun): void {
     this.log.append(run);
-    this.outbox.runs.push(run);
+    this.#runs.push(run);
     this.#logTimeMs = Math.max(this.#logTimeMs, this.records.lastTimeMs(run));
   }
 
@@ -181,17 +200,12 @@ export class GroupState {
   truncateAfter(index: LogIndex): void {
     this.log.truncateAfter(index);
     this.durableIndex = Math.min(this.durableIndex, index);
-    this.outbox.truncatedAfter = Math.min(this.outbox.truncatedAfter ?? Infinity, index);
+    this.writes.truncateAfter(index);
   }
 
-  /** Log time goes on from where the log's last entry left it, at the pace of this leader's clock. */
-  startLogTime(): void {
-    this.#termStartMs = this.nowMs - this.#logTimeMs;
-  }
-
-  /** The log time to stamp on entries now: monotone, never a wall clock's. */
-  get logTimeMs(): number {
-    return Math.max(this.#logTimeMs, Math.floor(this.nowMs - this.#termStartMs));
+  /** The log time of the last entry. */
+  get lastLogTimeMs(): number {
+    return this.#logTimeMs;
   }
 
   /** Fields that every message of this group carries. */
@@ -199,10 +213,26 @@ export class GroupState {
     return { group: this.group, term: context.currentTerm, from: this.id };
   }
 
-  /** Hands the turn's outbox over and begins an empty one. */
-  takeOutbox(): Outbox {
-    const outbox = this.outbox;
+  /**
+   * Hands the turn's outbox over and begins an empty one. Whatever transition changed term or vote
+   * is in the turn's write: no rule can forget it. Promises wait for that write, or, where the turn
+   * writes nothing, for the newest one under way.
+   */
+  takeOutbox({ currentTerm, votedFor }: HardState): Outbox {
+    const { outbox } = this;
+    const handed = this.#handedHardState;
+    const isChanged = currentTerm !== handed.currentTerm || votedFor !== handed.votedFor;
+    if (isChanged) this.#handedHardState = { currentTerm, votedFor };
+    if (isChanged || this.#runs.length > 0) {
+      const hardState = isChanged ? this.#handedHardState : undefined;
+      outbox.write = { hardState, runs: this.#runs };
+      this.writes.push(outbox.write, this.#promises);
+    } else if (this.#promises.length > 0 && !this.writes.wait(this.#promises)) {
+      outbox.messages.push(...this.#promises);
+    }
     this.outbox = emptyOutbox();
+    this.#runs = [];
+    this.#promises = [];
     return outbox;
   }
 }
@@ -210,12 +240,9 @@ export class GroupState {
 function emptyOutbox(): Outbox {
   return {
     messages: [],
-    messagesAfterSync: [],
-    hardState: undefined,
-    runs: [],
+    write: undefined,
     readsReady: [],
     readsRefused: [],
-    truncatedAfter: undefined,
     transfer: undefined,
   };
 }

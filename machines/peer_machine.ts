@@ -7,7 +7,9 @@
  *
  * @module
  */
-import { assign, initialTransition, setup, type SnapshotFrom, transition } from "xstate";
+import { assign, initialTransition, setup, type SnapshotFrom } from "xstate";
+import { UNEXPECTED } from "./chart_host.ts";
+import { effect } from "./effects.ts";
 
 /** Shortest pause before dialling again, before jitter. */
 export const BACK_OFF_MS_MIN = 50;
@@ -50,21 +52,25 @@ export interface PeerContext {
 }
 
 /** What the host has to do, in order, before it takes the next event. */
-export type PeerEffect =
-  | "dial"
-  | "closeConnection"
-  | "adoptConnection"
-  | "sendHello"
-  | "sendPing"
-  | "armDialTimer"
-  | "armGreetingTimer"
-  | "armIdleTimer"
-  | "armSuspectTimer"
-  | "armBackOffTimer"
-  | "armRefusedTimer"
-  | "clearTimer"
-  | "announceUp"
-  | "announceLost";
+const EFFECTS = {
+  dial: effect,
+  closeConnection: effect,
+  adoptConnection: effect,
+  sendHello: effect,
+  sendPing: effect,
+  armDialTimer: effect,
+  armGreetingTimer: effect,
+  armIdleTimer: effect,
+  armSuspectTimer: effect,
+  armBackOffTimer: effect,
+  armRefusedTimer: effect,
+  clearTimer: effect,
+  announceUp: effect,
+  announceLost: effect,
+};
+
+/** The names of the chart's effects. */
+export type PeerEffect = keyof typeof EFFECTS;
 
 const peer = setup({
   types: {
@@ -73,21 +79,8 @@ const peer = setup({
     input: {} as { readonly dials: boolean },
   },
   actions: {
-    dial: () => {},
-    closeConnection: () => {},
-    adoptConnection: () => {},
-    sendHello: () => {},
-    sendPing: () => {},
-    armDialTimer: () => {},
-    armGreetingTimer: () => {},
-    armIdleTimer: () => {},
-    armSuspectTimer: () => {},
-    armBackOffTimer: () => {},
-    armRefusedTimer: () => {},
-    clearTimer: () => {},
-    announceUp: () => {},
-    announceLost: () => {},
-    refuseUnexpected: () => {},
+    ...EFFECTS,
+    [UNEXPECTED]: effect,
     countFailure: assign({
       failures: ({ context }) => Math.min(FAILURES_MAX, context.failures + 1),
     }),
@@ -208,7 +201,7 @@ export const peerMachine = peer.createMachine({
   states: { idle, connecting, greeting, connected, backingOff, waiting, refused, stopped },
   on: {
     Stop: { target: ".stopped", actions: "closeConnection" },
-    "*": { actions: "refuseUnexpected" },
+    "*": { actions: UNEXPECTED },
   },
 });
 
@@ -218,32 +211,6 @@ export type PeerSnapshot = SnapshotFrom<typeof peerMachine>;
 /** Where the chart starts. */
 export function startPeer(input: { readonly dials: boolean }): PeerSnapshot {
   return initialTransition(peerMachine, input)[0];
-}
-
-/**
- * One step of the chart: the next state, and the effects that take the host there.
- *
- * Connections are few and change seldom, so this is XState's public `transition` and not the
- * faster step of the Raft chart.
- *
- * @throws {Error} If the active state does not list the event, or a guard or an action threw.
- */
-export function stepPeer(
-  snapshot: PeerSnapshot,
-  event: PeerEvent,
-): { readonly snapshot: PeerSnapshot; readonly effects: readonly PeerEffect[] } {
-  const [next, actions] = transition(peerMachine, snapshot, event);
-  if (next.status === "error") throw next.error;
-  const effects: PeerEffect[] = [];
-  for (const { type } of actions) {
-    if (type === "refuseUnexpected") {
-      throw new Error(
-        `Cannot step a peer: ${event.type} is unexpected in ${JSON.stringify(snapshot.value)}`,
-      );
-    }
-    effects.push(type as PeerEffect);
-  }
-  return { snapshot: next, effects };
 }
 
 /**

@@ -12,38 +12,36 @@
 import { initialTransition } from "xstate";
 import * as election from "./election.ts";
 import { type GroupOptions, GroupState, type Outbox, type ProposeOutcome } from "./group_state.ts";
+import { ChartHost, type UNEXPECTED } from "./chart_host.ts";
 import { majority } from "./quorum.ts";
 import { type RaftContext, type RaftEffect, type RaftEvent, raftMachine } from "./raft_machine.ts";
 import type { RaftInput, RaftSnapshot, Role } from "./raft_machine.ts";
 import {
-  type HardState,
-  type LogIndex,
   type NodeId,
   type RaftMessage,
   type RequestVote,
-  type Term,
   TERM_JUMP_MAX,
   TERM_MAX,
 } from "./raft_types.ts";
 import * as reads from "./reads.ts";
 import * as replication from "./replication.ts";
-import { step } from "./step.ts";
+import { type RaftStep, roleOf } from "./raft_step.ts";
+import * as transfer from "./transfer.ts";
 
 type Rule = (state: GroupState, context: RaftContext, event: never) => void;
 
 /** What each of the chart's effects does. The chart guarantees the event's type to the rule. */
-const rules: Record<RaftEffect, Rule> = {
-  abortTransfer: replication.abortTransfer,
+const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
+  abortTransfer: transfer.abortTransfer,
   acceptEntries: replication.acceptEntries,
   advanceCommit: replication.advanceCommit,
   appendCommands: replication.appendCommands,
   armElectionTimer: election.armElectionTimer,
   broadcastHeartbeat: replication.broadcastHeartbeat,
-  catchUpTarget: replication.catchUpTarget,
+  catchUpTarget: transfer.catchUpTarget,
   completeReads: reads.completeReads,
   dropReads: reads.dropReads,
   endTerm: replication.endTerm,
-  failUnexpected,
   forwardReads: reads.forwardReads,
   noteDurable: replication.noteDurable,
   queueForwardedRead: reads.queueForwardedRead,
@@ -54,45 +52,32 @@ const rules: Record<RaftEffect, Rule> = {
   refuseProposals: replication.refuseProposals,
   refuseReads: reads.refuseReads,
   refuseStaleTerm: election.refuseStaleTerm,
-  refuseTransfer: replication.refuseTransfer,
+  refuseTransfer: transfer.refuseTransfer,
   refuseVote: election.refuseVote,
   requestPreVotes: election.requestPreVotes,
   requestVotes: election.requestVotes,
   restartElectionTimer: election.restartElectionTimer,
   sendPreVote: election.sendPreVote,
-  sendTimeoutNow: replication.sendTimeoutNow,
+  sendTimeoutNow: transfer.sendTimeoutNow,
   sendVote: election.sendVote,
   startTerm: replication.startTerm,
 };
 
-/** A change of role, for the log, the timeline and the dashboard. */
-export interface RoleChange {
-  readonly from: Role;
-  readonly to: Role;
-  /** The type of the event that caused it. */
-  readonly cause: RaftEvent["type"];
-  readonly term: Term;
-  readonly leaderId: NodeId | undefined;
-}
-
 /** What a group starts from: options of the data plane and the chart's input. */
 export interface RaftCoreOptions extends GroupOptions, RaftInput {
-  /** Called after every change of role or leader. */
-  readonly onRoleChange?: (change: RoleChange) => void;
+  /** Sees every step of the chart; see raft_step.ts. */
+  readonly onStep?: (step: RaftStep) => void;
 }
 
 /** One group's member, from start to end of the process. */
 export class RaftCore {
   readonly #state: GroupState;
-  #snapshot: RaftSnapshot;
-  readonly #onRoleChange: ((change: RoleChange) => void) | undefined;
-  /** The hard state last handed to the host. */
-  #writtenHardState: HardState;
+  readonly #chart: ChartHost<typeof raftMachine>;
   /** Messages dropped because their term cannot come from a sound node. */
   termBombs = 0;
 
   /**
-   * Starts as follower (s5.2). The log's entries must be durable.
+   * Starts as follower (s5.2). The log's entries and the hard state must be durable.
    *
    * @throws {RangeError} If a log entry's term is above currentTerm: hard state was lost.
    */
@@ -104,23 +89,25 @@ export class RaftCore {
       );
     }
     this.#state = new GroupState(options);
-    this.#onRoleChange = options.onRoleChange;
-    const { id, currentTerm, votedFor, voters, learners } = options;
+    const { id, currentTerm, votedFor, voters, learners, onStep } = options;
     const input: RaftInput = { id, currentTerm, votedFor, voters, learners };
     const [snapshot] = initialTransition(raftMachine, input);
-    this.#snapshot = snapshot;
-    this.#writtenHardState = { currentTerm, votedFor };
+    this.#chart = new ChartHost(raftMachine, snapshot, {
+      perform: (effect, context, event) =>
+        rules[effect as keyof typeof rules](this.#state, context, event as never),
+      ...(onStep === undefined ? {} : { onStep }),
+    });
     this.#state.restartElectionTimer();
   }
 
   /** The chart's present moment. */
   get snapshot(): RaftSnapshot {
-    return this.#snapshot;
+    return this.#chart.snapshot;
   }
 
   /** What the chart's guards see. */
   get context(): RaftContext {
-    return this.#snapshot.context;
+    return this.#chart.snapshot.context;
   }
 
   /** The data plane, to be read by status pages, invariants and tests; only rules change it. */
@@ -130,19 +117,16 @@ export class RaftCore {
 
   /** The role this node plays now. */
   get role(): Role {
-    return roleOf(this.#snapshot);
+    return roleOf(this.#chart.snapshot);
   }
 
-  /** When the host must call {@linkcode elapse} at the latest; Infinity if nothing is due. */
+  /** When the host must call {@linkcode elapse} at the latest. */
   get nextDeadlineMs(): number {
-    const state = this.#state;
-    return Math.min(
-      state.electionDeadlineMs,
-      state.heartbeatDeadlineMs,
-      state.quorumDeadlineMs,
-      state.transferDeadlineMs,
-      this.#readDeadlineMs,
-    );
+    const { electionDeadlineMs, leadership } = this.#state;
+    let nextMs = this.#readDeadlineMs;
+    if (electionDeadlineMs !== undefined) nextMs = Math.min(nextMs, electionDeadlineMs);
+    if (leadership !== undefined) nextMs = Math.min(nextMs, leadership.nextDeadlineMs);
+    return nextMs;
   }
 
   /** Sets the time of the turn; it never runs backwards. */
@@ -151,7 +135,7 @@ export class RaftCore {
     this.#state.nowMs = Math.max(this.#state.nowMs, nowMs);
   }
 
-  /** Takes a message from another node, or a vote of this node's own. */
+  /** Takes a message from another node. */
   receive(message: RaftMessage): void {
     if (!this.#settleTerm(message)) return;
     if (message.type === "RequestVote") {
@@ -175,18 +159,21 @@ export class RaftCore {
     this.#feed({ type: "Read", readIds });
   }
 
-  /** The log through (term, index) became durable on this node. */
-  synced(term: Term, index: LogIndex): void {
-    this.#feed({ type: "Synced", term, index });
-  }
-
-  /** The hard state of an earlier outbox became durable. */
-  hardStateSynced(hardState: HardState): void {
-    // The running turn may have changed it again since it was written.
-    const { currentTerm, votedFor } = this.context;
-    if (hardState.currentTerm === currentTerm && hardState.votedFor === votedFor) {
-      this.#state.hardStateIsDirty = false;
+  /**
+   * The oldest of the writes that the host was given is durable. What waited for it is among the
+   * messages of this turn's outbox.
+   *
+   * @throws {Error} If no write is under way.
+   */
+  durable(): void {
+    const state = this.#state;
+    const { hardState, last, messages } = state.writes.shift();
+    if (hardState !== undefined) state.durableHardState = hardState;
+    if (last !== undefined) this.#feed({ type: "EntriesDurable", ...last });
+    if (hardState?.votedFor === state.id) {
+      this.#feed({ type: "VoteDurable", term: hardState.currentTerm });
     }
+    state.outbox.messages.push(...messages);
   }
 
   /** Hands leadership to `to` (thesis s3.10); the outbox says if it was refused or aborted. */
@@ -203,27 +190,23 @@ export class RaftCore {
   elapse(): void {
     const state = this.#state;
     const { nowMs } = state;
-    if (nowMs >= state.electionDeadlineMs) this.#feed({ type: "ElectionTimeout" });
-    if (nowMs >= state.quorumDeadlineMs) this.#checkQuorum();
-    if (nowMs >= state.heartbeatDeadlineMs) this.#feed({ type: "HeartbeatTimeout" });
-    if (nowMs >= state.transferDeadlineMs) this.#feed({ type: "TransferTimeout" });
-    if (nowMs >= this.#readDeadlineMs) reads.refuseOverdueReads(state);
+    const isDue = (deadlineMs: number | undefined): boolean =>
+      deadlineMs !== undefined && nowMs >= deadlineMs;
+    if (isDue(state.electionDeadlineMs)) this.#feed({ type: "ElectionTimeout" });
+    if (isDue(state.leadership?.quorumDeadlineMs)) this.#checkQuorum();
+    if (isDue(state.leadership?.heartbeatDeadlineMs)) this.#feed({ type: "HeartbeatTimeout" });
+    if (isDue(state.leadership?.transferDeadlineMs)) this.#feed({ type: "TransferTimeout" });
+    if (isDue(this.#readDeadlineMs)) reads.refuseOverdueReads(state);
   }
 
   /** Ends the turn: a leader sends what is owed, and everything the turn asks for is handed over. */
   endTurn(): Outbox {
     const state = this.#state;
-    if (this.role === "leader") {
+    if (state.leadership !== undefined) {
       replication.advanceCommit(state, this.context);
       replication.sendAppends(state, this.context);
     }
-    const { currentTerm, votedFor } = this.context;
-    const written = this.#writtenHardState;
-    if (currentTerm !== written.currentTerm || votedFor !== written.votedFor) {
-      this.#writtenHardState = { currentTerm, votedFor };
-      state.outbox.hardState = this.#writtenHardState;
-    }
-    return state.takeOutbox();
+    return state.takeOutbox(this.context);
   }
 
   /** Whether a leader, perhaps this node, was heard within the minimum election timeout. */
@@ -234,7 +217,7 @@ export class RaftCore {
   }
 
   get #readDeadlineMs(): number {
-    const oldest = this.#state.reads.forwarded.values().next().value;
+    const oldest = this.#state.forwarded.batches.values().next().value;
     return oldest === undefined
       ? Infinity
       : oldest.sentMs + this.#state.timing.electionTimeoutMsMax;
@@ -279,53 +262,22 @@ export class RaftCore {
   /** Thesis s6.2: a leader that a majority has not answered for an election timeout steps down. */
   #checkQuorum(): void {
     const state = this.#state;
+    const { lead } = state;
     const { voters } = this.context;
     const contacts = voters
-      .map((id) => id === state.id ? state.nowMs : state.progress.get(id)?.lastContactMs ?? 0)
+      .map((id) => id === state.id ? state.nowMs : lead.progress.get(id)?.lastContactMs ?? 0)
       .sort((a, b) => b - a);
     const quorumContactMs = contacts[majority(voters.length) - 1]!;
     const deadlineMs = quorumContactMs + state.timing.electionTimeoutMsMax;
     if (state.nowMs >= deadlineMs) this.#feed({ type: "QuorumLost" });
-    else state.quorumDeadlineMs = deadlineMs;
+    else lead.quorumDeadlineMs = deadlineMs;
   }
 
   #feed(event: RaftEvent): void {
-    this.#take(event);
+    this.#chart.take(event);
     const { raised } = this.#state;
-    while (raised.length > 0) this.#take(raised.shift()!);
+    while (raised.length > 0) this.#chart.take(raised.shift()!);
   }
-
-  #take(event: RaftEvent): void {
-    const before = this.#snapshot;
-    const { snapshot, effects } = step(raftMachine, before, event);
-    this.#snapshot = snapshot;
-    const was = before.context;
-    const is = snapshot.context;
-    // Whatever changed term or vote, they are written before any promise of this turn leaves.
-    if (is.currentTerm !== was.currentTerm || is.votedFor !== was.votedFor) {
-      this.#state.hardStateIsDirty = true;
-    }
-    for (const { name, context } of effects) {
-      rules[name as RaftEffect](this.#state, context, event as never);
-    }
-    if (this.#onRoleChange === undefined) return;
-    const from = roleOf(before);
-    const to = roleOf(snapshot);
-    if (from !== to || was.leaderId !== is.leaderId) {
-      const { currentTerm: term, leaderId } = is;
-      this.#onRoleChange({ from, to, cause: event.type, term, leaderId });
-    }
-  }
-}
-
-/** The role in a snapshot's state value. */
-export function roleOf(snapshot: RaftSnapshot): Role {
-  const { role } = snapshot.value;
-  return typeof role === "string" ? role : "leader";
-}
-
-function failUnexpected(_state: GroupState, _context: RaftContext, event: RaftEvent): never {
-  throw new Error(`Cannot take event: the chart does not list ${event.type} here`);
 }
 
 function failUnanswered(): never {

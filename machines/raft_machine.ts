@@ -13,6 +13,7 @@
  * @module
  */
 import { and, assign, not, setup, type SnapshotFrom, stateIn } from "xstate";
+import { effect } from "./effects.ts";
 import { isQuorum } from "./quorum.ts";
 import type {
   AppendEntries,
@@ -70,7 +71,9 @@ export type RaftEvent =
   /** No majority answered the leader for a whole election timeout (thesis s6.2). */
   | { readonly type: "QuorumLost" }
   /** This node's own log is durable through (term, index). */
-  | { readonly type: "Synced"; readonly term: Term; readonly index: LogIndex }
+  | { readonly type: "EntriesDurable"; readonly term: Term; readonly index: LogIndex }
+  /** This node's vote for itself in `term` is durable: only now it counts. */
+  | { readonly type: "VoteDurable"; readonly term: Term }
   /** Clients' commands, one batch. */
   | { readonly type: "Propose"; readonly payloads: readonly Uint8Array[] }
   /** Clients' linearizable reads, one batch. */
@@ -83,8 +86,44 @@ export type RaftEvent =
   | { readonly type: "DiskStalled" }
   | { readonly type: "DiskRecovered" };
 
-/** An effect: named by the chart, performed by a rule. */
-const effect = (): void => {};
+/** What the chart asks for and raft_core.ts has a rule for; UNEXPECTED is the host's own. */
+const EFFECTS = {
+  abortTransfer: effect,
+  acceptEntries: effect,
+  advanceCommit: effect,
+  appendCommands: effect,
+  armElectionTimer: effect,
+  broadcastHeartbeat: effect,
+  catchUpTarget: effect,
+  completeReads: effect,
+  dropReads: effect,
+  endTerm: effect,
+  failUnexpected: effect,
+  forwardReads: effect,
+  noteDurable: effect,
+  queueForwardedRead: effect,
+  queueReads: effect,
+  recordMatch: effect,
+  refuseForwardedRead: effect,
+  refusePreVote: effect,
+  refuseProposals: effect,
+  refuseReads: effect,
+  refuseStaleTerm: effect,
+  refuseTransfer: effect,
+  refuseVote: effect,
+  requestPreVotes: effect,
+  requestVotes: effect,
+  restartElectionTimer: effect,
+  sendPreVote: effect,
+  sendTimeoutNow: effect,
+  sendVote: effect,
+  startTerm: effect,
+};
+
+/** The names of the chart's effects. */
+export type RaftEffect = keyof typeof EFFECTS;
+/** All of them. */
+export const RAFT_EFFECTS = Object.keys(EFFECTS) as readonly RaftEffect[];
 
 const raft = setup({
   types: {} as { context: RaftContext; events: RaftEvent; input: RaftInput },
@@ -103,6 +142,8 @@ const raft = setup({
       event.term > context.currentTerm,
     preVoteIsGranted: ({ context, event }) =>
       event.type === "PreVoteReply" && event.granted && event.term === context.currentTerm + 1,
+    isVoteOfThisTerm: ({ context, event }) =>
+      event.type === "VoteDurable" && event.term === context.currentTerm,
     voteIsGranted: ({ event }) => event.type === "RequestVoteReply" && event.granted,
     targetIsOtherVoter: ({ context, event }) =>
       event.type === "TransferLeadership" && event.to !== context.id &&
@@ -128,6 +169,10 @@ const raft = setup({
       leaderId: undefined,
       votesGranted: [],
     })),
+    preVoteForSelf: assign(({ context }) => ({ votesGranted: [context.id] })),
+    recordOwnVote: assign(({ context }) => ({
+      votesGranted: [...new Set([...context.votesGranted, context.id])].sort((a, b) => a - b),
+    })),
     recordVote: assign(({ context, event }) =>
       "from" in event && !context.votesGranted.includes(event.from)
         ? { votesGranted: [...context.votesGranted, event.from].sort((a, b) => a - b) }
@@ -141,36 +186,7 @@ const raft = setup({
       event.type === "TransferLeadership" ? { transferee: event.to } : {}
     ),
     dropTransferee: assign({ transferee: undefined }),
-    acceptEntries: effect,
-    abortTransfer: effect,
-    advanceCommit: effect,
-    armElectionTimer: effect,
-    broadcastHeartbeat: effect,
-    catchUpTarget: effect,
-    completeReads: effect,
-    dropReads: effect,
-    endTerm: effect,
-    failUnexpected: effect,
-    forwardReads: effect,
-    noteDurable: effect,
-    queueForwardedRead: effect,
-    queueReads: effect,
-    recordMatch: effect,
-    refuseForwardedRead: effect,
-    refusePreVote: effect,
-    refuseProposals: effect,
-    refuseReads: effect,
-    refuseStaleTerm: effect,
-    refuseTransfer: effect,
-    refuseVote: effect,
-    requestPreVotes: effect,
-    requestVotes: effect,
-    restartElectionTimer: effect,
-    sendPreVote: effect,
-    sendTimeoutNow: effect,
-    sendVote: effect,
-    startTerm: effect,
-    appendCommands: effect,
+    ...EFFECTS,
   },
 });
 
@@ -200,7 +216,7 @@ const follower = raft.createStateConfig({
 
 /** PreCandidates (thesis s9.6): ask whether an election could be won before disturbing the term. */
 const preCandidate = raft.createStateConfig({
-  entry: ["forgetLeader", "dropReads", "requestPreVotes"],
+  entry: ["forgetLeader", "preVoteForSelf", "dropReads", "requestPreVotes"],
   always: { guard: "hasMajority", target: "candidate" },
   on: {
     PreVoteReply: [
@@ -219,6 +235,10 @@ const candidate = raft.createStateConfig({
   entry: ["voteForSelf", "dropReads", "requestVotes"],
   always: { guard: "hasMajority", target: "leader" },
   on: {
+    VoteDurable: [
+      { guard: "isVoteOfThisTerm", actions: "recordOwnVote" },
+      { description: "Late: the vote of an earlier election" },
+    ],
     RequestVoteReply: [
       { guard: "voteIsGranted", actions: "recordVote" },
       { description: "A refusal" },
@@ -257,7 +277,7 @@ const leader = raft.createStateConfig({
     HeartbeatTimeout: { actions: "broadcastHeartbeat" },
     QuorumLost: { target: "follower", actions: "forgetLeader" },
     DiskStalled: { target: "follower", actions: "forgetLeader" },
-    Synced: { actions: ["noteDurable", "advanceCommit"] },
+    EntriesDurable: { actions: ["noteDurable", "advanceCommit"] },
     Read: { actions: "queueReads" },
     ReadIndex: { actions: "queueForwardedRead" },
   },
@@ -282,7 +302,8 @@ const role = raft.createStateConfig({
       { guard: "mayGrantPreVote", actions: "sendPreVote" },
       { actions: "refusePreVote" },
     ],
-    Synced: { actions: "noteDurable" },
+    EntriesDurable: { actions: "noteDurable" },
+    VoteDurable: { description: "Late: the election is over" },
     Propose: { actions: "refuseProposals" },
     Read: { actions: "refuseReads" },
     ReadIndex: { actions: "refuseForwardedRead" },
@@ -336,39 +357,6 @@ export const raftMachine = raft.createMachine({
 
 /** One moment of the chart. */
 export type RaftSnapshot = SnapshotFrom<typeof raftMachine>;
-
-/** The names of the chart's effects: what raft_core.ts must have a rule for. */
-export type RaftEffect =
-  | "abortTransfer"
-  | "acceptEntries"
-  | "advanceCommit"
-  | "appendCommands"
-  | "armElectionTimer"
-  | "broadcastHeartbeat"
-  | "catchUpTarget"
-  | "completeReads"
-  | "dropReads"
-  | "endTerm"
-  | "failUnexpected"
-  | "forwardReads"
-  | "noteDurable"
-  | "queueForwardedRead"
-  | "queueReads"
-  | "recordMatch"
-  | "refuseForwardedRead"
-  | "refusePreVote"
-  | "refuseProposals"
-  | "refuseReads"
-  | "refuseStaleTerm"
-  | "refuseTransfer"
-  | "refuseVote"
-  | "requestPreVotes"
-  | "requestVotes"
-  | "restartElectionTimer"
-  | "sendPreVote"
-  | "sendTimeoutNow"
-  | "sendVote"
-  | "startTerm";
 
 /** The roles, in the paper's words. */
 export type Role = "follower" | "preCandidate" | "candidate" | "leader";

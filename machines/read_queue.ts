@@ -34,33 +34,24 @@ export interface ForwardedBatch {
   readonly sentMs: number;
 }
 
-/** The reads of one group on this node. */
-export class ReadQueue {
-  /** Leader: reads that arrived since the running round began. */
+/** A leader's reads: those that wait for a round to begin, and the round that runs. */
+export class ReadRounds {
+  /** This node's reads that arrived since the running round began. */
   waiting: number[] = [];
-  /** Leader: followers' requests that arrived since the running round began. */
+  /** Followers' requests that arrived since the running round began. */
   waitingForwarded: ForwardedRead[] = [];
-  /** Leader: the running round. */
+  /** The running round. */
   running: ReadRound | undefined;
-  /** Leader: the number of the last round begun; grows for the life of the process. */
-  lastRound = 0;
-  /** Follower: batches sent to the leader, by the id of that attempt. */
-  readonly forwarded: Map<number, ForwardedBatch> = new Map();
-  /**
-   * Follower: the id of the last attempt; grows for the life of the process. It begins at random, so
-   * that a leader's late answer to an earlier life of this process confirms nothing.
-   */
-  lastReadId = 0;
 
   /** Whether any read waits for a round to begin. */
   get hasWaiting(): boolean {
     return this.waiting.length > 0 || this.waitingForwarded.length > 0;
   }
 
-  /** Begins the next round with everything that waits. */
-  begin(readIndex: LogIndex): ReadRound {
+  /** Begins a round with everything that waits, under a number never used before. */
+  begin(round: number, readIndex: LogIndex): ReadRound {
     const running: ReadRound = {
-      round: ++this.lastRound,
+      round,
       readIndex,
       readIds: this.waiting,
       forwarded: this.waitingForwarded,
@@ -75,11 +66,32 @@ export class ReadQueue {
   /** Takes back every read that this node still owes an answer; followers' requests are dropped. */
   takeAll(): number[] {
     const readIds = [...this.running?.readIds ?? [], ...this.waiting];
-    for (const batch of this.forwarded.values()) readIds.push(...batch.readIds);
     this.running = undefined;
     this.waiting = [];
     this.waitingForwarded = [];
-    this.forwarded.clear();
+    return readIds;
+  }
+}
+
+/** A follower's batches of reads that were sent to the leader. */
+export class ForwardedReads {
+  /** By the id of their attempt, oldest first. */
+  readonly batches: Map<number, ForwardedBatch> = new Map();
+  /**
+   * The id of the last attempt; grows for the life of the process. It begins at random, so that a
+   * leader's late answer to an earlier life of this process confirms nothing.
+   */
+  lastReadId: number;
+
+  /** @param lastReadId Where to begin: random. */
+  constructor(lastReadId: number) {
+    this.lastReadId = lastReadId;
+  }
+
+  /** Takes back every read that waits for an answer. */
+  takeAll(): number[] {
+    const readIds = [...this.batches.values()].flatMap((batch) => batch.readIds);
+    this.batches.clear();
     return readIds;
   }
 }

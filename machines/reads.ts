@@ -18,9 +18,10 @@ type ReadEvent = Extract<RaftEvent, { type: "Read" }>;
 
 /** Leader: reads wait for the next round to begin, at the end of this turn or of the running round. */
 export function queueReads(state: GroupState, _context: RaftContext, event: ReadEvent): void {
-  if (state.reads.waiting.length + event.readIds.length > READS_PENDING_MAX) {
+  const { reads } = state.lead;
+  if (reads.waiting.length + event.readIds.length > READS_PENDING_MAX) {
     refuseReads(state, _context, event);
-  } else state.reads.waiting.push(...event.readIds);
+  } else reads.waiting.push(...event.readIds);
 }
 
 /** Leader: a follower's request waits like the leader's own reads. */
@@ -29,21 +30,21 @@ export function queueForwardedRead(
   context: RaftContext,
   request: ReadIndex,
 ): void {
-  if (state.reads.waitingForwarded.length >= READS_PENDING_MAX) {
+  const { reads } = state.lead;
+  if (reads.waitingForwarded.length >= READS_PENDING_MAX) {
     refuseForwardedRead(state, context, request);
-  } else {
-    state.reads.waitingForwarded.push({ from: request.from, readId: request.readId });
-  }
+  } else reads.waitingForwarded.push({ from: request.from, readId: request.readId });
 }
 
 /** Follower: ask the leader for a read index for the whole batch, under an id never used before. */
 export function forwardReads(state: GroupState, context: RaftContext, event: ReadEvent): void {
-  if (context.leaderId === undefined || state.reads.forwarded.size >= READS_PENDING_MAX) {
+  const { forwarded } = state;
+  if (context.leaderId === undefined || forwarded.batches.size >= READS_PENDING_MAX) {
     refuseReads(state, context, event);
     return;
   }
-  const readId = ++state.reads.lastReadId;
-  state.reads.forwarded.set(readId, { readIds: event.readIds, sentMs: state.nowMs });
+  const readId = ++forwarded.lastReadId;
+  forwarded.batches.set(readId, { readIds: event.readIds, sentMs: state.nowMs });
   state.send(context.leaderId, { ...state.header(context), type: "ReadIndex", readId });
 }
 
@@ -53,9 +54,10 @@ export function completeReads(
   context: RaftContext,
   reply: ReadIndexReply,
 ): void {
-  const batch = state.reads.forwarded.get(reply.readId);
+  const { batches } = state.forwarded;
+  const batch = batches.get(reply.readId);
   if (batch === undefined || reply.from !== context.leaderId) return;
-  state.reads.forwarded.delete(reply.readId);
+  batches.delete(reply.readId);
   const { readIds } = batch;
   if (reply.readIndex === 0) state.outbox.readsRefused.push(...readIds);
   else state.outbox.readsReady.push({ readIndex: reply.readIndex, readIds });
@@ -77,14 +79,16 @@ export function refuseForwardedRead(
 
 /** Whoever served this node's reads no longer can: they are refused at once, not left to hang. */
 export function dropReads(state: GroupState): void {
-  state.outbox.readsRefused.push(...state.reads.takeAll());
+  state.outbox.readsRefused.push(...state.leadership?.reads.takeAll() ?? []);
+  state.outbox.readsRefused.push(...state.forwarded.takeAll());
 }
 
 /** Follower: an answer that is overdue was lost; the batch is refused so that its reads can be retried. */
 export function refuseOverdueReads(state: GroupState): void {
-  for (const [readId, batch] of state.reads.forwarded) {
+  const { batches } = state.forwarded;
+  for (const [readId, batch] of batches) {
     if (state.nowMs - batch.sentMs < state.timing.electionTimeoutMsMax) return;
-    state.reads.forwarded.delete(readId);
+    batches.delete(readId);
     state.outbox.readsRefused.push(...batch.readIds);
   }
 }
@@ -94,11 +98,11 @@ export function refuseOverdueReads(state: GroupState): void {
  * (rounds clock themselves, so reads batch) or no entry of this term has committed yet.
  */
 export function beginReadRound(state: GroupState, context: RaftContext): void {
-  const { reads, commitIndex } = state;
+  const { lead: { reads, progress }, commitIndex } = state;
   if (!reads.hasWaiting || reads.running !== undefined) return;
   if (state.log.termAt(commitIndex) !== context.currentTerm) return;
-  const round = reads.begin(commitIndex);
-  for (const progress of state.progress.values()) progress.beatDue = true;
+  const round = reads.begin(++state.lastRound, commitIndex);
+  for (const follower of progress.values()) follower.beatDue = true;
   completeIfConfirmed(state, context, round);
 }
 
@@ -108,7 +112,7 @@ export function acknowledgeRound(
   context: RaftContext,
   reply: AppendEntriesReply,
 ): void {
-  const { running } = state.reads;
+  const { running } = state.lead.reads;
   if (running === undefined || reply.round < running.round) return;
   if (!running.acknowledged.includes(reply.from)) running.acknowledged.push(reply.from);
   completeIfConfirmed(state, context, running);
@@ -116,7 +120,7 @@ export function acknowledgeRound(
 
 function completeIfConfirmed(state: GroupState, context: RaftContext, running: ReadRound): void {
   if (!isQuorum([state.id, ...running.acknowledged], context.voters)) return;
-  state.reads.running = undefined;
+  state.lead.reads.running = undefined;
   const { readIndex, readIds } = running;
   if (readIds.length > 0) state.outbox.readsReady.push({ readIndex, readIds });
   for (const request of running.forwarded) replyToRead(state, context, request, readIndex);

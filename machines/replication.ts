@@ -5,7 +5,8 @@
  * @module
  */
 import { type GroupState, UNCOMMITTED_BYTES_MAX } from "./group_state.ts";
-import { Progress } from "./progress.ts";
+import { Leadership } from "./leadership.ts";
+import type { Progress } from "./progress.ts";
 import { quorumIndex } from "./quorum.ts";
 import { lastIndexOf, runFrom } from "./raft_log.ts";
 import type { RaftContext, RaftEvent } from "./raft_machine.ts";
@@ -17,30 +18,29 @@ import type {
   NodeId,
 } from "./raft_types.ts";
 import { acknowledgeRound, beginReadRound } from "./reads.ts";
+import { noteCaughtUp } from "./transfer.ts";
 
 /** Entry bytes in one AppendEntries; a single larger entry still goes, alone. Larger messages look like a dead leader. */
 export const APPEND_BYTES_MAX = 1024 * 1024;
 
 /** "Upon election": nextIndex and matchIndex anew, and a no-op so that earlier terms' entries commit (s8). */
 export function startTerm(state: GroupState, context: RaftContext): void {
-  state.progress.clear();
-  const start = { lastLogIndex: state.log.lastIndex, nowMs: state.nowMs };
-  for (const peer of [...context.voters, ...context.learners]) {
-    if (peer !== state.id) state.progress.set(peer, new Progress(start));
-  }
-  state.electionDeadlineMs = Infinity;
-  state.heartbeatDeadlineMs = state.nowMs + state.timing.heartbeatMs;
-  state.quorumDeadlineMs = state.nowMs + state.timing.electionTimeoutMsMax;
-  state.startLogTime();
+  const { nowMs, timing: { heartbeatMs, electionTimeoutMsMax } } = state;
+  state.leadership = new Leadership({
+    peers: [...context.voters, ...context.learners].filter((peer) => peer !== state.id),
+    lastLogIndex: state.log.lastIndex,
+    nowMs,
+    logTimeMs: state.lastLogTimeMs,
+    heartbeatMs,
+    quorumMs: electionTimeoutMsMax,
+  });
+  state.electionDeadlineMs = undefined;
   appendPayloads(state, context, { kind: "noop", payloads: [new Uint8Array(0)] });
 }
 
 /** A former leader answers nothing more for its term. Its proposals may still commit, or not. */
 export function endTerm(state: GroupState): void {
-  state.progress.clear();
-  state.heartbeatDeadlineMs = Infinity;
-  state.quorumDeadlineMs = Infinity;
-  state.transferDeadlineMs = Infinity;
+  state.leadership = undefined;
   // A leader was alive until now: this node itself.
   state.leaderContactMs = state.nowMs;
 }
@@ -102,8 +102,8 @@ export function acceptEntries(
     round: request.round,
   };
   // A heartbeat's answer claims only what is durable, so that it never waits for the disk.
-  if (matchIndex <= state.durableIndex && !state.hardStateIsDirty) state.send(request.from, reply);
-  else state.sendAfterSync(request.from, reply);
+  if (matchIndex <= state.durableIndex && state.isDurable(context)) state.send(request.from, reply);
+  else state.sendWhenDurable(request.from, reply);
 }
 
 /** Fig. 2, leaders: "If successful: update nextIndex and matchIndex; if it fails: decrement nextIndex and retry". */
@@ -112,7 +112,7 @@ export function recordMatch(
   context: RaftContext,
   reply: AppendEntriesReply,
 ): void {
-  const progress = state.progress.get(reply.from);
+  const progress = state.lead.progress.get(reply.from);
   if (progress === undefined) return;
   progress.lastContactMs = state.nowMs;
   acknowledgeRound(state, context, reply);
@@ -126,15 +126,19 @@ export function recordMatch(
   }
 }
 
-/** Entries through (term, index) are durable here; those that were replaced meanwhile do not count. */
+/** Entries through `index` are durable here, and are the ones that the log holds (pending_writes.ts). */
 export function noteDurable(
   state: GroupState,
   _context: RaftContext,
-  event: Extract<RaftEvent, { type: "Synced" }>,
+  event: Extract<RaftEvent, { type: "EntriesDurable" }>,
 ): void {
-  if (state.log.termAt(event.index) === event.term) {
-    state.durableIndex = Math.max(state.durableIndex, event.index);
+  if (state.log.termAt(event.index) !== event.term) {
+    throw new Error(
+      `Cannot count entry ${event.index} durable: the log has it in term ` +
+        `${state.log.termAt(event.index)}, the disk in term ${event.term}`,
+    );
   }
+  state.durableIndex = Math.max(state.durableIndex, event.index);
 }
 
 /**
@@ -143,9 +147,10 @@ export function noteDurable(
  * disk holds, so a majority of followers can commit before the leader's disk does.
  */
 export function advanceCommit(state: GroupState, context: RaftContext): void {
+  const { progress } = state.lead;
   const index = quorumIndex(
     context.voters,
-    (voter) => voter === state.id ? state.durableIndex : state.progress.get(voter)?.matchIndex ?? 0,
+    (voter) => voter === state.id ? state.durableIndex : progress.get(voter)?.matchIndex ?? 0,
   );
   if (index > state.commitIndex && state.log.termAt(index) === context.currentTerm) {
     state.commitIndex = index;
@@ -154,31 +159,9 @@ export function advanceCommit(state: GroupState, context: RaftContext): void {
 
 /** "Repeat during idle periods to prevent election timeouts" (s5.2). Its answer resumes a lost probe. */
 export function broadcastHeartbeat(state: GroupState): void {
-  state.heartbeatDeadlineMs = state.nowMs + state.timing.heartbeatMs;
-  for (const progress of state.progress.values()) progress.beatDue = true;
-}
-
-/** Brings the transferee up to date before it is told to campaign (thesis s3.10). */
-export function catchUpTarget(state: GroupState, context: RaftContext): void {
-  state.transferDeadlineMs = state.nowMs + state.timing.electionTimeoutMsMax;
-  if (context.transferee !== undefined) noteCaughtUp(state, context.transferee);
-}
-
-/** "It sends a TimeoutNow request" (thesis s3.10), behind every entry on the same ordered connection. */
-export function sendTimeoutNow(state: GroupState, context: RaftContext): void {
-  if (context.transferee === undefined) return;
-  state.send(context.transferee, { ...state.header(context), type: "TimeoutNow" });
-}
-
-/** "If leadership transfer does not complete after about an election timeout, the prior leader aborts" (thesis s3.10). */
-export function abortTransfer(state: GroupState): void {
-  state.transferDeadlineMs = Infinity;
-  state.outbox.transfer = "aborted";
-}
-
-/** This node does not lead, already transfers, or the target cannot lead. */
-export function refuseTransfer(state: GroupState): void {
-  state.outbox.transfer = "refused";
+  const { lead } = state;
+  lead.heartbeatDeadlineMs = state.nowMs + state.timing.heartbeatMs;
+  for (const progress of lead.progress.values()) progress.beatDue = true;
 }
 
 /**
@@ -187,7 +170,7 @@ export function refuseTransfer(state: GroupState): void {
  */
 export function sendAppends(state: GroupState, context: RaftContext): void {
   beginReadRound(state, context);
-  for (const [peer, progress] of state.progress) {
+  for (const [peer, progress] of state.lead.progress) {
     while (progress.maySend && progress.nextIndex <= state.log.lastIndex) {
       sendAppend(state, context, peer, progress, APPEND_BYTES_MAX);
     }
@@ -223,7 +206,7 @@ function sendAppend(
     prevLogIndex,
     prevLogTerm,
     leaderCommit: state.commitIndex,
-    round: state.reads.lastRound,
+    round: state.lastRound,
     runs,
   });
 }
@@ -237,7 +220,7 @@ function appendPayloads(
     group: state.group,
     term: context.currentTerm,
     firstIndex: state.log.lastIndex + 1,
-    timeMs: state.logTimeMs,
+    timeMs: Math.max(state.lastLogTimeMs, state.lead.logTimeAt(state.nowMs)),
     ...entries,
   }));
 }
@@ -282,8 +265,8 @@ function refuseEntries(state: GroupState, context: RaftContext, request: AppendE
     conflictIndex,
     round: request.round,
   };
-  if (state.hardStateIsDirty) state.sendAfterSync(request.from, reply);
-  else state.send(request.from, reply);
+  if (state.isDurable(context)) state.send(request.from, reply);
+  else state.sendWhenDurable(request.from, reply);
 }
 
 /** One round trip per conflicting term: skip to the end of that term in our log, or of the follower's log. */
@@ -298,10 +281,4 @@ function backtrack(state: GroupState, progress: Progress, reply: AppendEntriesRe
   const own = conflictTerm === 0 ? undefined : state.log.lastIndexOfTerm(conflictTerm);
   const nextIndex = own === undefined || own >= prevLogIndex ? conflictIndex : own + 1;
   progress.refused(Math.min(nextIndex, prevLogIndex));
-}
-
-function noteCaughtUp(state: GroupState, target: NodeId): void {
-  if (state.progress.get(target)?.matchIndex === state.log.lastIndex) {
-    state.raise({ type: "TargetCaughtUp" });
-  }
 }

@@ -172,6 +172,11 @@ export type ActorWire =
   | ActorWatch
   | ActorTerminated;
 
+/** Whether the message is for the actor system, not for a group's Raft. */
+export function isActorWire(message: RaftMessage | ActorWire): message is ActorWire {
+  return !("term" in message);
+}
+
 /** Everything that can be in a frame. */
 export type WireMessage = RaftMessage | Hello | HelloReply | Ping | Pong | ActorWire;
 

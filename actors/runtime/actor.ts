@@ -4,18 +4,17 @@
  *
  * @module
  */
-import type { GroupId, NodeId } from "../../machines/raft_types.ts";
 import { GROUP_ID_MAX, NODE_ID_MAX } from "../../transport/limits.ts";
 import type { WireValue } from "../../transport/wire.ts";
 
 /** Where an actor lives; printed as `node/2/raft/0`: node 2's actor `raft` of group 0. */
 export interface Address {
-  /** The process it lives in. */
-  readonly node: NodeId;
+  /** Id of the process it lives in, 1 to 2^31. */
+  readonly node: number;
   /** What it is for, `^[a-z0-9-]{1,64}$`. */
   readonly name: string;
-  /** The Raft group. */
-  readonly group: GroupId;
+  /** Tells actors of one name apart, 0 to 2^32-1. */
+  readonly group: number;
 }
 
 /** A message and the way to answer it. */
@@ -75,9 +74,9 @@ export interface ActorContext {
  * console.assert(new Counter() instanceof Actor);
  * ```
  */
-export abstract class Actor<Message, Reply = never> {
+export abstract class Actor<Message, Reply = never, Signal = never> {
   /** Handles what has arrived, in order: the whole mailbox up to the batch limit, never empty. */
-  abstract receive(batch: readonly Delivery<Message, Reply>[]): void;
+  abstract receive(batch: readonly Delivery<Message | Signal, Reply>[]): void;
   /** Before the first message of this instance; from within `spawn`, or later when restarted. */
   onStart(_context: ActorContext): void {}
   /** After the last message of this instance. */
@@ -121,6 +120,7 @@ export interface ActorRef<Message, Reply = never> {
    * As {@linkcode ActorRef.ask}, as a promise.
    *
    * @throws {MailboxFullError} If the mailbox took no more; not delivered.
+   * @throws {MessageRefusedError} If the actor of another node takes no such message from here.
    * @throws {ActorStoppedError} If the actor stopped or failed before it answered.
    * @throws {CallTimeoutError} If no answer came in time; outcome unknown.
    * @throws {UnreachableError} If the other node could not be reached, or was lost.
@@ -128,6 +128,20 @@ export interface ActorRef<Message, Reply = never> {
    * @throws {RangeError} If `timeoutMs` is out of range.
    */
   call(message: Message, options: CallOptions): Promise<Reply>;
+}
+
+/**
+ * The way to an actor for the code that spawned it: it can also send signals, which no other node
+ * and no mailbox limit can reach.
+ */
+export interface LocalRef<Message, Reply = never, Signal = never> extends ActorRef<Message, Reply> {
+  /**
+   * Puts a signal of the node's own machinery (a timer is due, a sync has ended) behind what waits
+   * in the mailbox, full or not: to lose one would leave the actor waiting for ever. Signals need
+   * no limit of their own, because each ends something that is under way, and that is limited.
+   * An actor that has stopped takes none.
+   */
+  signal(signal: Signal): void;
 }
 
 /** Whether a message that was not answered may have been handled. */
@@ -162,6 +176,21 @@ export class MailboxFullError extends CallError {
   /** See the class. */
   constructor(address: string) {
     super(`Cannot call ${address}: its mailbox is full`, address, "not-delivered");
+  }
+}
+
+/** The actor takes no such message from another node. */
+export class MessageRefusedError extends CallError {
+  /** Its class's name. */
+  override readonly name = "MessageRefusedError";
+
+  /** See the class. */
+  constructor(address: string) {
+    super(
+      `Cannot call ${address}: it takes no such message from another node`,
+      address,
+      "not-delivered",
+    );
   }
 }
 

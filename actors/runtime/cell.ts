@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { NodeId } from "../../machines/raft_types.ts";
+import type { WireValue } from "../../transport/wire.ts";
 import {
   type Actor,
   ActorStoppedError,
@@ -28,14 +28,23 @@ export type Supervision =
    */
   | { readonly policy: "restart"; readonly restartsMax: number; readonly windowMs: number };
 
+/** Turns what another node sent into a message, or into undefined if it is none. */
+export type RemoteContract<Message> = (value: WireValue) => Message | undefined;
+
 /** How to run an actor. */
-export interface SpawnOptions<Message, Reply> {
+export interface SpawnOptions<Message, Reply, Signal = never> {
   /** `^[a-z0-9-]{1,64}$`. */
   readonly name: string;
   /** The group it works for. */
   readonly group: number;
   /** Makes an instance: now, and for each restart. */
-  readonly create: () => Actor<Message, Reply>;
+  readonly create: () => Actor<Message, Reply, Signal>;
+  /**
+   * What the actor takes from other nodes: the message that a value means, or undefined for a value
+   * that means none, which is refused and counted. Values come from the network: trust nothing in
+   * them. An actor without this contract takes nothing from other nodes.
+   */
+  readonly remote?: RemoteContract<Message>;
   /** What happens when it throws. */
   readonly supervision: Supervision;
   /** Messages the mailbox holds; MAILBOX_CAPACITY if not given. */
@@ -81,6 +90,9 @@ export class CastDelivery implements Delivery<unknown, unknown> {
   fail(): void {}
 }
 
+/** A signal: a cast that no mailbox policy drops. */
+class SignalDelivery extends CastDelivery {}
+
 /** A message whose caller waits. */
 export class CallDelivery implements Delivery<unknown, unknown>, BagItem {
   readonly message: unknown;
@@ -120,6 +132,7 @@ export class Cell {
   readonly address: Address;
   readonly key: string;
   readonly create: () => Actor<unknown, unknown>;
+  readonly remote: RemoteContract<unknown> | undefined;
   readonly supervision: Supervision;
   readonly whenFull: WhenFull;
   readonly batchMax: number;
@@ -129,7 +142,7 @@ export class Cell {
   /** Actors of this node to be told when this one is gone. */
   readonly watchers = new Set<Cell>();
   /** Nodes to be told. */
-  readonly remoteWatchers = new Set<NodeId>();
+  readonly remoteWatchers = new Set<number>();
   /** Keys of what this actor watches. */
   readonly watched = new Set<string>();
   actor: Actor<unknown, unknown>;
@@ -150,6 +163,7 @@ export class Cell {
   constructor(options: {
     readonly address: Address;
     readonly create: () => Actor<unknown, unknown>;
+    readonly remote: RemoteContract<unknown> | undefined;
     readonly supervision: Supervision;
     readonly whenFull: WhenFull;
     readonly capacity: number;
@@ -158,6 +172,7 @@ export class Cell {
     this.address = options.address;
     this.key = formatAddress(options.address);
     this.create = options.create;
+    this.remote = options.remote;
     this.supervision = options.supervision;
     this.whenFull = options.whenFull;
     this.batchMax = options.batchMax;
@@ -178,6 +193,13 @@ export class Cell {
     if (!this.accepts) return false;
     if (this.mailbox.full && !this.#makeRoom()) return this.whenFull === "drop-newest";
     this.mailbox.push(new CastDelivery(message));
+    return true;
+  }
+
+  /** Queues a signal, whether or not the mailbox is full. */
+  pushSignal(signal: unknown): boolean {
+    if (!this.accepts && this.phase !== "closing") return false;
+    this.mailbox.push(new SignalDelivery(signal));
     return true;
   }
 
@@ -221,7 +243,9 @@ export class Cell {
 
   #makeRoom(): boolean {
     this.dropped++;
-    if (this.whenFull !== "drop-oldest") return false;
+    if (this.whenFull !== "drop-oldest" || this.mailbox.oldest instanceof SignalDelivery) {
+      return false;
+    }
     this.mailbox.dropOldest()?.fail(new MailboxFullError(this.key));
     return true;
   }

@@ -10,7 +10,10 @@ export type WhenFull =
   | "refuse"
   /** The new message is lost: `cast` is true all the same, a call fails with MailboxFullError. */
   | "drop-newest"
-  /** The oldest waiting message is lost, its call fails with MailboxFullError. */
+  /**
+   * The oldest waiting message is lost, its call fails with MailboxFullError. Where a signal stands
+   * first, the new message is refused instead.
+   */
   | "drop-oldest";
 
 /**
@@ -50,7 +53,12 @@ export class Mailbox<T> {
     return this.length >= this.capacity;
   }
 
-  /** Adds a message; whoever calls has made sure that there is room. */
+  /** The message that has waited longest. */
+  get oldest(): T | undefined {
+    return this.#waiting[this.#head];
+  }
+
+  /** Adds a message, also to a full mailbox: the caller keeps the capacity. */
   push(message: T): void {
     this.#waiting.push(message);
     if (this.length > this.#highWater) this.#highWater = this.length;

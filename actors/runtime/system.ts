@@ -8,52 +8,37 @@
  *
  * @module
  */
-import type { GroupId, NodeId, RaftMessage } from "../../machines/raft_types.ts";
-import type {
-  ActorCall,
-  ActorFail,
-  ActorReply,
-  ActorWire,
-  WireFailure,
-  WireValue,
-} from "../../transport/wire.ts";
+import type { ActorWire } from "../../transport/wire.ts";
 import {
+  type Actor,
   type ActorContext,
   type ActorRef,
   ActorStoppedError,
   type Address,
   type CallOptions,
-  CallTimeoutError,
   checkAddress,
   formatAddress,
-  MailboxFullError,
+  type LocalRef,
   type Outcome,
-  RemoteError,
   type StopReason,
-  UnreachableError,
 } from "./actor.ts";
-import type { Actor } from "./actor.ts";
-import { type ActorMetrics, type Caller, Cell, type SpawnOptions } from "./cell.ts";
-import { type Deadline, Deadlines } from "./deadlines.ts";
+import { Calls, type Completion, type PendingCall } from "./calls.ts";
+import { type ActorMetrics, Cell, type RemoteContract, type SpawnOptions } from "./cell.ts";
 import {
   BATCH_MESSAGES_MAX,
-  CALL_TIMEOUT_MS_MAX,
   MAILBOX_CAPACITY,
-  PENDING_CALLS_MAX,
   RESTART_BACK_OFF_MS_MAX,
   RESTART_BACK_OFF_MS_MIN,
   TURNS_PER_DRAIN_MAX,
 } from "../limits.ts";
 import type { Log, Ports, TimerHandle } from "./ports.ts";
-
-/** Name of the actor that gets a group's Raft messages. */
-export const RAFT_ACTOR_NAME = "raft";
-
-/** The way to the systems of other nodes; actors/peers.ts is one. */
-export interface RemoteLink {
-  /** Hands the message over. False: there is no link, and the message surely does not arrive. */
-  send(to: NodeId, message: ActorWire): boolean;
-}
+import {
+  type AnswerContract,
+  RemoteActors,
+  type RemoteCounters,
+  type RemoteLink,
+} from "./remote.ts";
+import { asError } from "./wire_failure.ts";
 
 /** Why a system stopped by itself. */
 export interface SystemFailure {
@@ -71,10 +56,18 @@ export interface StopResult {
   readonly errors: readonly Error[];
 }
 
+/** What a system holds and has turned away. */
+export interface SystemStatus extends RemoteCounters {
+  /** Calls of this node without an outcome. */
+  readonly pendingCalls: number;
+  /** Calls of other nodes without an answer. */
+  readonly inboundCalls: number;
+}
+
 /** What a system needs. */
 export interface SystemOptions {
   /** This node's id, 1 to 2^31. */
-  readonly node: NodeId;
+  readonly node: number;
   /** Clock, timers, chance and turns. */
   readonly ports: Ports;
   /** Takes log lines. */
@@ -123,16 +116,15 @@ type Phase = "running" | "stopping" | "stopped";
  */
 export class ActorSystem {
   /** The process it lives in. */
-  readonly node: NodeId;
+  readonly node: number;
   /** Clock, timers, chance and turns. */
   readonly ports: Ports;
   readonly #log: Log;
   readonly #onFailed: (failure: SystemFailure) => void;
-  readonly #deadlines: Deadlines;
+  readonly #calls: Calls;
+  readonly #remote: RemoteActors;
   /** By name, then by group. */
-  readonly #cells = new Map<string, Map<GroupId, Cell>>();
-  /** The Raft actors by group: every frame of a peer is looked up here. */
-  readonly #raft = new Map<GroupId, Cell>();
+  readonly #cells = new Map<string, Map<number, Cell>>();
   /** In the order in which they were spawned. */
   #order: Cell[] = [];
   #queue: Cell[] = [];
@@ -142,22 +134,6 @@ export class ActorSystem {
   #draining = false;
   #phase: Phase = "running";
   readonly #restartTimers = new Map<Cell, TimerHandle>();
-
-  #link: RemoteLink | undefined;
-  #nextCallId = 1;
-  #pendingCalls = 0;
-  readonly #callEnded = (call: PendingCall): void => {
-    this.#pendingCalls--;
-    this.#deadlines.clear(call);
-    this.#completeLater(call);
-  };
-  #inboundCalls = 0;
-  #undeliverable = 0;
-  readonly #remoteCalls = new Map<number, { readonly call: PendingCall; readonly node: NodeId }>();
-  /** Grows when a link is lost, so that an answer to a call of before is not sent to another life. */
-  readonly #linkEpochs = new Map<NodeId, number>();
-  /** Who watches what on other nodes. */
-  readonly #remoteWatches = new Map<NodeId, Map<string, RemoteWatch>>();
 
   #stopTimer: TimerHandle | undefined;
   #stopDone: ((result: StopResult) => void)[] = [];
@@ -175,7 +151,15 @@ export class ActorSystem {
     this.ports = options.ports;
     this.#log = options.log;
     this.#onFailed = options.onFailed;
-    this.#deadlines = new Deadlines(options.ports);
+    this.#calls = new Calls(options.ports, (completion) => this.#completeLater(completion));
+    this.#remote = new RemoteActors({
+      node: options.node,
+      find: (name, group) => this.#cells.get(name)?.get(group),
+      wake: (cell) => this.#wake(cell),
+      tell: (watcher, address, key) => this.#tell(watcher, address, key),
+      onContractFailed: (cell, error) =>
+        this.#log("error", "remote-contract-failed", { actor: cell.key, error: textOf(error) }),
+    });
   }
 
   /**
@@ -184,7 +168,9 @@ export class ActorSystem {
    * @throws {RangeError} If the address, the capacity or the batch limit is out of range.
    * @throws {Error} If there is such an actor already, or the system does not run.
    */
-  spawn<Message, Reply = never>(options: SpawnOptions<Message, Reply>): ActorRef<Message, Reply> {
+  spawn<Message, Reply = never, Signal = never>(
+    options: SpawnOptions<Message, Reply, Signal>,
+  ): LocalRef<Message, Reply, Signal> {
     const address = { node: this.node, name: options.name, group: options.group };
     checkAddress(address);
     if (this.#phase !== "running") {
@@ -200,6 +186,7 @@ export class ActorSystem {
     const cell = new Cell({
       address,
       create: options.create as unknown as () => Actor<unknown, unknown>,
+      remote: options.remote as RemoteContract<unknown> | undefined,
       supervision: options.supervision,
       whenFull: options.whenFull ?? "refuse",
       capacity: options.capacity ?? MAILBOX_CAPACITY,
@@ -212,25 +199,36 @@ export class ActorSystem {
       this.#terminate(cell, "failed", error);
       throw error;
     }
-    return this.ref(address);
+    const ref = this.ref<Message, Reply>(address);
+    return {
+      ...ref,
+      signal: (signal) => {
+        if (cell.pushSignal(signal)) this.#wake(cell);
+      },
+    };
   }
 
   /**
    * The way to an actor of any node. It need not exist yet, and may be another one later.
    *
+   * @param answer Checks what an actor of another node answered; without it a reply is whatever
+   * {@linkcode WireValue} came. An answer that it does not know fails the call with a RemoteError.
    * @throws {RangeError} If the address is out of range.
    */
-  ref<Message, Reply = never>(address: Address): ActorRef<Message, Reply> {
+  ref<Message, Reply = never>(
+    address: Address,
+    answer?: AnswerContract<Reply>,
+  ): ActorRef<Message, Reply> {
     checkAddress(address);
     const transport = address.node === this.node
       ? this.#localTransport(address)
-      : this.#remoteTransport(address);
+      : this.#remoteTransport(address, answer);
     const ask = (
       message: Message,
       options: CallOptions,
       done: (outcome: Outcome<Reply>) => void,
     ): void => {
-      const call = this.#beginCall(address, options, done as (outcome: Outcome<unknown>) => void);
+      const call = this.#calls.begin(address, options, done as (outcome: Outcome<unknown>) => void);
       if (call !== undefined) transport.ask(message, call);
     };
     return {
@@ -249,42 +247,17 @@ export class ActorSystem {
 
   /** Sets the way to other nodes; without one they are unreachable. */
   connect(link: RemoteLink): void {
-    this.#link = link;
+    this.#remote.connect(link);
   }
 
-  /**
-   * Takes a message of another node. A Raft message is cast to the actor
-   * {@linkcode RAFT_ACTOR_NAME} of its group; what is for an actor that is not there is counted.
-   */
-  deliver(from: NodeId, wire: RaftMessage | ActorWire): void {
-    switch (wire.type) {
-      case "ActorCast":
-        return this.#deliverCast(this.#cells.get(wire.name)?.get(wire.group), wire.payload);
-      case "ActorCall":
-        return this.#deliverCall(from, wire);
-      case "ActorReply":
-      case "ActorFail":
-        return this.#deliverAnswer(from, wire);
-      case "ActorWatch":
-        return this.#deliverWatch(from, { node: this.node, name: wire.name, group: wire.group });
-      case "ActorTerminated":
-        return this.#remoteTerminated({ node: from, name: wire.name, group: wire.group });
-      default:
-        return this.#deliverCast(this.#raft.get(wire.group), wire);
-    }
+  /** Takes what another node's system sent; the link has checked that it is from that node. */
+  deliver(from: number, wire: ActorWire): void {
+    this.#remote.deliver(from, wire);
   }
 
   /** The link to a node is gone: its calls fail with outcome "unknown", its watches fire. */
-  linkLost(node: NodeId): void {
-    this.#linkEpochs.set(node, this.#linkEpoch(node) + 1);
-    for (const [callId, { call, node: callee }] of this.#remoteCalls) {
-      if (callee !== node) continue;
-      this.#remoteCalls.delete(callId);
-      call.settle({ ok: false, error: new UnreachableError(call.address, "unknown") });
-    }
-    for (const watch of [...this.#remoteWatches.get(node)?.values() ?? []]) {
-      this.#remoteTerminated(watch.address);
-    }
+  linkLost(node: number): void {
+    this.#remote.linkLost(node);
     for (const cell of this.#order) cell.remoteWatchers.delete(node);
   }
 
@@ -293,7 +266,7 @@ export class ActorSystem {
     if (this.#phase === "stopped") return;
     this.#log("error", "system-failed", {
       actor: address === undefined ? undefined : formatAddress(address),
-      error: `${error.name}: ${error.message}`,
+      error: textOf(error),
     });
     this.#phase = "stopped";
     this.#drained = false;
@@ -332,18 +305,11 @@ export class ActorSystem {
     return this.#order.map((cell) => cell.metrics());
   }
 
-  /** What the system as a whole holds. */
-  status(): {
-    readonly pendingCalls: number;
-    readonly inboundCalls: number;
-    /** Messages of other nodes for actors that are not here, or took no more. */
-    readonly undeliverable: number;
-  } {
-    return {
-      pendingCalls: this.#pendingCalls,
-      inboundCalls: this.#inboundCalls,
-      undeliverable: this.#undeliverable,
-    };
+  /** What the system as a whole holds and has turned away. */
+  status(): SystemStatus {
+    const { pending: pendingCalls } = this.#calls;
+    const { inboundCalls, counters } = this.#remote;
+    return { pendingCalls, inboundCalls, ...counters };
   }
 
   #schedule(): void {
@@ -418,28 +384,6 @@ export class ActorSystem {
     }
   }
 
-  #beginCall(
-    address: Address,
-    options: CallOptions,
-    done: (outcome: Outcome<unknown>) => void,
-  ): PendingCall | undefined {
-    const { timeoutMs } = options;
-    if (!(timeoutMs > 0 && timeoutMs <= CALL_TIMEOUT_MS_MAX)) {
-      throw new RangeError(
-        `Cannot call ${
-          formatAddress(address)
-        }: timeoutMs ${timeoutMs} is not within 0 and ${CALL_TIMEOUT_MS_MAX}`,
-      );
-    }
-    const call = new PendingCall(this.#callEnded, address, timeoutMs, done);
-    if (++this.#pendingCalls > PENDING_CALLS_MAX) {
-      call.settle({ ok: false, error: new MailboxFullError(call.address) });
-      return undefined;
-    }
-    this.#deadlines.set(call, timeoutMs);
-    return call;
-  }
-
   #completeLater(completion: Completion): void {
     this.#completions.push(completion);
     this.#schedule();
@@ -470,93 +414,11 @@ export class ActorSystem {
     };
   }
 
-  #remoteTransport(address: Address): Transport {
-    const { node, group, name } = address;
+  #remoteTransport(address: Address, answer: AnswerContract<unknown> | undefined): Transport {
     return {
-      cast: (payload) =>
-        this.#send(node, {
-          type: "ActorCast",
-          from: this.node,
-          group,
-          name,
-          payload: payload as WireValue,
-        }),
-      ask: (payload, call) => {
-        const callId = this.#nextCallId++;
-        this.#remoteCalls.set(callId, { call, node });
-        call.onSettled = () => this.#remoteCalls.delete(callId);
-        const sent = this.#send(node, {
-          type: "ActorCall",
-          from: this.node,
-          callId,
-          group,
-          name,
-          payload: payload as WireValue,
-        });
-        if (!sent) {
-          const error = new UnreachableError(call.address, "not-delivered");
-          call.settle({ ok: false, error });
-        }
-      },
+      cast: (message) => this.#remote.cast(address, message),
+      ask: (message, call) => this.#remote.ask(address, message, { call, answer }),
     };
-  }
-
-  #send(to: NodeId, message: ActorWire): boolean {
-    return this.#link !== undefined && this.#link.send(to, message);
-  }
-
-  #deliverCast(cell: Cell | undefined, message: unknown): void {
-    if (cell !== undefined && cell.pushCast(message)) this.#wake(cell);
-    else this.#undeliverable++;
-  }
-
-  #deliverCall(from: NodeId, wire: ActorCall): void {
-    const { callId, name, group } = wire;
-    const key = formatAddress({ node: this.node, name, group });
-    const epoch = this.#linkEpoch(from);
-    this.#inboundCalls++;
-    const caller: Caller = {
-      settle: (outcome) => {
-        this.#inboundCalls--;
-        if (this.#linkEpoch(from) !== epoch) return;
-        this.#answer(from, callId, outcome);
-      },
-    };
-    const cell = this.#cells.get(name)?.get(group);
-    if (this.#inboundCalls > PENDING_CALLS_MAX) {
-      this.#undeliverable++;
-      caller.settle({ ok: false, error: new MailboxFullError(key) });
-    } else if (cell === undefined) {
-      this.#undeliverable++;
-      caller.settle({ ok: false, error: new ActorStoppedError(key, "not-delivered") });
-    } else {
-      cell.pushCall(wire.payload, caller);
-      this.#wake(cell);
-    }
-  }
-
-  /** An answer that cannot be sent is lost with its link, or is the caller's to time out. */
-  #answer(to: NodeId, callId: number, outcome: Outcome<unknown>): void {
-    const from = this.node;
-    const sent = outcome.ok
-      ? this.#send(to, { type: "ActorReply", from, callId, payload: outcome.value as WireValue })
-      : this.#send(to, { type: "ActorFail", from, callId, error: toWire(outcome.error) });
-    if (!sent) this.#undeliverable++;
-  }
-
-  #deliverAnswer(from: NodeId, wire: ActorReply | ActorFail): void {
-    const pending = this.#remoteCalls.get(wire.callId);
-    // Late, or not asked of this node.
-    if (pending === undefined || pending.node !== from) return;
-    pending.call.settle(
-      wire.type === "ActorReply"
-        ? { ok: true, value: wire.payload }
-        : { ok: false, error: fromWire(wire.error, pending.call.address) },
-    );
-  }
-
-  #linkEpoch(node: NodeId): number {
-    return this.#linkEpochs.get(node) ?? 0;
   }
 
   #watch(watcher: Cell, address: Address): void {
@@ -564,40 +426,10 @@ export class ActorSystem {
     const key = formatAddress(address);
     if (watcher.watched.has(key)) return;
     watcher.watched.add(key);
-    if (address.node !== this.node) return this.#watchRemote(watcher, address, key);
+    if (address.node !== this.node) return this.#remote.watch(watcher, address, key);
     const target = this.#find(address);
     if (target === undefined) this.#tell(watcher, address, key);
     else target.watchers.add(watcher);
-  }
-
-  #watchRemote(watcher: Cell, address: Address, key: string): void {
-    const { node, name, group } = address;
-    let watches = this.#remoteWatches.get(node);
-    if (watches === undefined) this.#remoteWatches.set(node, watches = new Map());
-    const watch = watches.get(key);
-    if (watch !== undefined) {
-      watch.watchers.add(watcher);
-      return;
-    }
-    watches.set(key, { address, watchers: new Set([watcher]) });
-    const sent = this.#send(node, { type: "ActorWatch", from: this.node, group, name });
-    if (!sent) this.#remoteTerminated(address);
-  }
-
-  #deliverWatch(from: NodeId, address: Address): void {
-    const target = this.#find(address);
-    if (target !== undefined) target.remoteWatchers.add(from);
-    else this.#tellRemote(from, address);
-  }
-
-  #remoteTerminated(address: Address): void {
-    const key = formatAddress(address);
-    const watches = this.#remoteWatches.get(address.node);
-    const watch = watches?.get(key);
-    if (watches === undefined || watch === undefined) return;
-    watches.delete(key);
-    if (watches.size === 0) this.#remoteWatches.delete(address.node);
-    for (const watcher of watch.watchers) this.#tell(watcher, address, key);
   }
 
   #tell(watcher: Cell, address: Address, key: string): void {
@@ -606,17 +438,12 @@ export class ActorSystem {
     this.#wake(watcher);
   }
 
-  #tellRemote(to: NodeId, address: Address): void {
-    const { name, group } = address;
-    this.#send(to, { type: "ActorTerminated", from: this.node, group, name });
-  }
-
   #actorThrew(cell: Cell, thrown: unknown): void {
     const error = asError(thrown);
     this.#log("error", "actor-failed", {
       actor: cell.key,
       policy: cell.supervision.policy,
-      error: `${error.name}: ${error.message}`,
+      error: textOf(error),
     });
     if (cell.supervision.policy === "stop-system") return this.fail(error, cell.address);
     if (cell.supervision.policy === "stop" || cell.phase === "closing") {
@@ -662,7 +489,7 @@ export class ActorSystem {
       this.#log("error", "actor-stop-failed", {
         actor: cell.key,
         reason,
-        error: `${error.name}: ${error.message}`,
+        error: textOf(error),
       });
     }
   }
@@ -679,14 +506,12 @@ export class ActorSystem {
     cell.failTaken(cause);
     this.#forgetWatches(cell);
     for (const watcher of cell.watchers) this.#tell(watcher, cell.address, cell.key);
-    for (const node of cell.remoteWatchers) this.#tellRemote(node, cell.address);
+    for (const node of cell.remoteWatchers) this.#remote.tell(node, cell.address);
   }
 
   #forgetWatches(watcher: Cell): void {
     for (const cell of this.#order) cell.watchers.delete(watcher);
-    for (const watches of this.#remoteWatches.values()) {
-      for (const watch of watches.values()) watch.watchers.delete(watcher);
-    }
+    this.#remote.forgetWatcher(watcher);
     watcher.watched.clear();
   }
 
@@ -714,9 +539,7 @@ export class ActorSystem {
   #finishStop(): void {
     if (this.#stopTimer !== undefined) this.ports.timers.clear(this.#stopTimer);
     this.#stopTimer = undefined;
-    for (const { call } of [...this.#remoteCalls.values()]) {
-      call.settle({ ok: false, error: new UnreachableError(call.address, "unknown") });
-    }
+    this.#remote.stop();
     const result = { drained: this.#drained, errors: this.#stopErrors };
     for (const done of this.#stopDone) this.#completeLater({ complete: () => done(result) });
     this.#stopDone = [];
@@ -741,10 +564,7 @@ export class ActorSystem {
   #register(cell: Cell): void {
     const { name, group } = cell.address;
     let groups = this.#cells.get(name);
-    if (groups === undefined) {
-      groups = name === RAFT_ACTOR_NAME ? this.#raft : new Map();
-      this.#cells.set(name, groups);
-    }
+    if (groups === undefined) this.#cells.set(name, groups = new Map());
     groups.set(group, cell);
     this.#order.push(cell);
   }
@@ -755,93 +575,12 @@ export class ActorSystem {
   }
 }
 
-/** A callback that is due outside of any actor's turn. */
-interface Completion {
-  complete(): void;
-}
-
-interface RemoteWatch {
-  readonly address: Address;
-  readonly watchers: Set<Cell>;
-}
-
 /** How the messages of a ref travel. */
 interface Transport {
   cast(message: unknown): boolean;
   ask(message: unknown, call: PendingCall): void;
 }
 
-/** A call that waits for its outcome, on the caller's side. */
-class PendingCall implements Caller, Deadline, Completion {
-  onSettled: (() => void) | undefined;
-  place = -1;
-  tick = 0;
-  readonly #ended: (call: PendingCall) => void;
-  readonly #callee: Address;
-  readonly #timeoutMs: number;
-  readonly #done: (outcome: Outcome<unknown>) => void;
-  #outcome: Outcome<unknown> | undefined;
-
-  constructor(
-    ended: (call: PendingCall) => void,
-    callee: Address,
-    timeoutMs: number,
-    done: (outcome: Outcome<unknown>) => void,
-  ) {
-    this.#ended = ended;
-    this.#callee = callee;
-    this.#timeoutMs = timeoutMs;
-    this.#done = done;
-  }
-
-  /** As text, which only failures need. */
-  get address(): string {
-    return formatAddress(this.#callee);
-  }
-
-  settle(outcome: Outcome<unknown>): void {
-    if (this.#outcome !== undefined) return;
-    this.#outcome = outcome;
-    this.onSettled?.();
-    this.#ended(this);
-  }
-
-  expire(): void {
-    this.settle({ ok: false, error: new CallTimeoutError(this.address, this.#timeoutMs) });
-  }
-
-  complete(): void {
-    this.#done(this.#outcome!);
-  }
-}
-
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(`Not an error was thrown: ${thrown}`);
-}
-
-/** An error as its class's name, its text and those of its fields that are plain values. */
-function toWire(error: Error): WireFailure {
-  const fields: { [key: string]: WireValue } = {};
-  for (const [key, value] of Object.entries(error)) {
-    if (key !== "name" && isScalar(value)) fields[key] = value;
-  }
-  return {
-    name: error.name.toWellFormed(),
-    message: error.message.toWellFormed(),
-    fields: error instanceof RemoteError ? { ...error.fields, ...fields } : fields,
-  };
-}
-
-/** An error of the runtime itself comes back as its own class; any other as a RemoteError. */
-function fromWire(failure: WireFailure, address: string): Error {
-  const outcome = failure.fields["outcome"] === "not-delivered" ? "not-delivered" : "unknown";
-  if (failure.name === "MailboxFullError") return new MailboxFullError(address);
-  if (failure.name === "ActorStoppedError") return new ActorStoppedError(address, outcome);
-  return new RemoteError(failure.name, failure.message, failure.fields);
-}
-
-function isScalar(value: unknown): value is boolean | number | string | Uint8Array {
-  if (typeof value === "number") return Number.isFinite(value);
-  if (typeof value === "string") return value.isWellFormed();
-  return typeof value === "boolean" || value instanceof Uint8Array;
+function textOf(error: Error): string {
+  return `${error.name}: ${error.message}`;
 }

@@ -1,11 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import type { ActorRef, Delivery } from "../../actors/runtime/actor.ts";
-import {
-  APPLY_BYTES_MAX,
-  type ApplyOutcome,
-  KvActor,
-  type KvMessage,
-} from "../../actors/kv_actor.ts";
+import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
+import { APPLY_BYTES_MAX, KvActor, type KvSignal } from "../../actors/kv_actor.ts";
+import type { ApplyOutcome } from "../../actors/raft_request.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
 import type { EntryKind } from "../../machines/raft_types.ts";
 import { encodeRequest } from "../../storage/command.ts";
@@ -20,12 +16,12 @@ class Bench {
   /** `name: outcome` of every answer, in order. */
   readonly answers: string[] = [];
   readonly actor: KvActor;
-  readonly #mailbox: KvMessage[] = [];
+  readonly #mailbox: KvSignal[] = [];
 
   constructor() {
     const self = {
-      cast: (message: KvMessage) => this.#mailbox.push(message) > 0,
-    } as unknown as ActorRef<KvMessage>;
+      signal: (signal: KvSignal) => void this.#mailbox.push(signal),
+    } as unknown as LocalRef<never, never, KvSignal>;
     this.actor = new KvActor({
       store: this.store,
       entries: (from, through, bytesMax) => this.log.slice(from, through, bytesMax),
@@ -51,7 +47,7 @@ class Bench {
     }
   }
 
-  expect(term: number, firstIndex: number, ...names: string[]): KvMessage {
+  expect(term: number, firstIndex: number, ...names: string[]): KvSignal {
     const answers = names.map((name) => ({
       reply: (outcome: ApplyOutcome) => {
         const length = outcome.status === "ok" ? ` ${outcome.length}` : "";
@@ -61,14 +57,14 @@ class Bench {
     return { type: "Expect", term, firstIndex, answers };
   }
 
-  read(index: number, name: string): KvMessage {
+  read(index: number, name: string): KvSignal {
     const answers = [{ reply: () => this.answers.push(`${name}: ready`) }];
     return { type: "AwaitApplied", index, answers };
   }
 
-  turn(...messages: KvMessage[]): void {
+  turn(...messages: KvSignal[]): void {
     const batch = [...this.#mailbox.splice(0), ...messages].map((message) =>
-      ({ message }) as unknown as Delivery<KvMessage>
+      ({ message }) as unknown as Delivery<KvSignal>
     );
     this.actor.receive(batch);
   }
@@ -78,7 +74,7 @@ class Bench {
   }
 }
 
-const committed = (through: number): KvMessage => ({ type: "Committed", through });
+const committed = (through: number): KvSignal => ({ type: "Committed", through });
 
 Deno.test("S14: a proposal is answered with its result, also when it commits in the same turn", () => {
   const bench = new Bench();

@@ -7,7 +7,7 @@ import {
   UnreachableError,
 } from "../../actors/runtime/actor.ts";
 import { NodeGateway, RETRY_PAUSE_MS } from "../../actors/node_gateway.ts";
-import type { RaftActorMessage, RaftAnswer, Refused } from "../../actors/raft_actor.ts";
+import type { RaftAnswer, RaftRequest, Refused } from "../../actors/raft_request.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
@@ -122,8 +122,8 @@ class Bench {
   #ref(
     node: number,
     reactions: readonly Reaction[],
-  ): ActorRef<RaftActorMessage, RaftAnswer> {
-    const ask: ActorRef<RaftActorMessage, RaftAnswer>["ask"] = (message, { timeoutMs }, done) => {
+  ): ActorRef<RaftRequest, RaftAnswer> {
+    const ask: ActorRef<RaftRequest, RaftAnswer>["ask"] = (message, { timeoutMs }, done) => {
       const reaction = reactions[Math.min(this.asked.length, reactions.length - 1)]!;
       this.asked.push(`${message.type} of ${node}`);
       if (message.type === "Propose") this.payloads.push(message.payload);
@@ -135,7 +135,7 @@ class Bench {
       const error = new CallTimeoutError(`node/${node}/raft/0`, timeoutMs);
       this.ports.timers.set(timeoutMs, () => done({ ok: false, error }));
     };
-    return { ask } as unknown as ActorRef<RaftActorMessage, RaftAnswer>;
+    return { ask } as unknown as ActorRef<RaftRequest, RaftAnswer>;
   }
 }
 

@@ -62,11 +62,12 @@ class Node {
       log: this.logged.log,
       onFailed: (failure) => this.failures.push(failure),
     });
-    this.system.spawn<unknown, unknown>({
+    const raft = this.system.spawn<unknown, unknown>({
       name: "raft",
       group: 0,
       create: () => this.raft,
       supervision: { policy: "stop-system" },
+      remote: (value) => value,
     });
     this.peers = Peers.start({
       listen: addressOf(id),
@@ -76,6 +77,7 @@ class Node {
       peers: new Map(options.others.map((other) => [other, addressOf(other)])),
       network: world.network,
       system: this.system,
+      onRaft: (message) => void raft.cast(message),
       createCodec: () => createCodec(plainRecords),
       ports,
       log: this.logged.log,

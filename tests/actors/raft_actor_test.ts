@@ -1,15 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
-import type { ActorRef, Delivery } from "../../actors/runtime/actor.ts";
-import type { KvMessage } from "../../actors/kv_actor.ts";
+import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
+import type { KvSignal } from "../../actors/kv_actor.ts";
 import {
   BURST_TURNS_MAX,
   HELD_BYTES_MAX,
   LATE_TIMER_GRACE_MS,
   RaftActor,
   type RaftActorMessage,
-  type RaftAnswer,
+  type RaftSignal,
 } from "../../actors/raft_actor.ts";
-import type { Persist, WalMessage } from "../../actors/wal_actor.ts";
+import type { RaftAnswer } from "../../actors/raft_request.ts";
+import type { WalSignal, WriteRequest } from "../../actors/wal_actor.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { lastIndexOf, RaftLog } from "../../machines/raft_log.ts";
@@ -23,6 +24,8 @@ const COMMAND = encodeRequest({
   command: { type: "put", key: "k", value: new Uint8Array(1) },
 });
 
+type Arrival = RaftActorMessage | RaftSignal;
+
 /** Node 1's Raft actor of three, or of one; the others, the disk and the store are the test. */
 class Bench {
   readonly ports = new VirtualPorts();
@@ -31,9 +34,9 @@ class Bench {
   /** Messages to other nodes since the last look. */
   sent: Envelope[] = [];
   /** Writes handed to the disk and not yet durable. */
-  readonly writes: Persist[] = [];
-  readonly toKv: KvMessage[] = [];
-  readonly #mailbox: Delivery<RaftActorMessage, RaftAnswer>[] = [];
+  readonly writes: WriteRequest[] = [];
+  readonly toKv: KvSignal[] = [];
+  readonly #mailbox: Delivery<Arrival, RaftAnswer>[] = [];
 
   constructor(voters: readonly number[] = [1, 2, 3]) {
     const { ports } = this;
@@ -51,14 +54,16 @@ class Bench {
       votedFor: undefined,
     });
     const self = {
-      cast: (message: RaftActorMessage) => this.#mailbox.push(delivery(message)) > 0,
-    } as unknown as ActorRef<RaftActorMessage, RaftAnswer>;
+      signal: (signal: RaftSignal) => void this.#mailbox.push(delivery(signal)),
+    } as unknown as LocalRef<RaftActorMessage, RaftAnswer, RaftSignal>;
     const wal = {
-      cast: (message: WalMessage) => message.type === "Persist" && this.writes.push(message) > 0,
-    } as unknown as ActorRef<WalMessage>;
+      signal: (signal: WalSignal) => {
+        if (signal.type === "Write") this.writes.push(signal);
+      },
+    } as unknown as LocalRef<never, never, WalSignal>;
     const kv = {
-      cast: (message: KvMessage) => this.toKv.push(message) > 0,
-    } as unknown as ActorRef<KvMessage>;
+      signal: (signal: KvSignal) => void this.toKv.push(signal),
+    } as unknown as LocalRef<never, never, KvSignal>;
     this.actor = new RaftActor({
       group: 0,
       core: this.core,
@@ -72,7 +77,7 @@ class Bench {
   }
 
   /** One turn with what waits in the mailbox and these. */
-  turn(...arrived: (RaftActorMessage | Delivery<RaftActorMessage, RaftAnswer>)[]): void {
+  turn(...arrived: (Arrival | Delivery<Arrival, RaftAnswer>)[]): void {
     const deliveries = arrived.map((it) => "message" in it ? it : delivery(it));
     const batch = [...this.#mailbox.splice(0), ...deliveries];
     if (batch.length > 0) this.actor.receive(batch);
@@ -85,7 +90,7 @@ class Bench {
 
   /** The oldest write is durable. */
   sync(): void {
-    this.writes.shift()!.replyTo.cast({ type: "Persisted" });
+    this.writes.shift()!.onDurable();
     this.settle();
   }
 
@@ -139,18 +144,18 @@ class Bench {
       prevLogIndex: 0,
       conflictTerm: 0,
       conflictIndex: 0,
-      round: this.core.state.reads.lastRound,
+      round: this.core.state.lastRound,
     }));
   }
 }
 
-function delivery(message: RaftActorMessage): Delivery<RaftActorMessage, RaftAnswer> {
+function delivery(message: Arrival): Delivery<Arrival, RaftAnswer> {
   return { message, reply: () => {}, fail: () => {} };
 }
 
 /** A request that keeps its answers. */
-function request(message: RaftActorMessage): {
-  readonly delivery: Delivery<RaftActorMessage, RaftAnswer>;
+function request(message: Arrival): {
+  readonly delivery: Delivery<Arrival, RaftAnswer>;
   readonly answers: RaftAnswer[];
 } {
   const answers: RaftAnswer[] = [];
@@ -166,7 +171,7 @@ Deno.test("a candidate asks for votes, and votes for itself, only once its vote 
   assertEquals(bench.taken(), ["PreVote to 2", "PreVote to 3"]);
   bench.turn(bench.message("PreVoteReply", { term: 1, from: 2, granted: true }));
   assertEquals(bench.core.role, "candidate");
-  assertEquals(bench.writes.map(({ hardState }) => hardState), [{ currentTerm: 1, votedFor: 1 }]);
+  assertEquals(bench.writes.map(({ write }) => write.hardState), [{ currentTerm: 1, votedFor: 1 }]);
   const before = bench.taken();
   assertEquals(before.filter((type) => !type.startsWith("RequestVote ")), []);
   assertEquals(bench.core.context.votesGranted, []);
@@ -256,7 +261,9 @@ Deno.test("proposals of a turn are one write, and S14: expected before they can 
   bench.turn(propose, propose, propose);
   bench.advance(1);
   assertEquals(bench.writes.length, 1);
-  assertEquals(bench.writes[0]!.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [3]);
+  assertEquals(bench.writes[0]!.write.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [
+    3,
+  ]);
   bench.sync();
   assertEquals(bench.toKv.map(({ type }) => type), ["Expect", "Committed"]);
   const [expect] = bench.toKv;
@@ -443,7 +450,9 @@ Deno.test("commands that arrive during a write are one write and one message whe
   bench.sync();
   bench.advance(1);
   assertEquals(bench.writes.length, 1);
-  assertEquals(bench.writes[0]!.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [3]);
+  assertEquals(bench.writes[0]!.write.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [
+    3,
+  ]);
   assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
 });
 
@@ -470,7 +479,7 @@ Deno.test("BURST_TURNS_MAX: a burst is awaited while it grows and no longer, one
   bench.advance(electionTimeoutMsMax + 1);
   bench.syncAll();
   const written = (): number[] =>
-    bench.writes.flatMap(({ runs }) => runs.map((run) => run.ends.length));
+    bench.writes.flatMap(({ write }) => write.runs.map((run) => run.ends.length));
   bench.turn(propose);
   assertEquals(written(), [1]);
   bench.syncAll();

@@ -4,14 +4,7 @@
  *
  * @module
  */
-import {
-  assert,
-  assertEquals,
-  assertInstanceOf,
-  assertRejects,
-  assertStrictEquals,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import {
   Actor,
   type ActorContext,
@@ -20,13 +13,15 @@ import {
   type Address,
   CallTimeoutError,
   type Delivery,
+  type LocalRef,
   MailboxFullError,
+  MessageRefusedError,
   type Outcome,
   RemoteError,
   type StopReason,
   UnreachableError,
 } from "../../actors/runtime/actor.ts";
-import type { Supervision } from "../../actors/runtime/cell.ts";
+import type { RemoteContract, Supervision } from "../../actors/runtime/cell.ts";
 import {
   BATCH_MESSAGES_MAX,
   CALL_TIMEOUT_MS_MAX,
@@ -37,14 +32,13 @@ import {
 } from "../../actors/limits.ts";
 import type { WhenFull } from "../../actors/runtime/mailbox.ts";
 import { ActorSystem, type SystemFailure } from "../../actors/runtime/system.ts";
-import type { RaftMessage } from "../../machines/raft_types.ts";
 import type { ActorWire } from "../../transport/wire.ts";
 import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
 
 type Any = Delivery<unknown, unknown>;
 
 /** An actor of functions. */
-class Scripted extends Actor<unknown, unknown> {
+class Scripted extends Actor<unknown, unknown, unknown> {
   readonly #script: Script;
 
   constructor(script: Script) {
@@ -97,11 +91,20 @@ class World {
       capacity?: number;
       whenFull?: WhenFull;
       batchMax?: number;
+      remote?: RemoteContract<unknown>;
     } = {},
-  ): ActorRef<unknown, unknown> {
+  ): LocalRef<unknown, unknown, unknown> {
     const { system = this.system, supervision = { policy: "stop" }, ...rest } = options;
     const create = (): Scripted => new Scripted(script);
-    return system.spawn<unknown, unknown>({ name, group: 0, create, supervision, ...rest });
+    const remote: RemoteContract<unknown> = (value) => value;
+    return system.spawn<unknown, unknown, unknown>({
+      name,
+      group: 0,
+      create,
+      supervision,
+      remote,
+      ...rest,
+    });
   }
 
   ask(ref: ActorRef<unknown, unknown>, message: unknown, timeoutMs = 1_000): Outcome<unknown>[] {
@@ -815,15 +818,100 @@ Deno.test("death watch, remote: a lost link is a death, once; so is no link or n
   assertEquals(told, ["echo", "echo", "nobody"]);
 });
 
-Deno.test("deliver: a Raft message is cast to its group's raft actor as it is", () => {
-  const world = new World();
+Deno.test("X2: what an actor takes from other nodes is what its contract makes of it", () => {
+  const world = new TwoNodes();
   const seen: unknown[] = [];
-  world.spawn("raft", { receive: (batch) => seen.push(...batch.map((d) => d.message)) });
-  const message: RaftMessage = { type: "TimeoutNow", group: 0, term: 3, from: 2 };
-  world.system.deliver(2, message);
-  world.system.deliver(2, { ...message, group: 9 });
+  world.spawn("echo", {
+    receive: (batch) =>
+      batch.forEach((delivery) => {
+        seen.push(delivery.message);
+        delivery.reply("done");
+      }),
+  }, {
+    system: world.other,
+    remote: (value) => typeof value === "number" ? { number: value } : undefined,
+  });
+  const ref = world.system.ref(REMOTE);
+  ref.cast(7);
+  ref.cast({ number: 7 });
+  const refused = world.ask(ref, "stop");
+  world.flush();
+  assertEquals(seen, [{ number: 7 }]);
+  const error = errorOf(refused);
+  assertInstanceOf(error, MessageRefusedError);
+  assertEquals([error.outcome, error.address], ["not-delivered", "node/2/echo/0"]);
+  assertEquals(world.other.status().refused, 2);
+});
+
+Deno.test("X2: an actor without a contract takes nothing from other nodes, and is not seen by them", () => {
+  const world = new TwoNodes();
+  const told: string[] = [];
+  const create = (): Scripted => new Scripted({ receive: () => assert(false, "it was reached") });
+  world.other.spawn({ name: "echo", group: 0, create, supervision: { policy: "stop-system" } });
+  const ref = world.system.ref(REMOTE);
+  ref.cast("Durable");
+  const refused = world.ask(ref, { type: "SyncEnded" });
+  world.spawn("watcher", {
+    onStart: (context) => context.watch(REMOTE),
+    onTerminated: (address) => told.push(address.name),
+  });
+  world.flush();
+  assertInstanceOf(errorOf(refused), MessageRefusedError);
+  assertEquals([told, world.other.status().refused, world.failures], [["echo"], 2, []]);
+});
+
+Deno.test("X2: a contract that throws refuses the message, and the log has why", () => {
+  const world = new TwoNodes();
+  const remote = (): never => {
+    throw new TypeError("Cannot read it");
+  };
+  world.spawn("echo", echo, { system: world.other, remote });
+  const refused = world.ask(world.system.ref(REMOTE), 1);
+  world.flush();
+  assertInstanceOf(errorOf(refused), MessageRefusedError);
+  assertEquals(world.failures, []);
+  assert(world.logged.lines.some((line) => line.includes("remote-contract-failed")));
+});
+
+Deno.test("X2: an answer that is none fails the call, with an unknown outcome", () => {
+  const world = new TwoNodes();
+  world.spawn("echo", echo, { system: world.other });
+  const ref = world.system.ref<unknown, unknown>(
+    REMOTE,
+    (value) => typeof value === "number" ? value : undefined,
+  );
+  const good = world.ask(ref, 1);
+  const bad = world.ask(ref, { status: "ok" });
+  world.flush();
+  assertEquals(good, [{ ok: true, value: 1 }]);
+  assertEquals(errorOf(bad).name, "AnswerRefusedError");
+});
+
+Deno.test("X12: a signal finds its place behind what waits, however full the mailbox is", () => {
+  const world = new World();
+  for (const whenFull of ["refuse", "drop-newest", "drop-oldest"] as const) {
+    const seen: unknown[] = [];
+    const ref = world.spawn(whenFull, {
+      receive: (batch) => seen.push(...batch.map(({ message }) => message)),
+    }, { capacity: 2, whenFull });
+    ref.signal("first");
+    ref.cast(1);
+    ref.signal("second");
+    ref.cast(2);
+    ref.signal("third");
+    world.ports.settle();
+    const signals = seen.filter((message) => typeof message === "string");
+    assertEquals(signals, ["first", "second", "third"], whenFull);
+  }
+});
+
+Deno.test("a signal to an actor that has stopped does nothing", () => {
+  const world = new World();
+  let context: ActorContext | undefined;
+  const ref = world.spawn("a", { onStart: (given) => context = given });
+  context!.stop();
   world.ports.settle();
-  assertEquals(seen.length, 1);
-  assertStrictEquals(seen[0], message);
-  assertEquals(world.system.status().undeliverable, 1);
+  ref.signal("late");
+  world.ports.settle();
+  assertEquals(world.failures, []);
 });

@@ -5,11 +5,11 @@ import {
   DISK_SLOW_MS,
   DISK_STALLED_MS,
   type DiskCondition,
-  type Persist,
   WalActor,
-  type WalMessage,
+  type WalSignal,
+  type WriteRequest,
 } from "../../actors/wal_actor.ts";
-import type { ActorRef, Delivery } from "../../actors/runtime/actor.ts";
+import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
 import { DiskError } from "../../storage/disk.ts";
 import { WalFailedError } from "../../storage/wal_errors.ts";
 import { Wal } from "../../storage/wal.ts";
@@ -34,7 +34,7 @@ class Bench {
   /** Whether the actor's mailbox takes messages. */
   runs = true;
   readonly #syncs: (() => void)[] = [];
-  readonly #mailbox: WalMessage[] = [];
+  readonly #mailbox: WalSignal[] = [];
 
   constructor() {
     this.disk = new MemoryDisk({
@@ -50,8 +50,10 @@ class Bench {
     });
     this.wal = Wal.open(this.disk, IDENTITY).wal;
     const self = {
-      cast: (message: WalMessage) => (this.runs && this.#mailbox.push(message) > 0),
-    } as unknown as ActorRef<WalMessage>;
+      signal: (signal: WalSignal) => {
+        if (this.runs) this.#mailbox.push(signal);
+      },
+    } as unknown as LocalRef<never, never, WalSignal>;
     this.actor = new WalActor({
       wal: this.wal,
       ports: this.ports,
@@ -63,7 +65,7 @@ class Bench {
   }
 
   /** A write of one entry, answered in the story under `name`. */
-  persist(name: string, firstIndex: number): Persist {
+  write(name: string, firstIndex: number): WriteRequest {
     const run = encodeRun({
       group: 0,
       term: 1,
@@ -72,17 +74,17 @@ class Bench {
       kind: "command",
       payloads: [new Uint8Array(10)],
     });
-    const replyTo = { cast: () => this.story.push(`persisted ${name}`) > 0 };
-    return { type: "Persist", group: 0, hardState: undefined, runs: [run], replyTo };
+    const onDurable = (): void => void this.story.push(`durable ${name}`);
+    return { type: "Write", group: 0, write: { hardState: undefined, runs: [run] }, onDurable };
   }
 
   /** One turn with what waits in the mailbox and these messages. */
-  turn(...messages: WalMessage[]): void {
+  turn(...messages: WalSignal[]): void {
     const batch = [...this.#mailbox.splice(0), ...messages].map((message) => ({
       message,
       reply: () => {},
       fail: () => {},
-    } as unknown as Delivery<WalMessage>));
+    } as unknown as Delivery<WalSignal>));
     this.actor.receive(batch);
   }
 
@@ -101,45 +103,45 @@ class Bench {
 
 Deno.test("all writes of a turn are one append and one sync, answered in order once it has ended", () => {
   const bench = new Bench();
-  bench.turn(bench.persist("a", 1), bench.persist("b", 2), bench.persist("c", 3));
+  bench.turn(bench.write("a", 1), bench.write("b", 2), bench.write("c", 3));
   assertEquals([bench.story, bench.syncing], [["append"], true]);
   bench.endSync();
-  assertEquals(bench.story.slice(1), ["syncData", "persisted a", "persisted b", "persisted c"]);
+  assertEquals(bench.story.slice(1), ["syncData", "durable a", "durable b", "durable c"]);
   assertEquals(bench.syncing, false);
 });
 
 Deno.test("what arrives while a sync runs is written at once and shares the next sync", () => {
   const bench = new Bench();
-  bench.turn(bench.persist("a", 1));
-  bench.turn(bench.persist("b", 2));
-  bench.turn(bench.persist("c", 3));
+  bench.turn(bench.write("a", 1));
+  bench.turn(bench.write("b", 2));
+  bench.turn(bench.write("c", 3));
   assertEquals(bench.story, ["append", "append", "append"]);
   bench.endSync();
   // The sync that ended began before b and c were written: it proves nothing about them.
-  assertEquals([bench.story.slice(3), bench.syncing], [["syncData", "persisted a"], true]);
+  assertEquals([bench.story.slice(3), bench.syncing], [["syncData", "durable a"], true]);
   bench.endSync();
-  assertEquals(bench.story.slice(5), ["syncData", "persisted b", "persisted c"]);
+  assertEquals(bench.story.slice(5), ["syncData", "durable b", "durable c"]);
   assertEquals(bench.syncing, false);
 });
 
 Deno.test("a hard state alone is written, and is there after a crash that keeps what was synced", () => {
   const bench = new Bench();
-  const { replyTo } = bench.persist("vote", 1);
+  const { onDurable } = bench.write("vote", 1);
   const hardState = { currentTerm: 7, votedFor: 2 };
-  bench.turn({ type: "Persist", group: 0, hardState, runs: [], replyTo });
+  bench.turn({ type: "Write", group: 0, write: { hardState, runs: [] }, onDurable });
   bench.endSync();
-  assertEquals(bench.story, ["append", "syncData", "persisted vote"]);
+  assertEquals(bench.story, ["append", "syncData", "durable vote"]);
   bench.disk.crash(() => 0);
   assertEquals(Wal.open(bench.disk, IDENTITY).groups.get(0)?.hardState, hardState);
 });
 
 Deno.test("what was answered survives a crash, what was not may be lost", () => {
   const bench = new Bench();
-  bench.turn(bench.persist("a", 1));
+  bench.turn(bench.write("a", 1));
   bench.endSync();
-  bench.turn(bench.persist("b", 2));
+  bench.turn(bench.write("b", 2));
   bench.disk.crash(() => 0);
-  assertEquals(bench.story.includes("persisted b"), false);
+  assertEquals(bench.story.includes("durable b"), false);
   const runs = Wal.open(bench.disk, IDENTITY).groups.get(0)!.runs;
   assertEquals(runs.map(({ firstIndex, ends }) => [firstIndex, ends.length]), [[1, 1]]);
 });
@@ -147,20 +149,20 @@ Deno.test("what was answered survives a crash, what was not may be lost", () => 
 Deno.test("the first write or sync that fails throws, and nothing is answered then or later", () => {
   for (const operation of ["append", "syncData"] as const) {
     const bench = new Bench();
-    bench.turn(bench.persist("a", 1));
+    bench.turn(bench.write("a", 1));
     bench.endSync();
     bench.failNext = operation;
     assertThrows(
       () => {
-        bench.turn(bench.persist("b", 2));
+        bench.turn(bench.write("b", 2));
         bench.endSync();
       },
       WalFailedError,
       "input/output error",
     );
     bench.failNext = undefined;
-    assertThrows(() => bench.turn(bench.persist("c", 3)), WalFailedError);
-    assertEquals(bench.story.filter((line) => line.startsWith("persisted")), ["persisted a"]);
+    assertThrows(() => bench.turn(bench.write("c", 3)), WalFailedError);
+    assertEquals(bench.story.filter((line) => line.startsWith("durable")), ["durable a"]);
   }
 });
 
@@ -168,7 +170,7 @@ Deno.test("one slow sync makes the disk slow, only several fast ones in a row re
   const bench = new Bench();
   let index = 0;
   const sync = (durationMs: number): void => {
-    bench.turn(bench.persist("x", ++index));
+    bench.turn(bench.write("x", ++index));
     bench.endSync(durationMs);
   };
   sync(DISK_SLOW_MS - 1);
@@ -186,7 +188,7 @@ Deno.test("one slow sync makes the disk slow, only several fast ones in a row re
 
 Deno.test("a sync that does not end is told while it runs: slow, then stalled", () => {
   const bench = new Bench();
-  bench.turn(bench.persist("a", 1));
+  bench.turn(bench.write("a", 1));
   bench.ports.advance(DISK_SLOW_MS);
   bench.turn();
   assertEquals(bench.conditions, ["DiskSlow"]);
@@ -196,7 +198,7 @@ Deno.test("a sync that does not end is told while it runs: slow, then stalled", 
   bench.endSync(10_000);
   assertEquals(bench.conditions, ["DiskSlow", "DiskStalled"]);
   for (let index = 2; index < 2 + DISK_RECOVERY_SYNCS; index++) {
-    bench.turn(bench.persist("b", index));
+    bench.turn(bench.write("b", index));
     bench.endSync();
   }
   assertEquals(bench.conditions, ["DiskSlow", "DiskStalled", "DiskRecovered"]);
@@ -204,7 +206,7 @@ Deno.test("a sync that does not end is told while it runs: slow, then stalled", 
 
 Deno.test("DISK_PROBE_MS: a disk that stalled is seen to recover though nobody writes", () => {
   const bench = new Bench();
-  bench.turn(bench.persist("a", 1));
+  bench.turn(bench.write("a", 1));
   bench.endSync(DISK_STALLED_MS);
   assertEquals(bench.conditions, ["DiskStalled"]);
   for (let probe = 1; probe <= DISK_RECOVERY_SYNCS; probe++) {
@@ -223,7 +225,7 @@ Deno.test("DISK_PROBE_MS: a disk that stalled is seen to recover though nobody w
 
 Deno.test("an idle disk is neither slow nor stalled, however long", () => {
   const bench = new Bench();
-  bench.turn(bench.persist("a", 1));
+  bench.turn(bench.write("a", 1));
   bench.endSync();
   bench.ports.advance(10 * DISK_STALLED_MS);
   bench.turn();
@@ -233,7 +235,7 @@ Deno.test("an idle disk is neither slow nor stalled, however long", () => {
 
 Deno.test("whenIdle: a sync whose end the actor never took is over all the same", () => {
   const bench = new Bench();
-  bench.turn(bench.persist("a", 1));
+  bench.turn(bench.write("a", 1));
   // Taken into the mailbox of an actor that runs no more.
   bench.endSync(1, { takes: false });
   let idle = 0;
@@ -246,7 +248,7 @@ Deno.test("whenIdle waits for the sync that runs, also after the actor has stopp
   let idle = 0;
   bench.actor.whenIdle(() => idle++);
   assertEquals(idle, 1);
-  bench.turn(bench.persist("a", 1));
+  bench.turn(bench.write("a", 1));
   bench.runs = false;
   bench.actor.onStop();
   bench.actor.whenIdle(() => idle++);

@@ -224,7 +224,7 @@ for (const [role, make] of Object.entries(inEachRole)) {
     follower.receive(follower.append({ term: 3 }));
     assertEquals([follower.core.role, follower.term], ["follower", 3]);
     assertEquals(follower.core.context.leaderId, 2);
-    assert(follower.core.state.electionDeadlineMs < Infinity);
+    assert(follower.core.state.electionDeadlineMs !== undefined);
   });
 }
 
@@ -507,7 +507,7 @@ for (
     const solo = new SoloCore({ terms: [1, 1] });
     solo.persist(solo.lead());
     solo.receive(solo.reply(fields));
-    const progress = solo.core.state.progress.get(2)!;
+    const progress = solo.core.state.lead.progress.get(2)!;
     assertEquals([progress.matchIndex, progress.nextIndex], [match, next]);
     assertEquals([matchesOf(solo.core)[3], solo.core.state.commitIndex], [0, commit]);
   });
@@ -592,8 +592,9 @@ Deno.test("TestRaftFreesReadOnlyMem: nothing is kept of a read that was answered
   for (const id of [1, 2, 3]) cluster.turn(id, (core) => core.read([id]));
   cluster.settle();
   for (const id of [1, 2, 3]) {
-    const { reads } = cluster.core(id).state;
-    assertEquals([reads.hasWaiting, reads.running, reads.forwarded.size], [false, undefined, 0]);
+    const { leadership, forwarded } = cluster.core(id).state;
+    assertEquals([leadership?.reads.hasWaiting ?? false, forwarded.batches.size], [false, 0]);
+    assertEquals(leadership?.reads.running, undefined);
     assertEquals(cluster.node(id).readsReady.length, 1);
   }
 });

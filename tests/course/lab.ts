@@ -6,7 +6,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import type { RaftAnswer } from "../../actors/raft_actor.ts";
+import type { RaftAnswer } from "../../actors/raft_request.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { decodeRequest, encodeRequest } from "../../storage/command.ts";
 import { forEachEntry } from "../../storage/wal_record.ts";

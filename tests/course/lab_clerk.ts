@@ -8,7 +8,7 @@
  */
 import { assert } from "@std/assert";
 import type { GroupHost } from "../../actors/group.ts";
-import type { RaftActorMessage, RaftAnswer } from "../../actors/raft_actor.ts";
+import type { RaftAnswer, RaftRequest } from "../../actors/raft_request.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import { encodeRequest } from "../../storage/command.ts";
 import type { Operation } from "../sim/history.ts";
@@ -109,7 +109,7 @@ export class LabClerk {
   }
 
   /** Asks until `settle` takes the answer. */
-  #repeat(message: RaftActorMessage, key: string, settle: (reply: Reply) => boolean): void {
+  #repeat(message: RaftRequest, key: string, settle: (reply: Reply) => boolean): void {
     const { loop } = this.#lab.cluster;
     let attempt = 0;
     const ask = (): void => {
@@ -140,7 +140,7 @@ export class LabClerk {
   }
 
   /** One attempt at the target; the way there and the way back each may lose it. */
-  #send(message: RaftActorMessage, key: string, done: (reply: Reply) => void): void {
+  #send(message: RaftRequest, key: string, done: (reply: Reply) => void): void {
     const { cluster, dice } = this.#lab;
     const { loop, network: { quality } } = cluster;
     const host = cluster.host(this.#target);

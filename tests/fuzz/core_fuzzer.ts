@@ -10,14 +10,15 @@ import {
   assertInstanceOf,
   assertLessOrEqual,
 } from "@std/assert";
-import { DEFAULT_TIMING, type Outbox } from "../../machines/group_state.ts";
+import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import type { Progress } from "../../machines/progress.ts";
 import type { RaftCore } from "../../machines/raft_core.ts";
 import type { NodeId, RaftMessage } from "../../machines/raft_types.ts";
 import { recordFormat } from "../../storage/wal_record.ts";
 import { createCodec } from "../../transport/codec.ts";
 import { FRAME_HEADER_BYTES } from "../../transport/limits.ts";
 import { WireError } from "../../transport/wire.ts";
-import { SoloCore } from "../machines/solo_core.ts";
+import { SoloCore, type Turn } from "../machines/solo_core.ts";
 import type { Dice } from "../sim/random.ts";
 import { count, type Fuzzer, type Tally } from "./fuzzer.ts";
 import { drawRaftMessage } from "./messages.ts";
@@ -36,7 +37,7 @@ const MESSAGES_PER_TURN_MAX = 2 * 128 * SENDERS.length;
  */
 const failStops = [
   /** A second leader of this node's own term. */
-  /^Cannot take event: the chart does not list AppendEntries here$/,
+  /^Cannot take event: chart raft does not list AppendEntries in /,
   /** Another entry where one is committed. */
   /^Cannot accept entries: entry \d+ of term \d+ would replace a committed one/,
 ];
@@ -62,8 +63,8 @@ function tryMessages(dice: Dice, tally: Tally): void {
     commitIndex: 0,
     matches: new Map(),
   };
-  let unsynced: Outbox[] = [];
-  const take = (outbox: Outbox): void => {
+  let unsynced: Turn[] = [];
+  const take = (outbox: Turn): void => {
     unsynced.push(outbox);
     check(solo, outbox, seen);
   };
@@ -97,7 +98,7 @@ function tryMessages(dice: Dice, tally: Tally): void {
 /** A message as it comes from the wire; undefined if the codec refuses it. */
 function drawMessage(dice: Dice, core: RaftCore): RaftMessage | undefined {
   const { currentTerm } = core.context;
-  const { log, commitIndex, reads } = core.state;
+  const { log, commitIndex, lastRound, forwarded } = core.state;
   const { lastIndex, lastTerm } = log;
   const drawn = drawRaftMessage(dice, {
     from: SENDERS,
@@ -107,7 +108,7 @@ function drawMessage(dice: Dice, core: RaftCore): RaftMessage | undefined {
     ],
     indexes: [
       ...[0, 1, lastIndex, lastIndex, lastIndex + 1, Math.max(0, lastIndex - 1), commitIndex],
-      ...[reads.lastRound, reads.lastReadId],
+      ...[lastRound, forwarded.lastReadId],
     ],
   });
   // A second leader of this term fails the node: most runs shall see more than that.
@@ -122,9 +123,10 @@ function drawMessage(dice: Dice, core: RaftCore): RaftMessage | undefined {
   }
 }
 
-function check({ core, nowMs }: SoloCore, outbox: Outbox, seen: Seen): void {
+function check({ core, nowMs }: SoloCore, outbox: Turn, seen: Seen): void {
   const { currentTerm, votedFor } = core.context;
-  const { log, commitIndex, durableIndex, progress, reads } = core.state;
+  const { log, commitIndex, durableIndex, leadership, forwarded } = core.state;
+  const progress = leadership?.progress ?? new Map<NodeId, Progress>();
   assertGreaterOrEqual(currentTerm, seen.term, "the term fell");
   if (currentTerm === seen.term && seen.votedFor !== undefined) {
     assertEquals(votedFor, seen.votedFor, "the vote of a term changed");
@@ -144,8 +146,8 @@ function check({ core, nowMs }: SoloCore, outbox: Outbox, seen: Seen): void {
       assertGreaterOrEqual(matchIndex, seen.matches.get(peer) ?? 0, `matchIndex of ${peer} fell`);
     }
   }
-  assertLessOrEqual(reads.forwarded.size, STEPS_MAX);
-  const messages = [...outbox.messages, ...outbox.messagesAfterSync];
+  assertLessOrEqual(forwarded.batches.size, STEPS_MAX);
+  const messages = [...outbox.messages, ...outbox.waiting];
   assertLessOrEqual(messages.length, MESSAGES_PER_TURN_MAX);
   for (const { message } of messages) {
     const body = codec.encode(message).subarray(FRAME_HEADER_BYTES);

@@ -82,7 +82,7 @@ Deno.test("a follower cannot refuse what the leader does not hold, and lose its 
   solo.lead();
   solo.receive(solo.reply({ matchIndex: 3, prevLogIndex: 2 }));
   solo.receive(solo.reply({ accepted: false, prevLogIndex: 1_000, conflictIndex: 1_000 }));
-  assertEquals(solo.core.state.progress.get(2)!.nextIndex, 4);
+  assertEquals(solo.core.state.lead.progress.get(2)!.nextIndex, 4);
   const { messages } = solo.elapse(60);
   assert(messages.some(({ to, message }) => to === 2 && message.type === "AppendEntries"));
 });

@@ -151,6 +151,11 @@ export function drawWireMessage(dice: Dice): WireMessage {
   }
 }
 
+/** Any value that an actor message may carry. */
+export function drawWireValue(dice: Dice): WireValue {
+  return drawValue(dice, 1);
+}
+
 function drawValue(dice: Dice, depth: number): WireValue {
   const draw = dice.below(depth < VALUE_DEPTH_MAX ? 8 : 6);
   if (draw === 0) return undefined;

@@ -76,12 +76,12 @@ function often<Value>(times: number, arbitrary: fc.Arbitrary<Value>): fc.Arbitra
 /** The node's election timeout elapses after nobody has heard a leader for long enough. */
 function campaign({ cluster }: Real, id: NodeId): void {
   cluster.nowMs += DEFAULT_TIMING.electionTimeoutMsMax;
-  if (Number.isFinite(cluster.core(id).state.electionDeadlineMs)) cluster.timeout(id);
+  if (cluster.core(id).state.electionDeadlineMs !== undefined) cluster.timeout(id);
 }
 
 const commands: fc.Arbitrary<Command>[] = [
   atNode("timeout", ({ cluster }, id) => {
-    if (Number.isFinite(cluster.core(id).state.electionDeadlineMs)) cluster.timeout(id);
+    if (cluster.core(id).state.electionDeadlineMs !== undefined) cluster.timeout(id);
   }),
   ...often(3, atNode("campaign", (real, id) => campaign(real, id))),
   ...often(
@@ -94,9 +94,9 @@ const commands: fc.Arbitrary<Command>[] = [
   ...often(
     3,
     atNode("beat", ({ cluster }, id) => {
-      const { heartbeatDeadlineMs } = cluster.core(id).state;
-      if (heartbeatDeadlineMs === Infinity) return;
-      cluster.nowMs = Math.max(cluster.nowMs, heartbeatDeadlineMs);
+      const { leadership } = cluster.core(id).state;
+      if (leadership === undefined) return;
+      cluster.nowMs = Math.max(cluster.nowMs, leadership.heartbeatDeadlineMs);
       cluster.turn(id, (core) => core.elapse());
     }),
   ),
@@ -260,15 +260,10 @@ const mutants: Readonly<Record<string, Mutant & { readonly found: RegExp }>> = {
   },
   "acknowledges entries before its disk has them": {
     found: /on the disks of/,
-    onBoot: (id, core) =>
-      atEndOfTurn(core, {
-        after: (outbox) => {
-          const waiting = outbox.messagesAfterSync.splice(0);
-          for (const envelope of waiting) {
-            (envelope.to === id ? outbox.messagesAfterSync : outbox.messages).push(envelope);
-          }
-        },
-      }),
+    onBoot: (_id, core) => {
+      const state = stateOf(core);
+      state.sendWhenDurable = (to, message) => state.send(to, message);
+    },
   },
   "commits entries of earlier terms by counting": {
     found: /by counting/,
@@ -280,7 +275,7 @@ const mutants: Readonly<Record<string, Mutant & { readonly found: RegExp }>> = {
           const index = quorumIndex(
             core.context.voters,
             (voter) =>
-              voter === id ? state.durableIndex : state.progress.get(voter)?.matchIndex ?? 0,
+              voter === id ? state.durableIndex : state.lead.progress.get(voter)?.matchIndex ?? 0,
           );
           state.commitIndex = Math.max(state.commitIndex, index);
         },
@@ -291,8 +286,8 @@ const mutants: Readonly<Record<string, Mutant & { readonly found: RegExp }>> = {
     onBoot: (_id, core) => {
       const read = core.read.bind(core);
       core.read = (readIds) => {
-        const { running } = core.state.reads;
-        if (core.role === "leader" && running !== undefined) {
+        const running = core.state.leadership?.reads.running;
+        if (running !== undefined) {
           (running.readIds as number[]).push(...readIds);
         } else read(readIds);
       };
@@ -303,9 +298,11 @@ const mutants: Readonly<Record<string, Mutant & { readonly found: RegExp }>> = {
     onBoot: (_id, core) =>
       atEndOfTurn(core, {
         before: () => {
-          const { reads, commitIndex, progress } = core.state;
-          if (core.role !== "leader" || !reads.hasWaiting || reads.running !== undefined) return;
-          reads.begin(commitIndex);
+          const { leadership, commitIndex } = core.state;
+          if (leadership === undefined) return;
+          const { reads, progress } = leadership;
+          if (!reads.hasWaiting || reads.running !== undefined) return;
+          reads.begin(++stateOf(core).lastRound, commitIndex);
           for (const each of progress.values()) each.beatDue = true;
         },
       }),

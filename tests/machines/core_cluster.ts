@@ -6,8 +6,10 @@
  */
 import { assert } from "@std/assert";
 import { DEFAULT_TIMING, type Outbox, type RaftTiming } from "../../machines/group_state.ts";
-import { RaftCore, type RoleChange } from "../../machines/raft_core.ts";
+import type { Write } from "../../machines/pending_writes.ts";
+import { RaftCore } from "../../machines/raft_core.ts";
 import { lastIndexOf, RaftLog } from "../../machines/raft_log.ts";
+import { type RoleChange, roleChangeOf } from "../../machines/raft_step.ts";
 import type {
   EntryRun,
   Envelope,
@@ -32,13 +34,6 @@ export interface ClusterOptions {
   readonly hardStates?: Readonly<Record<NodeId, HardState>>;
   /** Called with every core before it runs; a test plants its defects here. */
   readonly onBoot?: (id: NodeId, core: RaftCore) => void;
-}
-
-/** A write that is not yet durable. */
-interface Write {
-  readonly hardState: HardState | undefined;
-  readonly runs: readonly EntryRun[];
-  readonly messages: Envelope[];
 }
 
 /** One node: its core, its disk, and what it was told. */
@@ -177,7 +172,7 @@ export class CoreCluster {
   /** Makes one node's election timeout elapse now, before any other's. */
   timeout(id: NodeId): void {
     const { core } = this.node(id);
-    this.nowMs = Math.max(this.nowMs, core.state.electionDeadlineMs);
+    this.nowMs = Math.max(this.nowMs, core.state.electionDeadlineMs!);
     this.turn(id, (core) => core.elapse());
   }
 
@@ -204,7 +199,7 @@ export class CoreCluster {
   /** Makes the oldest of the writes that a test held back durable. */
   syncOne(id: NodeId): void {
     const write = this.node(id).unsynced.shift();
-    if (write !== undefined) this.#synced(id, write);
+    if (write !== undefined) this.#durable(id, write);
   }
 
   /** The node forgets all that was not durable. */
@@ -285,7 +280,10 @@ export class CoreCluster {
       voters: this.#options.voters,
       learners: this.#options.learners ?? [],
       ...node.disk.hardState,
-      onRoleChange: (change) => this.log(id, describeChange(change)),
+      onStep: (step) => {
+        const change = roleChangeOf(step);
+        if (change !== undefined) this.log(id, describeChange(change));
+      },
     });
     this.#options.onBoot?.(id, node.core);
   }
@@ -293,34 +291,26 @@ export class CoreCluster {
   #perform(id: NodeId, outbox: Outbox): void {
     const node = this.node(id);
     this.#send(id, outbox.messages);
-    const { hardState, runs, messagesAfterSync: messages } = outbox;
-    const write: Write = { hardState, runs, messages };
-    if (node.holdSync || node.unsynced.length > 0) node.unsynced.push(write);
-    else this.#synced(id, write);
     node.readsReady.push(...outbox.readsReady);
     node.readsRefused.push(...outbox.readsRefused);
     if (outbox.transfer !== undefined) {
       node.transfers.push(outbox.transfer);
       this.log(id, `transfer ${outbox.transfer}`);
     }
+    const { write } = outbox;
+    if (write === undefined) return;
+    if (node.holdSync || node.unsynced.length > 0) node.unsynced.push(write);
+    else this.#durable(id, write);
   }
 
-  #synced(id: NodeId, { hardState, runs, messages }: Write): void {
+  #durable(id: NodeId, { hardState, runs }: Write): void {
     const { disk } = this.node(id);
     if (hardState !== undefined) disk.hardState = hardState;
     for (const run of runs) {
       disk.runs = truncated(disk.runs, run.firstIndex);
       disk.runs.push({ ...run, bytes: run.bytes.slice() });
     }
-    this.#send(id, messages.filter(({ to }) => to !== id));
-    const own = messages.filter(({ to }) => to === id);
-    const last = runs.at(-1);
-    if (hardState === undefined && last === undefined && own.length === 0) return;
-    this.turn(id, (core) => {
-      if (hardState !== undefined) core.hardStateSynced(hardState);
-      if (last !== undefined) core.synced(last.term, lastIndexOf(last));
-      for (const { message } of own) core.receive(message);
-    });
+    this.turn(id, (core) => core.durable());
   }
 
   #send(id: NodeId, envelopes: readonly Envelope[]): void {

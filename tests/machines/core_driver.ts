@@ -14,19 +14,6 @@ import type { RaftEvent, RaftInput } from "../../machines/raft_machine.ts";
 import { recordFormat } from "../../storage/wal_record.ts";
 import { runsOfTerms } from "./core_cluster.ts";
 
-type DeadlineName =
-  | "electionDeadlineMs"
-  | "heartbeatDeadlineMs"
-  | "quorumDeadlineMs"
-  | "transferDeadlineMs";
-
-const deadlines: readonly DeadlineName[] = [
-  "electionDeadlineMs",
-  "heartbeatDeadlineMs",
-  "quorumDeadlineMs",
-  "transferDeadlineMs",
-];
-
 /** Long after every deadline and every contact. */
 const LONG_MS = 10 * DEFAULT_TIMING.electionTimeoutMsMax;
 /** Above every term and index that an exploration reaches. */
@@ -75,16 +62,18 @@ export class CoreDriver {
       case "StaleTerm":
         return core.receive(event.message);
       case "ElectionTimeout":
-        return this.#elapse("electionDeadlineMs");
+        return this.#elapse("election");
       case "HeartbeatTimeout":
-        return this.#elapse("heartbeatDeadlineMs");
+        return this.#elapse("heartbeat");
       case "TransferTimeout":
-        return this.#elapse("transferDeadlineMs");
+        return this.#elapse("transfer");
       case "QuorumLost":
         core.beginTurn(state.nowMs + LONG_MS);
-        return this.#elapse("quorumDeadlineMs");
-      case "Synced":
-        return core.synced(event.term, event.index);
+        return this.#elapse("quorum");
+      case "EntriesDurable":
+      case "VoteDurable":
+        // The core itself raises them, of the writes that it has handed out.
+        return this.#raise(event);
       case "Propose":
         return void core.propose(event.payloads);
       case "Read":
@@ -93,7 +82,7 @@ export class CoreDriver {
         return core.transfer(event.to);
       case "TargetCaughtUp":
         // Only the core itself raises it.
-        return state.raise(event);
+        return this.#raise(event);
       case "DiskSlow":
       case "DiskStalled":
       case "DiskRecovered":
@@ -113,14 +102,33 @@ export class CoreDriver {
     }
   }
 
-  #elapse(due: DeadlineName): void {
+  /** Has the chart take an event that only rules raise, behind one that changes nothing. */
+  #raise(event: RaftEvent): void {
+    this.#state.raise(event);
+    this.core.read([]);
+  }
+
+  /** Has one deadline pass and no other. What is due in a role that is over is raised as it is. */
+  #elapse(due: "election" | "heartbeat" | "quorum" | "transfer"): void {
     const state = this.#state;
-    const before = deadlines.map((name) => state[name]);
-    for (const name of deadlines) state[name] = Infinity;
-    state[due] = state.nowMs;
+    const { leadership } = state;
+    if (due === "election") {
+      if (state.electionDeadlineMs === undefined) return this.#raise({ type: "ElectionTimeout" });
+      state.electionDeadlineMs = state.nowMs;
+      return this.core.elapse();
+    }
+    if (leadership === undefined) {
+      const types = {
+        heartbeat: "HeartbeatTimeout",
+        quorum: "QuorumLost",
+        transfer: "TransferTimeout",
+      } as const;
+      return this.#raise({ type: types[due] });
+    }
+    const farMs = state.nowMs + LONG_MS;
+    leadership.heartbeatDeadlineMs = due === "heartbeat" ? state.nowMs : farMs;
+    leadership.quorumDeadlineMs = due === "quorum" ? state.nowMs : farMs;
+    leadership.transferDeadlineMs = due === "transfer" ? state.nowMs : undefined;
     this.core.elapse();
-    deadlines.forEach((name, at) => {
-      if (name !== due && state[name] === Infinity) state[name] = before[at]!;
-    });
   }
 }

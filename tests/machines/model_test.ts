@@ -10,19 +10,18 @@ import { type AnyStateMachine, createMachine, initialTransition } from "xstate";
 import { activePaths, describeChart } from "../../machines/chart.ts";
 import { guardTexts } from "../../machines/explain.ts";
 import {
-  type RaftEffect,
+  RAFT_EFFECTS,
   type RaftEvent,
   raftMachine,
   type RaftSnapshot,
 } from "../../machines/raft_machine.ts";
-import { roleOf } from "../../machines/raft_core.ts";
+import { roleOf } from "../../machines/raft_step.ts";
 import { step } from "../../machines/step.ts";
 import { CoreDriver } from "./core_driver.ts";
 import {
   type Edge,
   eventsAt,
   exploreEdges,
-  type ExploreOptions,
   explorePaths,
   INPUTS,
   namedTransitions,
@@ -158,9 +157,11 @@ Deno.test("model: only a second leader of the same term is unexpected", () => {
 });
 
 Deno.test("model: AppendEntries to a leader of the same term stops the node", () => {
-  const path = pathsWithOwnPreVote().find(({ state }) => roleOf(state) === "leader")!;
+  const path = explorePaths(raftMachine, { input: INPUTS.voter }).find(({ state }) =>
+    roleOf(state) === "leader"
+  )!;
   const driver = new CoreDriver(INPUTS.voter);
-  for (const event of path.events) drive(driver, event);
+  for (const event of path.events) driver.take(event);
   const event = eventsAt(path.state).find(({ type }) => type === "AppendEntries")!;
   assertThrows(() => driver.take(event), Error, "Cannot take event");
 });
@@ -215,50 +216,23 @@ Deno.test("model: a leader comes only out of a candidacy with a majority of the 
   for (const { from, event, to } of edges) {
     if (roleOf(to) !== "leader" || roleOf(from) === "leader") continue;
     assertEquals(roleOf(from), "candidate");
-    assert(event.type === "RequestVoteReply" && event.granted);
-    const votes = new Set([...from.context.votesGranted, event.from]);
+    assert(event.type === "VoteDurable" || (event.type === "RequestVoteReply" && event.granted));
+    const voter = event.type === "VoteDurable" ? from.context.id : event.from;
+    const votes = new Set([...from.context.votesGranted, voter]);
     assert(from.context.voters.filter((voter) => votes.has(voter)).length >= 2, nameOf(from));
   }
 });
 
-/** A pre-candidate's yes to itself comes at once, since the core raises it: no other event is first. */
-function eventsWithOwnPreVote(state: RaftSnapshot): RaftEvent[] {
-  const own = ownPreVote(state);
-  return own === undefined ? eventsAt(state) : [own];
-}
-
-function ownPreVote({ value, context }: RaftSnapshot): RaftEvent | undefined {
-  const { id, currentTerm, votesGranted } = context;
-  if (value.role !== "preCandidate" || votesGranted.includes(id)) return undefined;
-  return { type: "PreVoteReply", group: 0, term: currentTerm + 1, from: id, granted: true };
-}
-
-function pathsWithOwnPreVote(
-  input: ExploreOptions["input"] = INPUTS.voter,
-): ReturnType<typeof explorePaths> {
-  return explorePaths(raftMachine, { input, events: eventsWithOwnPreVote })
-    .filter(({ state }) => ownPreVote(state) === undefined);
-}
-
-/** Feeds one event, unless the core has raised it itself. */
-function drive(driver: CoreDriver, event: RaftEvent): void {
-  const { context } = driver.core;
-  const raised = event.type === "PreVoteReply" && event.from === context.id && event.granted &&
-    event.term === context.currentTerm + 1 && context.votesGranted.includes(context.id);
-  if (!raised) driver.take(event);
-}
-
 for (const [name, input] of Object.entries(INPUTS)) {
   Deno.test(`model: on every path, a core is where the chart is at every step (${name})`, () => {
-    const paths = pathsWithOwnPreVote(input);
+    const paths = explorePaths(raftMachine, { input });
     assert(paths.length > 50, `${paths.length} paths`);
     for (const { events } of paths) {
       const driver = new CoreDriver(input);
       let state = initialTransition(raftMachine, input)[0];
       for (const event of events) {
-        drive(driver, event);
+        driver.take(event);
         state = next(state, event);
-        if (ownPreVote(state) !== undefined) continue;
         assertEquals(driver.core.snapshot.value, state.value, nameOf(state));
         assertEquals(driver.core.context, state.context, nameOf(state));
         assertEquals(driver.core.role, roleOf(state));
@@ -267,15 +241,13 @@ for (const [name, input] of Object.entries(INPUTS)) {
   });
 
   Deno.test(`model: a core takes every step that the chart offers, to the same place (${name})`, () => {
-    for (const { state, events } of pathsWithOwnPreVote(input)) {
-      for (const event of eventsWithOwnPreVote(state)) {
+    for (const { state, events } of explorePaths(raftMachine, { input })) {
+      for (const event of eventsAt(state)) {
         if (roleOf(state) === "leader" && event.type === "AppendEntries") continue;
         const driver = new CoreDriver(input);
-        for (const earlier of events) drive(driver, earlier);
-        drive(driver, event);
-        let to = next(state, event);
-        const own = ownPreVote(to);
-        if (own !== undefined) to = next(to, own);
+        for (const earlier of events) driver.take(earlier);
+        driver.take(event);
+        const to = next(state, event);
         const text = `${nameOf(state)} ${event.type}`;
         assertEquals(driver.core.snapshot.value, to.value, text);
         assertEquals(driver.core.context, to.context, text);
@@ -287,40 +259,6 @@ for (const [name, input] of Object.entries(INPUTS)) {
 function next(state: RaftSnapshot, event: RaftEvent): RaftSnapshot {
   return step(raftMachine, state, event).snapshot;
 }
-
-/** Every effect, as the compiler knows them: one missing or too many does not compile. */
-const effects: Readonly<Record<RaftEffect, true>> = {
-  abortTransfer: true,
-  acceptEntries: true,
-  advanceCommit: true,
-  appendCommands: true,
-  armElectionTimer: true,
-  broadcastHeartbeat: true,
-  catchUpTarget: true,
-  completeReads: true,
-  dropReads: true,
-  endTerm: true,
-  failUnexpected: true,
-  forwardReads: true,
-  noteDurable: true,
-  queueForwardedRead: true,
-  queueReads: true,
-  recordMatch: true,
-  refuseForwardedRead: true,
-  refusePreVote: true,
-  refuseProposals: true,
-  refuseReads: true,
-  refuseStaleTerm: true,
-  refuseTransfer: true,
-  refuseVote: true,
-  requestPreVotes: true,
-  requestVotes: true,
-  restartElectionTimer: true,
-  sendPreVote: true,
-  sendTimeoutNow: true,
-  sendVote: true,
-  startTerm: true,
-};
 
 Deno.test("model: every effect that has a rule is asked for by the chart, and no other is", () => {
   const { states, transitions } = describeChart(raftMachine);
@@ -335,11 +273,13 @@ Deno.test("model: every effect that has a rule is asked for by the chart, and no
     "forgetLeader",
     "leadTerm",
     "nameTransferee",
+    "preVoteForSelf",
+    "recordOwnVote",
     "recordVote",
     "voteForCandidate",
     "voteForSelf",
   ];
-  assertEquals([...asked].sort(), [...Object.keys(effects), ...assigns].sort());
+  assertEquals([...asked].sort(), [...RAFT_EFFECTS, ...assigns].sort());
   assertEquals(Object.keys(raftMachine.implementations.actions).sort(), [...asked].sort());
 });
 

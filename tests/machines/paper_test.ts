@@ -111,7 +111,6 @@ Deno.test("Fig. 2 AppendEntries 3: if an existing entry conflicts with a new one
     solo.append({ term: 3, prevLogIndex: 1, prevLogTerm: 1, terms: [3] }),
   );
   assertEquals(solo.terms, [1, 3]);
-  assertEquals(outbox.truncatedAfter, 1);
   assertEquals(outbox.runs.map(({ firstIndex, term }) => [firstIndex, term]), [[2, 3]]);
 });
 
@@ -269,7 +268,7 @@ Deno.test("s5.1: current terms are exchanged whenever servers communicate", () =
     for (const message of everyMessage(solo, solo.term)) {
       if (message.type === "AppendEntries" && solo.core.role === "leader") continue;
       const outbox = solo.receive(message);
-      for (const envelope of [...outbox.messages, ...outbox.messagesAfterSync]) {
+      for (const envelope of [...outbox.messages, ...outbox.waiting]) {
         const { type, term } = envelope.message;
         assert(term >= 5, `${type} of term ${term}`);
       }
@@ -333,7 +332,7 @@ Deno.test("Fig. 2 Followers: respond to RPCs from candidates and leaders", () =>
 
 Deno.test("Fig. 2 Followers: if election timeout elapses without hearing from a leader or granting a vote, seek election", () => {
   const solo = new SoloCore({ terms: [1] });
-  const deadlineMs = solo.core.state.electionDeadlineMs;
+  const deadlineMs = solo.core.state.electionDeadlineMs!;
   solo.elapse(deadlineMs - 1);
   assertEquals(solo.core.role, "follower");
   solo.elapse(1);
@@ -372,9 +371,9 @@ for (
   Deno.test(`Fig. 2 Followers: the election timer ${restarts ? "restarts" : "goes on"} on ${what}`, () => {
     const solo = new SoloCore({ terms: [1, 5] });
     solo.nowMs = electionTimeoutMsMin + 1;
-    const before = solo.core.state.electionDeadlineMs;
+    const before = solo.core.state.electionDeadlineMs!;
     solo.receive(message(solo));
-    const after = solo.core.state.electionDeadlineMs;
+    const after = solo.core.state.electionDeadlineMs!;
     assertEquals(after > before, restarts);
   });
 }
@@ -387,7 +386,7 @@ Deno.test("s5.2: election timeouts are chosen randomly from a fixed interval, an
   for (let nth = 0; nth < 40; nth++) {
     solo.nowMs += 10;
     solo.receive(solo.append());
-    timeouts.push(solo.core.state.electionDeadlineMs - solo.nowMs);
+    timeouts.push(solo.core.state.electionDeadlineMs! - solo.nowMs);
   }
   for (const timeout of timeouts) {
     assert(timeout >= electionTimeoutMsMin && timeout < electionTimeoutMsMax, `${timeout}`);
@@ -414,7 +413,7 @@ Deno.test("Fig. 2 Candidates: on conversion, increment currentTerm, vote for sel
     transfer: false,
   };
   assertEquals(
-    outbox.messagesAfterSync.filter(({ message }) => message.type === "RequestVote"),
+    outbox.waiting.filter(({ message }) => message.type === "RequestVote"),
     [{ to: 2, message: request }, { to: 3, message: request }],
   );
 });
@@ -503,7 +502,7 @@ Deno.test("s5.2: votes of an earlier election do not count in a later one", () =
 Deno.test("Fig. 2 Leaders: upon election, nextIndex is last log index + 1 and matchIndex 0", () => {
   const solo = new SoloCore({ terms: [1, 4, 4], learners: [7] });
   solo.lead();
-  const views = [...solo.core.state.progress].map(([id, { nextIndex, matchIndex }]) => [
+  const views = [...solo.core.state.lead.progress].map(([id, { nextIndex, matchIndex }]) => [
     id,
     nextIndex,
     matchIndex,
@@ -576,7 +575,7 @@ Deno.test("Fig. 2 Leaders: if last log index >= nextIndex, send AppendEntries wi
 Deno.test("Fig. 2 Leaders: if successful, update nextIndex and matchIndex for follower", () => {
   const solo = inEachRole["leader"]!();
   solo.receive(solo.reply({ matchIndex: 3, prevLogIndex: 2 }));
-  const { nextIndex, matchIndex } = solo.core.state.progress.get(2)!;
+  const { nextIndex, matchIndex } = solo.core.state.lead.progress.get(2)!;
   assertEquals([nextIndex, matchIndex], [4, 3]);
 });
 
@@ -605,7 +604,7 @@ Deno.test("Fig. 2: matchIndex never moves back, whatever late, old or duplicate 
     ]
   ) {
     solo.receive(late);
-    const { matchIndex, nextIndex } = solo.core.state.progress.get(2)!;
+    const { matchIndex, nextIndex } = solo.core.state.lead.progress.get(2)!;
     assertEquals(matchIndex, 3);
     assert(nextIndex > 3);
   }
@@ -792,25 +791,48 @@ Deno.test("Fig. 2: persistent state is updated on stable storage before respondi
   const outbox = solo.receive(solo.requestVote({ term: 7 }));
   assertEquals(outbox.hardState, { currentTerm: 7, votedFor: 2 });
   assertEquals(outbox.messages, []);
-  assertEquals(outbox.messagesAfterSync.map(({ to }) => to), [2]);
+  assertEquals(outbox.waiting.map(({ to }) => to), [2]);
 });
 
 Deno.test("thesis s3.8: a candidate asks for votes only after its own vote is durable", () => {
   const solo = new SoloCore({ terms: [1] });
   const outbox = solo.campaign();
   assertEquals(outbox.messages, []);
-  assertEquals(outbox.messagesAfterSync.map(({ to, message }) => [to, message.type]), [
-    [1, "RequestVoteReply"],
+  assertEquals(outbox.waiting.map(({ to, message }) => [to, message.type]), [
     [2, "RequestVote"],
     [3, "RequestVote"],
   ]);
+  assertEquals(solo.core.context.votesGranted, []);
+  const asked = solo.persist(outbox);
+  assertEquals(solo.core.context.votesGranted, [1]);
+  assertEquals(asked.messages.map(({ to, message }) => [to, message.type]), [
+    [2, "RequestVote"],
+    [3, "RequestVote"],
+  ]);
+});
+
+Deno.test("s5.2: a vote for itself of an earlier election, durable late, elects nobody", () => {
+  const solo = new SoloCore({ terms: [1] });
+  solo.campaign();
+  const term = solo.term;
+  solo.timeout();
+  solo.receive(
+    ...[2, 3].map((
+      from,
+    ) => ({ ...solo.vote({ from }), type: "PreVoteReply", term: term + 1 } as RaftMessage)),
+  );
+  assertEquals([solo.core.role, solo.term], ["candidate", term + 1]);
+  solo.turn((core) => core.durable());
+  assertEquals(solo.core.context.votesGranted, []);
+  solo.turn((core) => core.durable());
+  assertEquals(solo.core.context.votesGranted, [1]);
 });
 
 Deno.test("Fig. 2: a follower says that it has entries only after they are durable", () => {
   const solo = new SoloCore({ terms: [1] });
   const outbox = solo.receive(solo.append({ prevLogIndex: 1, prevLogTerm: 1, terms: [1, 1] }));
   assertEquals(outbox.messages, []);
-  assertEquals(only("AppendEntriesReply", outbox.messagesAfterSync).matchIndex, 3);
+  assertEquals(only("AppendEntriesReply", outbox.waiting).matchIndex, 3);
 });
 
 Deno.test("Fig. 2: entries that are already durable are acknowledged at once", () => {
@@ -833,31 +855,30 @@ Deno.test("Fig. 2: while term and vote are not durable, every answer that relies
   solo.nowMs = 10_000;
   const append = solo.append({ term: 2, prevLogIndex: 1, prevLogTerm: 1 });
   const first = solo.receive(append);
-  assertEquals([first.messages.length, first.messagesAfterSync.length], [0, 1]);
+  assertEquals([first.messages.length, first.waiting.length], [0, 1]);
   const refused = solo.receive(solo.append({ prevLogIndex: 9, prevLogTerm: 1 }));
-  assertEquals([refused.messages.length, refused.messagesAfterSync.length], [0, 1]);
+  assertEquals([refused.messages.length, refused.waiting.length], [0, 1]);
   solo.persist(first);
   const later = solo.receive(append);
-  assertEquals([later.messages.length, later.messagesAfterSync.length], [1, 0]);
+  assertEquals([later.messages.length, later.waiting.length], [1, 0]);
 });
 
 Deno.test("Fig. 2: an earlier hard state that becomes durable does not vouch for a later one of the same turn", () => {
   const solo = new SoloCore({ terms: [1] });
-  const { hardState } = solo.receive(
-    solo.append({ term: 2, prevLogIndex: 1, prevLogTerm: 1 }),
-  );
+  solo.receive(solo.append({ term: 2, prevLogIndex: 1, prevLogTerm: 1 }));
   const append = solo.append({ from: 3, term: 3, prevLogIndex: 1, prevLogTerm: 1 });
   // One batch: term 3 arrives, then the sync of term 2, then a heartbeat of term 3.
   const outbox = solo.turn((core) => {
     core.receive(append);
-    core.hardStateSynced(hardState!);
+    core.durable();
     core.receive(append);
   });
   assertEquals(outbox.hardState, { currentTerm: 3, votedFor: undefined });
-  assertEquals(outbox.messages, []);
-  assertEquals(outbox.messagesAfterSync.length, 2);
+  // What waited for term 2 leaves; both answers in term 3 wait.
+  assertEquals(outbox.messages.map(({ message }) => message.term), [2]);
+  assertEquals(outbox.waiting.length, 2);
   const later = solo.receive(append);
-  assertEquals([later.messages.length, later.messagesAfterSync.length], [0, 1]);
+  assertEquals([later.messages.length, later.waiting.length], [0, 1]);
 });
 
 Deno.test("thesis s10.2.1: the leader's appends leave before its own disk has them", () => {
@@ -867,7 +888,7 @@ Deno.test("thesis s10.2.1: the leader's appends leave before its own disk has th
   assertEquals(outbox.messages.map(({ to, message }) => [to, message.type]), [
     [2, "AppendEntries"],
   ]);
-  assertEquals(outbox.messagesAfterSync, []);
+  assertEquals(outbox.waiting, []);
   assertEquals(outbox.runs.length, 1);
 });
 
@@ -895,10 +916,43 @@ Deno.test("C12: a sync of entries that were replaced meanwhile vouches for nothi
   const replaced = solo.receive(
     solo.append({ term: 3, from: 3, prevLogIndex: 1, prevLogTerm: 1, terms: [3, 3] }),
   );
-  solo.turn((core) => core.synced(2, 3));
+  solo.turn((core) => core.durable());
   assertEquals(solo.core.state.durableIndex, 1);
   solo.persist(replaced);
   assertEquals(solo.core.state.durableIndex, 3);
+});
+
+Deno.test("X13: entries that were replaced and come back in their old term are durable with their second write, not their first", () => {
+  const solo = new SoloCore({ terms: [1] });
+  const old = { prevLogIndex: 1, prevLogTerm: 1 };
+  solo.receive(solo.append({ ...old, term: 2, terms: [2, 2] }));
+  solo.receive(solo.append({ ...old, term: 3, from: 3, terms: [3] }));
+  // The leader of term 4 holds what the leader of term 2 had sent.
+  solo.receive(solo.append({ ...old, term: 4, terms: [2, 2] }));
+  assertEquals(solo.terms, [1, 2, 2]);
+  for (const durableIndex of [1, 1, 3]) {
+    solo.turn((core) => core.durable());
+    assertEquals(solo.core.state.durableIndex, durableIndex);
+  }
+});
+
+Deno.test("s5: a host that reports more writes durable than it was given is a defect", () => {
+  const solo = new SoloCore({ terms: [1] });
+  assertThrows(() => solo.turn((core) => core.durable()), Error, "no write is under way");
+});
+
+Deno.test("X20: nothing of an earlier leadership is counted by a leader elected anew", () => {
+  const solo = new SoloCore({ voters: [1, 2, 3, 4, 5] });
+  solo.persist(solo.lead());
+  for (const from of [2, 3]) solo.receive(solo.reply({ from, matchIndex: 1 }));
+  assertEquals(solo.core.state.commitIndex, 1);
+  solo.receive(solo.append({ term: solo.term + 1, from: 5, prevLogIndex: 1, prevLogTerm: 1 }));
+  solo.turn((core) => core.durable());
+  solo.persist(solo.lead());
+  assertEquals(solo.core.state.log.lastIndex, 2);
+  assertEquals(matchesOf(solo.core), { 2: 0, 3: 0, 4: 0, 5: 0 });
+  solo.receive(solo.reply({ from: 2, matchIndex: 2 }));
+  assertEquals(solo.core.state.commitIndex, 1);
 });
 
 Deno.test("C12: entries that were durable and are replaced are durable no more", () => {
@@ -908,7 +962,7 @@ Deno.test("C12: entries that were durable and are replaced are durable no more",
   assertEquals(solo.core.state.durableIndex, 2);
   const reply = only(
     "AppendEntriesReply",
-    solo.receive(solo.append({ prevLogIndex: 3, prevLogTerm: 3 })).messagesAfterSync,
+    solo.receive(solo.append({ prevLogIndex: 3, prevLogTerm: 3 })).waiting,
   );
   assertEquals(reply.matchIndex, 2);
 });
@@ -942,7 +996,7 @@ Deno.test("H5: a term that no sound node can have reached is dropped, counted, a
       const outbox = solo.receive(...messages);
       assertEquals(solo.core.context, context);
       assertEquals(solo.core.termBombs, messages.length);
-      assertEquals([outbox.messages, outbox.messagesAfterSync], [[], []]);
+      assertEquals([outbox.messages, outbox.waiting], [[], []]);
     }
   }
 });
@@ -968,7 +1022,7 @@ Deno.test("thesis s4.2.1: a learner confirms no read and does not keep a leader 
   solo.persist(solo.lead());
   solo.receive(solo.reply({ from: 2, matchIndex: 1 }));
   solo.turn((core) => core.read([7]));
-  const { lastRound } = solo.core.state.reads;
+  const { lastRound } = solo.core.state;
   const outbox = solo.receive(solo.reply({ from: 4, matchIndex: 1, round: lastRound }));
   assertEquals(outbox.readsReady, []);
   for (let ms = 0; ms < 2 * electionTimeoutMsMax; ms += heartbeatMs) {
@@ -1067,7 +1121,7 @@ Deno.test("thesis s3.10: TimeoutNow has the same effect as the target's election
   const solo = inEachRole["follower"]!();
   const outbox = solo.receive({ type: "TimeoutNow", group: 0, term: 5, from: 2 });
   assertEquals([solo.core.role, solo.term], ["candidate", 6]);
-  for (const { message } of outbox.messagesAfterSync) {
+  for (const { message } of outbox.waiting) {
     if (message.type === "RequestVote") assertEquals(message.transfer, true);
   }
 });
@@ -1124,7 +1178,7 @@ Deno.test("thesis s3.10: a leader that loses office while it transfers forgets t
   solo.turn((core) => core.transfer(2));
   solo.receive(solo.reply({ term: 8 }));
   assertEquals([solo.core.role, solo.core.context.transferee], ["follower", undefined]);
-  assertEquals(solo.core.state.transferDeadlineMs, Infinity);
+  assertEquals(solo.core.state.leadership, undefined);
 });
 
 // Thesis s4.2.3: disruptive servers.
@@ -1136,7 +1190,7 @@ Deno.test("thesis s4.2.3: within the minimum election timeout of hearing from a 
   const { context } = solo.core;
   const outbox = solo.receive(solo.requestVote({ from: 3 }));
   assertEquals(solo.core.context, context);
-  assertEquals([outbox.messages, outbox.messagesAfterSync], [[], []]);
+  assertEquals([outbox.messages, outbox.waiting], [[], []]);
 });
 
 Deno.test("thesis s4.2.3: ... and gets no vote in the node's own term either", () => {
@@ -1145,7 +1199,7 @@ Deno.test("thesis s4.2.3: ... and gets no vote in the node's own term either", (
   solo.nowMs += electionTimeoutMsMin - 1;
   const outbox = solo.receive(solo.requestVote({ from: 3, term: 5 }));
   assertEquals(solo.core.context.votedFor, undefined);
-  assertEquals([outbox.messages, outbox.messagesAfterSync], [[], []]);
+  assertEquals([outbox.messages, outbox.waiting], [[], []]);
 });
 
 Deno.test("thesis s4.2.3: after the minimum election timeout the request is answered", () => {
@@ -1176,7 +1230,7 @@ for (const [what, term] of [["a later term", 6], ["its own term", 5]] as const) 
     const solo = new SoloCore({ terms: [1, 5] });
     solo.nowMs = electionTimeoutMsMin - 1;
     const early = solo.receive(solo.requestVote({ term }));
-    assertEquals([early.messages, early.messagesAfterSync, early.hardState], [[], [], undefined]);
+    assertEquals([early.messages, early.waiting, early.hardState], [[], [], undefined]);
     solo.nowMs = electionTimeoutMsMin;
     const later = solo.receive(solo.requestVote({ term }));
     assertEquals(only("RequestVoteReply", later).granted, true);
@@ -1246,11 +1300,11 @@ Deno.test("thesis s6.4 1: if the leader has not yet committed an entry of its te
   const solo = new SoloCore({ terms: [1, 4] });
   solo.persist(solo.lead());
   const asked = solo.turn((core) => core.read([7]));
-  assertEquals([asked.readsReady, solo.core.state.reads.running], [[], undefined]);
+  assertEquals([asked.readsReady, solo.core.state.lead.reads.running], [[], undefined]);
   const committed = solo.receive(solo.reply({ matchIndex: 3, prevLogIndex: 2 }));
   // The round begins now; the reply that committed the entry was sent before it.
   assertEquals(committed.readsReady, []);
-  assertEquals(solo.core.state.reads.running?.readIndex, 3);
+  assertEquals(solo.core.state.lead.reads.running?.readIndex, 3);
 });
 
 Deno.test("thesis s6.4 2 to 5: the leader saves its commit index, a majority answers a round begun after that, the read may be served", () => {
@@ -1277,7 +1331,7 @@ Deno.test("thesis s6.4: the leader can use one round of heartbeats for any numbe
   solo.turn((core) => core.read([2]));
   const asked = solo.turn((core) => core.read([3]));
   assertEquals(asked.messages, []);
-  const { round } = solo.core.state.reads.running!;
+  const { round } = solo.core.state.lead.reads.running!;
   const first = solo.receive(solo.reply({ matchIndex: 3, prevLogIndex: 3, round }));
   assertEquals(first.readsReady, [{ readIndex: 3, readIds: [1] }]);
   const second = solo.receive(
@@ -1289,7 +1343,7 @@ Deno.test("thesis s6.4: the leader can use one round of heartbeats for any numbe
 Deno.test("SAFETY 14: a read never joins a round that was sent before it arrived", () => {
   const solo = settledLeader();
   solo.turn((core) => core.read([1]));
-  const { round } = solo.core.state.reads.running!;
+  const { round } = solo.core.state.lead.reads.running!;
   solo.turn((core) => core.read([2]));
   const confirmed = solo.receive(solo.reply({ matchIndex: 3, prevLogIndex: 3, round }));
   assertEquals(confirmed.readsReady.flatMap(({ readIds }) => readIds), [1]);
@@ -1298,7 +1352,7 @@ Deno.test("SAFETY 14: a read never joins a round that was sent before it arrived
 Deno.test("SAFETY 14: answers to messages sent before the round, however late, do not confirm it", () => {
   const solo = settledLeader();
   solo.turn((core) => core.read([1]));
-  const { round } = solo.core.state.reads.running!;
+  const { round } = solo.core.state.lead.reads.running!;
   const early = solo.receive(
     solo.reply({ from: 2, matchIndex: 3, prevLogIndex: 3, round: round - 1 }),
     solo.reply({ from: 3, matchIndex: 3, prevLogIndex: 3, round: round - 1 }),
@@ -1310,7 +1364,7 @@ Deno.test("SAFETY 14: a late answer to an earlier round does not confirm a later
   const solo = settledLeader();
   solo.turn((core) => core.read([1]));
   const answers = [2, 3].map((from) =>
-    solo.reply({ from, matchIndex: 3, prevLogIndex: 3, round: solo.core.state.reads.lastRound })
+    solo.reply({ from, matchIndex: 3, prevLogIndex: 3, round: solo.core.state.lastRound })
   );
   assertEquals(solo.receive(answers[0]!).readsReady.length, 1);
   solo.turn((core) => core.read([2]));
@@ -1320,7 +1374,7 @@ Deno.test("SAFETY 14: a late answer to an earlier round does not confirm a later
 Deno.test("thesis s6.4: answers of an earlier term do not confirm a round", () => {
   const solo = settledLeader();
   solo.turn((core) => core.read([1]));
-  const { round } = solo.core.state.reads.running!;
+  const { round } = solo.core.state.lead.reads.running!;
   const early = solo.receive(solo.reply({ term: 4, matchIndex: 3, round }));
   assertEquals(early.readsReady, []);
 });
@@ -1330,7 +1384,7 @@ Deno.test("thesis s6.4: one follower of five that answers twice does not confirm
   solo.persist(solo.lead());
   solo.receive(...[2, 3].map((from) => solo.reply({ from, matchIndex: 1 })));
   solo.turn((core) => core.read([1]));
-  const { round } = solo.core.state.reads.running!;
+  const { round } = solo.core.state.lead.reads.running!;
   const twice = solo.receive(solo.reply({ round }), solo.reply({ round }));
   assertEquals(twice.readsReady, []);
   assertEquals(solo.receive(solo.reply({ from: 5, round })).readsReady.length, 1);
@@ -1657,7 +1711,7 @@ function leadAt(nowMs: number, log: RaftLog): { readonly logTimeMs: number; run:
   assertEquals(core.role, "leader");
   return {
     get logTimeMs(): number {
-      return core.state.logTimeMs;
+      return core.state.lastLogTimeMs;
     },
     run: () => {
       core.beginTurn(nowMs + electionTimeoutMsMin + 1_000);
@@ -1694,10 +1748,10 @@ Deno.test("time never runs backwards for a core, whatever the host says", () => 
 
 Deno.test("s5: nodes of every role tell when they must be woken", () => {
   const due: Record<string, (solo: SoloCore) => number> = {
-    follower: ({ core }) => core.state.electionDeadlineMs,
-    preCandidate: ({ core }) => core.state.electionDeadlineMs,
-    candidate: ({ core }) => core.state.electionDeadlineMs,
-    leader: ({ core }) => core.state.heartbeatDeadlineMs,
+    follower: ({ core }) => core.state.electionDeadlineMs!,
+    preCandidate: ({ core }) => core.state.electionDeadlineMs!,
+    candidate: ({ core }) => core.state.electionDeadlineMs!,
+    leader: ({ core }) => core.state.lead.heartbeatDeadlineMs,
   };
   for (const [role, make] of Object.entries(inEachRole)) {
     const solo = make();

@@ -3,17 +3,17 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { ReadQueue } from "../../machines/read_queue.ts";
+import { ForwardedReads, ReadRounds } from "../../machines/read_queue.ts";
 
 Deno.test("read_queue: a round takes all that waits, and the next read waits for the next round", () => {
-  const queue = new ReadQueue();
+  const queue = new ReadRounds();
   assertEquals(queue.hasWaiting, false);
   queue.waiting.push(1, 2);
   queue.waitingForwarded.push({ from: 2, readId: 7 });
   assertEquals(queue.hasWaiting, true);
-  const round = queue.begin(5);
+  const round = queue.begin(1, 5);
   assertEquals(round, {
     round: 1,
     readIndex: 5,
@@ -27,36 +27,40 @@ Deno.test("read_queue: a round takes all that waits, and the next read waits for
 });
 
 Deno.test("read_queue: a follower's request alone is waiting", () => {
-  const queue = new ReadQueue();
+  const queue = new ReadRounds();
   queue.waitingForwarded.push({ from: 2, readId: 7 });
   assertEquals(queue.hasWaiting, true);
 });
 
-Deno.test("read_queue: takeAll gives back running, waiting and forwarded reads, once", () => {
-  const queue = new ReadQueue();
+Deno.test("read_queue: takeAll gives back running and waiting reads, once", () => {
+  const queue = new ReadRounds();
   queue.waiting.push(1);
-  queue.begin(5);
+  queue.begin(1, 5);
   queue.waiting.push(2);
   queue.waitingForwarded.push({ from: 3, readId: 1 });
-  queue.forwarded.set(9, { readIds: [3, 4], sentMs: 0 });
-  assertEquals(queue.takeAll(), [1, 2, 3, 4]);
+  assertEquals(queue.takeAll(), [1, 2]);
   assertEquals(queue.takeAll(), []);
-  assertEquals([queue.hasWaiting, queue.running, queue.forwarded.size], [false, undefined, 0]);
+  assertEquals([queue.hasWaiting, queue.running], [false, undefined]);
 });
 
-Deno.test("read_queue: every read leaves once, and round numbers are never used again", () => {
+Deno.test("read_queue: takeAll gives back forwarded reads, once", () => {
+  const forwarded = new ForwardedReads(8);
+  forwarded.batches.set(++forwarded.lastReadId, { readIds: [3, 4], sentMs: 0 });
+  assertEquals([forwarded.takeAll(), forwarded.takeAll()], [[3, 4], []]);
+  assertEquals(forwarded.lastReadId, 9);
+});
+
+Deno.test("read_queue: every read leaves once", () => {
   const action = fc.constantFrom("read", "begin", "confirm", "takeAll");
   fc.assert(fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
-    const queue = new ReadQueue();
+    const queue = new ReadRounds();
     const left: number[] = [];
     let lastId = 0;
     let lastRound = 0;
     for (const taken of actions) {
       if (taken === "read") queue.waiting.push(++lastId);
       else if (taken === "begin" && queue.running === undefined) {
-        const { round } = queue.begin(1);
-        assert(round > lastRound);
-        lastRound = round;
+        queue.begin(++lastRound, 1);
       } else if (taken === "confirm" && queue.running !== undefined) {
         left.push(...queue.running.readIds);
         queue.running = undefined;

@@ -13,12 +13,11 @@ const { electionTimeoutMsMin, electionTimeoutMsMax, heartbeatMs } = DEFAULT_TIMI
 
 Deno.test("S06: on conflict the stale suffix goes with the entry, and what is left of it is never committed", () => {
   const solo = new SoloCore({ terms: [1, 2, 2, 2, 2] });
-  const outbox = solo.receive(
+  solo.receive(
     solo.append({ term: 3, prevLogIndex: 1, prevLogTerm: 1, terms: [3], leaderCommit: 5 }),
   );
   assertEquals(solo.terms, [1, 3]);
   assertEquals(solo.core.state.commitIndex, 2);
-  assertEquals(outbox.truncatedAfter, 1);
 });
 
 Deno.test("S06: commitIndex stops at the last new entry, not at the end of the follower's log", () => {
@@ -43,7 +42,7 @@ Deno.test("S11: a late reply cannot move matchIndex backwards, nor have entries 
     solo.reply({ matchIndex: 0 }),
     solo.reply({ accepted: false, prevLogIndex: 1, conflictIndex: 1 }),
   );
-  assertEquals(solo.core.state.progress.get(2)!.matchIndex, 2);
+  assertEquals(solo.core.state.lead.progress.get(2)!.matchIndex, 2);
   assertEquals(messagesTo(late, 2), []);
 });
 
@@ -104,15 +103,15 @@ Deno.test("S21: timers go by the host's clock alone: a clock that is set back or
   const solo = new SoloCore();
   solo.nowMs = 1_000_000;
   solo.receive(solo.append());
-  const deadlineMs = solo.core.state.electionDeadlineMs;
+  const deadlineMs = solo.core.state.electionDeadlineMs!;
   assert(deadlineMs >= 1_000_000 + electionTimeoutMsMin);
   assert(deadlineMs <= 1_000_000 + electionTimeoutMsMax);
   solo.nowMs = 0;
   solo.turn((core) => core.elapse());
   assertEquals(solo.core.role, "follower");
   solo.receive(solo.append());
-  assert(solo.core.state.electionDeadlineMs >= 1_000_000 + electionTimeoutMsMin);
-  solo.nowMs = solo.core.state.electionDeadlineMs;
+  assert(solo.core.state.electionDeadlineMs! >= 1_000_000 + electionTimeoutMsMin);
+  solo.nowMs = solo.core.state.electionDeadlineMs!;
   solo.turn((core) => core.elapse());
   assertEquals(solo.core.role, "preCandidate");
 });

@@ -5,8 +5,9 @@
  */
 import { assert } from "@std/assert";
 import { DEFAULT_TIMING, type Outbox } from "../../machines/group_state.ts";
+import type { Write } from "../../machines/pending_writes.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
-import { lastIndexOf, RaftLog } from "../../machines/raft_log.ts";
+import { RaftLog } from "../../machines/raft_log.ts";
 import type {
   AppendEntries,
   AppendEntriesReply,
@@ -35,6 +36,11 @@ export interface SoloOptions {
 
 /** Long enough for every time-out to have passed. */
 const LONG_MS = 10 * DEFAULT_TIMING.electionTimeoutMsMax;
+
+/** What a turn asks for laid out flat, and its messages that wait for the disk. */
+export interface Turn extends Outbox, Write {
+  readonly waiting: readonly Envelope[];
+}
 
 /** A core, a clock, and words to say to it. */
 export class SoloCore {
@@ -72,42 +78,42 @@ export class SoloCore {
   }
 
   /** One turn. */
-  turn(act: (core: RaftCore) => void): Outbox {
-    this.core.beginTurn(this.nowMs);
-    act(this.core);
-    return this.core.endTurn();
+  turn(act: (core: RaftCore) => void): Turn {
+    const { core } = this;
+    const before = new Set(core.state.writes.messages);
+    core.beginTurn(this.nowMs);
+    act(core);
+    const outbox = core.endTurn();
+    const waiting = core.state.writes.messages.filter((envelope) => !before.has(envelope));
+    const { hardState, runs = [] } = outbox.write ?? {};
+    return { ...outbox, hardState, runs, waiting };
   }
 
   /** One turn in which these messages arrive. */
-  receive(...messages: readonly RaftMessage[]): Outbox {
+  receive(...messages: readonly RaftMessage[]): Turn {
     return this.turn((core) => messages.forEach((message) => core.receive(message)));
   }
 
-  /** One turn in which what an earlier turn wrote is durable, and what it said to itself arrives. */
-  persist({ hardState, runs, messagesAfterSync }: Outbox): Outbox {
+  /** One turn in which the oldest write is durable, if the outbox of an earlier turn has one. */
+  persist({ write }: Outbox): Turn {
     return this.turn((core) => {
-      if (hardState !== undefined) core.hardStateSynced(hardState);
-      const last = runs.at(-1);
-      if (last !== undefined) core.synced(last.term, lastIndexOf(last));
-      for (const { to, message } of messagesAfterSync) {
-        if (to === core.context.id) core.receive(message);
-      }
+      if (write !== undefined) core.durable();
     });
   }
 
   /** Lets time pass, and the core notice. */
-  elapse(durationMs: number): Outbox {
+  elapse(durationMs: number): Turn {
     this.nowMs += durationMs;
     return this.turn((core) => core.elapse());
   }
 
   /** The election timeout elapses, long after any leader was heard. */
-  timeout(): Outbox {
+  timeout(): Turn {
     return this.elapse(LONG_MS);
   }
 
   /** Becomes pre-candidate, then candidate by the pre-votes of others; its vote is not yet durable. */
-  campaign(): Outbox {
+  campaign(): Turn {
     this.timeout();
     assert(this.core.role === "preCandidate", `it is ${this.core.role}`);
     const term = this.term + 1;
@@ -122,7 +128,7 @@ export class SoloCore {
   }
 
   /** Becomes leader by the votes of all; its no-op is not yet durable. */
-  lead(): Outbox {
+  lead(): Turn {
     const campaign = this.campaign();
     this.persist(campaign);
     const others = this.core.context.voters.filter((voter) => voter !== this.core.context.id);
@@ -204,18 +210,18 @@ export class SoloCore {
   }
 }
 
-/** What of an outbox goes to a node, the immediate first. */
-export function messagesTo(outbox: Outbox, to: NodeId): RaftMessage[] {
-  return [...outbox.messages, ...outbox.messagesAfterSync]
+/** What of a turn goes to a node, the immediate first. */
+export function messagesTo(outbox: Turn, to: NodeId): RaftMessage[] {
+  return [...outbox.messages, ...outbox.waiting]
     .filter((envelope) => envelope.to === to).map(({ message }) => message);
 }
 
-/** The only message of this type in a list of envelopes or an outbox's both lists. */
+/** The only message of this type in a list of envelopes or in both lists of a turn. */
 export function only<Type extends RaftMessage["type"]>(
   type: Type,
-  from: Outbox | readonly Envelope[],
+  from: Turn | readonly Envelope[],
 ): Extract<RaftMessage, { type: Type }> {
-  const envelopes = "messages" in from ? [...from.messages, ...from.messagesAfterSync] : from;
+  const envelopes = "messages" in from ? [...from.messages, ...from.waiting] : from;
   const found = envelopes.filter(({ message }) => message.type === type);
   assert(found.length === 1, `${found.length} messages of type ${type}`);
   return found[0]!.message as Extract<RaftMessage, { type: Type }>;
@@ -230,6 +236,6 @@ export function hardStateOf(core: RaftCore): HardState {
 /** Where each follower's log is known to match, by node. */
 export function matchesOf(core: RaftCore): Record<NodeId, LogIndex> {
   return Object.fromEntries(
-    [...core.state.progress].map(([id, { matchIndex }]) => [id, matchIndex]),
+    [...core.state.leadership?.progress ?? []].map(([id, { matchIndex }]) => [id, matchIndex]),
   );
 }

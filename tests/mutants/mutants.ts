@@ -48,18 +48,17 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "promises leave before the sync",
-    file: "actors/raft_actor.ts",
-    find: "this.#tickets.push({ messages, hardState, last });",
-    replace: "this.#tickets.push({ messages: [], hardState, last }); this.#release(messages);",
-    suspects: ["sim", actors],
+    file: "machines/group_state.ts",
+    find: "    this.#promises.push({ to, message });",
+    replace: "    this.send(to, message);",
+    suspects: [core, "sim"],
   },
   {
     name: "an empty turn overtakes writes under way",
-    file: "actors/raft_actor.ts",
-    find: "} else if (this.#tickets.length > 0) this.#tickets.at(-1)!.messages.push(...messages);",
-    replace:
-      "} else if (this.#tickets.length > 1e9) this.#tickets.at(-1)!.messages.push(...messages);",
-    suspects: [actors, "sim"],
+    file: "machines/pending_writes.ts",
+    find: "    return newest !== undefined;",
+    replace: "    return false;",
+    suspects: [core, "sim"],
   },
   {
     name: "vote not persisted",
@@ -70,16 +69,17 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "term not persisted",
-    file: "machines/raft_core.ts",
-    find: "if (currentTerm !== written.currentTerm || votedFor !== written.votedFor) {",
-    replace: "if (votedFor !== written.votedFor && votedFor !== undefined) {",
+    file: "machines/group_state.ts",
+    find:
+      "    const isChanged = currentTerm !== handed.currentTerm || votedFor !== handed.votedFor;",
+    replace: "    const isChanged = votedFor !== handed.votedFor && votedFor !== undefined;",
     suspects: [core, "sim"],
   },
   {
     name: "answers rely on a hard state that is not durable",
-    file: "machines/raft_core.ts",
-    find: "      this.#state.hardStateIsDirty = true;",
-    replace: "      this.#state.hardStateIsDirty = false;",
+    file: "machines/group_state.ts",
+    find: "    return durable.currentTerm === currentTerm && durable.votedFor === votedFor;",
+    replace: "    return durable.currentTerm <= currentTerm || durable.votedFor === votedFor;",
     suspects: [core, "sim"],
   },
   {
@@ -119,10 +119,10 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage, "sim"],
   },
   {
-    name: "a Synced for a replaced entry counts",
-    file: "machines/replication.ts",
-    find: "  if (state.log.termAt(event.index) === event.term) {",
-    replace: "  if (state.log.termAt(event.index) !== undefined) {",
+    name: "the sync of a replaced entry counts",
+    file: "machines/pending_writes.ts",
+    find: "      if (write.last !== undefined && write.last.index > index) write.last = undefined;",
+    replace: "      if (write.last !== undefined && write.last.index > index) void write;",
     suspects: [core, "sim"],
   },
   {
@@ -136,15 +136,15 @@ export const mutants: readonly Mutant[] = [
     name: "acceptance does not wait for the disk",
     file: "machines/replication.ts",
     find:
-      "if (matchIndex <= state.durableIndex && !state.hardStateIsDirty) state.send(request.from, reply);",
-    replace: "if (!state.hardStateIsDirty) state.send(request.from, reply);",
+      "if (matchIndex <= state.durableIndex && state.isDurable(context)) state.send(request.from, reply);",
+    replace: "if (state.isDurable(context)) state.send(request.from, reply);",
     suspects: [core, "sim"],
   },
   {
     name: "the leader counts its log before its disk has it",
     file: "machines/replication.ts",
-    find: "voter === state.id ? state.durableIndex : state.progress",
-    replace: "voter === state.id ? state.log.lastIndex : state.progress",
+    find: "voter === state.id ? state.durableIndex : progress",
+    replace: "voter === state.id ? state.log.lastIndex : progress",
     suspects: [core, "sim"],
   },
   {
@@ -361,24 +361,25 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "round id reused",
-    file: "machines/read_queue.ts",
-    find: "      round: ++this.lastRound,",
-    replace: "      round: (this.lastRound = 1),",
+    file: "machines/reads.ts",
+    find: "reads.begin(++state.lastRound, commitIndex);",
+    replace: "reads.begin(state.lastRound || ++state.lastRound, commitIndex);",
     suspects: [core, "sim"],
   },
   {
     name: "read ids are used again after a restart",
     file: "machines/group_state.ts",
-    find: "    this.reads.lastReadId = Math.floor(this.#random() * FIRST_READ_ID_MAX);",
-    replace: "    this.#random();",
+    find:
+      "    this.forwarded = new ForwardedReads(Math.floor(this.#random() * FIRST_READ_ID_MAX));",
+    replace: "    this.forwarded = new ForwardedReads(this.#random() * 0);",
     suspects: [core, "sim"],
   },
   {
     name: "a read joins the running round",
     file: "machines/reads.ts",
-    find: "  } else state.reads.waiting.push(...event.readIds);",
+    find: "  } else reads.waiting.push(...event.readIds);",
     replace:
-      "  } else if (state.reads.running !== undefined) (state.reads.running.readIds as number[]).push(...event.readIds);\n  else state.reads.waiting.push(...event.readIds);",
+      "  } else if (reads.running !== undefined) (reads.running.readIds as number[]).push(...event.readIds);\n  else reads.waiting.push(...event.readIds);",
     suspects: [core, "sim"],
   },
   {
@@ -421,17 +422,17 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "TimeoutNow before the target has caught up",
-    file: "machines/replication.ts",
-    find: "  if (state.progress.get(target)?.matchIndex === state.log.lastIndex) {",
-    replace: "  if (state.progress.get(target)?.matchIndex !== undefined) {",
-    suspects: [core],
+    file: "machines/transfer.ts",
+    find: "  if (state.lead.progress.get(target)?.matchIndex === state.log.lastIndex) {",
+    replace: "  if (state.lead.progress.get(target)?.matchIndex !== undefined) {",
+    suspects: [core, "sim"],
   },
   {
     name: "a transfer never ends",
-    file: "machines/replication.ts",
-    find: "  state.transferDeadlineMs = state.nowMs + state.timing.electionTimeoutMsMax;",
-    replace: "",
-    suspects: [core],
+    file: "machines/transfer.ts",
+    find: "  state.lead.transferDeadlineMs = state.nowMs + state.timing.electionTimeoutMsMax;",
+    replace: "  state.lead.transferDeadlineMs = state.nowMs + 1e9;",
+    suspects: [core, "sim"],
   },
 
   // Applying and sessions
@@ -534,5 +535,43 @@ export const mutants: readonly Mutant[] = [
     find: "    if (term > TERM_MAX || term > currentTerm + TERM_JUMP_MAX) {",
     replace: "    if (term > Infinity) {",
     suspects: [core],
+  },
+  {
+    name: "a vote for itself counts before it is durable",
+    file: "machines/raft_machine.ts",
+    find:
+      "    voteForSelf: assign(({ context }) => ({\n      currentTerm: context.currentTerm + 1,\n      votedFor: context.id,\n      leaderId: undefined,\n      votesGranted: [],",
+    replace:
+      "    voteForSelf: assign(({ context }) => ({\n      currentTerm: context.currentTerm + 1,\n      votedFor: context.id,\n      leaderId: undefined,\n      votesGranted: [context.id],",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "the durable vote of an earlier election counts",
+    file: "machines/raft_machine.ts",
+    find: 'event.type === "VoteDurable" && event.term === context.currentTerm,',
+    replace: 'event.type === "VoteDurable" && event.term <= context.currentTerm,',
+    suspects: [core, "sim"],
+  },
+  {
+    name: "progress of an earlier leadership is kept",
+    file: "machines/replication.ts",
+    find: "  state.leadership = new Leadership({",
+    replace:
+      "  state.leadership = (state as GroupState & { kept?: Leadership }).kept ??= new Leadership({",
+    suspects: [core, "sim"],
+  },
+  {
+    name: "an actor without a contract takes what peers send",
+    file: "actors/runtime/remote.ts",
+    find: "      return cell.remote?.(payload);",
+    replace: "      return cell.remote === undefined ? payload : cell.remote(payload);",
+    suspects: [actors],
+  },
+  {
+    name: "a full mailbox loses a signal",
+    file: "actors/runtime/cell.ts",
+    find: "    this.mailbox.push(new SignalDelivery(signal));",
+    replace: "    if (!this.mailbox.full) this.mailbox.push(new SignalDelivery(signal));",
+    suspects: [actors],
   },
 ];

@@ -385,7 +385,7 @@ export class SimCluster {
       seen.promised.index = durableIndex;
       seen.promised.entryTerm = durableTerm;
     }
-    if (!state.hardStateIsDirty) seen.promised.term = term;
+    if (state.isDurable(context)) seen.promised.term = term;
     if (
       role !== seen.role || term !== seen.term || votedFor !== seen.votedFor ||
       state.commitIndex !== seen.commitIndex

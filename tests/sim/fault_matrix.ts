@@ -5,7 +5,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import type { RaftAnswer } from "../../actors/raft_actor.ts";
+import type { RaftAnswer } from "../../actors/raft_request.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import { encodeRequest } from "../../storage/command.ts";
 import { SimCluster } from "./cluster.ts";
@@ -281,7 +281,7 @@ export const matrix: readonly MatrixRow[] = [
         cluster.network.replayOld();
         hits++;
         cluster.run(3);
-        for (const [peer, { matchIndex }] of cluster.host(leader)!.core.state.progress) {
+        for (const [peer, { matchIndex }] of cluster.host(leader)!.core.state.lead.progress) {
           const key = `${leader}/${play.term(leader)}/${peer}`;
           assert(matchIndex >= (highest.get(key) ?? 0), "matchIndex fell");
           highest.set(key, matchIndex);
@@ -314,7 +314,7 @@ export const matrix: readonly MatrixRow[] = [
           writes.push(play.append(leader));
           cluster.run(20);
         }
-        const progress = cluster.host(leader)!.core.state.progress.get(slow!)!;
+        const progress = cluster.host(leader)!.core.state.lead.progress.get(slow!)!;
         assert(progress.inflightMessages <= 128);
         assert(writes.every(({ answer }) => answer?.status === "ok"));
         const tookMs = writes.map(({ sentMs, answeredMs }) => answeredMs! - sentMs);

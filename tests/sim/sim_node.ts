@@ -13,7 +13,7 @@ import { openDataDirectory } from "../../storage/data_directory.ts";
 import { DiskError } from "../../storage/disk.ts";
 import { type PeerIdentities, StoredPeerIdentities } from "../../storage/peer_identities.ts";
 import { Wal } from "../../storage/wal.ts";
-import type { WireMessage } from "../../transport/wire.ts";
+import type { ActorWire, WireMessage } from "../../transport/wire.ts";
 import { type EventLoop, ProcessLife } from "./event_loop.ts";
 import { MemoryDisk } from "./memory_disk.ts";
 import type { Dice } from "./random.ts";
@@ -140,7 +140,7 @@ export class SimNode {
     system.connect({ send: (to, message) => (send(to, message), true) });
     const wal = spawnWal(system, opened.wal, {
       onDiskCondition: (condition) => {
-        for (const host of this.groups.values()) host.raft.cast({ type: "Disk", condition });
+        for (const host of this.groups.values()) host.raft.signal({ type: "Disk", condition });
       },
     });
     this.groups = new Map();
@@ -201,8 +201,12 @@ export class SimNode {
   deliver(from: NodeId, message: WireMessage): boolean {
     const { life, system } = this;
     if (life === undefined || system === undefined) return false;
-    if (life.paused) life.after(0, () => system.deliver(from, message as never));
-    else system.deliver(from, message as never);
+    const take = (): void => {
+      if ("group" in message && "term" in message) this.groups.get(message.group)?.receive(message);
+      else system.deliver(from, message as ActorWire);
+    };
+    if (life.paused) life.after(0, take);
+    else take();
     return true;
   }
 }

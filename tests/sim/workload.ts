@@ -5,7 +5,7 @@
  * @module
  */
 import type { GroupHost } from "../../actors/group.ts";
-import type { RaftAnswer } from "../../actors/raft_actor.ts";
+import type { RaftAnswer } from "../../actors/raft_request.ts";
 import type { GroupId, NodeId } from "../../machines/raft_types.ts";
 import { type Command, encodeRequest } from "../../storage/command.ts";
 import type { SimCluster } from "./cluster.ts";

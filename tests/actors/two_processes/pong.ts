@@ -6,11 +6,19 @@
  * @module
  */
 import { Actor, type Delivery } from "../../../actors/runtime/actor.ts";
+import type { WireValue } from "../../../transport/wire.ts";
 import { startNode } from "./node.ts";
 
 interface Ping {
   readonly count: number;
   readonly bytes: Uint8Array;
+}
+
+/** What another process may say to `pong`; anything else is refused. */
+function pingOf(value: WireValue): Ping | undefined {
+  if (typeof value !== "object" || !("count" in value) || !("bytes" in value)) return undefined;
+  const { count, bytes } = value;
+  return typeof count === "number" && bytes instanceof Uint8Array ? { count, bytes } : undefined;
 }
 
 class Pong extends Actor<Ping, Ping> {
@@ -29,6 +37,7 @@ system.spawn<Ping, Ping>({
   group: 0,
   create: () => new Pong(),
   supervision: { policy: "stop-system" },
+  remote: pingOf,
 });
 await Deno.stdout.write(new TextEncoder().encode(`listening ${peers.address.port}\n`));
 await Deno.stdin.read(new Uint8Array(1));

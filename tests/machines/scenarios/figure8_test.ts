@@ -55,7 +55,9 @@ function untilC(): CoreCluster {
     1,
     3,
   ]]);
-  const onMajority = [2, 3].every((id) => cluster.core(1).state.progress.get(id)!.matchIndex >= 2);
+  const onMajority = [2, 3].every((id) =>
+    cluster.core(1).state.lead.progress.get(id)!.matchIndex >= 2
+  );
   assert(onMajority, "S1 knows that its entry of term 2 is on a majority");
   for (const id of [1, 2, 3, 4]) {
     assertEquals(cluster.core(id).state.commitIndex, 0, `not committed at S${id}`);

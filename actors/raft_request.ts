@@ -1,0 +1,102 @@
+/**
+ * What a group's Raft actor is asked and answers: the only messages that it takes from other nodes,
+ * and the checks that they pass on the way in.
+ *
+ * @module
+ */
+import type { Refusal } from "../machines/group_state.ts";
+import type { NodeId, Term } from "../machines/raft_types.ts";
+import type { CommandResult } from "../storage/kv_store.ts";
+import { NODE_ID_MAX } from "../transport/limits.ts";
+import type { WireValue } from "../transport/wire.ts";
+
+/** A question to a group's Raft actor, from this node or another. Each is a call. */
+export type RaftRequest =
+  /** Apply a command. */
+  | { readonly type: "Propose"; readonly payload: Uint8Array }
+  /** Answer when a read on the asked node's store is linearizable. */
+  | { readonly type: "ReadBarrier" }
+  /** Hand leadership over. */
+  | { readonly type: "Transfer"; readonly to: NodeId };
+
+/** A request that surely had no effect. */
+export interface Refused {
+  readonly status: "refused";
+  readonly reason: Refusal | "aborted" | "invalid";
+  /** Whom to ask instead, 0 if nobody is known. */
+  readonly leader: NodeId;
+}
+
+/** The answer to a committed command, or that it lost its place to another leader's entry. */
+export type ApplyOutcome = CommandResult | { readonly status: "not-applied" };
+
+/** The answers to RaftRequest. */
+export type RaftAnswer =
+  | ApplyOutcome
+  | Refused
+  | { readonly status: "ready" }
+  | { readonly status: "transferred"; readonly leader: NodeId; readonly term: Term };
+
+/** The request that a value of another node means; undefined if none. */
+export function raftRequestOf(value: WireValue): RaftRequest | undefined {
+  if (!isRecord(value)) return undefined;
+  switch (value["type"]) {
+    case "Propose": {
+      const { payload } = value;
+      return payload instanceof Uint8Array ? { type: "Propose", payload } : undefined;
+    }
+    case "ReadBarrier":
+      return { type: "ReadBarrier" };
+    case "Transfer": {
+      const { to } = value;
+      return isInteger(to, 1, NODE_ID_MAX) ? { type: "Transfer", to } : undefined;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Fields that an answer must have besides its status, and how large each may be. */
+const ANSWER_FIELDS: Readonly<Record<string, readonly string[]>> = {
+  "ok": ["revision", "version", "length", "deleted"],
+  "precondition-failed": ["revision"],
+  "too-large": [],
+  "idempotency-mismatch": [],
+  "session-expired": [],
+  "overloaded": [],
+  "not-applied": [],
+  "ready": [],
+  "transferred": ["leader", "term"],
+  "refused": ["leader"],
+};
+
+const REASONS: readonly unknown[] = [
+  "not-leader",
+  "transferring",
+  "overloaded",
+  "aborted",
+  "invalid",
+] satisfies readonly Refused["reason"][];
+
+/** The answer that a value of another node means; undefined if none. */
+export function raftAnswerOf(value: WireValue): RaftAnswer | undefined {
+  if (!isRecord(value) || typeof value["status"] !== "string") return undefined;
+  const { status } = value;
+  if (!Object.hasOwn(ANSWER_FIELDS, status)) return undefined;
+  for (const name of ANSWER_FIELDS[status]!) {
+    if (!isInteger(value[name], 0, Number.MAX_SAFE_INTEGER)) return undefined;
+  }
+  if (status === "ok" && typeof value["created"] !== "boolean") return undefined;
+  if (status === "refused" && !REASONS.includes(value["reason"])) return undefined;
+  const { replayed } = value;
+  if (replayed !== undefined && replayed !== true) return undefined;
+  return value as unknown as RaftAnswer;
+}
+
+function isRecord(value: WireValue): value is { readonly [key: string]: WireValue } {
+  return typeof value === "object" && !Array.isArray(value) && !(value instanceof Uint8Array);
+}
+
+function isInteger(value: unknown, min: number, max: number): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max;
+}

@@ -1,0 +1,81 @@
+/**
+ * What waits for the disk (s5, "updated on stable storage before responding to RPCs").
+ *
+ * A turn's write carries its hard state and its entries. Promises (votes, requests for votes, a
+ * follower's acceptances) wait behind the newest write of their turn, or of an earlier turn where
+ * their own writes nothing, because they may rely on everything that was written before them. The
+ * host writes in the order in which it is handed writes, and says `durable` once for each.
+ *
+ * Safety: an entry that a conflict has dropped may come back at the same index in the same term
+ * while the sync of its first copy still runs. That sync says nothing about the second copy, so a
+ * truncation takes the dropped entries out of every write under way. The write that stored the new
+ * entries follows behind and speaks for them.
+ *
+ * @module
+ */
+import { lastIndexOf } from "./raft_log.ts";
+import type { EntryRun, Envelope, HardState, LogIndex, Term } from "./raft_types.ts";
+
+/** What a turn has to be written before anything that relies on it leaves; never empty. */
+export interface Write {
+  /** Set if the turn changed term or vote. It precedes the entries. */
+  readonly hardState: HardState | undefined;
+  /** Entries the turn put into the log, in order; a later run may replace an earlier one. */
+  readonly runs: readonly EntryRun[];
+}
+
+/** A write under way, and what is released when it is durable. */
+export interface PendingWrite {
+  readonly hardState: HardState | undefined;
+  /** The last entry written; undefined if there is none, or it was dropped meanwhile. */
+  last: { readonly term: Term; readonly index: LogIndex } | undefined;
+  /** Promises that wait for this write and for every earlier one. */
+  readonly messages: Envelope[];
+}
+
+/** The writes of one group that are under way, oldest first. */
+export class PendingWrites {
+  #writes: PendingWrite[] = [];
+
+  /** Writes under way. */
+  get length(): number {
+    return this.#writes.length;
+  }
+
+  /** All promises that wait, oldest first. */
+  get messages(): Envelope[] {
+    return this.#writes.flatMap(({ messages }) => messages);
+  }
+
+  /** Adds a write, and what waits for it. */
+  push({ hardState, runs }: Write, messages: Envelope[]): void {
+    const run = runs.at(-1);
+    const last = run === undefined ? undefined : { term: run.term, index: lastIndexOf(run) };
+    this.#writes.push({ hardState, last, messages });
+  }
+
+  /** Has messages wait for the newest write; false if nothing is under way. */
+  wait(messages: readonly Envelope[]): boolean {
+    const newest = this.#writes.at(-1);
+    newest?.messages.push(...messages);
+    return newest !== undefined;
+  }
+
+  /** Entries after `index` were dropped: what is under way says nothing about them any more. */
+  truncateAfter(index: LogIndex): void {
+    for (const write of this.#writes) {
+      if (write.last !== undefined && write.last.index > index) write.last = undefined;
+    }
+  }
+
+  /**
+   * The oldest write is durable.
+   *
+   * @throws {Error} If nothing is under way: the host has counted wrong.
+   */
+  shift(): PendingWrite {
+    const oldest = this.#writes.shift();
+    if (oldest === undefined) throw new Error("Cannot take durable: no write is under way");
+    return oldest;
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * Leadership transfer (thesis s3.10): bring the target up to date, tell it to campaign at once, and
+ * take commands again if it does not win in time.
+ *
+ * @module
+ */
+import type { GroupState } from "./group_state.ts";
+import type { RaftContext } from "./raft_machine.ts";
+import type { NodeId } from "./raft_types.ts";
+
+/** Brings the transferee up to date before it is told to campaign. */
+export function catchUpTarget(state: GroupState, context: RaftContext): void {
+  state.lead.transferDeadlineMs = state.nowMs + state.timing.electionTimeoutMsMax;
+  if (context.transferee !== undefined) noteCaughtUp(state, context.transferee);
+}
+
+/** Asks the chart to go on once the target's log equals this leader's. */
+export function noteCaughtUp(state: GroupState, target: NodeId): void {
+  if (state.lead.progress.get(target)?.matchIndex === state.log.lastIndex) {
+    state.raise({ type: "TargetCaughtUp" });
+  }
+}
+
+/** "It sends a TimeoutNow request", behind every entry on the same ordered connection. */
+export function sendTimeoutNow(state: GroupState, context: RaftContext): void {
+  if (context.transferee === undefined) return;
+  state.send(context.transferee, { ...state.header(context), type: "TimeoutNow" });
+}
+
+/** "If leadership transfer does not complete after about an election timeout, the prior leader aborts". */
+export function abortTransfer(state: GroupState): void {
+  state.lead.transferDeadlineMs = undefined;
+  state.outbox.transfer = "aborted";
+}
+
+/** This node does not lead, already transfers, or the target cannot lead. */
+export function refuseTransfer(state: GroupState): void {
+  state.outbox.transfer = "refused";
+}

@@ -1,0 +1,149 @@
+/**
+ * X2, the actor boundary: whatever a peer sends to the actors of a running leader, nothing stops,
+ * changes role, hangs or acknowledges.
+ *
+ * `BOUNDARY_VALUES=1000000 deno test -A tests/actors/boundary_test.ts` tries as many random values.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import type { KvSignal } from "../../actors/kv_actor.ts";
+import type { RaftSignal } from "../../actors/raft_actor.ts";
+import { raftAnswerOf, raftRequestOf } from "../../actors/raft_request.ts";
+import type { WalSignal } from "../../actors/wal_actor.ts";
+import type { ActorWire, WireValue } from "../../transport/wire.ts";
+import { drawWireValue } from "../fuzz/messages.ts";
+import { SimCluster } from "../sim/cluster.ts";
+import { Dice } from "../sim/random.ts";
+
+const VALUES = Number(Deno.env.get("BOUNDARY_VALUES") ?? 20_000);
+const NAMES = ["raft", "kv", "wal", "system", "gateway"];
+/** Random values go to the actors in portions, so that their mailboxes are emptied between. */
+const PORTION = 500;
+
+/** Every signal as a peer could spell it: a type that is missing here does not compile. */
+const SIGNALS: Readonly<
+  Record<RaftSignal["type"] | KvSignal["type"] | WalSignal["type"], readonly WireValue[]>
+> = {
+  Durable: [{ type: "Durable" }],
+  BurstRead: [{ type: "BurstRead" }],
+  TimerDue: [{ type: "TimerDue", lateMs: 0 }, { type: "TimerDue", lateMs: 1e9 }],
+  Disk: ["DiskStalled", "DiskSlow", "DiskRecovered"].map((condition) => ({
+    type: "Disk",
+    condition,
+  })),
+  Expect: [{ type: "Expect", term: 1, firstIndex: 1, answers: [] }],
+  Committed: [{ type: "Committed", through: 2 ** 53 - 1 }],
+  AwaitApplied: [{ type: "AwaitApplied", index: 0, answers: [] }],
+  Continue: [{ type: "Continue" }],
+  Write: [{ type: "Write", group: 0, write: { runs: [] } }],
+  SyncEnded: [{ type: "SyncEnded", position: 2 ** 53 - 1 }],
+  CheckDisk: [{ type: "CheckDisk" }],
+};
+
+/** Raft's own messages have their frames; as an actor's message they are refused too. */
+const MISPLACED: readonly WireValue[] = [
+  { type: "AppendEntries", group: 0, term: 9, from: 2, prevLogIndex: 0, prevLogTerm: 0, runs: [] },
+  { type: "TimeoutNow", group: 0, term: 9, from: 2 },
+  { type: "RequestVoteReply", group: 0, term: 9, from: 2, granted: true },
+];
+
+const TYPES = [...Object.keys(SIGNALS), "Propose", "ReadBarrier", "Transfer", "AppendEntries"];
+const FIELDS = ["payload", "to", "through", "index", "term", "position", "lateMs", "condition"];
+
+/** A random value, mostly one that looks like a message of some actor. */
+function drawNearMessage(dice: Dice): WireValue {
+  if (dice.chance(0.2)) return drawWireValue(dice);
+  const fields = FIELDS.filter(() => dice.chance(0.4));
+  return {
+    type: dice.pick(TYPES),
+    ...Object.fromEntries(fields.map((field) => [field, drawWireValue(dice)])),
+  };
+}
+
+/** A cluster whose leader has committed something, and what is seen of it. */
+function led(): { cluster: SimCluster; leader: number; look: () => unknown } {
+  const cluster = new SimCluster({ seed: 7, nodes: 3 });
+  cluster.startAll();
+  assert(cluster.runUntilTrue(10_000, () => cluster.leader() !== undefined));
+  cluster.run(500);
+  const leader = cluster.leader()!;
+  const look = (): unknown => {
+    const { core, store } = cluster.host(leader)!;
+    const { commitIndex, durableIndex, log } = core.state;
+    const { currentTerm, leaderId } = core.context;
+    const { running } = cluster.node(leader);
+    return [running, core.role, currentTerm, leaderId, commitIndex, durableIndex, log.lastIndex]
+      .concat(
+        store.revision,
+      );
+  };
+  return { cluster, leader, look };
+}
+
+function send(cluster: SimCluster, to: number, wire: ActorWire): void {
+  const from = wire.from;
+  cluster.node(to).deliver(from, wire);
+}
+
+Deno.test("X2: no forged signal or misplaced Raft message reaches an actor of a leader", () => {
+  const { cluster, leader, look } = led();
+  const from = cluster.ids.find((id) => id !== leader)!;
+  const before = look();
+  let sent = 0;
+  for (const name of NAMES) {
+    for (const payload of [...Object.values(SIGNALS).flat(), ...MISPLACED]) {
+      send(cluster, leader, { type: "ActorCast", from, group: 0, name, payload });
+      send(cluster, leader, { type: "ActorCall", from, group: 0, name, callId: ++sent, payload });
+    }
+  }
+  cluster.run(2_000);
+  assertEquals(look(), before);
+  const { refused, undeliverable, inboundCalls } = cluster.node(leader).system!.status();
+  // Two of the names are no actors; everything to the others is refused and answered.
+  assertEquals([refused + undeliverable, inboundCalls], [2 * sent, 0]);
+  assertEquals(refused, (2 * sent * 3) / NAMES.length);
+});
+
+Deno.test(`X2: ${VALUES} random values to every actor leave a leader as it is`, () => {
+  const { cluster, leader, look } = led();
+  const from = cluster.ids.find((id) => id !== leader)!;
+  const dice = new Dice(20_261_126);
+  const before = look();
+  for (let tried = 0; tried < VALUES; tried++) {
+    const payload = drawNearMessage(dice);
+    // What is a request is no attack: it is what the actor offers.
+    if (raftRequestOf(payload) !== undefined) continue;
+    const name = dice.pick(NAMES);
+    send(
+      cluster,
+      leader,
+      dice.chance(0.5)
+        ? { type: "ActorCast", from, group: 0, name, payload }
+        : { type: "ActorCall", from, group: 0, name, callId: tried, payload },
+    );
+    if (tried % PORTION === 0) cluster.run(10);
+  }
+  cluster.run(1_000);
+  assertEquals(look(), before);
+});
+
+Deno.test("X2: random values are no answers of a Raft actor, and never throw", () => {
+  const dice = new Dice(1);
+  for (let tried = 0; tried < VALUES; tried++) {
+    const value = drawNearMessage(dice);
+    for (const parsed of [raftRequestOf(value), raftAnswerOf(value)]) {
+      assert(parsed === undefined || typeof parsed === "object");
+    }
+  }
+  for (
+    const value of [
+      { status: "ok", revision: 1, version: 1, length: 1, deleted: 0 },
+      { status: "ok", revision: -1, version: 1, length: 1, deleted: 0, created: true },
+      { status: "refused", reason: "because", leader: 1 },
+      { status: "transferred", leader: 1 },
+      { status: "toString" },
+      { status: "__proto__" },
+    ]
+  ) assertEquals(raftAnswerOf(value), undefined, JSON.stringify(value));
+});
