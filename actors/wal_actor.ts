@@ -20,7 +20,10 @@ import { LazyTimer } from "./runtime/timers.ts";
 export const DISK_SLOW_MS = 200;
 /** A sync that takes longer marks the disk as stalled: this node's leadership ends (raft_machine.ts). */
 export const DISK_STALLED_MS = 2_500;
-/** Syncs in a row that must be faster than DISK_SLOW_MS before the disk counts as recovered. */
+/**
+ * Syncs in a row that must be faster than a bound before the disk counts as better than it: below
+ * DISK_STALLED_MS a stalled disk becomes slow, below DISK_SLOW_MS a slow one has recovered.
+ */
 export const DISK_RECOVERY_SYNCS = 8;
 
 /** An idle disk that is slow or stalled is tried this often, or nobody would see it recover. */
@@ -67,7 +70,9 @@ export class WalActor extends Actor<never, never, WalSignal> {
   #writtenPosition: number;
   #durablePosition: number;
   #condition: DiskCondition = "DiskRecovered";
+  /** Syncs in a row below DISK_SLOW_MS, and below DISK_STALLED_MS. */
   #fastSyncs = 0;
+  #bearableSyncs = 0;
   #onIdle: (() => void) | undefined;
 
   /** Hosts `options.wal`, which nothing else may write. */
@@ -146,7 +151,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
   #checkDisk(): void {
     if (this.#syncStartMs === undefined) return this.#probe();
     const runningMs = this.#options.ports.clock.monotonicMs() - this.#syncStartMs;
-    this.#judge(runningMs);
+    this.#worsen(runningMs);
     if (runningMs < DISK_STALLED_MS) this.#timer.set(this.#syncStartMs + DISK_STALLED_MS);
   }
 
@@ -160,19 +165,32 @@ export class WalActor extends Actor<never, never, WalSignal> {
     this.#writtenPosition = this.#options.wal.append([]);
   }
 
-  /** Hysteresis: one long sync makes the disk slow or stalled, only several short ones make it healthy. */
+  /**
+   * Hysteresis: one long sync makes the disk slow or stalled, only several better ones in a row make
+   * it better. A disk that is always slow leads well, so one hiccup must not leave it stalled.
+   */
   #judge(durationMs: number): void {
-    if (durationMs >= DISK_STALLED_MS) this.#become("DiskStalled");
-    else if (durationMs >= DISK_SLOW_MS) {
-      if (this.#condition === "DiskRecovered") this.#become("DiskSlow");
-      this.#fastSyncs = 0;
-    } else if (this.#condition !== "DiskRecovered" && ++this.#fastSyncs >= DISK_RECOVERY_SYNCS) {
-      this.#become("DiskRecovered");
+    if (this.#worsen(durationMs) || this.#condition === "DiskRecovered") return;
+    this.#bearableSyncs++;
+    this.#fastSyncs = durationMs >= DISK_SLOW_MS ? 0 : this.#fastSyncs + 1;
+    if (this.#fastSyncs >= DISK_RECOVERY_SYNCS) this.#become("DiskRecovered");
+    else if (this.#condition === "DiskStalled" && this.#bearableSyncs >= DISK_RECOVERY_SYNCS) {
+      this.#become("DiskSlow");
     }
+  }
+
+  /** A sync that takes this long, or has run for this long, may make the disk worse; whether it did. */
+  #worsen(durationMs: number): boolean {
+    const isStalled = durationMs >= DISK_STALLED_MS;
+    const isSlow = durationMs >= DISK_SLOW_MS && this.#condition === "DiskRecovered";
+    if (!isStalled && !isSlow) return false;
+    this.#become(isStalled ? "DiskStalled" : "DiskSlow");
+    return true;
   }
 
   #become(condition: DiskCondition): void {
     this.#fastSyncs = 0;
+    this.#bearableSyncs = 0;
     if (condition === this.#condition) return;
     this.#condition = condition;
     this.#options.onDiskCondition(condition);

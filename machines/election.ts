@@ -49,7 +49,8 @@ export function requestPreVotes(state: GroupState, context: RaftContext): void {
  * vote counts once it is durable, which the chart hears as VoteDurable.
  */
 export function requestVotes(state: GroupState, context: RaftContext, event: RaftEvent): void {
-  state.restartElectionTimer();
+  state.candidacies++;
+  state.restartElectionTimer(state.voteSlackMs);
   const request: RequestVote = {
     ...state.header(context),
     type: "RequestVote",
@@ -64,7 +65,7 @@ export function requestVotes(state: GroupState, context: RaftContext, event: Raf
 
 /** "If votedFor is null or candidateId, and candidate's log is up-to-date, grant vote" (s5.2, s5.4). */
 export function sendVote(state: GroupState, context: RaftContext, request: RequestVote): void {
-  state.restartElectionTimer();
+  state.restartElectionTimer(state.voteSlackMs);
   replyToVote(state, context, { to: request.from, granted: true });
 }
 

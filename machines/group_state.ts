@@ -40,6 +40,11 @@ export const DEFAULT_TIMING: RaftTiming = {
   heartbeatMs: 50,
 };
 
+/** Longest time added to an election timer for the disks that votes wait for; see `voteSlackMs`. */
+export const VOTE_SLACK_MS_MAX = 5_000;
+/** Share of the slowest recent write's latency that a write's latency is remembered as at least. */
+const LATENCY_MEMORY = 0.9;
+
 /** Entry bytes that a leader holds uncommitted; further proposals are refused as overloaded. */
 export const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -113,6 +118,8 @@ export class GroupState {
   leaderContactMs: number;
   /** When this node seeks election unless a leader is heard; undefined while it leads. */
   electionDeadlineMs: number | undefined;
+  /** Candidacies of this node since it last knew a leader. */
+  candidacies = 0;
   /** Set while this node leads. */
   leadership: Leadership | undefined;
   /** Reads that this node has sent to the leader. */
@@ -133,6 +140,8 @@ export class GroupState {
   /** Messages of the running turn that wait for what was written. */
   #promises: Envelope[] = [];
   #logTimeMs = 0;
+  /** From handing a write over to its being durable: the slowest of late, slowly forgotten. */
+  #writeLatencyMs = 0;
   readonly #random: () => number;
 
   /** Begins with the log and the hard state durable and nothing known to be committed. */
@@ -154,10 +163,30 @@ export class GroupState {
     if (last !== undefined) this.#logTimeMs = this.records.lastTimeMs(last);
   }
 
-  /** Draws a new random election timeout (s5.2). */
-  restartElectionTimer(): void {
+  /** Draws a new random election timeout (s5.2), `slackMs` longer. */
+  restartElectionTimer(slackMs = 0): void {
     const { electionTimeoutMsMin: min, electionTimeoutMsMax: max } = this.timing;
-    this.electionDeadlineMs = this.nowMs + min + this.#random() * (max - min);
+    this.electionDeadlineMs = this.nowMs + slackMs + min + this.#random() * (max - min);
+  }
+
+  /** A write is durable that was handed over at `handedMs`. */
+  noteWriteLatency(handedMs: number): void {
+    this.#writeLatencyMs = Math.max(this.nowMs - handedMs, LATENCY_MEMORY * this.#writeLatencyMs);
+  }
+
+  /**
+   * What an election that is under way gets on top of its timeout. Between a candidacy and its votes
+   * lie two writes, the candidate's and the voter's, so with syncs of half a timeout no election
+   * could ever succeed. This node knows its own disk; that a voter's disk is slow it learns from
+   * candidacies that led to no leader. A follower waits for its leader no longer than before, since
+   * heartbeats do not wait for a disk.
+   */
+  get voteSlackMs(): number {
+    const runningMs = this.nowMs - (this.writes.oldestMs ?? this.nowMs);
+    const disksMs = 2 * Math.max(this.#writeLatencyMs, runningMs);
+    const futile = Math.max(0, this.candidacies - 2);
+    const votersMs = futile === 0 ? 0 : this.timing.electionTimeoutMsMax * 2 ** (futile - 1);
+    return Math.min(VOTE_SLACK_MS_MAX, disksMs + votersMs);
   }
 
   /** Sends to one node as soon as the turn ends. */
@@ -226,7 +255,7 @@ export class GroupState {
     if (isChanged || this.#runs.length > 0) {
       const hardState = isChanged ? this.#handedHardState : undefined;
       outbox.write = { hardState, runs: this.#runs };
-      this.writes.push(outbox.write, this.#promises);
+      this.writes.push(outbox.write, this.#promises, this.nowMs);
     } else if (this.#promises.length > 0 && !this.writes.wait(this.#promises)) {
       outbox.messages.push(...this.#promises);
     }

@@ -27,6 +27,8 @@ export interface Write {
 /** A write under way, and what is released when it is durable. */
 export interface PendingWrite {
   readonly hardState: HardState | undefined;
+  /** Host time at which it was handed over. */
+  readonly handedMs: number;
   /** The last entry written; undefined if there is none, or it was dropped meanwhile. */
   last: { readonly term: Term; readonly index: LogIndex } | undefined;
   /** Promises that wait for this write and for every earlier one. */
@@ -47,11 +49,16 @@ export class PendingWrites {
     return this.#writes.flatMap(({ messages }) => messages);
   }
 
-  /** Adds a write, and what waits for it. */
-  push({ hardState, runs }: Write, messages: Envelope[]): void {
+  /** When the oldest was handed over; undefined if nothing is under way. */
+  get oldestMs(): number | undefined {
+    return this.#writes[0]?.handedMs;
+  }
+
+  /** Adds a write that is handed over now, and what waits for it. */
+  push({ hardState, runs }: Write, messages: Envelope[], handedMs: number): void {
     const run = runs.at(-1);
     const last = run === undefined ? undefined : { term: run.term, index: lastIndexOf(run) };
-    this.#writes.push({ hardState, last, messages });
+    this.#writes.push({ hardState, handedMs, last, messages });
   }
 
   /** Has messages wait for the newest write; false if nothing is under way. */

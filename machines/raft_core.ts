@@ -167,7 +167,8 @@ export class RaftCore {
    */
   durable(): void {
     const state = this.#state;
-    const { hardState, last, messages } = state.writes.shift();
+    const { hardState, handedMs, last, messages } = state.writes.shift();
+    state.noteWriteLatency(handedMs);
     if (hardState !== undefined) state.durableHardState = hardState;
     if (last !== undefined) this.#feed({ type: "EntriesDurable", ...last });
     if (hardState?.votedFor === state.id) {

@@ -35,6 +35,7 @@ export function startTerm(state: GroupState, context: RaftContext): void {
     quorumMs: electionTimeoutMsMax,
   });
   state.electionDeadlineMs = undefined;
+  state.candidacies = 0;
   appendPayloads(state, context, { kind: "noop", payloads: [new Uint8Array(0)] });
 }
 
@@ -73,6 +74,7 @@ export function acceptEntries(
   request: AppendEntries,
 ): void {
   state.leaderContactMs = state.nowMs;
+  state.candidacies = 0;
   state.restartElectionTimer();
   const { log } = state;
   const { prevLogIndex } = request;

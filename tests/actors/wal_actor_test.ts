@@ -223,6 +223,23 @@ Deno.test("DISK_PROBE_MS: a disk that stalled is seen to recover though nobody w
   assertEquals([bench.syncing, bench.ports.armedTimers], [false, 0]);
 });
 
+Deno.test("X17: a disk that is always slow comes back from a stall as slow", () => {
+  const bench = new Bench();
+  let index = 0;
+  const sync = (durationMs: number): void => {
+    bench.turn(bench.write("x", ++index));
+    bench.endSync(durationMs);
+  };
+  sync(DISK_STALLED_MS + 700);
+  for (let count = 1; count < DISK_RECOVERY_SYNCS; count++) sync(DISK_SLOW_MS + 20);
+  assertEquals(bench.conditions, ["DiskStalled"]);
+  sync(DISK_SLOW_MS + 20);
+  assertEquals(bench.conditions, ["DiskStalled", "DiskSlow"]);
+  sync(DISK_STALLED_MS);
+  sync(DISK_SLOW_MS);
+  assertEquals(bench.conditions, ["DiskStalled", "DiskSlow", "DiskStalled"]);
+});
+
 Deno.test("an idle disk is neither slow nor stalled, however long", () => {
   const bench = new Bench();
   bench.turn(bench.write("a", 1));

@@ -5,7 +5,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import { DEFAULT_TIMING, VOTE_SLACK_MS_MAX } from "../../machines/group_state.ts";
 import { CoreCluster } from "./core_cluster.ts";
 import { messagesTo, only, SoloCore } from "./solo_core.ts";
 
@@ -223,4 +223,33 @@ Deno.test("etcd: progress that ran ahead of what was lost goes back to probing, 
     solo.reply({ accepted: false, prevLogIndex: 5, conflictIndex: 2 }),
   );
   assertEquals(messagesTo(second, 2), []);
+});
+
+Deno.test("X18: an election waits as long as two syncs of this disk take, a follower no longer than before", () => {
+  const solo = new SoloCore({ terms: [1] });
+  const { electionDeadlineMs: follower } = solo.core.state;
+  solo.campaign();
+  solo.nowMs += 900;
+  solo.turn((core) => core.durable());
+  solo.campaign();
+  const waits = solo.core.state.electionDeadlineMs! - solo.nowMs;
+  assert(waits >= 2 * 900 + electionTimeoutMsMin, `it waits ${waits} ms`);
+  // With a leader the timer is the paper's again.
+  solo.turn((core) => core.durable());
+  solo.receive(solo.append());
+  assertEquals(solo.core.state.electionDeadlineMs! - solo.nowMs, follower);
+});
+
+Deno.test("X18: candidacies that lead to no leader wait longer and longer, up to a bound", () => {
+  const solo = new SoloCore({ terms: [1] });
+  const waits: number[] = [];
+  for (let candidacy = 0; candidacy < 12; candidacy++) {
+    solo.persist(solo.campaign());
+    waits.push(solo.core.state.electionDeadlineMs! - solo.nowMs);
+  }
+  assertEquals(waits[0], waits[1]);
+  assert(waits[2]! > waits[1]! && waits[3]! > waits[2]!);
+  assertEquals(waits.at(-1)! - waits[0]!, VOTE_SLACK_MS_MAX);
+  solo.receive(solo.append());
+  assertEquals(solo.core.state.candidacies, 0);
 });

@@ -258,15 +258,15 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the election timeout is not random",
     file: "machines/group_state.ts",
-    find: "this.electionDeadlineMs = this.nowMs + min + this.#random() * (max - min);",
-    replace: "this.electionDeadlineMs = this.nowMs + min + 0 * (max - min);",
+    find: "this.electionDeadlineMs = this.nowMs + slackMs + min + this.#random() * (max - min);",
+    replace: "this.electionDeadlineMs = this.nowMs + slackMs + min + 0 * (max - min);",
     suspects: [core],
   },
   {
     name: "a vote does not restart the election timer",
     file: "machines/election.ts",
     find:
-      "export function sendVote(state: GroupState, context: RaftContext, request: RequestVote): void {\n  state.restartElectionTimer();",
+      "export function sendVote(state: GroupState, context: RaftContext, request: RequestVote): void {\n  state.restartElectionTimer(state.voteSlackMs);",
     replace:
       "export function sendVote(state: GroupState, context: RaftContext, request: RequestVote): void {",
     suspects: [core],
@@ -573,5 +573,19 @@ export const mutants: readonly Mutant[] = [
     find: "    this.mailbox.push(new SignalDelivery(signal));",
     replace: "    if (!this.mailbox.full) this.mailbox.push(new SignalDelivery(signal));",
     suspects: [actors],
+  },
+  {
+    name: "a disk that stalled once stays stalled unless it is fast",
+    file: "actors/wal_actor.ts",
+    find: "this.#bearableSyncs >= DISK_RECOVERY_SYNCS",
+    replace: "this.#fastSyncs >= DISK_RECOVERY_SYNCS",
+    suspects: [actors, "sim"],
+  },
+  {
+    name: "an election does not wait for slow disks",
+    file: "machines/group_state.ts",
+    find: "    return Math.min(VOTE_SLACK_MS_MAX, disksMs + votersMs);",
+    replace: "    return Math.min(0, disksMs + votersMs);",
+    suspects: [core, "tests/sim"],
   },
 ];

@@ -578,6 +578,48 @@ export const matrix: readonly MatrixRow[] = [
     },
   },
   {
+    row: "X18",
+    title: "disks on which a sync takes longer than an election timeout still elect a leader",
+    play: () => {
+      let hits = 0;
+      for (const syncMs of [250, 300, 450, 900]) {
+        const cluster = new SimCluster({ seed: 1800 + syncMs, nodes: 3 });
+        for (const id of cluster.ids) cluster.node(id).diskQuality.syncMsFixed = syncMs;
+        cluster.startAll();
+        const elected = cluster.runUntilTrue(30_000, () => {
+          const leader = cluster.leader();
+          return leader !== undefined && cluster.host(leader)!.core.state.commitIndex > 0;
+        });
+        assert(elected, `nobody leads with syncs of ${syncMs} ms`);
+        const term = cluster.host(cluster.leader()!)!.core.context.currentTerm;
+        cluster.run(20_000);
+        assertEquals(cluster.host(cluster.leader()!)!.core.context.currentTerm, term);
+        hits++;
+      }
+      return hits;
+    },
+  },
+  {
+    row: "X17",
+    title: "a disk that is always slow and stalled once campaigns again",
+    play: () => {
+      const play = new Play(1700);
+      const { cluster, leader } = play;
+      for (const id of cluster.ids) {
+        cluster.node(id).diskQuality.syncMsFixed = 220;
+        cluster.node(id).diskQuality.syncMsMean = 1;
+      }
+      cluster.run(2_000);
+      for (const id of cluster.ids) cluster.node(id).diskQuality.syncMsFixed = 3_200;
+      play.append(leader);
+      cluster.run(4_000);
+      for (const id of cluster.ids) cluster.node(id).diskQuality.syncMsFixed = 220;
+      cluster.run(10_000);
+      assert(cluster.runUntilTrue(20_000, () => cluster.leader() !== undefined), "nobody leads");
+      return 1;
+    },
+  },
+  {
     row: "C7",
     title: "syncs of 10 ms to 2 s: heartbeats go on, no election",
     play: () => {
