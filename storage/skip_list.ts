@@ -6,6 +6,12 @@
  * search. Here a level's neighbours lie in one array, which a search halves, so that it compares
  * as often as a binary search; a key's tower decides where the arrays of the levels below begin.
  *
+ * The map can be frozen: a view keeps it as it is now, at no cost now, while the map goes on. Every
+ * block carries the epoch in which it was made. A block that a view may see is cloned before its
+ * first change, and so is the way to it from the root; so no block that a view can reach is ever
+ * changed. That is also why leaves are not linked to their neighbours: a clone would have to change
+ * them.
+ *
  * @module
  */
 
@@ -26,14 +32,15 @@ export interface KeyRange {
 
 /** Level 0: keys from `anchor` (included) to the next leaf's anchor (excluded), ascending. */
 class Leaf<V> {
+  /** The epoch of the map in which this block was made. */
+  readonly epoch: number;
   /** Fixed for the leaf's life, even if its first key goes. */
   readonly anchor: string;
   readonly keys: string[];
   readonly values: V[];
-  previous: Leaf<V> | undefined = undefined;
-  next: Leaf<V> | undefined = undefined;
 
-  constructor(anchor: string, keys: string[], values: V[]) {
+  constructor(epoch: number, anchor: string, keys: string[], values: V[]) {
+    this.epoch = epoch;
     this.anchor = anchor;
     this.keys = keys;
     this.values = values;
@@ -42,16 +49,55 @@ class Leaf<V> {
 
 /** A level above: nodes of the level below and the anchor at which each begins. */
 class Branch<V> {
+  readonly epoch: number;
   readonly anchors: string[];
   readonly children: Node<V>[];
 
-  constructor(anchors: string[], children: Node<V>[]) {
+  constructor(epoch: number, anchors: string[], children: Node<V>[]) {
+    this.epoch = epoch;
     this.anchors = anchors;
     this.children = children;
   }
 }
 
 type Node<V> = Leaf<V> | Branch<V>;
+
+/** A branch, and which of its children is meant. */
+interface Step<V> {
+  readonly branch: Branch<V>;
+  at: number;
+}
+
+/** All that a reader needs of a map at one moment. */
+interface Tree<V> {
+  readonly root: Node<V>;
+  /** Levels of branches above the leaves. */
+  readonly levels: number;
+}
+
+/** A map as it was when it was frozen. */
+export class FrozenMap<V> {
+  /** How many keys there are. */
+  readonly size: number;
+  readonly #tree: Tree<V>;
+  readonly #release: () => void;
+
+  constructor(tree: Tree<V>, size: number, release: () => void) {
+    this.#tree = tree;
+    this.size = size;
+    this.#release = release;
+  }
+
+  /** Yields the keys of `range` in order, while the map may change. */
+  scan(range: KeyRange = {}): Generator<[key: string, value: V], void> {
+    return scanTree(this.#tree, range);
+  }
+
+  /** Lets the map change again what only this view kept; nothing may be read afterwards. Idempotent. */
+  release(): void {
+    this.#release();
+  }
+}
 
 /**
  * An ordered map from byte strings to values. Order is that of `<` on strings, which is bytewise
@@ -62,8 +108,9 @@ type Node<V> = Leaf<V> | Branch<V>;
  * | `get`, `has` | O(log n) | O(n) |
  * | `set`, `delete` | O(log n) | O(n) |
  * | `scan` of k keys | O(log n + k) | O(n) |
- * | `first`, `last` | O(1), O(log n) | O(1), O(n) |
+ * | `first`, `last` | O(log n) | O(n) |
  * | `size` | O(1) | O(1) |
+ * | `freeze` | O(1), then a block cloned at its first change | the same |
  * | memory | n keys and values, 8 to 20 bytes each besides | |
  *
  * The worst cases need an improbable run of tower heights. Heights come from a seeded generator
@@ -71,16 +118,20 @@ type Node<V> = Leaf<V> | Branch<V>;
  * the same.
  */
 export class SkipList<V> {
-  /** The leftmost leaf is never removed. */
-  readonly #head = new Leaf<V>("", [], []);
-  #root: Node<V> = this.#head;
+  #root: Node<V> = new Leaf<V>(0, "", [], []);
   /** Levels of branches above the leaves. */
   #levels = 0;
   #size = 0;
   #random: number;
+  /** The epoch of the blocks that are made now; a freeze ends it. */
+  #epoch = 0;
+  /** Blocks of this epoch and before may be seen by a view; -1 if there is none. */
+  #frozenEpoch = -1;
+  /** The epochs that the views ended. */
+  readonly #views = new Set<number>();
   /** The last key searched for and its leaf: a command reads a key before it writes it. */
   #recentKey: string | undefined = undefined;
-  #recentLeaf: Leaf<V> = this.#head;
+  #recentLeaf: Leaf<V> | undefined = undefined;
 
   /** @param seed Seed of the tower heights. */
   constructor(seed: number = SEED_DEFAULT) {
@@ -90,6 +141,18 @@ export class SkipList<V> {
   /** How many keys there are. */
   get size(): number {
     return this.#size;
+  }
+
+  /** The map as it is now, to be read while it changes; whoever takes it releases it. */
+  freeze(): FrozenMap<V> {
+    const epoch = this.#epoch++;
+    this.#views.add(epoch);
+    this.#frozenEpoch = epoch;
+    const tree = { root: this.#root, levels: this.#levels };
+    return new FrozenMap(tree, this.#size, () => {
+      this.#views.delete(epoch);
+      this.#frozenEpoch = Math.max(-1, ...this.#views);
+    });
   }
 
   /** The value at `key`, if any. */
@@ -107,7 +170,7 @@ export class SkipList<V> {
 
   /** Puts `value` at `key` and returns the value that was there. */
   set(key: string, value: V): V | undefined {
-    const leaf = this.#leafOf(key);
+    const leaf = this.#ownLeafOf(key);
     const at = lowerBound(leaf.keys, key);
     if (leaf.keys[at] === key) {
       const previous = leaf.values[at];
@@ -122,9 +185,10 @@ export class SkipList<V> {
 
   /** Removes `key` and returns the value that was there. */
   delete(key: string): V | undefined {
-    const leaf = this.#leafOf(key);
-    const at = lowerBound(leaf.keys, key);
-    if (leaf.keys[at] !== key) return undefined;
+    const found = this.#leafOf(key);
+    const at = lowerBound(found.keys, key);
+    if (found.keys[at] !== key) return undefined;
+    const leaf = this.#ownLeafOf(key);
     const previous = leaf.values[at];
     removeAt(leaf, at);
     this.#size--;
@@ -134,91 +198,94 @@ export class SkipList<V> {
 
   /** The smallest key and its value. */
   first(): [key: string, value: V] | undefined {
-    const leaf = this.#head.keys.length > 0 ? this.#head : this.#head.next;
-    return leaf === undefined ? undefined : [leaf.keys[0]!, leaf.values[0]!];
+    for (const entry of this.scan()) return entry;
+    return undefined;
   }
 
   /** The greatest key and its value. */
   last(): [key: string, value: V] | undefined {
-    const leaf = this.#lastLeaf();
-    const at = leaf.keys.length - 1;
-    return at < 0 ? undefined : [leaf.keys[at]!, leaf.values[at]!];
+    for (const entry of this.scan({ reverse: true })) return entry;
+    return undefined;
   }
 
   /** Yields the keys of `range` in order. The map must not be changed before the scan is over. */
   scan(range: KeyRange = {}): Generator<[key: string, value: V], void> {
-    const { start = "", end, reverse = false } = range;
-    return reverse ? this.#scanDown(start, end) : this.#scanUp(start, end);
+    return scanTree({ root: this.#root, levels: this.#levels }, range);
   }
 
   /** How many keys of `range` there are; O(log n) and one step for each leaf, not for each key. */
   count({ start = "", end }: Pick<KeyRange, "start" | "end"> = {}): number {
-    let leaf: Leaf<V> | undefined = this.#leafOf(start);
-    let count = -lowerBound(leaf.keys, start);
-    while (leaf !== undefined) {
-      const { keys } = leaf;
+    const cursor = new LeafCursor({ root: this.#root, levels: this.#levels }, start);
+    let count = -lowerBound(cursor.leaf.keys, start);
+    do {
+      const { keys } = cursor.leaf;
       const isLast = end !== undefined && keys.length > 0 && keys.at(-1)! >= end;
       if (isLast) return Math.max(0, count + lowerBound(keys, end));
       count += keys.length;
-      leaf = leaf.next;
-    }
+    } while (cursor.next());
     return Math.max(0, count);
-  }
-
-  *#scanUp(start: string, end: string | undefined): Generator<[key: string, value: V], void> {
-    let leaf: Leaf<V> | undefined = this.#leafOf(start);
-    let at = lowerBound(leaf.keys, start);
-    while (leaf !== undefined) {
-      const { keys, values } = leaf;
-      const stop = end === undefined ? keys.length : lowerBound(keys, end);
-      for (; at < stop; at++) yield [keys[at]!, values[at]!];
-      if (stop < keys.length) return;
-      leaf = leaf.next;
-      at = 0;
-    }
-  }
-
-  *#scanDown(start: string, end: string | undefined): Generator<[key: string, value: V], void> {
-    let leaf: Leaf<V> | undefined = end === undefined ? this.#lastLeaf() : this.#leafOf(end);
-    let at = (end === undefined ? leaf.keys.length : lowerBound(leaf.keys, end)) - 1;
-    while (leaf !== undefined) {
-      const { keys, values } = leaf;
-      const stop = lowerBound(keys, start);
-      for (; at >= stop; at--) yield [keys[at]!, values[at]!];
-      if (stop > 0) return;
-      leaf = leaf.previous;
-      at = leaf === undefined ? -1 : leaf.keys.length - 1;
-    }
   }
 
   /** The only leaf that may hold `key`: the last whose anchor is not greater. */
   #leafOf(key: string): Leaf<V> {
-    if (key === this.#recentKey) return this.#recentLeaf;
+    if (key === this.#recentKey) return this.#recentLeaf!;
     let node = this.#root;
     for (let level = this.#levels; level > 0; level--) {
       const { anchors, children } = node as Branch<V>;
       node = children[childAt(anchors, key)]!;
     }
+    return this.#remember(key, node as Leaf<V>);
+  }
+
+  #remember(key: string, leaf: Leaf<V>): Leaf<V> {
     this.#recentKey = key;
-    this.#recentLeaf = node as Leaf<V>;
-    return node as Leaf<V>;
+    this.#recentLeaf = leaf;
+    return leaf;
   }
 
-  #lastLeaf(): Leaf<V> {
-    let node = this.#root;
-    for (let level = this.#levels; level > 0; level--) node = (node as Branch<V>).children.at(-1)!;
-    return node as Leaf<V>;
+  /** As `#leafOf`, to be changed. A leaf that no view sees has a way to it that no view sees. */
+  #ownLeafOf(key: string): Leaf<V> {
+    if (key === this.#recentKey && this.#recentLeaf!.epoch > this.#frozenEpoch) {
+      return this.#recentLeaf!;
+    }
+    let node = this.#ownRoot();
+    for (let level = this.#levels; level > 0; level--) {
+      const branch = node as Branch<V>;
+      node = this.#ownChild(branch, childAt(branch.anchors, key));
+    }
+    return this.#remember(key, node as Leaf<V>);
   }
 
-  /** The branches on the way to the leaf of `key`, by level less one, and the child taken in each. */
-  #pathTo(key: string): { readonly branch: Branch<V>; readonly at: number }[] {
-    const path = new Array<{ branch: Branch<V>; at: number }>(this.#levels);
-    let node = this.#root;
+  #ownRoot(): Node<V> {
+    if (this.#root.epoch <= this.#frozenEpoch) this.#root = this.#clone(this.#root);
+    return this.#root;
+  }
+
+  #ownChild({ children }: Branch<V>, at: number): Node<V> {
+    const child = children[at]!;
+    if (child.epoch > this.#frozenEpoch) return child;
+    return children[at] = this.#clone(child);
+  }
+
+  #clone(node: Node<V>): Node<V> {
+    const epoch = this.#epoch;
+    if (node instanceof Branch) {
+      return new Branch<V>(epoch, node.anchors.slice(), node.children.slice());
+    }
+    // The one that is remembered may be this one.
+    this.#recentKey = undefined;
+    return new Leaf<V>(epoch, node.anchor, node.keys.slice(), node.values.slice());
+  }
+
+  /** The branches on the way to the leaf of `key`, to be changed, by level less one. */
+  #ownPathTo(key: string): Step<V>[] {
+    const path = new Array<Step<V>>(this.#levels);
+    let node = this.#ownRoot();
     for (let level = this.#levels; level > 0; level--) {
       const branch = node as Branch<V>;
       const at = childAt(branch.anchors, key);
       path[level - 1] = { branch, at };
-      node = branch.children[at]!;
+      if (level > 1) node = this.#ownChild(branch, at);
     }
     return path;
   }
@@ -227,39 +294,40 @@ export class SkipList<V> {
   #split(leaf: Leaf<V>, at: number, key: string, value: V): void {
     this.#recentKey = undefined;
     // Keys that arrive in order leave full leaves behind instead of halves.
-    const atEnd = at === LEAF_KEYS_MAX && leaf.next === undefined;
+    const atEnd = at === LEAF_KEYS_MAX && leaf === this.#lastLeaf();
     const middle = LEAF_KEYS_MAX >>> 1;
     const keys = atEnd ? [key] : leaf.keys.splice(middle);
     const values = atEnd ? [value] : leaf.values.splice(middle);
-    const upper = new Leaf<V>(keys[0]!, keys, values);
+    const upper = new Leaf<V>(this.#epoch, keys[0]!, keys, values);
     this.#raiseTower(upper);
-    upper.previous = leaf;
-    upper.next = leaf.next;
-    if (leaf.next !== undefined) leaf.next.previous = upper;
-    leaf.next = upper;
     if (atEnd) return;
     if (at <= middle) insertAt(leaf, at, key, value);
     else insertAt(upper, at - middle, key, value);
   }
 
-  /** Keeps leaves from becoming many and nearly empty after deletions. */
+  #lastLeaf(): Leaf<V> {
+    let node = this.#root;
+    for (let level = this.#levels; level > 0; level--) node = (node as Branch<V>).children.at(-1)!;
+    return node as Leaf<V>;
+  }
+
+  /** Keeps leaves from becoming many and nearly empty after deletions. The leftmost is never removed. */
   #shrink(leaf: Leaf<V>): void {
-    const { next } = leaf;
-    if (leaf.keys.length === 0 && leaf !== this.#head) this.#unlink(leaf);
-    else if (next !== undefined && leaf.keys.length + next.keys.length <= LEAF_KEYS_MAX / 2) {
-      for (let i = 0; i < next.keys.length; i++) {
-        leaf.keys.push(next.keys[i]!);
-        leaf.values.push(next.values[i]!);
-      }
-      this.#unlink(next);
+    if (leaf.keys.length === 0 && leaf.anchor !== "") return this.#unlink(leaf);
+    const cursor = new LeafCursor({ root: this.#root, levels: this.#levels }, leaf.anchor);
+    if (!cursor.next()) return;
+    const { leaf: next } = cursor;
+    if (leaf.keys.length + next.keys.length > LEAF_KEYS_MAX / 2) return;
+    for (let i = 0; i < next.keys.length; i++) {
+      leaf.keys.push(next.keys[i]!);
+      leaf.values.push(next.values[i]!);
     }
+    this.#unlink(next);
   }
 
   #unlink(leaf: Leaf<V>): void {
     this.#recentKey = undefined;
     this.#removeTower(leaf.anchor);
-    leaf.previous!.next = leaf.next;
-    if (leaf.next !== undefined) leaf.next.previous = leaf.previous;
   }
 
   /**
@@ -268,7 +336,7 @@ export class SkipList<V> {
    */
   #raiseTower(leaf: Leaf<V>): void {
     const { anchor } = leaf;
-    const path = this.#pathTo(anchor);
+    const path = this.#ownPathTo(anchor);
     const height = this.#drawHeight();
     let node: Node<V> = leaf;
     for (let level = 0; level < height - 1; level++) {
@@ -277,10 +345,10 @@ export class SkipList<V> {
       const children = branch.children.splice(at + 1);
       anchors.unshift(anchor);
       children.unshift(node);
-      node = new Branch<V>(anchors, children);
+      node = new Branch<V>(this.#epoch, anchors, children);
     }
     if (height > this.#levels) {
-      this.#root = new Branch<V>(["", anchor], [this.#root, node]);
+      this.#root = new Branch<V>(this.#epoch, ["", anchor], [this.#root, node]);
       this.#levels = height;
     } else {
       const { branch, at } = path[height - 1]!;
@@ -291,17 +359,19 @@ export class SkipList<V> {
 
   /** Takes an anchor out of all levels, and joins the branches that its tower kept apart. */
   #removeTower(anchor: string): void {
-    const path = this.#pathTo(anchor);
+    const path = this.#ownPathTo(anchor);
     let top = 0;
     while (path[top]!.at === 0) top++;
     const { branch, at } = path[top]!;
     branch.anchors.splice(at, 1);
     branch.children.splice(at, 1);
-    let before = branch.children[at - 1]!;
+    let parent = branch;
+    let before = at - 1;
     for (let level = top - 1; level >= 0; level--) {
       const { anchors, children } = path[level]!.branch;
-      const joined = before as Branch<V>;
-      before = joined.children.at(-1)!;
+      const joined = this.#ownChild(parent, before) as Branch<V>;
+      parent = joined;
+      before = joined.children.length - 1;
       for (let i = 1; i < children.length; i++) {
         joined.anchors.push(anchors[i]!);
         joined.children.push(children[i]!);
@@ -326,6 +396,95 @@ export class SkipList<V> {
       height++;
     }
     return height;
+  }
+}
+
+/** The leaves of a tree, one after the other in either direction. */
+class LeafCursor<V> {
+  leaf: Leaf<V>;
+  /** From the root down. */
+  readonly #path: Step<V>[] = [];
+
+  /** Begins at the leaf that may hold `key`; at the last leaf without one. */
+  constructor({ root, levels }: Tree<V>, key: string | undefined) {
+    let node = root;
+    for (let level = levels; level > 0; level--) {
+      const branch = node as Branch<V>;
+      const at = key === undefined ? branch.children.length - 1 : childAt(branch.anchors, key);
+      this.#path.push({ branch, at });
+      node = branch.children[at]!;
+    }
+    this.leaf = node as Leaf<V>;
+  }
+
+  /** Moves to the next leaf; false if there is none. */
+  next(): boolean {
+    return this.#move(1);
+  }
+
+  /** Moves to the leaf before; false if there is none. */
+  previous(): boolean {
+    return this.#move(-1);
+  }
+
+  #move(by: 1 | -1): boolean {
+    const path = this.#path;
+    let level = path.length - 1;
+    while (level >= 0) {
+      const { branch, at } = path[level]!;
+      if (at + by >= 0 && at + by < branch.children.length) break;
+      level--;
+    }
+    if (level < 0) return false;
+    path[level]!.at += by;
+    let node = path[level]!.branch.children[path[level]!.at]!;
+    for (level++; level < path.length; level++) {
+      const branch = node as Branch<V>;
+      const at = by > 0 ? 0 : branch.children.length - 1;
+      path[level] = { branch, at };
+      node = branch.children[at]!;
+    }
+    this.leaf = node as Leaf<V>;
+    return true;
+  }
+}
+
+function scanTree<V>(
+  tree: Tree<V>,
+  { start = "", end, reverse = false }: KeyRange,
+): Generator<[key: string, value: V], void> {
+  return reverse ? scanDown(tree, start, end) : scanUp(tree, start, end);
+}
+
+function* scanUp<V>(
+  tree: Tree<V>,
+  start: string,
+  end: string | undefined,
+): Generator<[key: string, value: V], void> {
+  const cursor = new LeafCursor(tree, start);
+  let at = lowerBound(cursor.leaf.keys, start);
+  do {
+    const { keys, values } = cursor.leaf;
+    const stop = end === undefined ? keys.length : lowerBound(keys, end);
+    for (; at < stop; at++) yield [keys[at]!, values[at]!];
+    if (stop < keys.length) return;
+    at = 0;
+  } while (cursor.next());
+}
+
+function* scanDown<V>(
+  tree: Tree<V>,
+  start: string,
+  end: string | undefined,
+): Generator<[key: string, value: V], void> {
+  const cursor = new LeafCursor(tree, end);
+  let at = (end === undefined ? cursor.leaf.keys.length : lowerBound(cursor.leaf.keys, end)) - 1;
+  for (;;) {
+    const { keys, values } = cursor.leaf;
+    const stop = lowerBound(keys, start);
+    for (; at >= stop; at--) yield [keys[at]!, values[at]!];
+    if (stop > 0 || !cursor.previous()) return;
+    at = cursor.leaf.keys.length - 1;
   }
 }
 

@@ -172,3 +172,53 @@ Deno.test("count agrees with scan for any range", () => {
     ),
   );
 });
+
+Deno.test("freeze: a view keeps the map as it was, whatever happens to it and to other views", () => {
+  const action = fc.oneof(
+    { weight: 30, arbitrary: step },
+    { weight: 1, arbitrary: fc.constant({ type: "freeze" } as const) },
+    { weight: 1, arbitrary: fc.record({ type: fc.constant("release" as const), at: fc.nat(5) }) },
+  );
+  fc.assert(
+    fc.property(
+      fc.array(action, { minLength: 200, maxLength: 1000, size: "max" }),
+      fc.integer(),
+      (script, seed) => {
+        const list = new SkipList<number>(seed);
+        const model: Model = [];
+        const views: { readonly view: ReturnType<typeof list.freeze>; readonly was: Model }[] = [];
+        for (const one of script) {
+          if (one.type === "freeze") {
+            views.push({ view: list.freeze(), was: structuredClone(model) });
+          } else if (one.type === "release") views.splice(one.at, 1)[0]?.view.release();
+          else check(list, model, one);
+        }
+        assertEquals(contentOf(list), model);
+        for (const { view, was } of views) {
+          assertEquals([view.size, [...view.scan()]], [was.length, was]);
+          assertEquals([...view.scan({ reverse: true })], was.toReversed());
+        }
+        for (const { view } of views) view.release();
+        for (const [at] of [...model]) check(list, model, { type: "delete", key: at });
+        assertEquals(list.size, 0);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("freeze: what is read of a view in slices does not see what is written between them", () => {
+  const list = new SkipList<number>();
+  const name = (n: number): string => String(n).padStart(6, "0");
+  for (let n = 0; n < 5_000; n++) list.set(name(n), n);
+  const view = list.freeze();
+  let read = 0;
+  for (const [key, value] of view.scan()) {
+    assertEquals([key, value], [name(read), read]);
+    list.delete(name((read * 7) % 5_000));
+    list.set(name(9_999 - read), -1);
+    read++;
+  }
+  assertEquals([read, view.size], [5_000, 5_000]);
+  view.release();
+});
