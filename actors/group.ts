@@ -9,11 +9,13 @@ import { RaftCore } from "../machines/raft_core.ts";
 import { RaftLog } from "../machines/raft_log.ts";
 import { type RaftStep, type RoleChange, roleChangeOf } from "../machines/raft_step.ts";
 import type { GroupId, Membership, NodeId, RaftMessage } from "../machines/raft_types.ts";
-import { KvStore } from "../storage/kv_store.ts";
+import type { StateMachine } from "../machines/state_machine.ts";
+import type { CommandResult } from "../storage/kv/command.ts";
+import type { KvStore } from "../storage/kv/kv_store.ts";
 import type { RecoveredGroup } from "../storage/wal_replay.ts";
 import { recordFormat } from "../storage/wal_record.ts";
 import type { Wal } from "../storage/wal.ts";
-import { KvActor, type KvSignal } from "./kv_actor.ts";
+import { MachineActor, type MachineSignal } from "./machine_actor.ts";
 import { RAFT_MAILBOX_CAPACITY } from "./limits.ts";
 import { RaftActor, type RaftActorMessage, type RaftSignal } from "./raft_actor.ts";
 import { type RaftAnswer, raftRequestOf } from "./raft_request.ts";
@@ -54,8 +56,10 @@ export function spawnWal(
 }
 
 /** What a group needs of its process. */
-export interface GroupHostOptions {
+export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> {
   readonly group: GroupId;
+  /** What the group replicates; nothing else may change it. */
+  readonly machine: Machine;
   readonly id: NodeId;
   readonly membership: Membership;
   readonly timing: RaftTiming;
@@ -68,19 +72,21 @@ export interface GroupHostOptions {
 }
 
 /** One group, running from construction until its system stops. */
-export class GroupHost {
+export class GroupHost<Result, Machine extends StateMachine<Result>> {
   readonly group: GroupId;
   readonly core: RaftCore;
-  readonly store: KvStore = new KvStore();
-  readonly raftActor: RaftActor;
+  readonly machine: Machine;
+  readonly raftActor: RaftActor<Result>;
   /** The Raft actor, for requests of this node. */
-  readonly raft: LocalRef<RaftActorMessage, RaftAnswer, RaftSignal>;
+  readonly raft: LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
 
   /** Starts as follower, with what was recovered. */
-  constructor(options: GroupHostOptions) {
-    const { group, id, membership, timing, system, wal, recovered, send, onRoleChange } = options;
+  constructor(options: GroupHostOptions<Result, Machine>) {
+    const { group, machine, id, membership, timing, system, wal, recovered, send, onRoleChange } =
+      options;
     const { ports } = system;
     this.group = group;
+    this.machine = machine;
     const log = new RaftLog();
     for (const run of recovered?.runs ?? []) log.append(run);
     this.core = new RaftCore({
@@ -96,16 +102,17 @@ export class GroupHost {
       votedFor: recovered?.hardState?.votedFor,
       ...(onRoleChange === undefined ? {} : { onStep: (step) => tellChange(step, onRoleChange) }),
     });
-    const kv: LocalRef<never, never, KvSignal> = system.spawn<never, never, KvSignal>({
-      name: "kv",
+    type Signal = MachineSignal<Result>;
+    const machineActor: LocalRef<never, never, Signal> = system.spawn<never, never, Signal>({
+      name: "machine",
       group,
       supervision: FAIL_STOP,
       create: () =>
-        new KvActor({
-          store: this.store,
+        new MachineActor({
+          machine,
           entries: (from, through, bytesMax) => log.slice(from, through, bytesMax),
           scheduler: ports.scheduler,
-          self: () => kv,
+          self: () => machineActor,
         }),
     });
     this.raftActor = new RaftActor({
@@ -114,10 +121,11 @@ export class GroupHost {
       ports,
       send,
       wal,
-      kv,
+      machine,
+      machineActor,
       self: () => this.raft,
     });
-    this.raft = system.spawn<RaftActorMessage, RaftAnswer, RaftSignal>({
+    this.raft = system.spawn<RaftActorMessage, RaftAnswer<Result>, RaftSignal>({
       name: RAFT_ACTOR_NAME,
       group,
       supervision: FAIL_STOP,
@@ -132,6 +140,9 @@ export class GroupHost {
     this.raft.cast(message);
   }
 }
+
+/** A group that replicates the key-value store. */
+export type KvGroup = GroupHost<CommandResult, KvStore>;
 
 function tellChange(step: RaftStep, onRoleChange: (change: RoleChange) => void): void {
   const change = roleChangeOf(step);

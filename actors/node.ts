@@ -16,6 +16,7 @@ import type { GroupId, NodeId } from "../machines/raft_types.ts";
 import { openDataDirectory } from "../storage/data_directory.ts";
 import { DenoDisk } from "../storage/deno_disk.ts";
 import type { Disk } from "../storage/disk.ts";
+import { KvStore } from "../storage/kv/kv_store.ts";
 import { StoredPeerIdentities } from "../storage/peer_identities.ts";
 import { Wal } from "../storage/wal.ts";
 import { recordFormat } from "../storage/wal_record.ts";
@@ -26,7 +27,7 @@ import type { HostPort } from "../transport/network.ts";
 import { Histogram } from "../transport/prometheus.ts";
 import { tcpNetwork } from "../transport/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
-import { GroupHost, RAFT_ACTOR_NAME, spawnWal, type WalHost } from "./group.ts";
+import { GroupHost, type KvGroup, RAFT_ACTOR_NAME, spawnWal, type WalHost } from "./group.ts";
 import { NodeGateway } from "./node_gateway.ts";
 import { formatNodeMetrics, FSYNC_BUCKETS_SECONDS } from "./node_metrics.ts";
 import type { PeerStatus } from "./peer_actor.ts";
@@ -102,7 +103,7 @@ export class StatecraftNode implements AsyncDisposable {
   readonly #wal: Wal;
   readonly #tornTail: string | undefined;
   readonly #walActor: WalHost;
-  readonly #group: GroupHost;
+  readonly #group: KvGroup;
   readonly #peers: Peers;
   readonly #gateway: NodeGateway;
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
@@ -162,6 +163,7 @@ export class StatecraftNode implements AsyncDisposable {
     });
     this.#group = new GroupHost({
       group: DEFAULT_GROUP,
+      machine: new KvStore(),
       id,
       membership: { voters: [...this.#members.keys()].sort((a, b) => a - b), learners: [] },
       timing,
@@ -191,7 +193,7 @@ export class StatecraftNode implements AsyncDisposable {
     this.#gateway = new NodeGateway({
       group: DEFAULT_GROUP,
       core: this.#core,
-      store: this.#group.store,
+      store: this.#group.machine,
       ports: denoPorts,
       raftOn: (node) =>
         this.#system.ref<RaftRequest, RaftAnswer>(
@@ -225,10 +227,10 @@ export class StatecraftNode implements AsyncDisposable {
       term: context.currentTerm,
       leader: context.leaderId,
       commitIndex: state.commitIndex,
-      appliedIndex: this.#group.store.lastApplied,
+      appliedIndex: this.#group.machine.lastApplied,
       lastLogIndex: state.log.lastIndex,
-      revision: this.#group.store.revision,
-      stateHash: this.#group.store.stateHash(),
+      revision: this.#group.machine.revision,
+      stateHash: this.#group.machine.stateHash(),
       members: this.#memberStatuses(),
     };
   }
@@ -358,7 +360,7 @@ export class StatecraftNode implements AsyncDisposable {
   #metrics(): string {
     return formatNodeMetrics({
       core: this.#core,
-      store: this.#group.store,
+      store: this.#group.machine,
       counters: this.#group.raftActor.counters,
       gatewayCounters: this.#gateway.counters,
       peers: this.#peers.status(),

@@ -16,8 +16,8 @@ import { explain, type Explanation } from "../machines/explain.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import { raftMachine } from "../machines/raft_machine.ts";
 import type { GroupId, NodeId, Term } from "../machines/raft_types.ts";
-import { encodeRequest } from "../storage/command.ts";
-import type { KvStore } from "../storage/kv_store.ts";
+import { encodeRequest } from "../storage/kv/command.ts";
+import type { KvStore } from "../storage/kv/kv_store.ts";
 import type {
   ClusterStatus,
   Consistency,

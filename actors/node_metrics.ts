@@ -4,7 +4,7 @@
  * @module
  */
 import type { RaftCore } from "../machines/raft_core.ts";
-import type { KvStore } from "../storage/kv_store.ts";
+import type { KvStore } from "../storage/kv/kv_store.ts";
 import { formatMetrics, type Histogram, type Metric } from "../transport/prometheus.ts";
 import type { ActorMetrics } from "./runtime/cell.ts";
 import type { GatewayCounters } from "./node_gateway.ts";

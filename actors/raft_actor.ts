@@ -5,7 +5,7 @@
  *     mailbox batch -> beginTurn, receive..., propose, read, endTurn -> outbox
  *       messages     -> peers, at once
  *       write        -> WAL actor -> Durable -> core.durable()
- *       commitIndex  -> KV actor -> answers
+ *       commitIndex  -> machine actor -> answers
  *
  * What must wait for the disk waits in the core (machines/pending_writes.ts): this host only counts
  * its writes off, in their order.
@@ -15,8 +15,9 @@
 import type { Outbox } from "../machines/group_state.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import type { GroupId, LogIndex, NodeId, RaftMessage, Term } from "../machines/raft_types.ts";
-import { decodeRequest } from "../storage/command.ts";
-import type { KvSignal } from "./kv_actor.ts";
+import { REQUEST_BYTES_MAX } from "../machines/request_batch.ts";
+import type { StateMachine } from "../machines/state_machine.ts";
+import type { MachineSignal } from "./machine_actor.ts";
 import type { RaftAnswer, RaftRequest, Refused } from "./raft_request.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Ports } from "./runtime/ports.ts";
@@ -26,10 +27,17 @@ import type { DiskCondition, WalSignal } from "./wal_actor.ts";
 /** Pause that lets queued input be read before a timer that fired late is believed. */
 export const LATE_TIMER_GRACE_MS = 5;
 
-/** Bytes of commands that wait for the write under way; with more they wait no longer. */
+/** Bytes of requests that wait for the write under way; with more they wait no longer. */
 export const HELD_BYTES_MAX = 256 * 1024;
+/**
+ * Bytes of requests proposed in one turn; the rest waits for the next, so that no burst keeps the
+ * event loop from its heartbeats.
+ */
+export const PROPOSE_BYTES_MAX = 2 * 1024 * 1024;
+/** Bytes of requests that wait here at all; a request that comes on top is refused as overloaded. */
+export const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 
-/** Turns of the event loop for which a burst of commands is awaited while it still grows. */
+/** Turns of the event loop for which a burst of requests is awaited while it still grows. */
 export const BURST_TURNS_MAX = 2;
 
 /** What the Raft actor takes from others: Raft's messages, and requests. */
@@ -39,29 +47,30 @@ export type RaftActorMessage = RaftMessage | RaftRequest;
 export type RaftSignal =
   /** The oldest write that the disk was given is durable. */
   | { readonly type: "Durable" }
-  /** What followed a burst of commands has been read. */
+  /** What followed a burst of requests has been read, or more of it is to be proposed. */
   | { readonly type: "BurstRead" }
   | { readonly type: "TimerDue"; readonly lateMs: number }
   | { readonly type: "Disk"; readonly condition: DiskCondition };
 
 /** What the Raft actor needs. */
-export interface RaftActorOptions {
+export interface RaftActorOptions<Result> {
   readonly group: GroupId;
   readonly core: RaftCore;
   readonly ports: Ports;
   readonly send: (to: NodeId, message: RaftMessage) => void;
   readonly wal: LocalRef<never, never, WalSignal>;
-  readonly kv: LocalRef<never, never, KvSignal>;
-  readonly self: () => LocalRef<RaftActorMessage, RaftAnswer, RaftSignal>;
+  readonly machine: StateMachine<Result>;
+  readonly machineActor: LocalRef<never, never, MachineSignal<Result>>;
+  readonly self: () => LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
 }
 
-type Request = Delivery<RaftActorMessage | RaftSignal, RaftAnswer>;
+type Call<Result> = Delivery<RaftActorMessage | RaftSignal, RaftAnswer<Result>>;
 
 /** A transfer whose caller waits, and the term in which it was asked for. */
-interface PendingTransfer {
+interface PendingTransfer<Result> {
   readonly to: NodeId;
   readonly term: Term;
-  readonly request: Request;
+  readonly request: Call<Result>;
 }
 
 /** Counters of a group, for metrics. */
@@ -73,33 +82,35 @@ export interface RaftCounters {
 }
 
 /** Hosts one group's core. */
-export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
+export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result>, RaftSignal> {
   readonly counters: RaftCounters = {
     proposals: 0,
     proposalsRefused: 0,
     reads: 0,
     readsRefused: 0,
   };
-  readonly #options: RaftActorOptions;
+  readonly #options: RaftActorOptions<Result>;
   readonly #core: RaftCore;
   readonly #timer: LazyTimer;
   /** Tells this actor that the oldest write is durable; the same for every write. */
   readonly #onDurable: () => void;
-  readonly #reads: Map<number, Request> = new Map();
+  readonly #reads: Map<number, Call<Result>> = new Map();
   #lastReadId = 0;
-  /** Commands that wait for the write under way. */
-  #held: Request[] = [];
-  #heldPayloads: Uint8Array[] = [];
+  /** Requests that wait for the write under way, and their calls. */
+  #held: Call<Result>[] = [];
+  #heldRequests: Uint8Array[] = [];
   #heldBytes = 0;
-  /** The burst that the held commands are: how many they were a turn ago, and for how many turns. */
-  #burst = { commands: 0, turns: 0 };
-  #transfers: PendingTransfer[] = [];
+  /** The burst that the held requests are: how many they were a turn ago, and for how many turns. */
+  #burst = { requests: 0, turns: 0 };
+  #transfers: PendingTransfer<Result>[] = [];
   #handedCommit: LogIndex = 0;
+  /** The entry that lets time pass, if one is on its way to the state machine. */
+  #timePassesAt: LogIndex = 0;
   /** While a late timer gives grace: until when; else 0. */
   #graceEndsMs = 0;
 
   /** Hosts `options.core`, which nothing else may touch. */
-  constructor(options: RaftActorOptions) {
+  constructor(options: RaftActorOptions<Result>) {
     super();
     this.#options = options;
     this.#core = options.core;
@@ -118,7 +129,7 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
     this.#timer.stop();
   }
 
-  override receive(batch: readonly Request[]): void {
+  override receive(batch: readonly Call<Result>[]): void {
     const core = this.#core;
     core.beginTurn(this.#options.ports.clock.monotonicMs());
     const readIds: number[] = [];
@@ -126,13 +137,7 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
       const { message } = delivery;
       switch (message.type) {
         case "Propose":
-          if (!isRequest(message.payload)) {
-            delivery.reply(this.#refused("invalid"));
-            break;
-          }
-          this.#held.push(delivery);
-          this.#heldPayloads.push(message.payload);
-          this.#heldBytes += message.payload.length;
+          this.#hold(delivery, message.payload);
           break;
         case "ReadBarrier":
           this.#reads.set(++this.#lastReadId, delivery);
@@ -162,6 +167,7 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
       }
     }
     this.#proposeHeld();
+    const machineDueMs = this.#letTimePass();
     if (readIds.length > 0) {
       this.counters.reads += readIds.length;
       core.read(readIds);
@@ -169,46 +175,102 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
     this.#perform(core.endTurn());
     // What was read meanwhile moved the deadline: the next late timer gets its own grace.
     if (core.nextDeadlineMs > core.state.nowMs) this.#graceEndsMs = 0;
-    this.#timer.set(Math.max(core.nextDeadlineMs, this.#graceEndsMs));
+    this.#timer.set(Math.max(Math.min(core.nextDeadlineMs, machineDueMs), this.#graceEndsMs));
   }
 
   /**
-   * Proposes what was held. While a write of this node is on its way to disk, commands wait for its
-   * end: they would share the next sync anyhow, and so they share one message to each follower and
-   * one sync there too. Nor is a burst cut where the event loop happened to look: as long as a turn
-   * brings more of it, it is awaited. A lone client never waits, since nothing is being written
-   * when it asks, and one command is no burst. Who does not lead refuses at once, what was held
-   * while it led too: the clients shall ask elsewhere.
+   * While this node leads: has time pass for a state machine that is due, once for each time that it
+   * is. Returns when it is due next.
+   */
+  #letTimePass(): number {
+    const { core, machine } = this.#options;
+    const { leadership, nowMs, log } = core.state;
+    const deadlineMs = leadership === undefined ? Infinity : machine.nextDeadlineMs();
+    if (deadlineMs === Infinity || machine.lastApplied < this.#timePassesAt) return Infinity;
+    const leftMs = deadlineMs - leadership!.logTimeAt(nowMs);
+    if (leftMs > 0) return nowMs + leftMs;
+    core.machineDue();
+    this.#timePassesAt = log.lastIndex;
+    return Infinity;
+  }
+
+  /** Takes a request to be proposed, unless it surely cannot be. */
+  #hold(call: Call<Result>, request: Uint8Array): void {
+    const { length } = request;
+    const refusal = length > REQUEST_BYTES_MAX
+      ? "invalid"
+      : this.#heldBytes + length > WAITING_BYTES_MAX
+      ? "overloaded"
+      : this.#options.machine.check(request);
+    if (refusal !== undefined) {
+      this.counters.proposals++;
+      this.counters.proposalsRefused++;
+      return call.reply(this.#refused(refusal));
+    }
+    this.#held.push(call);
+    this.#heldRequests.push(request);
+    this.#heldBytes += length;
+  }
+
+  /**
+   * Proposes what is held, PROPOSE_BYTES_MAX of it. While a write of this node is on its way to
+   * disk, requests wait for its end: they would share the next sync anyhow, and so they share
+   * entries, one message to each follower and one sync there too. Nor is a burst cut where the event
+   * loop happened to look: as long as a turn brings more of it, it is awaited. A lone client never
+   * waits, since nothing is being written when it asks, and one request is no burst. A node that
+   * does not lead refuses at once, also what it held while it led, so that clients ask elsewhere.
    */
   #proposeHeld(): void {
-    const proposals = this.#held;
-    if (proposals.length === 0) return;
-    const mayWait = this.#core.role === "leader" && this.#heldBytes < HELD_BYTES_MAX;
+    if (this.#held.length === 0) return;
+    const leads = this.#core.role === "leader";
+    const mayWait = leads && this.#heldBytes < HELD_BYTES_MAX;
     if (mayWait && (this.#core.state.writes.length > 0 || this.#burstGrows())) return;
-    this.#burst = { commands: 0, turns: 0 };
-    const outcome = this.#core.propose(this.#heldPayloads);
-    this.#held = [];
-    this.#heldPayloads = [];
-    this.#heldBytes = 0;
-    this.counters.proposals += proposals.length;
+    this.#burst = { requests: 0, turns: 0 };
+    const [calls, requests] = leads ? this.#takeHeld(PROPOSE_BYTES_MAX) : this.#takeHeld(Infinity);
+    const outcome = this.#core.propose(requests);
+    this.counters.proposals += calls.length;
+    let taken = 0;
     if (outcome.accepted) {
-      const { term, firstIndex } = outcome;
-      this.#options.kv.signal({ type: "Expect", term, firstIndex, answers: proposals });
-    } else {
-      this.counters.proposalsRefused += proposals.length;
-      for (const proposal of proposals) proposal.reply(this.#refused(outcome.reason));
+      const { term, firstIndex, counts } = outcome;
+      taken = counts.reduce((sum, count) => sum + count, 0);
+      const answers = taken === calls.length ? calls : calls.slice(0, taken);
+      this.#options.machineActor.signal({ type: "Expect", term, firstIndex, counts, answers });
     }
+    this.counters.proposalsRefused += calls.length - taken;
+    const reason = outcome.accepted ? "overloaded" : outcome.reason;
+    for (let at = taken; at < calls.length; at++) calls[at]!.reply(this.#refused(reason));
+    if (this.#heldBytes >= HELD_BYTES_MAX) this.#lookAgain();
+  }
+
+  /** Takes the oldest of what is held, `bytesMax` of it but at least one. */
+  #takeHeld(bytesMax: number): [calls: Call<Result>[], requests: Uint8Array[]] {
+    let count = 0;
+    let bytes = 0;
+    while (count < this.#held.length && (count === 0 || bytes < bytesMax)) {
+      bytes += this.#heldRequests[count++]!.length;
+    }
+    const [calls, requests] = [this.#held, this.#heldRequests];
+    const isAll = count === calls.length;
+    this.#held = isAll ? [] : calls.slice(count);
+    this.#heldRequests = isAll ? [] : requests.slice(count);
+    this.#heldBytes -= bytes;
+    return isAll ? [calls, requests] : [calls.slice(0, count), requests.slice(0, count)];
   }
 
   /** Whether the last turn brought more of a burst; then another turn is asked for. */
   #burstGrows(): boolean {
-    const { commands, turns } = this.#burst;
+    const { requests, turns } = this.#burst;
     const { length } = this.#held;
-    if (length === 1 || length === commands || turns === BURST_TURNS_MAX) return false;
-    this.#burst = { commands: length, turns: turns + 1 };
+    if (length === 1 || length === requests || turns === BURST_TURNS_MAX) return false;
+    this.#burst = { requests: length, turns: turns + 1 };
+    this.#lookAgain();
+    return true;
+  }
+
+  /** Asks for another turn, after the IO that is ready. */
+  #lookAgain(): void {
     const { ports, self } = this.#options;
     ports.scheduler.soon(() => self().signal({ type: "BurstRead" }));
-    return true;
   }
 
   #perform(outbox: Outbox): void {
@@ -221,10 +283,10 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
     const { commitIndex } = this.#core.state;
     if (commitIndex > this.#handedCommit) {
       this.#handedCommit = commitIndex;
-      this.#options.kv.signal({ type: "Committed", through: commitIndex });
+      this.#options.machineActor.signal({ type: "Committed", through: commitIndex });
     }
     for (const { readIndex, readIds } of outbox.readsReady) {
-      this.#options.kv.signal({
+      this.#options.machineActor.signal({
         type: "AwaitApplied",
         index: readIndex,
         answers: this.#takeReads(readIds),
@@ -252,8 +314,8 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
     this.#core.elapse();
   }
 
-  #takeReads(readIds: readonly number[]): Request[] {
-    const reads: Request[] = [];
+  #takeReads(readIds: readonly number[]): Call<Result>[] {
+    const reads: Call<Result>[] = [];
     for (const readId of readIds) {
       const read = this.#reads.get(readId);
       if (read === undefined) continue;
@@ -266,7 +328,7 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
   #settleTransfers(outcome: Outbox["transfer"]): void {
     if (this.#transfers.length === 0) return;
     const { leaderId, currentTerm } = this.#core.context;
-    const open: PendingTransfer[] = [];
+    const open: PendingTransfer<Result>[] = [];
     for (const transfer of this.#transfers) {
       const isOver = leaderId !== undefined && currentTerm > transfer.term;
       if (isOver && leaderId === transfer.to) {
@@ -282,15 +344,5 @@ export class RaftActor extends Actor<RaftActorMessage, RaftAnswer, RaftSignal> {
 
   #refused(reason: Refused["reason"]): Refused {
     return { status: "refused", reason, leader: this.#core.context.leaderId ?? 0 };
-  }
-}
-
-/** What cannot be decoded must never be committed: every replica would fail on it, for ever. */
-function isRequest(payload: Uint8Array): boolean {
-  try {
-    decodeRequest(payload);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -6,9 +6,10 @@
  */
 import type { Refusal } from "../machines/group_state.ts";
 import type { NodeId, Term } from "../machines/raft_types.ts";
-import type { CommandResult } from "../storage/kv_store.ts";
+import type { CommandResult } from "../storage/kv/command.ts";
 import { NODE_ID_MAX } from "../transport/limits.ts";
 import type { WireValue } from "../transport/wire.ts";
+import type { NotApplied } from "./machine_actor.ts";
 
 /** A question to a group's Raft actor, from this node or another. Each is a call. */
 export type RaftRequest =
@@ -27,12 +28,10 @@ export interface Refused {
   readonly leader: NodeId;
 }
 
-/** The answer to a committed command, or that it lost its place to another leader's entry. */
-export type ApplyOutcome = CommandResult | { readonly status: "not-applied" };
-
-/** The answers to RaftRequest. */
-export type RaftAnswer =
-  | ApplyOutcome
+/** The answers to RaftRequest, of a group whose machine answers requests with `Result`. */
+export type RaftAnswer<Result = CommandResult> =
+  | Result
+  | NotApplied
   | Refused
   | { readonly status: "ready" }
   | { readonly status: "transferred"; readonly leader: NodeId; readonly term: Term };

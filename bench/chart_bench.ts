@@ -68,7 +68,7 @@ Deno.bench({ name: "AppendEntriesReply at a leader", group: "one event" }, () =>
   step(raftMachine, leading, { ...reply, term: 2 });
 });
 Deno.bench({ name: "64 proposals at a leader", group: "one event" }, () => {
-  step(raftMachine, leading, { type: "Propose", payloads });
+  step(raftMachine, leading, { type: "Propose", requests: payloads });
 });
 Deno.bench({ name: "ElectionTimeout: follower to preCandidate", group: "change of role" }, () => {
   step(raftMachine, following, { type: "ElectionTimeout" });

@@ -9,11 +9,12 @@
  * @module
  */
 import { denoPorts } from "../actors/deno_ports.ts";
-import { GroupHost, spawnWal } from "../actors/group.ts";
+import { GroupHost, type KvGroup, spawnWal } from "../actors/group.ts";
 import { ActorSystem } from "../actors/runtime/system.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
-import type { NodeId } from "../machines/raft_types.ts";
-import { encodeRequest } from "../storage/command.ts";
+import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
+import { encodeRequest } from "../storage/kv/command.ts";
+import { KvStore } from "../storage/kv/kv_store.ts";
 import { Wal } from "../storage/wal.ts";
 import { recordFormat } from "../storage/wal_record.ts";
 import { MemoryDisk } from "../tests/sim/memory_disk.ts";
@@ -42,8 +43,8 @@ const payloads = Array.from({ length: KEYS }, (_, at) =>
   }));
 
 /** Three members, linked by codecs and turns of the event loop. */
-function startCluster(): Map<NodeId, { system: ActorSystem; host: GroupHost }> {
-  const members = new Map<NodeId, { system: ActorSystem; host: GroupHost }>();
+function startCluster(): Map<NodeId, { system: ActorSystem; host: KvGroup }> {
+  const members = new Map<NodeId, { system: ActorSystem; host: KvGroup }>();
   for (const id of VOTERS) {
     const system = new ActorSystem({
       node: id,
@@ -58,16 +59,16 @@ function startCluster(): Map<NodeId, { system: ActorSystem; host: GroupHost }> {
       const codec = codecs.get(to)!;
       const frame = codec.encode(message);
       denoPorts.scheduler.soon(() => {
-        const body = frame.subarray(FRAME_HEADER_BYTES);
-        members.get(to)!.system.deliver(id, codec.decode(body) as never);
+        const message = codec.decode(frame.subarray(FRAME_HEADER_BYTES));
+        members.get(to)!.host.receive(message as RaftMessage);
       });
       return true;
     };
-    system.connect({ send });
     const { wal } = Wal.open(new MemoryDisk(), { clusterId: "bench", nodeId: id });
     const walHost = spawnWal(system, wal, { onDiskCondition: () => {} });
-    const host = new GroupHost({
+    const host: KvGroup = new GroupHost({
       group: 0,
+      machine: new KvStore(),
       id,
       membership: { voters: VOTERS, learners: [] },
       timing: TIMING,
@@ -82,7 +83,7 @@ function startCluster(): Map<NodeId, { system: ActorSystem; host: GroupHost }> {
 }
 
 /** The member that leads, once there is one. */
-async function leaderOf(cluster: ReturnType<typeof startCluster>): Promise<GroupHost> {
+async function leaderOf(cluster: ReturnType<typeof startCluster>): Promise<KvGroup> {
   for (let wait = 0; wait < ELECTION_WAITS_MAX; wait++) {
     for (const { host } of cluster.values()) {
       const { core } = host;

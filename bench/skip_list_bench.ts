@@ -8,9 +8,10 @@
 import { decode, encode } from "@msgpack/msgpack";
 import SortedBTree from "sorted-btree";
 import { toBytes, toByteString } from "../storage/byte_string.ts";
-import { decodeRequest, encodeRequest } from "../storage/command.ts";
-import { KvStore } from "../storage/kv_store.ts";
-import { SkipList } from "../storage/skip_list.ts";
+import { decodeRequest, encodeRequest } from "../storage/kv/command.ts";
+import { KvStore } from "../storage/kv/kv_store.ts";
+import { applyRequest } from "../tests/storage/kv/apply.ts";
+import { SkipList } from "../storage/kv/skip_list.ts";
 
 type BTree = SortedBTree.default<string, number>;
 const BTree = SortedBTree.default;
@@ -70,13 +71,13 @@ const puts = Array.from(
   { length: STORE_KEYS },
   (_, n) => encodeRequest({ command: { type: "put", key: keyOf(n), value } }),
 );
-for (const put of puts) store.apply(store.lastApplied + 1, 0, "command", put);
+for (const put of puts) applyRequest(store, put);
 shuffled(puts);
 let next = 0;
 
 Deno.bench({ name: "decode and apply a put over one of 10^5 keys", group: "store" }, () => {
   next = (next + 1) % STORE_KEYS;
-  store.apply(store.lastApplied + 1, 0, "command", puts[next]!);
+  applyRequest(store, puts[next]!);
 });
 
 function keyOf(n: number): string {

@@ -45,7 +45,10 @@ export const VOTE_SLACK_MS_MAX = 5_000;
 /** Share of the slowest recent write's latency that a write's latency is remembered as at least. */
 const LATENCY_MEMORY = 0.9;
 
-/** Entry bytes that a leader holds uncommitted; further proposals are refused as overloaded. */
+/**
+ * Entry bytes that a leader holds uncommitted: requests that would begin beyond it are refused as
+ * overloaded.
+ */
 export const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
 
 /** A process begins to count its read attempts below this, at random; the count stays an exact integer. */
@@ -54,9 +57,15 @@ const FIRST_READ_ID_MAX = 2 ** 52;
 /** Why a proposal or a read was not taken: it has surely had no effect. */
 export type Refusal = "not-leader" | "transferring" | "overloaded";
 
-/** What became of a batch of proposals. */
+/** What became of a batch of proposed requests. */
 export type ProposeOutcome =
-  | { readonly accepted: true; readonly term: Term; readonly firstIndex: LogIndex }
+  | {
+    readonly accepted: true;
+    readonly term: Term;
+    readonly firstIndex: LogIndex;
+    /** How many requests each of the consecutive entries holds. Requests beyond their sum are refused as overloaded. */
+    readonly counts: readonly number[];
+  }
   | { readonly accepted: false; readonly reason: Refusal };
 
 /** Reads that may be served once lastApplied reaches readIndex. */

@@ -36,6 +36,7 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   acceptEntries: replication.acceptEntries,
   advanceCommit: replication.advanceCommit,
   appendCommands: replication.appendCommands,
+  appendTime: replication.appendTime,
   armElectionTimer: election.armElectionTimer,
   broadcastHeartbeat: replication.broadcastHeartbeat,
   catchUpTarget: transfer.catchUpTarget,
@@ -147,11 +148,16 @@ export class RaftCore {
     } else this.#feed(message);
   }
 
-  /** Proposes a batch of commands; all are appended at consecutive indexes, or none. */
-  propose(payloads: readonly Uint8Array[]): ProposeOutcome {
+  /** Proposes a batch of requests; those that are taken are appended in order, at consecutive indexes. */
+  propose(requests: readonly Uint8Array[]): ProposeOutcome {
     this.#state.proposeOutcome = undefined;
-    this.#feed({ type: "Propose", payloads });
+    this.#feed({ type: "Propose", requests });
     return this.#state.proposeOutcome ?? failUnanswered();
+  }
+
+  /** The state machine's deadline has come: a leader lets time pass. */
+  machineDue(): void {
+    this.#feed({ type: "MachineDue" });
   }
 
   /** Asks for a read index for each of the reads; the outbox says which became ready or were refused. */

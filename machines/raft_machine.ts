@@ -74,8 +74,10 @@ export type RaftEvent =
   | { readonly type: "EntriesDurable"; readonly term: Term; readonly index: LogIndex }
   /** This node's vote for itself in `term` is durable: only now it counts. */
   | { readonly type: "VoteDurable"; readonly term: Term }
-  /** Clients' commands, one batch. */
-  | { readonly type: "Propose"; readonly payloads: readonly Uint8Array[] }
+  /** Clients' requests, one batch. */
+  | { readonly type: "Propose"; readonly requests: readonly Uint8Array[] }
+  /** The state machine changes by itself at this log time, which has come. */
+  | { readonly type: "MachineDue" }
   /** Clients' linearizable reads, one batch. */
   | { readonly type: "Read"; readonly readIds: readonly number[] }
   | { readonly type: "TransferLeadership"; readonly to: NodeId }
@@ -92,6 +94,7 @@ const EFFECTS = {
   acceptEntries: effect,
   advanceCommit: effect,
   appendCommands: effect,
+  appendTime: effect,
   armElectionTimer: effect,
   broadcastHeartbeat: effect,
   catchUpTarget: effect,
@@ -278,6 +281,7 @@ const leader = raft.createStateConfig({
     QuorumLost: { target: "follower", actions: "forgetLeader" },
     DiskStalled: { target: "follower", actions: "forgetLeader" },
     EntriesDurable: { actions: ["noteDurable", "advanceCommit"] },
+    MachineDue: { actions: "appendTime" },
     Read: { actions: "queueReads" },
     ReadIndex: { actions: "queueForwardedRead" },
   },
@@ -308,6 +312,7 @@ const role = raft.createStateConfig({
     Read: { actions: "refuseReads" },
     ReadIndex: { actions: "refuseForwardedRead" },
     TransferLeadership: { actions: "refuseTransfer" },
+    MachineDue: { description: "Only a leader lets time pass" },
     AppendEntriesReply: { description: "Late: this node no longer leads" },
     RequestVoteReply: { description: "Late: the election is over" },
     PreVoteReply: { description: "Late: the pre-vote is over" },

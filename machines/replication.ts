@@ -18,10 +18,13 @@ import type {
   NodeId,
 } from "./raft_types.ts";
 import { acknowledgeRound, beginReadRound } from "./reads.ts";
+import { packRequests } from "./request_batch.ts";
 import { noteCaughtUp } from "./transfer.ts";
 
 /** Entry bytes in one AppendEntries; a single larger entry still goes, alone. Larger messages look like a dead leader. */
 export const APPEND_BYTES_MAX = 1024 * 1024;
+
+const NO_PAYLOAD = new Uint8Array(0);
 
 /** "Upon election": nextIndex and matchIndex anew, and a no-op so that earlier terms' entries commit (s8). */
 export function startTerm(state: GroupState, context: RaftContext): void {
@@ -36,7 +39,7 @@ export function startTerm(state: GroupState, context: RaftContext): void {
   });
   state.electionDeadlineMs = undefined;
   state.candidacies = 0;
-  appendPayloads(state, context, { kind: "noop", payloads: [new Uint8Array(0)] });
+  appendPayloads(state, context, { kind: "noop", payloads: [NO_PAYLOAD] });
 }
 
 /** A former leader answers nothing more for its term. Its proposals may still commit, or not. */
@@ -46,19 +49,29 @@ export function endTerm(state: GroupState): void {
   state.leaderContactMs = state.nowMs;
 }
 
-/** "If command received from client: append entry to local log" (s5.3); replication starts at the turn's end. */
+/**
+ * "If command received from client: append entry to local log" (s5.3); replication starts at the
+ * turn's end. Takes as many of the requests as the bound on uncommitted bytes allows.
+ */
 export function appendCommands(
   state: GroupState,
   context: RaftContext,
   event: Extract<RaftEvent, { type: "Propose" }>,
 ): void {
-  if (state.log.bytesAfter(state.commitIndex) > UNCOMMITTED_BYTES_MAX) {
+  const room = UNCOMMITTED_BYTES_MAX - state.log.bytesAfter(state.commitIndex);
+  if (room <= 0) {
     state.proposeOutcome = { accepted: false, reason: "overloaded" };
     return;
   }
   const firstIndex = state.log.lastIndex + 1;
-  appendPayloads(state, context, { kind: "command", payloads: event.payloads });
-  state.proposeOutcome = { accepted: true, term: context.currentTerm, firstIndex };
+  const { payloads, counts } = packRequests(event.requests, room);
+  appendPayloads(state, context, { kind: "command", payloads });
+  state.proposeOutcome = { accepted: true, term: context.currentTerm, firstIndex, counts };
+}
+
+/** The state machine is due: an entry without requests lets time pass on every replica. */
+export function appendTime(state: GroupState, context: RaftContext): void {
+  appendPayloads(state, context, { kind: "noop", payloads: [NO_PAYLOAD] });
 }
 
 /** Only a leader that is not handing over takes commands. */

@@ -3,6 +3,7 @@ import { CALL_TIMEOUT_MS_MAX, MAILBOX_CAPACITY } from "../actors/limits.ts";
 import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "../actors/node.ts";
 import { STOP_MS_MAX } from "../cli/node.ts";
 import { DEFAULT_TIMING } from "../machines/group_state.ts";
+import { REQUEST_BYTES_MAX, REQUEST_HEADER_BYTES } from "../machines/request_batch.ts";
 import * as storage from "../storage/limits.ts";
 import * as http from "../transport/http_limits.ts";
 import * as transport from "../transport/limits.ts";
@@ -18,7 +19,8 @@ Deno.test("the largest request fits an entry, and the largest entry fits a frame
   const request = storage.KEY_BYTES_MAX + storage.VALUE_BYTES_MAX +
     storage.CONTENT_TYPE_CHARS_MAX + storage.IDEMPOTENCY_KEY_CHARS_MAX +
     storage.FINGERPRINT_CHARS_MAX + 64;
-  assert(request <= storage.ENTRY_PAYLOAD_BYTES_MAX);
+  assert(request <= REQUEST_BYTES_MAX);
+  assert(REQUEST_HEADER_BYTES + REQUEST_BYTES_MAX <= storage.ENTRY_PAYLOAD_BYTES_MAX);
   assert(storage.ENTRY_PAYLOAD_BYTES_MAX + 1024 <= transport.FRAME_BYTES_MAX);
   assert(transport.FRAME_BYTES_MAX <= transport.WRITE_QUEUE_BYTES_MAX);
 });
@@ -40,4 +42,9 @@ Deno.test("an orderly stop ends before it is cut short", () => {
 Deno.test("a page of a listing can hold the largest value", () => {
   assert(http.LIST_BYTES_MAX >= storage.VALUE_BYTES_MAX);
   assert(http.LIST_LIMIT_DEFAULT <= http.LIST_LIMIT_MAX);
+});
+
+Deno.test("X20: an idempotency key is kept as long as the documents say", () => {
+  assertEquals(storage.IDEMPOTENCY_RETENTION_MS, 10 * 60 * 1000);
+  assertEquals(storage.IDEMPOTENCY_RETENTION_MS_MIN, 60 * 1000);
 });

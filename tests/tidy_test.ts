@@ -215,7 +215,7 @@ Deno.test("every check finds a planted violation", () => {
   );
   assertEquals(
     found(
-      checkImports(plant("transport/a.ts", 'import { KvStore } from "../storage/kv_store.ts";')),
+      checkImports(plant("transport/a.ts", 'import { KvStore } from "../storage/kv/kv_store.ts";')),
     ),
     1,
   );

@@ -7,7 +7,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import type { KvSignal } from "../../actors/kv_actor.ts";
+import type { MachineSignal } from "../../actors/machine_actor.ts";
 import type { RaftSignal } from "../../actors/raft_actor.ts";
 import { raftAnswerOf, raftRequestOf } from "../../actors/raft_request.ts";
 import type { WalSignal } from "../../actors/wal_actor.ts";
@@ -17,13 +17,16 @@ import { SimCluster } from "../sim/cluster.ts";
 import { Dice } from "../sim/random.ts";
 
 const VALUES = Number(Deno.env.get("BOUNDARY_VALUES") ?? 20_000);
-const NAMES = ["raft", "kv", "wal", "system", "gateway"];
+const NAMES = ["raft", "machine", "wal", "system", "gateway"];
 /** Random values go to the actors in portions, so that their mailboxes are emptied between. */
 const PORTION = 500;
 
 /** Every signal as a peer could spell it: a type that is missing here does not compile. */
 const SIGNALS: Readonly<
-  Record<RaftSignal["type"] | KvSignal["type"] | WalSignal["type"], readonly WireValue[]>
+  Record<
+    RaftSignal["type"] | MachineSignal<unknown>["type"] | WalSignal["type"],
+    readonly WireValue[]
+  >
 > = {
   Durable: [{ type: "Durable" }],
   BurstRead: [{ type: "BurstRead" }],
@@ -69,7 +72,7 @@ function led(): { cluster: SimCluster; leader: number; look: () => unknown } {
   cluster.run(500);
   const leader = cluster.leader()!;
   const look = (): unknown => {
-    const { core, store } = cluster.host(leader)!;
+    const { core, machine: store } = cluster.host(leader)!;
     const { commitIndex, durableIndex, log } = core.state;
     const { currentTerm, leaderId } = core.context;
     const { running } = cluster.node(leader);

@@ -11,12 +11,13 @@ import type { RaftAnswer, RaftRequest, Refused } from "../../actors/raft_request
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
-import { decodeRequest, encodeRequest } from "../../storage/command.ts";
-import { KvStore } from "../../storage/kv_store.ts";
+import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
+import { KvStore } from "../../storage/kv/kv_store.ts";
 import { recordFormat } from "../../storage/wal_record.ts";
 import type { ClusterStatus, KvWrite } from "../../transport/gateway_port.ts";
 import { REQUEST_TIMEOUT_MS } from "../../transport/http_limits.ts";
 import { GatewayError, type Outcome as WriteOutcome } from "../../transport/problem.ts";
+import { applyRequest } from "../storage/kv/apply.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 
 type Reaction = Outcome<RaftAnswer> | "silent";
@@ -274,7 +275,7 @@ Deno.test("a read sees what was applied while it waited", async () => {
   const bench = new Bench(answer({ status: "ready" }));
   const reading = bench.gateway.get("k", "linearizable");
   const command = { type: "put", key: "k", value: new Uint8Array([7]) } as const;
-  bench.store.apply(1, 1, "command", encodeRequest({ command }));
+  applyRequest(bench.store, encodeRequest({ command }));
   const { entry, context } = await bench.run(reading);
   assertEquals([[...entry!.value], context.revision], [[7], 1]);
 });
@@ -283,7 +284,7 @@ Deno.test("a listing ends at its limit or its bytes, and says if there is more",
   const bench = new Bench(answer({ status: "ready" }));
   for (let at = 1; at <= 5; at++) {
     const command = { type: "put", key: `k${at}`, value: new Uint8Array(10) } as const;
-    bench.store.apply(at, 1, "command", encodeRequest({ command }));
+    applyRequest(bench.store, encodeRequest({ command }));
   }
   const list = async (limit: number, bytesMax: number): Promise<[string[], boolean]> => {
     const range = { limit, bytesMax, reverse: false };

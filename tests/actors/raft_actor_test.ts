@@ -1,22 +1,27 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
-import type { KvSignal } from "../../actors/kv_actor.ts";
+import type { MachineSignal } from "../../actors/machine_actor.ts";
 import {
   BURST_TURNS_MAX,
   HELD_BYTES_MAX,
   LATE_TIMER_GRACE_MS,
+  PROPOSE_BYTES_MAX,
   RaftActor,
   type RaftActorMessage,
   type RaftSignal,
+  WAITING_BYTES_MAX,
 } from "../../actors/raft_actor.ts";
 import type { RaftAnswer } from "../../actors/raft_request.ts";
 import type { WalSignal, WriteRequest } from "../../actors/wal_actor.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
-import { lastIndexOf, RaftLog } from "../../machines/raft_log.ts";
+import { RaftLog } from "../../machines/raft_log.ts";
+import { REQUEST_BYTES_MAX, unpackRequests } from "../../machines/request_batch.ts";
 import type { Envelope, RaftMessage } from "../../machines/raft_types.ts";
-import { encodeRequest } from "../../storage/command.ts";
-import { encodeRun, recordFormat } from "../../storage/wal_record.ts";
+import { type CommandResult, encodeRequest } from "../../storage/kv/command.ts";
+import { KvStore } from "../../storage/kv/kv_store.ts";
+import { VALUE_BYTES_MAX } from "../../storage/limits.ts";
+import { encodeRun, forEachEntry, recordFormat } from "../../storage/wal_record.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 
 const { electionTimeoutMsMin, electionTimeoutMsMax, heartbeatMs } = DEFAULT_TIMING;
@@ -30,12 +35,12 @@ type Arrival = RaftActorMessage | RaftSignal;
 class Bench {
   readonly ports = new VirtualPorts();
   readonly core: RaftCore;
-  readonly actor: RaftActor;
+  readonly actor: RaftActor<CommandResult>;
   /** Messages to other nodes since the last look. */
   sent: Envelope[] = [];
   /** Writes handed to the disk and not yet durable. */
   readonly writes: WriteRequest[] = [];
-  readonly toKv: KvSignal[] = [];
+  readonly toMachine: MachineSignal<CommandResult>[] = [];
   readonly #mailbox: Delivery<Arrival, RaftAnswer>[] = [];
 
   constructor(voters: readonly number[] = [1, 2, 3]) {
@@ -61,16 +66,17 @@ class Bench {
         if (signal.type === "Write") this.writes.push(signal);
       },
     } as unknown as LocalRef<never, never, WalSignal>;
-    const kv = {
-      signal: (signal: KvSignal) => void this.toKv.push(signal),
-    } as unknown as LocalRef<never, never, KvSignal>;
+    const machineActor = {
+      signal: (signal: MachineSignal<CommandResult>) => void this.toMachine.push(signal),
+    } as unknown as LocalRef<never, never, MachineSignal<CommandResult>>;
     this.actor = new RaftActor({
       group: 0,
       core: this.core,
       ports,
       send: (to, message) => void this.sent.push({ to, message }),
       wal,
-      kv,
+      machine: new KvStore(),
+      machineActor,
       self: () => self,
     });
     this.actor.onStart();
@@ -131,7 +137,7 @@ class Bench {
     this.syncAll();
     this.acknowledge(2);
     this.taken();
-    this.toKv.length = 0;
+    this.toMachine.length = 0;
   }
 
   /** A follower has everything that the leader has, and confirms its latest round. */
@@ -161,6 +167,17 @@ function request(message: Arrival): {
   const answers: RaftAnswer[] = [];
   const reply = (answer: RaftAnswer): void => void answers.push(answer);
   return { delivery: { message, reply, fail: () => {} }, answers };
+}
+
+/** How many requests each entry of a write holds. */
+function requestsOf({ write }: WriteRequest): number[] {
+  const counts: number[] = [];
+  for (const run of write.runs) {
+    forEachEntry(run, (_index, _timeMs, kind, payload) => {
+      if (kind === "command") counts.push(unpackRequests(payload).length);
+    });
+  }
+  return counts;
 }
 
 const propose = { type: "Propose", payload: COMMAND } as const;
@@ -257,18 +274,17 @@ Deno.test("proposals of a turn are one write, and S14: expected before they can 
   const bench = new Bench([1]);
   bench.advance(electionTimeoutMsMax + 1);
   bench.syncAll();
-  bench.toKv.length = 0;
+  bench.toMachine.length = 0;
   bench.turn(propose, propose, propose);
   bench.advance(1);
   assertEquals(bench.writes.length, 1);
-  assertEquals(bench.writes[0]!.write.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [
-    3,
-  ]);
+  assertEquals(requestsOf(bench.writes[0]!), [3]);
   bench.sync();
-  assertEquals(bench.toKv.map(({ type }) => type), ["Expect", "Committed"]);
-  const [expect] = bench.toKv;
+  assertEquals(bench.toMachine.map(({ type }) => type), ["Expect", "Committed"]);
+  const [expect] = bench.toMachine;
   assert(expect?.type === "Expect");
   assertEquals([expect.term, expect.answers.length], [bench.core.context.currentTerm, 3]);
+  assertEquals(expect.counts, [3]);
 });
 
 Deno.test("a proposal that cannot be taken is refused at once and names the leader", () => {
@@ -279,10 +295,14 @@ Deno.test("a proposal that cannot be taken is refused at once and names the lead
   bench.lead();
   const garbage = request({ type: "Propose", payload: new Uint8Array([9, 9]) });
   const good = request(propose);
-  bench.turn(garbage.delivery, good.delivery);
-  assertEquals(garbage.answers, [{ status: "refused", reason: "invalid", leader: 1 }]);
+  const huge = request({ type: "Propose", payload: new Uint8Array(REQUEST_BYTES_MAX + 1) });
+  bench.turn(garbage.delivery, huge.delivery, good.delivery);
+  for (const { answers } of [garbage, huge]) {
+    assertEquals(answers, [{ status: "refused", reason: "invalid", leader: 1 }]);
+  }
   assertEquals(good.answers, []);
-  assertEquals(bench.actor.counters.proposalsRefused, 1);
+  const { proposals, proposalsRefused } = bench.actor.counters;
+  assertEquals([proposals, proposalsRefused], [4, 3]);
 });
 
 Deno.test("S12: a read waits for a majority that confirms the leader, and none that leaves it", () => {
@@ -290,10 +310,10 @@ Deno.test("S12: a read waits for a majority that confirms the leader, and none t
   bench.lead();
   const read = request({ type: "ReadBarrier" });
   bench.turn(read.delivery);
-  assertEquals(bench.toKv.filter(({ type }) => type === "AwaitApplied"), []);
+  assertEquals(bench.toMachine.filter(({ type }) => type === "AwaitApplied"), []);
   assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
   bench.acknowledge(3);
-  const [ready] = bench.toKv.filter(({ type }) => type === "AwaitApplied");
+  const [ready] = bench.toMachine.filter(({ type }) => type === "AwaitApplied");
   assert(ready?.type === "AwaitApplied");
   assertEquals([ready.index, ready.answers.length], [bench.core.state.commitIndex, 1]);
 
@@ -450,9 +470,7 @@ Deno.test("commands that arrive during a write are one write and one message whe
   bench.sync();
   bench.advance(1);
   assertEquals(bench.writes.length, 1);
-  assertEquals(bench.writes[0]!.write.runs.map((run) => lastIndexOf(run) - run.firstIndex + 1), [
-    3,
-  ]);
+  assertEquals(requestsOf(bench.writes[0]!), [3]);
   assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
 });
 
@@ -478,8 +496,7 @@ Deno.test("BURST_TURNS_MAX: a burst is awaited while it grows and no longer, one
   const bench = new Bench([1]);
   bench.advance(electionTimeoutMsMax + 1);
   bench.syncAll();
-  const written = (): number[] =>
-    bench.writes.flatMap(({ write }) => write.runs.map((run) => run.ends.length));
+  const written = (): number[] => bench.writes.flatMap(requestsOf);
   bench.turn(propose);
   assertEquals(written(), [1]);
   bench.syncAll();
@@ -506,4 +523,34 @@ Deno.test("HELD_BYTES_MAX: with more bytes, commands wait for no write", () => {
   const payload = encodeRequest({ command: { type: "put", key: "k", value } });
   bench.turn({ type: "Propose", payload });
   assertEquals(bench.writes.length, 2);
+});
+
+Deno.test("X10: a burst is proposed in parts of PROPOSE_BYTES_MAX, the rest in later turns, in order", () => {
+  const bench = new Bench([1]);
+  bench.advance(electionTimeoutMsMax + 1);
+  bench.syncAll();
+  const value = new Uint8Array(VALUE_BYTES_MAX / 2);
+  const payload = encodeRequest({ command: { type: "put", key: "k", value } });
+  const inTurn = Math.ceil(PROPOSE_BYTES_MAX / payload.length);
+  bench.turn(...Array.from({ length: 3 * inTurn }, () => ({ type: "Propose", payload } as const)));
+  assertEquals(bench.writes.flatMap(requestsOf).length, inTurn);
+  bench.ports.settle();
+  bench.settle();
+  bench.ports.settle();
+  bench.settle();
+  assertEquals(bench.writes.flatMap(requestsOf).length, 3 * inTurn);
+});
+
+Deno.test("WAITING_BYTES_MAX: requests that come on top of what waits are refused at once", () => {
+  const bench = new Bench([1]);
+  bench.advance(electionTimeoutMsMax + 1);
+  bench.syncAll();
+  const value = new Uint8Array(VALUE_BYTES_MAX);
+  const payload = encodeRequest({ command: { type: "put", key: "k", value } });
+  const fitting = Math.floor(WAITING_BYTES_MAX / payload.length);
+  const calls = Array.from({ length: fitting + 3 }, () => request({ type: "Propose", payload }));
+  bench.turn(...calls.map((call) => call.delivery));
+  const refused = calls.filter(({ answers }) => answers.length > 0);
+  assertEquals(refused.length, 3);
+  assertEquals(refused[0]!.answers, [{ status: "refused", reason: "overloaded", leader: 1 }]);
 });

@@ -398,7 +398,7 @@ Deno.test("TestCannotCommitWithoutNewTermEntry: earlier entries on a majority do
   cluster.elapse(2 * heartbeatMs);
   // All nodes hold the entries, but their leader never learns it.
   cluster.isLost = ({ message }) => message.type === "AppendEntriesReply";
-  cluster.propose(1, "a", "b");
+  for (const text of ["a", "b"]) cluster.propose(1, text);
   cluster.settle();
   cluster.crash(1);
   // The next leader hears who matches how far, while its own entry does not arrive.

@@ -8,7 +8,8 @@
 import { assert, assertEquals } from "@std/assert";
 import type { RaftAnswer } from "../../actors/raft_request.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
-import { decodeRequest, encodeRequest } from "../../storage/command.ts";
+import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
+import { unpackRequests } from "../../machines/request_batch.ts";
 import { forEachEntry } from "../../storage/wal_record.ts";
 import { SimCluster } from "../sim/cluster.ts";
 import { GOOD_NETWORK } from "../sim/network.ts";
@@ -204,7 +205,7 @@ export class Lab {
     let text: string | undefined;
     for (const id of this.ids) {
       const host = this.cluster.host(id);
-      if (host === undefined || host.store.lastApplied < index) continue;
+      if (host === undefined || host.machine.lastApplied < index) continue;
       const own = this.textAt(id, index);
       if (count++ === 0) text = own;
       else assertEquals(own, text, `nodes differ at index ${index}`);
@@ -222,26 +223,29 @@ export class Lab {
 
   /** All commands a node has applied, in order. */
   #appliedTexts(id: NodeId): string[] {
-    const { lastApplied } = this.cluster.host(id)?.store ?? { lastApplied: 0 };
+    const { lastApplied } = this.cluster.host(id)?.machine ?? { lastApplied: 0 };
     const texts: string[] = [];
-    for (let index = 1; index <= lastApplied; index++) {
-      const text = this.textAt(id, index);
-      if (text !== "") texts.push(text);
-    }
+    for (let index = 1; index <= lastApplied; index++) texts.push(...this.textsAt(id, index));
     return texts;
   }
 
   /** The command at an index of a running node's log; "" for what is no command or not there. */
   textAt(id: NodeId, index: LogIndex): string {
-    let text = "";
+    return this.textsAt(id, index)[0] ?? "";
+  }
+
+  /** The commands at an index of a running node's log: those that one turn of a leader found. */
+  textsAt(id: NodeId, index: LogIndex): string[] {
+    const texts: string[] = [];
     for (const run of this.cluster.host(id)!.core.state.log.slice(index, index)) {
       forEachEntry(run, (_index, _timeMs, kind, payload) => {
-        if (kind !== "command") return;
-        const { command } = decodeRequest(payload);
-        if (command.type === "put") text = decoder.decode(command.value);
+        for (const request of kind === "command" ? unpackRequests(payload) : []) {
+          const { command } = decodeRequest(request);
+          if (command.type === "put") texts.push(decoder.decode(command.value));
+        }
       });
     }
-    return text;
+    return texts;
   }
 
   /** Proposes at a node, which answers once the command's fate is known. */

@@ -7,10 +7,10 @@
  * @module
  */
 import { assert } from "@std/assert";
-import type { GroupHost } from "../../actors/group.ts";
+import type { KvGroup } from "../../actors/group.ts";
 import type { RaftAnswer, RaftRequest } from "../../actors/raft_request.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
-import { encodeRequest } from "../../storage/command.ts";
+import { encodeRequest } from "../../storage/kv/command.ts";
 import type { Operation } from "../sim/history.ts";
 import type { Lab } from "./lab.ts";
 
@@ -165,8 +165,8 @@ function isRefusal(answer: RaftAnswer): boolean {
   return answer.status === "refused" || answer.status === "not-applied";
 }
 
-function readAt(host: GroupHost, key: string): { value: string | undefined; revision: number } {
-  const entry = host.store.get(key);
+function readAt(host: KvGroup, key: string): { value: string | undefined; revision: number } {
+  const entry = host.machine.get(key);
   return entry === undefined
     ? { value: undefined, revision: 0 }
     : { value: decoder.decode(entry.value), revision: entry.revision };

@@ -205,9 +205,15 @@ courseTest({
   }
   const before = lab.cluster.host(leader)!.core.state.log.lastIndex;
   assert(lab.cluster.runUntilTrue(ELECTION_MS, () => ok.length === texts.length));
-  lab.wait(before + texts.length, 3);
-  const found = texts.map((_, offset) => lab.committed(before + 1 + offset).text);
-  assertEquals(found.sort(), texts);
+  const { lastIndex } = lab.cluster.host(leader)!.core.state.log;
+  lab.wait(lastIndex, 3);
+  for (const id of lab.ids) {
+    const found = Array.from(
+      { length: lastIndex - before },
+      (_, offset) => lab.textsAt(id, before + 1 + offset),
+    );
+    assertEquals(found.flat().sort(), texts);
+  }
 });
 
 courseTest({
@@ -445,9 +451,8 @@ courseTest({
 /** Commands that a node applied, in order; they are the same on all nodes (INV4). */
 function commandsOf(lab: Lab): string[] {
   const [id] = lab.connected;
-  const { lastApplied } = lab.cluster.host(id!)!.store;
-  return Array.from({ length: lastApplied }, (_, offset) => lab.textAt(id!, offset + 1))
-    .filter((text) => text !== "");
+  const { lastApplied } = lab.cluster.host(id!)!.machine;
+  return Array.from({ length: lastApplied }, (_, offset) => lab.textsAt(id!, offset + 1)).flat();
 }
 
 /** A command that was started anew may have been committed before. */

@@ -12,9 +12,10 @@ import {
   encodeRequest,
   type Once,
   type Request,
-} from "../../storage/command.ts";
-import { KvStore } from "../../storage/kv_store.ts";
-import { VALUE_BYTES_MAX } from "../../storage/limits.ts";
+} from "../../storage/kv/command.ts";
+import { KvStore } from "../../storage/kv/kv_store.ts";
+import { IDEMPOTENCY_RECORD_BYTES, VALUE_BYTES_MAX } from "../../storage/limits.ts";
+import { applyRequest } from "../storage/kv/apply.ts";
 import type { Dice } from "../sim/random.ts";
 import { count, type Fuzzer, type Tally } from "./fuzzer.ts";
 import { mutate, randomBytes } from "./mutations.ts";
@@ -31,7 +32,7 @@ const IDLE_MS_MAX = 2 * 60 * 60 * 1000;
 export const requestFuzzer: Fuzzer = { name: "requests", tryOne: tryEntries };
 
 function tryEntries(dice: Dice, tally: Tally): void {
-  const bounds = { idempotencyKeysMax: 4, sessionsMax: 3 };
+  const bounds = { idempotencyBytesMax: 4 * (IDEMPOTENCY_RECORD_BYTES + 2), sessionsMax: 3 };
   const one = new KvStore({ ...bounds, seed: 1 });
   const other = new KvStore({ ...bounds, seed: 2 });
   let timeMs = 0;
@@ -46,7 +47,7 @@ function tryEntries(dice: Dice, tally: Tally): void {
     if (isRequest(payload, tally)) {
       const results = [one, other].map((store) => {
         const bytes = payload.slice();
-        const result = store.apply(store.lastApplied + 1, timeMs, "command", bytes);
+        const result = applyRequest(store, bytes, { timeMs });
         // The log may reuse its bytes: the store must keep none of them.
         bytes.fill(0xee);
         return result;
@@ -80,7 +81,7 @@ function isRequest(payload: Uint8Array, tally: Tally): boolean {
 function refuses(store: KvStore, timeMs: number, payload: Uint8Array): void {
   const before = [store.stateHash(), store.lastApplied, store.logTimeMs];
   try {
-    store.apply(store.lastApplied + 1, timeMs, "command", payload);
+    applyRequest(store, payload, { timeMs });
   } catch (error) {
     assertInstanceOf(error, CommandError);
     assertEquals([store.stateHash(), store.lastApplied, store.logTimeMs], before);

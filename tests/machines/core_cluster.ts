@@ -19,6 +19,7 @@ import type {
   RaftMessage,
   Term,
 } from "../../machines/raft_types.ts";
+import { packRequests, unpackRequests } from "../../machines/request_batch.ts";
 import { encodeRun, forEachEntry, recordFormat } from "../../storage/wal_record.ts";
 import { mulberry32 } from "../sim/random.ts";
 
@@ -245,7 +246,8 @@ export class CoreCluster {
     const texts: string[] = [];
     for (const run of log.slice(log.base.index + 1, commitIndex)) {
       forEachEntry(run, (_index, _timeMs, kind, payload) => {
-        if (kind === "command") texts.push(new TextDecoder().decode(payload));
+        if (kind !== "command") return;
+        for (const text of unpackRequests(payload)) texts.push(new TextDecoder().decode(text));
       });
     }
     return texts;
@@ -373,7 +375,7 @@ export function runsOfTerms(terms: readonly Term[]): EntryRun[] {
       firstIndex: offset + 1,
       timeMs: offset,
       kind: "command",
-      payloads: [new TextEncoder().encode(`t${term}i${offset + 1}`)],
+      payloads: packRequests([new TextEncoder().encode(`t${term}i${offset + 1}`)]).payloads,
     })
   );
 }

@@ -75,7 +75,9 @@ export class CoreDriver {
         // The core itself raises them, of the writes that it has handed out.
         return this.#raise(event);
       case "Propose":
-        return void core.propose(event.payloads);
+        return void core.propose(event.requests);
+      case "MachineDue":
+        return core.machineDue();
       case "Read":
         return core.read(event.readIds);
       case "TransferLeadership":

@@ -15,8 +15,13 @@ import type { NodeId, RaftMessage, Term } from "../../machines/raft_types.ts";
 import { TERM_JUMP_MAX, TERM_MAX } from "../../machines/raft_types.ts";
 import { APPEND_BYTES_MAX } from "../../machines/replication.ts";
 import { READS_PENDING_MAX } from "../../machines/read_queue.ts";
-import { ENTRY_PAYLOAD_BYTES_MAX } from "../../storage/limits.ts";
-import { RECORD_HEADER_BYTES, recordFormat } from "../../storage/wal_record.ts";
+import {
+  ENTRY_REQUEST_BYTES,
+  REQUEST_BYTES_MAX,
+  REQUEST_HEADER_BYTES,
+  unpackRequests,
+} from "../../machines/request_batch.ts";
+import { forEachEntry, RECORD_HEADER_BYTES, recordFormat } from "../../storage/wal_record.ts";
 import { CoreCluster, runsOfTerms } from "./core_cluster.ts";
 import { matchesOf, messagesTo, only, SoloCore } from "./solo_core.ts";
 
@@ -540,12 +545,40 @@ Deno.test("s8: a leader commits a blank no-op entry at the start of its term", (
 
 Deno.test("Fig. 2 Leaders: if command received from client, append entry to local log", () => {
   const solo = inEachRole["leader"]!();
-  const payloads = [new Uint8Array([1]), new Uint8Array([2])];
+  const requests = [new Uint8Array([1]), new Uint8Array(ENTRY_REQUEST_BYTES)];
   const outbox = solo.turn((core) => {
-    assertEquals(core.propose(payloads), { accepted: true, term: 5, firstIndex: 4 });
+    const taken = { accepted: true, term: 5, firstIndex: 4, counts: [1, 1] } as const;
+    assertEquals(core.propose(requests), taken);
   });
   assertEquals(solo.terms, [1, 4, 5, 5, 5]);
   assertEquals(outbox.runs.length, 1);
+});
+
+Deno.test("a leader's turn makes one entry of many requests, in their order", () => {
+  const solo = inEachRole["leader"]!();
+  const requests = Array.from({ length: 100 }, (_, at) => new Uint8Array([at]));
+  const outbox = solo.turn((core) => {
+    const taken = { accepted: true, term: 5, firstIndex: 4, counts: [100] } as const;
+    assertEquals(core.propose(requests), taken);
+  });
+  assertEquals(outbox.runs.map(({ ends }) => ends.length), [1]);
+  forEachEntry(outbox.runs[0]!, (index, _timeMs, kind, payload) => {
+    assertEquals([index, kind, unpackRequests(payload)], [4, "command", requests]);
+  });
+});
+
+Deno.test("X10: a burst of large requests is taken up to the bound on uncommitted bytes, the rest refused", () => {
+  const solo = inEachRole["leader"]!();
+  const requests = Array.from({ length: 200 }, () => new Uint8Array(1024 * 1024));
+  solo.turn((core) => {
+    const outcome = core.propose(requests);
+    assert(outcome.accepted);
+    assertEquals(outcome.counts.length, UNCOMMITTED_BYTES_MAX / 1024 / 1024);
+  });
+  solo.turn((core) => {
+    const refused = { accepted: false, reason: "overloaded" } as const;
+    assertEquals(core.propose(requests), refused);
+  });
 });
 
 for (const role of ["follower", "preCandidate", "candidate"] as const) {
@@ -625,9 +658,9 @@ Deno.test("Fig. 2 Leaders: a reply of a node that is no member is ignored", () =
 Deno.test("Fig. 2 Leaders: if a majority of matchIndex[i] >= N and log[N].term == currentTerm, set commitIndex = N", () => {
   const solo = new SoloCore({ voters: [1, 2, 3, 4, 5] });
   solo.persist(solo.lead());
-  const proposed = solo.turn((core) =>
-    core.propose([1, 2, 3].map((byte) => new Uint8Array([byte])))
-  );
+  const proposed = solo.turn((core) => {
+    for (const byte of [1, 2, 3]) core.propose([new Uint8Array([byte])]);
+  });
   solo.persist(proposed);
   assertEquals(solo.core.state.commitIndex, 0);
   solo.receive(solo.reply({ from: 2, matchIndex: 4 }));
@@ -1648,9 +1681,9 @@ Deno.test("thesis s10.2.2: entries go in batches of at most APPEND_BYTES_MAX, pi
 Deno.test("UNCOMMITTED_BYTES_MAX: a leader that holds more uncommitted bytes takes no more commands, until some commit", () => {
   const solo = new SoloCore();
   solo.persist(solo.lead());
-  const payloads = [new Uint8Array(ENTRY_PAYLOAD_BYTES_MAX)];
+  const payloads = [new Uint8Array(REQUEST_BYTES_MAX)];
   const fitting = Math.ceil(
-    UNCOMMITTED_BYTES_MAX / (ENTRY_PAYLOAD_BYTES_MAX + RECORD_HEADER_BYTES),
+    UNCOMMITTED_BYTES_MAX / (REQUEST_HEADER_BYTES + REQUEST_BYTES_MAX + RECORD_HEADER_BYTES),
   );
   for (let accepted = 0; accepted < fitting; accepted++) {
     solo.turn((core) => assert(core.propose(payloads).accepted, `after ${accepted}`));

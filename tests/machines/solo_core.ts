@@ -19,6 +19,7 @@ import type {
   RequestVote,
   Term,
 } from "../../machines/raft_types.ts";
+import { packRequests } from "../../machines/request_batch.ts";
 import { encodeRun, recordFormat } from "../../storage/wal_record.ts";
 import { runsOfTerms } from "./core_cluster.ts";
 
@@ -158,7 +159,9 @@ export class SoloCore {
           firstIndex: prevLogIndex + 1 + at,
           timeMs: prevLogIndex + at,
           kind: "command",
-          payloads: [new TextEncoder().encode(`t${term}i${prevLogIndex + 1 + at}`)],
+          payloads: packRequests([
+            new TextEncoder().encode(`t${term}i${prevLogIndex + 1 + at}`),
+          ]).payloads,
         })
       ),
       ...rest,

@@ -7,6 +7,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { majority } from "../../machines/quorum.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
+import { unpackRequests } from "../../machines/request_batch.ts";
 import { forEachEntry } from "../../storage/wal_record.ts";
 import { type ClusterOptions, CoreCluster } from "./core_cluster.ts";
 
@@ -261,8 +262,9 @@ export class WatchedCluster {
     const { log } = this.cluster.core(id).state;
     const entries: Entry[] = [];
     for (const run of log.slice(1, log.lastIndex)) {
-      forEachEntry(run, (_index, _timeMs, _kind, payload) => {
-        entries.push({ term: run.term, text: String.fromCharCode(...payload) });
+      forEachEntry(run, (_index, _timeMs, kind, payload) => {
+        const [request] = kind === "command" ? unpackRequests(payload) : [payload];
+        entries.push({ term: run.term, text: String.fromCharCode(...request!) });
       });
     }
     return entries;

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import type { GroupHost } from "../../actors/group.ts";
+import type { KvGroup } from "../../actors/group.ts";
 import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { crc32c } from "../../storage/crc32c.ts";
 import { DiskError } from "../../storage/disk.ts";
-import { decodeRequest, type Once } from "../../storage/command.ts";
+import { decodeRequest, type Once } from "../../storage/kv/command.ts";
 import type { WireMessage } from "../../transport/wire.ts";
 import { EventLoop } from "./event_loop.ts";
 import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
@@ -142,7 +142,7 @@ export class SimCluster {
   }
 
   /** A node's group; undefined if the node is down. */
-  host(id: NodeId, group: GroupId = this.groups[0]!): GroupHost | undefined {
+  host(id: NodeId, group: GroupId = this.groups[0]!): KvGroup | undefined {
     return this.node(id).groups.get(group);
   }
 
@@ -315,27 +315,32 @@ export class SimCluster {
   }
 
   /** Sees what every entry does when it is applied. */
-  #watchStore(id: NodeId, host: GroupHost): void {
-    const { store, core, group } = host;
+  #watchStore(id: NodeId, host: KvGroup): void {
+    const { machine: store, core, group } = host;
     const apply = store.apply.bind(store);
-    store.apply = (index, timeMs, kind, payload) => {
-      const result = apply(index, timeMs, kind, payload);
+    store.apply = (entry) => {
+      const { index, requests } = entry;
+      const named = requests.map((request) => decodeRequest(request).once);
+      const applied = apply(entry);
       const [run] = core.state.log.slice(index, index);
-      const once = kind === "command" ? decodeRequest(payload).once : undefined;
+      const effects = applied.results.flatMap((result, at) => {
+        const once = named[at];
+        const tookEffect = result.status === "ok" && result.replayed !== true;
+        return once === undefined || !tookEffect ? [] : [onceText(once)];
+      });
       this.tell({
         type: "apply",
         node: id,
         group,
         index,
         checksum: checksumOf(run!.bytes, 0),
-        once: once === undefined ? undefined : onceText(once),
-        tookEffect: result?.status === "ok" && result.replayed !== true,
+        effects,
       });
-      return result;
+      return applied;
     };
   }
 
-  #recovered(id: NodeId, host: GroupHost): void {
+  #recovered(id: NodeId, host: KvGroup): void {
     const { group, core } = host;
     const { log } = core.state;
     const promised = this.#seen.get(`${id}/${group}`)?.promised ?? noPromise();
@@ -368,8 +373,8 @@ export class SimCluster {
     for (const host of this.node(id).groups.values()) this.#lookAt(id, host);
   }
 
-  #lookAt(id: NodeId, host: GroupHost): void {
-    const { core, group, store } = host;
+  #lookAt(id: NodeId, host: KvGroup): void {
+    const { core, group, machine: store } = host;
     const { state, context, role } = core;
     const seen = this.#seen.get(`${id}/${group}`);
     if (seen === undefined) return;
@@ -404,7 +409,7 @@ export class SimCluster {
     }
   }
 
-  #lookAtState(id: NodeId, host: GroupHost, seen: Seen): void {
+  #lookAtState(id: NodeId, host: KvGroup, seen: Seen): void {
     const { core, group } = host;
     const { context, role, state } = core;
     const { currentTerm: term, votedFor } = context;
@@ -435,7 +440,7 @@ export class SimCluster {
   }
 
   /** Finds where the log differs from what it was, and tells every entry that is new. */
-  #lookAtLog(id: NodeId, host: GroupHost, seen: Seen): void {
+  #lookAtLog(id: NodeId, host: KvGroup, seen: Seen): void {
     const { group, core } = host;
     const { log } = core.state;
     const { terms } = seen;

@@ -7,7 +7,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { RaftAnswer } from "../../actors/raft_request.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
-import { encodeRequest } from "../../storage/command.ts";
+import { encodeRequest } from "../../storage/kv/command.ts";
 import { SimCluster } from "./cluster.ts";
 import { GOOD_DISK } from "./sim_node.ts";
 
@@ -95,7 +95,7 @@ class Play {
 
   /** The text at a key in a node's store. */
   read(node: NodeId, key = "k"): string {
-    const entry = this.cluster.host(node)?.store.get(key);
+    const entry = this.cluster.host(node)?.machine.get(key);
     return entry === undefined ? "" : new TextDecoder().decode(entry.value);
   }
 
@@ -452,7 +452,7 @@ export const matrix: readonly MatrixRow[] = [
         cluster.ids.forEach((id) => cluster.node(id).life?.setClockRate(n % 2 === 0 ? 1.05 : 0.95));
         const leader = play.elected(cluster.ids.filter((id) => cluster.node(id).running), 6_000);
         play.acknowledged(leader);
-        const { logTimeMs } = cluster.host(leader)!.store;
+        const { logTimeMs } = cluster.host(leader)!.machine;
         assert(logTimeMs >= last, "log time fell");
         last = logTimeMs;
         cluster.crash(leader);
@@ -524,7 +524,7 @@ export const matrix: readonly MatrixRow[] = [
     play: () => {
       const play = new Play(18);
       const { leader, cluster } = play;
-      cluster.host(leader)!.store.apply = () => {
+      cluster.host(leader)!.machine.apply = () => {
         throw new Error("planted");
       };
       play.append(leader);
@@ -700,7 +700,7 @@ export const matrix: readonly MatrixRow[] = [
     row: "G1",
     title:
       "a repeated request, at another node too: applied once; after its session ended: an error",
-    shownBy: ["tests/storage/kv_store_test.ts: a session unused for the idle time expires"],
+    shownBy: ["tests/storage/kv/kv_store_test.ts: a session unused for the idle time expires"],
     play: () => {
       const play = new Play(24);
       const write = play.acknowledged(play.leader);
@@ -716,7 +716,7 @@ export const matrix: readonly MatrixRow[] = [
   {
     row: "G2",
     title: "sequences out of order and at once: the window",
-    shownBy: ["tests/storage/kv_store_test.ts: concurrent sequences of a session"],
+    shownBy: ["tests/storage/kv/kv_store_test.ts: concurrent sequences of a session"],
   },
   {
     row: "G3",

@@ -39,8 +39,7 @@ const apply = (node: number, index: number, checksum: number, once?: string): Ob
   group,
   index,
   checksum,
-  once,
-  tookEffect: once !== undefined,
+  effects: once === undefined ? [] : [once],
 });
 const store = (node: number, index: number, stateHash: string): Observation => ({
   type: "store",

@@ -57,10 +57,8 @@ export interface ApplyObserved extends OfNode {
   readonly type: "apply";
   readonly index: LogIndex;
   readonly checksum: number;
-  /** The session and sequence of its command, if it has one. */
-  readonly once: string | undefined;
-  /** Whether the command took effect, rather than being recognised as a repeat or refused. */
-  readonly tookEffect: boolean;
+  /** The sessions and sequences of its requests that took effect, rather than being repeats or refused. */
+  readonly effects: readonly string[];
 }
 
 /** A node's store between two events, all entries through `index` applied. */

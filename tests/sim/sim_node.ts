@@ -5,12 +5,13 @@
  * @module
  */
 import type { Log } from "../../actors/runtime/ports.ts";
-import { GroupHost, spawnWal } from "../../actors/group.ts";
+import { GroupHost, type KvGroup, spawnWal } from "../../actors/group.ts";
 import { ActorSystem } from "../../actors/runtime/system.ts";
 import type { RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, Membership, NodeId } from "../../machines/raft_types.ts";
 import { openDataDirectory } from "../../storage/data_directory.ts";
 import { DiskError } from "../../storage/disk.ts";
+import { KvStore } from "../../storage/kv/kv_store.ts";
 import { type PeerIdentities, StoredPeerIdentities } from "../../storage/peer_identities.ts";
 import { Wal } from "../../storage/wal.ts";
 import type { ActorWire, WireMessage } from "../../transport/wire.ts";
@@ -54,7 +55,7 @@ export interface SimNodeOptions {
   /** Called after each event of the node's process. */
   readonly onRan: (id: NodeId) => void;
   /** Called after a group was assembled, before it handles anything. */
-  readonly onGroup: (host: GroupHost) => void;
+  readonly onGroup: (host: KvGroup) => void;
 }
 
 const CLUSTER_ID = "sim";
@@ -74,7 +75,7 @@ export class SimNode {
   identities: PeerIdentities | undefined;
   /** Counts the disks that were lost. */
   lostDisks = 0;
-  groups: Map<GroupId, GroupHost> = new Map();
+  groups: Map<GroupId, KvGroup> = new Map();
   readonly #options: SimNodeOptions;
 
   constructor(options: SimNodeOptions) {
@@ -145,8 +146,9 @@ export class SimNode {
     });
     this.groups = new Map();
     for (const group of groups) {
-      const host = new GroupHost({
+      const host: KvGroup = new GroupHost({
         group,
+        machine: new KvStore(),
         id,
         membership,
         timing,

@@ -192,7 +192,7 @@ function storeOf(
   node: NodeId,
   group: number,
 ): { node: NodeId; applied: number; stateHash: string } {
-  const store = cluster.host(node, group)?.store;
+  const store = cluster.host(node, group)?.machine;
   return { node, applied: store?.lastApplied ?? 0, stateHash: store?.stateHash() ?? "down" };
 }
 

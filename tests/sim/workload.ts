@@ -4,10 +4,10 @@
  *
  * @module
  */
-import type { GroupHost } from "../../actors/group.ts";
+import type { KvGroup } from "../../actors/group.ts";
 import type { RaftAnswer } from "../../actors/raft_request.ts";
 import type { GroupId, NodeId } from "../../machines/raft_types.ts";
-import { type Command, encodeRequest } from "../../storage/command.ts";
+import { type Command, encodeRequest } from "../../storage/kv/command.ts";
 import type { SimCluster } from "./cluster.ts";
 import type { Operation } from "./history.ts";
 
@@ -202,7 +202,7 @@ class Client {
           this.#target = this.#cluster.dice.pick(this.#cluster.ids);
           return this.#later(attempt);
         }
-        const entry = host.store.get(operation.key);
+        const entry = host.machine.get(operation.key);
         operation.returnMs = this.#cluster.loop.nowMs;
         operation.result = entry === undefined
           ? { value: undefined, revision: 0 }
@@ -217,8 +217,8 @@ class Client {
 
   /** One attempt; `done` gets no answer if the node is down, or silent for ATTEMPT_MS. */
   #ask(
-    message: Parameters<GroupHost["raft"]["ask"]>[0],
-    done: (answer: RaftAnswer | undefined, host: GroupHost) => void,
+    message: Parameters<KvGroup["raft"]["ask"]>[0],
+    done: (answer: RaftAnswer | undefined, host: KvGroup) => void,
   ): void {
     const { loop, dice } = this.#cluster;
     const node = this.#cluster.node(this.#target);

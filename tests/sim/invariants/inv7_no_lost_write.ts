@@ -15,8 +15,8 @@ export class NoLostWrite implements Invariant {
 
   observe(observation: Observation): string | undefined {
     if (observation.type === "apply") {
-      const { group, once, index, tookEffect } = observation;
-      if (once !== undefined && tookEffect) this.#effects.set(`${group}/${once}`, index);
+      const { group, index, effects } = observation;
+      for (const once of effects) this.#effects.set(`${group}/${once}`, index);
     } else if (observation.type === "ack") {
       const { group, once } = observation;
       const index = this.#effects.get(`${group}/${once}`);

@@ -12,13 +12,18 @@ export class ExactlyOnce implements Invariant {
 
   observe(observation: Observation): string | undefined {
     if (observation.type !== "apply") return undefined;
-    const { group, node, once, index, tookEffect } = observation;
-    if (once === undefined || !tookEffect) return undefined;
-    const key = `${group}/${once}`;
-    const first = this.#effects.get(key) ?? index;
-    this.#effects.set(key, first);
-    return first === index
-      ? undefined
-      : `node ${node} applied ${once} at index ${index}, it had taken effect at ${first}`;
+    const { group, node, index, effects } = observation;
+    if (new Set(effects).size < effects.length) {
+      return `node ${node} applied one of ${effects.join(", ")} twice within index ${index}`;
+    }
+    for (const once of effects) {
+      const key = `${group}/${once}`;
+      const first = this.#effects.get(key) ?? index;
+      this.#effects.set(key, first);
+      if (first !== index) {
+        return `node ${node} applied ${once} at index ${index}, it had taken effect at ${first}`;
+      }
+    }
+    return undefined;
   }
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import * as fc from "fast-check";
-import { ByteSlabs } from "../../storage/byte_slabs.ts";
+import { ByteSlabs } from "../../../storage/kv/byte_slabs.ts";
 
 Deno.test("byte slabs: arrays are zero, as long as asked, and share no byte", () => {
   fc.assert(fc.property(fc.array(fc.nat(40), { maxLength: 60 }), (lengths) => {

@@ -1,6 +1,7 @@
+import { StateError } from "../../../storage/kv/frozen_state.ts";
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { toBytes } from "../../storage/byte_string.ts";
+import { toBytes } from "../../../storage/byte_string.ts";
 import {
   type Command,
   CommandError,
@@ -8,20 +9,30 @@ import {
   type Condition,
   encodeRequest,
   type Once,
-} from "../../storage/command.ts";
-import { type KvItem, type KvRange, KvStore, type KvStoreOptions } from "../../storage/kv_store.ts";
+} from "../../../storage/kv/command.ts";
+import {
+  type KvItem,
+  type KvRange,
+  KvStore,
+  type KvStoreOptions,
+} from "../../../storage/kv/kv_store.ts";
 import {
   EXPIRED_PER_ENTRY_MAX,
+  IDEMPOTENCY_BYTES_MAX,
+  IDEMPOTENCY_RECORD_BYTES,
   IDEMPOTENCY_RETENTION_MS,
+  IDEMPOTENCY_RETENTION_MS_MIN,
   SESSION_IDLE_MS,
   SESSION_WINDOW,
   SHARED_VALUE_BYTES_MAX,
   VALUE_BYTES_MAX,
   VALUE_SLAB_BYTES,
-} from "../../storage/limits.ts";
-import { Wal } from "../../storage/wal.ts";
-import { encodeRun, forEachEntry } from "../../storage/wal_record.ts";
-import { MemoryDisk } from "../sim/memory_disk.ts";
+} from "../../../storage/limits.ts";
+import { Wal } from "../../../storage/wal.ts";
+import { encodeRun, forEachEntry } from "../../../storage/wal_record.ts";
+import { packRequests, unpackRequests } from "../../../machines/request_batch.ts";
+import { applyNothing, applyRequest } from "./apply.ts";
+import { MemoryDisk } from "../../sim/memory_disk.ts";
 
 /** A store that is told one command after the other. */
 class Client {
@@ -34,9 +45,9 @@ class Client {
 
   apply(command: Command, once?: Once): CommandResult {
     const payload = encodeRequest({ command, once });
-    const result = this.store.apply(this.store.lastApplied + 1, this.timeMs, "command", payload);
+    const result = applyRequest(this.store, payload, { timeMs: this.timeMs });
     payload.fill(0xee);
-    return result!;
+    return result;
   }
 
   put(key: string, value: string, condition?: Condition, once?: Once): CommandResult {
@@ -59,7 +70,7 @@ class Client {
   /** Lets log time pass without changing a key. */
   wait(ms: number): void {
     this.timeMs += ms;
-    this.store.apply(this.store.lastApplied + 1, this.timeMs, "noop", new Uint8Array(0));
+    applyNothing(this.store, { timeMs: this.timeMs });
   }
 }
 
@@ -171,18 +182,16 @@ Deno.test("range reads within all its bounds, in both directions", () => {
 
 Deno.test("entries without a command move time and lastApplied only", () => {
   const store = new KvStore();
-  const empty = new Uint8Array(0);
-  assertEquals(store.apply(1, 50, "noop", empty), undefined);
-  assertEquals(store.apply(2, 40, "config", toBytes("anything")), undefined);
+  applyNothing(store, { index: 1, timeMs: 50 });
+  applyNothing(store, { index: 2, timeMs: 40, kind: "config" });
   assertEquals([store.lastApplied, store.logTimeMs, store.revision], [2, 50, 0]);
 });
 
 Deno.test("an entry is applied once and in its turn", () => {
   const { store } = new Client();
-  const empty = new Uint8Array(0);
-  assertThrows(() => store.apply(2, 0, "noop", empty), RangeError, "entry 1 is next");
-  store.apply(1, 0, "noop", empty);
-  assertThrows(() => store.apply(1, 0, "noop", empty), RangeError, "entry 2 is next");
+  assertThrows(() => applyNothing(store, { index: 2 }), RangeError, "entry 1 is next");
+  applyNothing(store, { index: 1 });
+  assertThrows(() => applyNothing(store, { index: 1 }), RangeError, "entry 2 is next");
 });
 
 Deno.test("a payload that is no request stops the store before anything changes", () => {
@@ -190,7 +199,8 @@ Deno.test("a payload that is no request stops the store before anything changes"
   client.put("a", "1");
   const before = client.store.stateHash();
   const garbage = toBytes("garbage");
-  assertThrows(() => client.store.apply(2, 2_000_000, "command", garbage), CommandError);
+  const apply = (): unknown => applyRequest(client.store, garbage, { timeMs: 2_000_000 });
+  assertThrows(apply, CommandError);
   assertEquals([client.store.lastApplied, client.store.stateHash()], [1, before]);
 });
 
@@ -199,16 +209,16 @@ Deno.test("values do not share memory with what they came in", () => {
   const batch = new Uint8Array(64 * 1024);
   const payload = encodeRequest({ command: { type: "put", key: "k", value: toBytes("value") } });
   batch.set(payload, 100);
-  client.store.apply(1, 0, "command", batch.subarray(100, 100 + payload.length));
+  applyRequest(client.store, batch.subarray(100, 100 + payload.length));
   const appended = encodeRequest({ command: { type: "append", key: "n", value: toBytes("x") } });
   batch.set(appended, 1000);
-  client.store.apply(2, 0, "command", batch.subarray(1000, 1000 + appended.length));
+  applyRequest(client.store, batch.subarray(1000, 1000 + appended.length));
   batch.fill(0xee);
   assertEquals([client.valueOf("k"), client.valueOf("n")], ["value", "x"]);
   // What a value may keep alive besides itself is bounded, and a large one shares with nobody.
   const put = (index: number, value: Uint8Array): number => {
     const large = encodeRequest({ command: { type: "put", key: "l", value } });
-    client.store.apply(index, 0, "command", large);
+    applyRequest(client.store, large, { index });
     return client.store.get("l")!.value.buffer.byteLength;
   };
   assertEquals(client.store.get("k")!.value.buffer.byteLength, VALUE_SLAB_BYTES);
@@ -220,9 +230,10 @@ Deno.test("S04: a store rebuilt from its log has the values, not the keys", () =
   const disk = new MemoryDisk();
   const options = { clusterId: "c", nodeId: 1 };
   const { wal } = Wal.open(disk, options);
-  const payloads = ["one two\n", " ", "\0\xff"].map((value, n) =>
+  const requests = ["one two\n", " ", "\0\xff"].map((value, n) =>
     encodeRequest({ command: { type: "put", key: `key ${n}`, value: toBytes(value) } })
   );
+  const { payloads } = packRequests(requests);
   const timeMs = 5;
   const { bytes } = encodeRun({
     group: 0,
@@ -236,7 +247,10 @@ Deno.test("S04: a store rebuilt from its log has the values, not the keys", () =
   wal.close();
   const client = new Client();
   for (const run of Wal.open(disk, options).groups.get(0)!.runs) {
-    forEachEntry(run, (...entry) => client.store.apply(...entry));
+    forEachEntry(run, (index, timeMs, kind, payload) => {
+      const requests = unpackRequests(payload);
+      client.store.apply({ index, term: run.term, timeMs, kind, requests });
+    });
   }
   assertEquals([0, 1, 2].map((n) => client.valueOf(`key ${n}`)), ["one two\n", " ", "\0\xff"]);
 });
@@ -279,21 +293,35 @@ Deno.test("an idempotency key is free again after its retention in log time, not
   assertEquals(client.valueOf("a"), "xx", "the second use is remembered in its turn");
 });
 
-Deno.test("a full table of idempotency keys refuses new ones and forgets no live one", () => {
-  const client = new Client({ idempotencyKeysMax: 3 });
-  const put = (n: number): CommandResult =>
-    client.put(`k${n}`, "v", undefined, {
-      type: "idempotencyKey",
-      key: `i${n}`,
-      fingerprint: "f",
-    });
+Deno.test("X19: a full table of idempotency keys forgets those beyond the least retention, and no other", () => {
+  const client = new Client({ idempotencyBytesMax: 3 * (IDEMPOTENCY_RECORD_BYTES + 3) });
+  const once = (n: number): Once => ({ type: "idempotencyKey", key: `i${n}`, fingerprint: "f" });
+  const put = (n: number): CommandResult => client.put(`k${n}`, "v", undefined, once(n));
+  const check = (n: number): unknown =>
+    client.store.check(
+      encodeRequest({ command: { type: "delete", key: "k" }, once: once(n) }),
+    );
   for (const n of [0, 1, 2]) assertEquals(put(n).status, "ok");
+  assertEquals([check(2), check(3)], [undefined, "overloaded"]);
   assertEquals(put(3), { status: "overloaded" });
   assertEquals(client.store.get("k3"), undefined);
+  client.wait(IDEMPOTENCY_RETENTION_MS_MIN - 1);
+  assertEquals(put(3), { status: "overloaded" });
   for (const n of [0, 1, 2]) assert("replayed" in put(n));
-  client.wait(IDEMPOTENCY_RETENTION_MS);
+  client.wait(1);
+  assertEquals(check(3), undefined);
   assertEquals(put(3).status, "ok");
   assertEquals(client.valueOf("k3"), "v");
+  // The oldest made room, and no other: its key is free again.
+  for (const n of [1, 2, 3]) assert("replayed" in put(n));
+  assert(!("replayed" in put(0)));
+});
+
+Deno.test("IDEMPOTENCY_BYTES_MAX holds what its comment says", () => {
+  const record = IDEMPOTENCY_RECORD_BYTES + 36 + 43;
+  const seconds = IDEMPOTENCY_BYTES_MAX / record / 15_000;
+  assert(seconds >= IDEMPOTENCY_RETENTION_MS_MIN / 1_000, `${seconds} s`);
+  assert(IDEMPOTENCY_BYTES_MAX / record / 1_500 >= IDEMPOTENCY_RETENTION_MS / 1_000);
 });
 
 Deno.test("concurrent sequences of a session are each applied once, within the window", () => {
@@ -464,4 +492,73 @@ function sessionAppend(client: Client, clientId: string, sequence: number): Comm
   const value = toBytes(`${clientId}${sequence}`);
   const once: Once = { type: "session", clientId, sequence };
   return client.apply({ type: "append", key: "a", value }, once);
+}
+
+Deno.test("freeze and load: a state comes back whole, whatever happens after it was frozen", () => {
+  fc.assert(
+    fc.property(history, history, (before, after) => {
+      const client = new Client();
+      const run = ({ command, once, passedMs }: (typeof before)[number]): CommandResult => {
+        client.timeMs += passedMs;
+        return client.apply(command, once);
+      };
+      before.forEach(run);
+      const hash = client.store.stateHash();
+      const frozen = client.store.freeze();
+      const results = after.map(run);
+      assertEquals([frozen.stateHash, frozen.lastApplied], [hash, before.length]);
+      const restored = new Client();
+      restored.store.load(frozen.chunks());
+      frozen.release();
+      assertEquals(restored.store.stateHash(), hash);
+      assertEquals(restored.store.revision + 0, restored.store.revision);
+      // What is restored goes on as the original did.
+      restored.timeMs = client.timeMs - after.reduce((sum, { passedMs }) => sum + passedMs, 0);
+      after.forEach(({ command, once, passedMs }, at) => {
+        restored.timeMs += passedMs;
+        assertEquals(restored.apply(command, once), results[at]);
+      });
+      assertEquals(restored.store.stateHash(), client.store.stateHash());
+    }),
+    { numRuns: 100 },
+  );
+});
+
+Deno.test("load: chunks that are cut short, changed or of another version are refused", () => {
+  const client = new Client();
+  client.put("a", "1", undefined, { type: "idempotencyKey", key: "i", fingerprint: "f" });
+  sessionAppend(client, "c", 1);
+  const chunks = [...client.store.freeze().chunks()];
+  assertEquals(chunks.length, 3);
+  const whole = new Uint8Array(chunks.flatMap((chunk) => [...chunk]));
+  const load = (bytes: Uint8Array): void => new KvStore().load([bytes]);
+  load(whole);
+  for (let size = 0; size < whole.length; size++) {
+    assertThrows(() => load(whole.subarray(0, size)), StateError);
+  }
+  for (let at = 0; at < whole.length; at++) {
+    const changed = whole.slice();
+    changed[at]! ^= 0x15;
+    let refused = false;
+    try {
+      load(changed);
+    } catch (error) {
+      assert(error instanceof StateError, `byte ${at}: ${error}`);
+      refused = true;
+    }
+    // The order of uses is the only part that the hash does not hold.
+    if (!refused) assert(isOfUse(whole, at), `byte ${at} was changed and nobody noticed`);
+  }
+  assertThrows(() => load(new Uint8Array([...whole, 1])), StateError, "follow its end");
+});
+
+/** Whether a byte belongs to the number of a use, of which there are two. */
+function isOfUse(whole: Uint8Array, at: number): boolean {
+  const view = new DataView(whole.buffer);
+  for (let start = at - 7; start <= at; start++) {
+    if (start < 0 || start + 8 > whole.length) continue;
+    const value = view.getFloat64(start, true);
+    if (value >= 1 && value <= 4 && Number.isInteger(value)) return true;
+  }
+  return false;
 }

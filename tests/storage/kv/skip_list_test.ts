@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type KeyRange, SkipList } from "../../storage/skip_list.ts";
+import { type KeyRange, SkipList } from "../../../storage/kv/skip_list.ts";
 
 type Model = [key: string, value: number][];
 

@@ -21,7 +21,7 @@
  * @module
  */
 import { ByteSlabs } from "./byte_slabs.ts";
-import { isByteString, toByteString, writeByteString } from "./byte_string.ts";
+import { isByteString, toByteString, writeByteString } from "../byte_string.ts";
 import {
   CLIENT_ID_CHARS_MAX,
   CONTENT_TYPE_CHARS_MAX,
@@ -29,7 +29,7 @@ import {
   IDEMPOTENCY_KEY_CHARS_MAX,
   KEY_BYTES_MAX,
   VALUE_BYTES_MAX,
-} from "./limits.ts";
+} from "../limits.ts";
 
 /** What must hold of the key for a command to take effect. */
 export type Condition =
@@ -140,7 +140,9 @@ export class CommandError extends Error {
   }
 }
 
-const FORMAT_VERSION = 1;
+/** Version of the layout. */
+export const REQUEST_VERSION = 1;
+
 const HEADER_BYTES = 8;
 const INTEGER_BYTES = 8;
 const TYPE_CODE = { put: 1, append: 2, delete: 3 } as const;
@@ -176,7 +178,7 @@ export function encodeRequest({ command, once }: Request): Uint8Array<ArrayBuffe
     (contentType === undefined ? 0 : 1 + contentType.length) + onceSize(once) +
     key.length + value.length;
   const bytes = requests.allocate(size);
-  bytes[0] = FORMAT_VERSION;
+  bytes[0] = REQUEST_VERSION;
   bytes[1] = TYPE_CODE[command.type] | (conditionCode(condition) << 2) | (onceCode(once) << 4) |
     (contentType === undefined ? 0 : CONTENT_TYPE_BIT);
   bytes[2] = key.length;
@@ -210,7 +212,7 @@ export function encodeRequest({ command, once }: Request): Uint8Array<ArrayBuffe
  */
 export function decodeRequest(bytes: Uint8Array): Request {
   if (bytes.length < HEADER_BYTES) throw new CommandError("malformed", "it is cut short");
-  if (bytes[0] !== FORMAT_VERSION) {
+  if (bytes[0] !== REQUEST_VERSION) {
     throw new CommandError("unknown-version", `its version is ${bytes[0]}, not 1`);
   }
   const shape = bytes[1]!;

@@ -6,22 +6,33 @@
  *
  * @module
  */
-import type { EntryKind, LogIndex } from "../machines/raft_types.ts";
+import type { LogIndex } from "../../machines/raft_types.ts";
+import type {
+  Applied,
+  AppliedEntry,
+  FrozenState,
+  RequestRefusal,
+  StateMachine,
+} from "../../machines/state_machine.ts";
 import { ByteSlabs } from "./byte_slabs.ts";
-import { prefixEnd } from "./byte_string.ts";
+import { prefixEnd } from "../byte_string.ts";
 import {
   type AppendCommand,
   type Command,
+  CommandError,
   type CommandResult,
   type Condition,
   decodeRequest,
   type DeleteCommand,
   type PutCommand,
+  type Request,
+  REQUEST_VERSION,
 } from "./command.ts";
-import { crc32c } from "./crc32c.ts";
-import { SHARED_VALUE_BYTES_MAX, VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "./limits.ts";
-import { OnceTables, type OnceTablesOptions } from "./sessions.ts";
-import { SkipList } from "./skip_list.ts";
+import { crc32c } from "../crc32c.ts";
+import { SHARED_VALUE_BYTES_MAX, VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "../limits.ts";
+import { readState, StateError, type StateItem, writeState } from "./frozen_state.ts";
+import { type FrozenOnceTables, OnceTables, type OnceTablesOptions } from "./sessions.ts";
+import { type FrozenMap, SkipList } from "./skip_list.ts";
 import { ItemHash, SetHash } from "./state_hash.ts";
 
 export type { CommandResult } from "./command.ts";
@@ -63,6 +74,18 @@ export interface KvRange {
   readonly reverse?: boolean | undefined;
 }
 
+/** A key that an entry changed. */
+export interface KvChange {
+  /** A byte string. */
+  readonly key: string;
+  /** What is there now; undefined: it was deleted. */
+  readonly entry: KvEntry | undefined;
+  /** What was there before. */
+  readonly previous: KvEntry | undefined;
+  /** Revision of the store after the change. */
+  readonly revision: number;
+}
+
 /** Sizes of the tables, and the seed of what must not be observable. */
 export interface KvStoreOptions extends OnceTablesOptions {
   /** Seed of the ordered map's tower heights. */
@@ -71,6 +94,7 @@ export interface KvStoreOptions extends OnceTablesOptions {
 
 const HASH_ENTRY = 0;
 const HASH_COUNTERS = 4;
+const NOTHING: Applied<never, never> = { results: [], changes: [] };
 
 /**
  * Keys in bytewise order with revisions.
@@ -82,17 +106,21 @@ const HASH_COUNTERS = 4;
  * | `range` of k entries | O(log n + k) |
  * | the rest | O(1) |
  */
-export class KvStore {
-  readonly #entries: SkipList<KvEntry>;
+export class KvStore implements StateMachine<CommandResult, KvChange> {
+  readonly version = REQUEST_VERSION;
+  #entries: SkipList<KvEntry>;
   readonly #values = new ByteSlabs(VALUE_SLAB_BYTES, SHARED_VALUE_BYTES_MAX);
-  readonly #hash = new SetHash();
+  readonly #options: KvStoreOptions;
+  #hash = new SetHash();
   readonly #item = new ItemHash();
-  readonly #once: OnceTables;
+  #once: OnceTables;
+  #changes: KvChange[] = [];
   #revision = 0;
   #lastApplied: LogIndex = 0;
   #logTimeMs = 0;
 
   constructor(options: KvStoreOptions = {}) {
+    this.#options = options;
     this.#entries = new SkipList(options.seed);
     this.#once = new OnceTables(this.#hash, options);
   }
@@ -117,35 +145,77 @@ export class KvStore {
     return this.#entries.size;
   }
 
+  check(payload: Uint8Array): RequestRefusal | undefined {
+    let request: Request;
+    try {
+      request = decodeRequest(payload);
+    } catch (error) {
+      if (error instanceof CommandError) return "invalid";
+      throw error;
+    }
+    const { once } = request;
+    return once !== undefined && this.#once.isFull(once) ? "overloaded" : undefined;
+  }
+
   /**
-   * Applies the entry that follows `lastApplied`. A command gets its result, other entries only
-   * move `lastApplied` and the log time. `payload` is copied as far as it is kept.
+   * Applies the entry that follows `lastApplied`. Values are copied as far as they are kept.
    *
    * @throws {RangeError} If the entry is not the next.
-   * @throws {CommandError} If the payload is no request of this version; nothing has changed. To
-   * skip it would let replicas of different releases diverge, so the node must stop.
+   * @throws {CommandError} If a request is none of this version; nothing has changed. To skip it
+   * would let replicas of different releases diverge, so the node must stop.
    */
-  apply(
-    index: LogIndex,
-    timeMs: number,
-    kind: EntryKind,
-    payload: Uint8Array,
-  ): CommandResult | undefined {
+  apply({ index, timeMs, requests }: AppliedEntry): Applied<CommandResult, KvChange> {
     if (index !== this.#lastApplied + 1) {
       throw new RangeError(`Cannot apply entry ${index}: entry ${this.#lastApplied + 1} is next`);
     }
-    const request = kind === "command" ? decodeRequest(payload) : undefined;
+    const decoded = requests.map(decodeRequest);
     this.#lastApplied = index;
     this.#logTimeMs = Math.max(this.#logTimeMs, timeMs);
     this.#once.advance(this.#logTimeMs);
-    if (request === undefined) return undefined;
-    const { command, once } = request;
-    if (once === undefined) return this.#execute(command);
-    const known = this.#once.recall(once);
-    if (known !== undefined) return known;
-    const result = this.#execute(command);
-    this.#once.record(once, result);
-    return result;
+    if (decoded.length === 0) return NOTHING;
+    const results = decoded.map((request) => this.#applyOne(request));
+    const changes = this.#changes;
+    this.#changes = [];
+    return { results, changes };
+  }
+
+  /** Nothing here changes by time alone: what has expired is absent at once, whoever asks. */
+  nextDeadlineMs(): number {
+    return Infinity;
+  }
+
+  freeze(): FrozenState {
+    const { revision, lastApplied, logTimeMs } = this;
+    const entries = this.#entries.freeze();
+    const once = this.#once.freeze();
+    const stateHash = this.stateHash();
+    return {
+      lastApplied,
+      stateHash,
+      chunks: () =>
+        writeState({ revision, lastApplied, logTimeMs }, itemsOf(entries, once), stateHash),
+      release: () => {
+        for (const map of [entries, once.keys, once.sessions, once.results]) map.release();
+      },
+    };
+  }
+
+  /**
+   * @throws {StateError} If the chunks are not a whole state of a known version, or do not make the
+   * state that they say they are; what the store holds then must not be used.
+   */
+  load(chunks: Iterable<Uint8Array>): void {
+    this.#entries = new SkipList(this.#options.seed);
+    this.#hash = new SetHash();
+    this.#once = new OnceTables(this.#hash, this.#options);
+    const { head, stateHash } = readState(chunks, (item) => this.#restore(item));
+    this.#revision = head.revision;
+    this.#lastApplied = head.lastApplied;
+    this.#logTimeMs = head.logTimeMs;
+    this.#once.restoreTime(head.logTimeMs);
+    if (this.stateHash() !== stateHash) {
+      throw new StateError(`its hash is ${stateHash}, that of its items ${this.stateHash()}`);
+    }
   }
 
   /** What is stored at `key`. */
@@ -185,6 +255,34 @@ export class KvStore {
     const text = this.#hash.toString();
     this.#hash.remove(item);
     return text;
+  }
+
+  #applyOne({ command, once }: Request): CommandResult {
+    if (once === undefined) return this.#execute(command);
+    const known = this.#once.recall(once);
+    if (known !== undefined) return known;
+    const result = this.#execute(command);
+    this.#once.record(once, result);
+    return result;
+  }
+
+  #restore(item: StateItem): void {
+    switch (item.type) {
+      case "entry": {
+        const { key, value, contentType, created, revision, version } = item.entry;
+        const numbers = { created, revision, version, valueCrc: crc32c(value) | 0 };
+        const entry = this.#entryOf(key, this.#copy(value), contentType, numbers);
+        this.#hash.add(entry);
+        this.#entries.set(key, entry);
+        return;
+      }
+      case "key":
+        return this.#once.restoreKey(item.record);
+      case "session":
+        return this.#once.restoreSession(item.session);
+      case "result":
+        return this.#once.restoreResult(item.result);
+    }
   }
 
   #execute(command: Command): CommandResult {
@@ -232,6 +330,7 @@ export class KvStore {
       this.#revision++;
       this.#hash.remove(old);
       this.#entries.delete(key);
+      this.#changes.push({ key, entry: undefined, previous: old, revision: this.#revision });
     }
     const deleted = old === undefined ? 0 : 1;
     const revision = this.#revision;
@@ -249,22 +348,26 @@ export class KvStore {
     const created = old?.created ?? revision;
     const version = (old?.version ?? 0) + 1;
     const { length } = value;
-    const { low, high } = this.#item.begin(HASH_ENTRY).text(key).text(contentType ?? "")
-      .number(created).number(revision).number(version).number(length).number(valueCrc);
-    const entry: KvEntry = {
-      value,
-      contentType,
-      created,
-      revision,
-      version,
-      valueCrc,
-      low,
-      high,
-    };
+    const numbers = { created, revision, version, valueCrc };
+    const entry = this.#entryOf(key, value, contentType, numbers);
     if (old !== undefined) this.#hash.remove(old);
     this.#hash.add(entry);
     this.#entries.set(key, entry);
+    this.#changes.push({ key, entry, previous: old, revision });
     return { status: "ok", revision, version, length, created: old === undefined, deleted: 0 };
+  }
+
+  /** An entry with what it adds to the state hash. */
+  #entryOf(
+    key: string,
+    value: Uint8Array,
+    contentType: string | undefined,
+    numbers: Pick<KvEntry, "created" | "revision" | "version" | "valueCrc">,
+  ): KvEntry {
+    const { created, revision, version, valueCrc } = numbers;
+    const { low, high } = this.#item.begin(HASH_ENTRY).text(key).text(contentType ?? "")
+      .number(created).number(revision).number(version).number(value.length).number(valueCrc);
+    return { value, contentType, created, revision, version, valueCrc, low, high };
   }
 }
 
@@ -272,4 +375,14 @@ function holds(condition: Condition, entry: KvEntry | undefined): boolean {
   if (condition === "absent") return entry === undefined;
   if (condition === "present") return entry !== undefined;
   return entry?.revision === condition.revision;
+}
+
+function* itemsOf(
+  entries: FrozenMap<KvEntry>,
+  { keys, sessions, results }: FrozenOnceTables,
+): Generator<StateItem, void> {
+  for (const [key, entry] of entries.scan()) yield { type: "entry", entry: { key, ...entry } };
+  for (const [, record] of keys.scan()) yield { type: "key", record };
+  for (const [, session] of sessions.scan()) yield { type: "session", session };
+  for (const [, result] of results.scan()) yield { type: "result", result };
 }

@@ -1,13 +1,20 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
-import { APPLY_BYTES_MAX, KvActor, type KvSignal } from "../../actors/kv_actor.ts";
-import type { ApplyOutcome } from "../../actors/raft_request.ts";
+import {
+  APPLY_BYTES_MAX,
+  MachineActor,
+  type MachineSignal,
+  type NotApplied,
+} from "../../actors/machine_actor.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
 import type { EntryKind } from "../../machines/raft_types.ts";
-import { encodeRequest } from "../../storage/command.ts";
-import { KvStore } from "../../storage/kv_store.ts";
+import { packRequests } from "../../machines/request_batch.ts";
+import { type CommandResult, encodeRequest } from "../../storage/kv/command.ts";
+import { KvStore } from "../../storage/kv/kv_store.ts";
 import { encodeRun } from "../../storage/wal_record.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
+
+type Signal = MachineSignal<CommandResult>;
 
 class Bench {
   readonly ports = new VirtualPorts();
@@ -15,15 +22,15 @@ class Bench {
   readonly log = new RaftLog();
   /** `name: outcome` of every answer, in order. */
   readonly answers: string[] = [];
-  readonly actor: KvActor;
-  readonly #mailbox: KvSignal[] = [];
+  readonly actor: MachineActor<CommandResult>;
+  readonly #mailbox: Signal[] = [];
 
   constructor() {
     const self = {
-      signal: (signal: KvSignal) => void this.#mailbox.push(signal),
-    } as unknown as LocalRef<never, never, KvSignal>;
-    this.actor = new KvActor({
-      store: this.store,
+      signal: (signal: Signal) => void this.#mailbox.push(signal),
+    } as unknown as LocalRef<never, never, Signal>;
+    this.actor = new MachineActor({
+      machine: this.store,
       entries: (from, through, bytesMax) => this.log.slice(from, through, bytesMax),
       scheduler: this.ports.scheduler,
       self: () => self,
@@ -42,29 +49,29 @@ class Bench {
         firstIndex: this.log.lastIndex + 1,
         timeMs: 1,
         kind,
-        payloads: [kind === "noop" ? new Uint8Array(0) : payload],
+        payloads: kind === "noop" ? [new Uint8Array(0)] : packRequests([payload]).payloads,
       }));
     }
   }
 
-  expect(term: number, firstIndex: number, ...names: string[]): KvSignal {
+  expect(term: number, firstIndex: number, ...names: string[]): Signal {
     const answers = names.map((name) => ({
-      reply: (outcome: ApplyOutcome) => {
+      reply: (outcome: CommandResult | NotApplied) => {
         const length = outcome.status === "ok" ? ` ${outcome.length}` : "";
         this.answers.push(`${name}: ${outcome.status}${length}`);
       },
     }));
-    return { type: "Expect", term, firstIndex, answers };
+    return { type: "Expect", term, firstIndex, counts: names.map(() => 1), answers };
   }
 
-  read(index: number, name: string): KvSignal {
+  read(index: number, name: string): Signal {
     const answers = [{ reply: () => this.answers.push(`${name}: ready`) }];
     return { type: "AwaitApplied", index, answers };
   }
 
-  turn(...messages: KvSignal[]): void {
+  turn(...messages: Signal[]): void {
     const batch = [...this.#mailbox.splice(0), ...messages].map((message) =>
-      ({ message }) as unknown as Delivery<KvSignal>
+      ({ message }) as unknown as Delivery<Signal>
     );
     this.actor.receive(batch);
   }
@@ -74,7 +81,7 @@ class Bench {
   }
 }
 
-const committed = (through: number): KvSignal => ({ type: "Committed", through });
+const committed = (through: number): Signal => ({ type: "Committed", through });
 
 Deno.test("S14: a proposal is answered with its result, also when it commits in the same turn", () => {
   const bench = new Bench();
@@ -183,4 +190,24 @@ Deno.test("S09: much is applied in parts, in order, with the event loop in betwe
   assert(parts.length >= 3);
   assertEquals(bench.answers.length, parts.length);
   assertEquals(bench.store.get("k")?.value.length, 1_000 * count);
+});
+
+Deno.test("the requests of one entry take effect in their order and are answered one by one", () => {
+  const bench = new Bench();
+  const requests = ["a", "b", "c"].map((name) =>
+    encodeRequest({ command: { type: "append", key: "k", value: new TextEncoder().encode(name) } })
+  );
+  const { payloads, counts } = packRequests(requests);
+  assertEquals(counts, [3]);
+  const run = { group: 0, term: 1, firstIndex: 1, timeMs: 1, kind: "command", payloads } as const;
+  bench.log.append(encodeRun(run));
+  const { answers } = bench.expect(1, 1, "a", "b", "c") as Extract<Signal, { type: "Expect" }>;
+  bench.turn({ type: "Expect", term: 1, firstIndex: 1, counts, answers }, committed(1));
+  assertEquals(bench.answers, ["a: ok 1", "b: ok 2", "c: ok 3"]);
+  assertEquals([bench.text, bench.store.lastApplied], ["abc", 1]);
+});
+
+Deno.test("a committed entry that the log does not hold stops the node, and is not waited for", () => {
+  const bench = new Bench();
+  assertThrows(() => bench.turn(committed(1)), Error, "the log does not hold it");
 });

@@ -1,0 +1,150 @@
+/**
+ * Another state machine than the store runs on the same host of Raft: the seam between them is one.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { GroupHost, spawnWal } from "../../actors/group.ts";
+import type { RaftAnswer } from "../../actors/raft_request.ts";
+import { ActorSystem } from "../../actors/runtime/system.ts";
+import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import type {
+  Applied,
+  AppliedEntry,
+  FrozenState,
+  RequestRefusal,
+  StateMachine,
+} from "../../machines/state_machine.ts";
+import { Wal } from "../../storage/wal.ts";
+import { MemoryDisk } from "../sim/memory_disk.ts";
+import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
+
+interface Count {
+  readonly count: number;
+}
+
+/** Adds each request's only byte to a number, which is halved once it was left alone for a while. */
+class CounterMachine implements StateMachine<Count, Count> {
+  readonly version = 1;
+  lastApplied = 0;
+  count = 0;
+  #changedMs = 0;
+
+  check(request: Uint8Array): RequestRefusal | undefined {
+    return request.length === 1 ? undefined : "invalid";
+  }
+
+  apply({ index, timeMs, requests }: AppliedEntry): Applied<Count, Count> {
+    this.lastApplied = index;
+    if (timeMs >= this.nextDeadlineMs()) {
+      this.count = Math.floor(this.count / 2);
+      this.#changedMs = timeMs;
+    }
+    const results = requests.map(([by]) => {
+      this.count += by!;
+      this.#changedMs = timeMs;
+      return { count: this.count };
+    });
+    return { results, changes: results };
+  }
+
+  nextDeadlineMs(): number {
+    return this.count === 0 ? Infinity : this.#changedMs + 1_000;
+  }
+
+  freeze(): FrozenState {
+    const { lastApplied, count } = this;
+    const stateHash = this.stateHash();
+    const chunks = (): Uint8Array[] => [new Uint8Array([lastApplied, count])];
+    return { lastApplied, stateHash, chunks, release: () => {} };
+  }
+
+  load([chunk]: Uint8Array[]): void {
+    [this.lastApplied, this.count] = [chunk![0]!, chunk![1]!];
+  }
+
+  stateHash(): string {
+    return this.count.toString(16).padStart(16, "0");
+  }
+}
+
+/** One member of one: the host, its actors and its log; the machine is the only part that is new. */
+function start(disk: MemoryDisk): {
+  readonly ports: VirtualPorts;
+  readonly host: GroupHost<Count, CounterMachine>;
+  readonly add: (...bytes: number[]) => RaftAnswer<Count>[];
+} {
+  const ports = new VirtualPorts();
+  const system = new ActorSystem({
+    node: 1,
+    ports,
+    log: memoryLog().log,
+    onFailed: ({ error }) => {
+      throw error;
+    },
+  });
+  const opened = Wal.open(disk, { clusterId: "count", nodeId: 1 });
+  const host = new GroupHost<Count, CounterMachine>({
+    group: 0,
+    machine: new CounterMachine(),
+    id: 1,
+    membership: { voters: [1], learners: [] },
+    timing: DEFAULT_TIMING,
+    system,
+    wal: spawnWal(system, opened.wal, { onDiskCondition: () => {} }).ref,
+    recovered: opened.groups.get(0),
+    send: () => {},
+  });
+  const add = (...bytes: number[]): RaftAnswer<Count>[] => {
+    const answers: RaftAnswer<Count>[] = [];
+    const payload = new Uint8Array(bytes);
+    host.raft.ask({ type: "Propose", payload }, { timeoutMs: 5_000 }, (outcome) => {
+      assert(outcome.ok);
+      answers.push(outcome.value);
+    });
+    return answers;
+  };
+  for (let passed = 0; host.core.role !== "leader"; passed++) {
+    assert(passed < 5_000, "it does not lead");
+    ports.advance(1);
+    ports.settle();
+  }
+  ports.settle();
+  return { ports, host, add };
+}
+
+/** A disk whose syncs end at once. */
+function promptDisk(): MemoryDisk {
+  return new MemoryDisk({ later: (run) => run() });
+}
+
+Deno.test("a counter is replicated by the same host: proposed, applied, answered, recovered", () => {
+  const disk = promptDisk();
+  const { ports, host, add } = start(disk);
+  const [one, two, none] = [add(5), add(7), add(1, 2)];
+  ports.settle();
+  assertEquals([one, two], [[{ count: 5 }], [{ count: 12 }]]);
+  assertEquals(none, [{ status: "refused", reason: "invalid", leader: 1 }]);
+  assertEquals(host.machine.count, 12);
+  const again = start(disk);
+  assertEquals(again.host.machine.count, 12);
+});
+
+Deno.test("a machine whose deadline has come is given an entry that lets time pass, once", () => {
+  const { ports, host, add } = start(promptDisk());
+  add(8);
+  ports.settle();
+  const { lastIndex } = host.core.state.log;
+  const pass = (ms: number): void => {
+    for (let passed = 0; passed < ms; passed++) {
+      ports.advance(1);
+      ports.settle();
+    }
+  };
+  pass(900);
+  assertEquals([host.machine.count, host.core.state.log.lastIndex], [8, lastIndex]);
+  pass(200);
+  assertEquals([host.machine.count, host.core.state.log.lastIndex], [4, lastIndex + 1]);
+  pass(4_000);
+  assertEquals([host.machine.count, host.core.state.log.lastIndex], [0, lastIndex + 4]);
+});
