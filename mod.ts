@@ -20,7 +20,13 @@
  *
  * @module
  */
-export { type NodeOptions, startNode, type StatecraftNode, VERSION } from "./actors/node.ts";
+export {
+  checkNodeDirectory,
+  type NodeOptions,
+  startNode,
+  type StatecraftNode,
+  VERSION,
+} from "./actors/node.ts";
 export { DEFAULT_TIMING, type RaftTiming } from "./machines/group_state.ts";
 export type { ClusterStatus, MemberStatus } from "./transport/gateway_port.ts";
 export type { Role } from "./machines/raft_machine.ts";

@@ -13,7 +13,11 @@ import { DEFAULT_TIMING, type RaftTiming } from "../machines/group_state.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
-import { openDataDirectory } from "../storage/data_directory.ts";
+import {
+  checkDataDirectory,
+  type DirectoryOwner,
+  openDataDirectory,
+} from "../storage/data_directory.ts";
 import { DenoDisk } from "../storage/deno_disk.ts";
 import type { Disk } from "../storage/disk.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
@@ -63,7 +67,7 @@ export interface NodeOptions {
   readonly peers?: ReadonlyMap<NodeId, HostPort>;
   /** Where to listen for the other members, if not at this member's address in `peers`. */
   readonly listen?: HostPort;
-  /** A cluster of one member; `peers` is ignored. */
+  /** A cluster of one member; goes without `peers`. */
   readonly single?: boolean;
   /** Where to serve HTTP; default 127.0.0.1:(8000+id). Port 0 picks one. */
   readonly http?: HostPort;
@@ -81,7 +85,8 @@ export interface NodeOptions {
  * Starts one member and resolves once it serves HTTP; there may be no leader yet.
  *
  * @throws {DirectoryLockedError} If another process uses the data directory.
- * @throws {IdentityMismatchError} If the directory belongs to another node or cluster.
+ * @throws {IdentityMismatchError} If the directory belongs to another node, or to the cluster of other
+ * members: a directory keeps the members that it was founded with, whatever addresses they have.
  * @throws {WalError} If the log is damaged.
  * @throws {Error} If an address cannot be listened on. Nothing is left behind.
  */
@@ -110,6 +115,8 @@ export class StatecraftNode implements AsyncDisposable {
   #leaderChanges = 0;
   #stopping: Promise<void> | undefined;
   #failed = false;
+  /** Whether the start succeeded: from then on the directory is kept. */
+  #served = false;
 
   /** See {@linkcode startNode}. */
   static start(options: NodeOptions): Promise<StatecraftNode> {
@@ -135,12 +142,10 @@ export class StatecraftNode implements AsyncDisposable {
 
     const disk: Disk = new DenoDisk(options.dataDir);
     const directory = openDataDirectory(disk, {
-      nodeId: id,
-      clusterId: clusterIdOf(this.#members),
-      clusterIdSource: "computed",
+      ...ownerOf(options, this.#members),
       newDirectoryId: crypto.randomUUID(),
     });
-    undo.push(() => directory.release());
+    undo.push(() => this.#served ? directory.release() : directory.discard());
     this.#clusterId = directory.identity.clusterId;
     const opened = Wal.open(disk, { clusterId: this.#clusterId, nodeId: id });
     this.#wal = opened.wal;
@@ -259,6 +264,7 @@ export class StatecraftNode implements AsyncDisposable {
       const { message } = error as Error;
       throw new Error(`Cannot serve HTTP on ${hostname}:${port}: ${message}`, { cause: error });
     }
+    this.#served = true;
     if (options.httpPeers?.has(this.id) !== true) {
       this.#httpPeers.set(this.id, this.#reachableHttpAddress());
     }
@@ -381,6 +387,32 @@ export function clusterIdOf(members: ReadonlyMap<NodeId, HostPort>): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
+/** Whose directory a start with these options wants. */
+function ownerOf(
+  { id }: Pick<NodeOptions, "id">,
+  members: ReadonlyMap<NodeId, HostPort>,
+): DirectoryOwner & { readonly clusterIdSource: "computed" } {
+  return {
+    nodeId: id,
+    members: [...members.keys()].sort((a, b) => a - b),
+    clusterId: clusterIdOf(members),
+    clusterIdSource: "computed",
+  };
+}
+
+/**
+ * Checks, without changing or locking anything, that the data directory is this member's and of
+ * these members' cluster, as {@linkcode startNode} will.
+ *
+ * @throws {IdentityMismatchError} If it belongs to another node or to other members.
+ * @throws {IdentityDamagedError} If it cannot be told whose it is.
+ */
+export function checkNodeDirectory(
+  options: Pick<NodeOptions, "id" | "dataDir" | "peers" | "single">,
+): void {
+  checkDataDirectory(new DenoDisk(options.dataDir), ownerOf(options, membersOf(options)));
+}
+
 /** @throws {RangeError} If the bounds do not leave room for lost heartbeats. */
 export function checkTiming(timing: RaftTiming): void {
   const { electionTimeoutMsMin: min, electionTimeoutMsMax: max, heartbeatMs } = timing;
@@ -393,8 +425,12 @@ export function checkTiming(timing: RaftTiming): void {
   }
 }
 
-function membersOf(options: NodeOptions): ReadonlyMap<NodeId, HostPort> {
-  const { id, single, peers } = options;
+function membersOf(
+  { id, single, peers }: Pick<NodeOptions, "id" | "single" | "peers">,
+): ReadonlyMap<NodeId, HostPort> {
+  if (single === true && peers !== undefined) {
+    throw new RangeError(`Cannot start node ${id}: it is single, and peers are named`);
+  }
   if (single === true) {
     return new Map([[id, { hostname: "127.0.0.1", port: DEFAULT_RAFT_PORT_BASE + id }]]);
   }

@@ -4,7 +4,8 @@
  * @module
  */
 import type { ClusterStatus } from "../transport/gateway_port.ts";
-import { numberSetting, readSettings } from "./settings.ts";
+import { checkNodeDirectory } from "../mod.ts";
+import { hostPortSetting, memberListSetting, numberSetting, readSettings } from "./settings.ts";
 import { complain, EXIT, print, UsageError } from "./usage.ts";
 
 /** Most nodes that one machine is asked to run. */
@@ -73,6 +74,15 @@ function startMembers(args: readonly string[]): Member[] {
     ids.map((id) => `${id}=${address(id)}`).join();
   const peers = list((id) => `127.0.0.1:${raftPort + id - 1}`);
   const httpPeers = list((id) => `http://127.0.0.1:${httpPort + id - 1}`);
+  // Before any node starts: a directory of another cluster must not meet half of a new one.
+  const members = memberListSetting("peers", peers, (value) => hostPortSetting("peers", value));
+  for (const id of ids) {
+    try {
+      checkNodeDirectory({ id, dataDir: `${data}/node-${id}`, peers: members });
+    } catch (error) {
+      throw new UsageError(`${(error as Error).message} (${data}/node-${id}, --nodes ${nodes})`);
+    }
+  }
   return ids.map((id) => {
     const port = httpPort + id - 1;
     const child = nodeCommand([

@@ -78,6 +78,9 @@ export function nodeOptionsOf(settings: Settings): NodeOptions {
     throw new UsageError(`--peers does not name this node, ${id}`);
   }
   const single = settings.isOn("single");
+  if (peers !== undefined && single) {
+    throw new UsageError("--single founds a cluster of one member, so it does not go with --peers");
+  }
   if (peers === undefined && !single && id > 3) {
     throw new UsageError(`--peers is required for node ${id}: the default names nodes 1 to 3`);
   }

@@ -3,13 +3,20 @@
  *
  * | path | what |
  * |---|---|
- * | `lock` | locked while a process uses the directory |
- * | `identity.json` | `{"formatVersion":2,"clusterId":"…","nodeId":1,"directoryId":"…"}` |
+ * | `identity.json` | `{"formatVersion":3,"clusterId":"…","nodeId":1,"directoryId":"…","members":[1,2,3]}` |
  * | `peers.json` | `{"formatVersion":1,"peers":{"2":"…"}}`: the peers' directories, see peer_identities.ts |
  * | `wal/` | the write-ahead log |
  *
+ * The directory itself is locked while a process uses it, and so is the log's (wal.ts).
+ *
  * The directory id is random and tells this directory from every other, also from one that takes
  * its place under the same node id.
+ *
+ * The members are those of the cluster that the directory was founded for, or with. A start that
+ * names others is refused: it would lead alone, or with strangers, under the same cluster id, and
+ * acknowledge writes that the cluster does not have. Their addresses may change. A directory that
+ * has promised nothing yet (no peer was met, no vote or entry stored) belongs to nobody: a wrong flag
+ * of its first start is corrected by the next.
  *
  * @module
  */
@@ -20,8 +27,10 @@ import {
   readFields,
   replaceFile,
 } from "./directory_file.ts";
+import type { NodeId } from "../machines/raft_types.ts";
 import type { Disk, DiskLock } from "./disk.ts";
-import { IDENTITY_BYTES_MAX, PEERS_BYTES_MAX } from "./limits.ts";
+import { IDENTITY_BYTES_MAX, NODE_ID_MAX, PEERS_BYTES_MAX } from "./limits.ts";
+import { replay } from "./wal_replay.ts";
 import { checkIdentity, sequenceOf, WAL_DIRECTORY, type WalIdentity } from "./wal_segment.ts";
 
 /** Another process uses the directory. */
@@ -33,22 +42,39 @@ export class DirectoryLockedError extends Error {
   }
 }
 
-/** The directory belongs to another node or another cluster. */
+/** Whose a directory is. */
+export interface DirectoryOwner extends WalIdentity {
+  /** The members of its cluster, ascending. */
+  readonly members: readonly NodeId[];
+}
+
+/** The directory belongs to another node, another cluster or other members. */
 export class IdentityMismatchError extends Error {
   override readonly name = "IdentityMismatchError";
   /** Whose it is. */
-  readonly stored: WalIdentity;
+  readonly stored: DirectoryOwner;
 
-  constructor(stored: WalIdentity, expected: WalIdentity) {
-    const name = ({ nodeId, clusterId }: WalIdentity): string =>
-      `node ${nodeId} of cluster ${JSON.stringify(clusterId)}`;
-    super(`Cannot use the data directory: it belongs to ${name(stored)}, not ${name(expected)}`);
+  constructor(stored: DirectoryOwner, expected: DirectoryOwner) {
+    super(`Cannot use the data directory: ${differenceOf(stored, expected)}`);
     this.stored = stored;
   }
 }
 
+function differenceOf(stored: DirectoryOwner, expected: DirectoryOwner): string {
+  if (stored.nodeId !== expected.nodeId) {
+    return `it belongs to node ${stored.nodeId}, not to node ${expected.nodeId}; ` +
+      "start that node here, or give this one a directory of its own";
+  }
+  if (!sameMembers(stored.members, expected.members)) {
+    return `its cluster has the members ${stored.members.join(", ")}, and this start names ` +
+      `${expected.members.join(", ")}; start it with those members, or use another directory`;
+  }
+  return `it belongs to cluster ${JSON.stringify(stored.clusterId)}, not to ` +
+    JSON.stringify(expected.clusterId);
+}
+
 /** Who wants to use the directory. */
-export interface DataDirectoryOptions extends WalIdentity {
+export interface DataDirectoryOptions extends DirectoryOwner {
   /**
    * `configured`: the operator named the cluster, so a directory of another one is refused.
    * `computed`: the id was made from the peers' addresses, which may have changed since the
@@ -63,13 +89,18 @@ export interface DataDirectoryOptions extends WalIdentity {
 /** A directory in use by this process. */
 export interface DataDirectory {
   /** Its identity; the cluster id is the stored one. */
-  readonly identity: WalIdentity;
+  readonly identity: DirectoryOwner;
   /** Tells it from every other directory, and from one that took its place. */
   readonly directoryId: string;
   /** Whether this call created it: the node has never voted or stored anything here. */
   readonly created: boolean;
   /** Lets other processes use it. */
   release(): void;
+  /**
+   * Takes back a directory that this call created, whose node has promised nothing: a first start
+   * that fails leaves nothing behind. The log must be closed.
+   */
+  discard(): void;
 }
 
 /** Where the peers' directories are remembered. */
@@ -81,23 +112,40 @@ export const PEERS_FILE: DirectoryFile = {
 
 const IDENTITY_FILE: DirectoryFile = {
   path: "identity.json",
-  formatVersion: 2,
+  formatVersion: 3,
   bytesMax: IDENTITY_BYTES_MAX,
 };
-const LOCK_PATH = "lock";
 
 /** What `identity.json` says. */
 interface StoredIdentity {
-  readonly identity: WalIdentity;
+  readonly identity: DirectoryOwner;
   readonly directoryId: string;
+}
+
+/**
+ * Checks, without changing anything, that a start with these options would be taken.
+ *
+ * @throws {IdentityMismatchError} As {@linkcode openDataDirectory}.
+ * @throws {IdentityDamagedError} As there.
+ * @throws {DiskError} If the disk fails.
+ */
+export function checkDataDirectory(
+  disk: Disk,
+  options: DirectoryOwner & Pick<DataDirectoryOptions, "clusterIdSource">,
+): void {
+  if (!disk.exists("") || !disk.exists(IDENTITY_FILE.path)) return;
+  const { identity } = readIdentity(disk);
+  if (!isOwner(identity, options) && !hasPromisedNothing(disk, identity)) {
+    throw new IdentityMismatchError(identity, options);
+  }
 }
 
 /**
  * Locks the directory, creating it if it is missing, and checks whose it is.
  *
  * @throws {DirectoryLockedError} If another process uses it.
- * @throws {IdentityMismatchError} If it belongs to another node, or to another cluster than the
- * one configured.
+ * @throws {IdentityMismatchError} If it belongs to another node, to other members, or to another
+ * cluster than the one configured, and has promised anything.
  * @throws {IdentityDamagedError} If it cannot be told whose it is.
  * @throws {DiskError} If the disk fails; `permission` if the directory may not be used.
  * @throws {RangeError} If the identity is not well-formed.
@@ -107,41 +155,104 @@ export function openDataDirectory(disk: Disk, options: DataDirectoryOptions): Da
   if (!isDirectoryId(options.newDirectoryId)) {
     throw new RangeError(`Cannot use directory id ${JSON.stringify(options.newDirectoryId)}`);
   }
+  const isNew = !disk.exists("");
   disk.makeDirectory("");
-  const lock = disk.lock(LOCK_PATH);
+  const lock = disk.lock("");
   if (lock === undefined) throw new DirectoryLockedError();
   try {
-    return openLocked(disk, options, lock);
+    return openLocked(disk, options, { lock, isNew });
   } catch (error) {
     lock.release();
     throw error;
   }
 }
 
-function openLocked(disk: Disk, options: DataDirectoryOptions, lock: DiskLock): DataDirectory {
+function openLocked(
+  disk: Disk,
+  options: DataDirectoryOptions,
+  { lock, isNew }: { readonly lock: DiskLock; readonly isNew: boolean },
+): DataDirectory {
   const release = (): void => lock.release();
-  const { clusterId, nodeId } = options;
-  if (!disk.exists(IDENTITY_FILE.path)) return { ...create(disk, options), created: true, release };
-  const { identity, directoryId } = readIdentity(disk);
-  const otherCluster = options.clusterIdSource === "configured" && identity.clusterId !== clusterId;
-  if (identity.nodeId !== nodeId || otherCluster) {
-    throw new IdentityMismatchError(identity, { clusterId, nodeId });
+  if (!disk.exists(IDENTITY_FILE.path)) {
+    const discard = (): void => {
+      try {
+        if (!disk.exists(PEERS_FILE.path)) removeAll(disk);
+      } finally {
+        release();
+      }
+      if (isNew) disk.removeDirectory("");
+    };
+    return { ...create(disk, options), created: true, release, discard };
+  }
+  let stored = readIdentity(disk);
+  if (!isOwner(stored.identity, options)) {
+    if (!hasPromisedNothing(disk, stored.identity)) {
+      throw new IdentityMismatchError(stored.identity, options);
+    }
+    // Its log names the wrong owner. The directory's id stays: a peer may have noted it already.
+    removeLog(disk);
+    stored = store(disk, options, stored.directoryId);
   }
   checkLogIsThere(disk);
   // A crash may have come between the rename and its sync.
   disk.syncDirectory("");
-  return { identity, directoryId, created: false, release };
+  return { ...stored, created: false, release, discard: release };
+}
+
+/** Whether a directory of `stored` is the one that this start wants. */
+function isOwner(
+  stored: DirectoryOwner,
+  wanted: DirectoryOwner & Pick<DataDirectoryOptions, "clusterIdSource">,
+): boolean {
+  const sameCluster = wanted.clusterIdSource === "computed" ||
+    stored.clusterId === wanted.clusterId;
+  return sameCluster && stored.nodeId === wanted.nodeId &&
+    sameMembers(stored.members, wanted.members);
+}
+
+function sameMembers(one: readonly NodeId[], other: readonly NodeId[]): boolean {
+  return one.length === other.length && one.every((id) => other.includes(id));
+}
+
+/** Whether no peer was met, and no vote, term or entry was stored: nobody can rely on the node. */
+function hasPromisedNothing(disk: Disk, identity: WalIdentity): boolean {
+  if (disk.exists(PEERS_FILE.path)) return false;
+  if (!disk.exists(WAL_DIRECTORY)) return true;
+  return replay(disk, identity).groups.size === 0;
+}
+
+function removeAll(disk: Disk): void {
+  removeLog(disk);
+  disk.removeDirectory(WAL_DIRECTORY);
+  disk.remove(IDENTITY_FILE.path);
+}
+
+/** Removes a log that holds nothing, from its end, so that a crash in between leaves no hole. */
+function removeLog(disk: Disk): void {
+  if (!disk.exists(WAL_DIRECTORY)) return;
+  for (const name of disk.list(WAL_DIRECTORY).reverse()) {
+    if (sequenceOf(name) === undefined) continue;
+    disk.remove(`${WAL_DIRECTORY}/${name}`);
+    disk.syncDirectory(WAL_DIRECTORY);
+  }
 }
 
 function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
-  const { clusterId, nodeId, newDirectoryId: directoryId } = options;
   for (const path of [WAL_DIRECTORY, PEERS_FILE.path]) {
     if (disk.exists(path)) {
       throw new IdentityDamagedError(`there is ${path} in it, but no identity`);
     }
   }
-  replaceFile(disk, IDENTITY_FILE, { clusterId, nodeId, directoryId });
-  return { identity: { clusterId, nodeId }, directoryId };
+  return store(disk, options, options.newDirectoryId);
+}
+
+function store(
+  disk: Disk,
+  { clusterId, nodeId, members }: DataDirectoryOptions,
+  directoryId: string,
+): StoredIdentity {
+  replaceFile(disk, IDENTITY_FILE, { clusterId, nodeId, directoryId, members });
+  return { identity: { clusterId, nodeId, members }, directoryId };
 }
 
 /**
@@ -159,15 +270,23 @@ function checkLogIsThere(disk: Disk): void {
 
 function readIdentity(disk: Disk): StoredIdentity {
   const { path } = IDENTITY_FILE;
-  const { clusterId, nodeId, directoryId } = readFields(disk, IDENTITY_FILE);
+  const { clusterId, nodeId, directoryId, members } = readFields(disk, IDENTITY_FILE);
   if (typeof clusterId !== "string" || typeof nodeId !== "number" || !isDirectoryId(directoryId)) {
     throw new IdentityDamagedError(`${path} lacks an id`);
   }
-  const identity = { clusterId, nodeId };
+  if (!isMemberList(members) || !members.includes(nodeId)) {
+    throw new IdentityDamagedError(`${path} lacks the members`);
+  }
+  const identity = { clusterId, nodeId, members };
   try {
     checkIdentity(identity);
   } catch (error) {
     throw new IdentityDamagedError(`${path} is not valid: ${(error as Error).message}`);
   }
   return { identity, directoryId };
+}
+
+function isMemberList(value: unknown): value is NodeId[] {
+  return Array.isArray(value) && value.length > 0 && new Set(value).size === value.length &&
+    value.every((id) => Number.isSafeInteger(id) && id >= 1 && id <= NODE_ID_MAX);
 }

@@ -51,6 +51,7 @@ export class DenoDisk implements Disk {
         return true;
       } catch (error) {
         if (error instanceof Deno.errors.NotFound) return false;
+        if (error instanceof Deno.errors.NotADirectory) return false;
         throw error;
       }
     });
@@ -76,17 +77,28 @@ export class DenoDisk implements Disk {
     attempt("sync directory", path, () => syncDirectory(this.#full(path)));
   }
 
+  removeDirectory(path: string): void {
+    attempt("remove directory", path, () => {
+      try {
+        Deno.removeSync(this.#full(path));
+      } catch (error) {
+        const isNotThere = error instanceof Deno.errors.NotFound;
+        if (!isNotThere && (error as { code?: unknown }).code !== "ENOTEMPTY") throw error;
+      }
+    });
+  }
+
   lock(path: string): DiskLock | undefined {
     return attempt("lock", path, () => {
-      const file = Deno.openSync(this.#full(path), { create: true, append: true, mode: FILE_MODE });
+      const directory = Deno.openSync(this.#full(path), { read: true });
       let held = false;
       try {
-        held = file.tryLockSync(true);
+        held = directory.tryLockSync(true);
       } finally {
-        if (!held) file.close();
+        if (!held) directory.close();
       }
       // The operating system drops the lock with the handle, also if the process is killed.
-      return held ? { release: () => file.close() } : undefined;
+      return held ? { release: () => directory.close() } : undefined;
     });
   }
 

@@ -81,7 +81,8 @@ export function readFields(
   if (parsed["formatVersion"] !== formatVersion) {
     const found = JSON.stringify(parsed["formatVersion"]);
     throw new IdentityDamagedError(
-      `${path} has format version ${found}, not ${formatVersion}`,
+      `${path} has format version ${found}, and this release reads ${formatVersion} only; ` +
+        "use the release that wrote it, or another directory",
     );
   }
   return parsed;

@@ -53,7 +53,12 @@ export interface Disk {
   remove(path: string): void;
   /** Makes the creations, renames and removals in a directory durable. */
   syncDirectory(path: string): void;
-  /** Takes a lock file, creating it if missing; `undefined` if another holder has it. */
+  /** Removes a directory if it is there and empty; durable after the one above it is synced. */
+  removeDirectory(path: string): void;
+  /**
+   * Locks a directory itself, not a name in it: whoever reaches the same directory by another name,
+   * or after files in it were removed, meets the lock. `undefined` if another holder has it.
+   */
   lock(path: string): DiskLock | undefined;
 }
 

@@ -16,9 +16,9 @@
  * @module
  */
 import type { GroupId } from "../machines/raft_types.ts";
-import type { Disk, DiskFile } from "./disk.ts";
+import type { Disk, DiskFile, DiskLock } from "./disk.ts";
 import { SEGMENT_BYTES, WRITE_GATHER_BYTES_MAX } from "./limits.ts";
-import { WalFailedError } from "./wal_errors.ts";
+import { WalFailedError, WalLockedError } from "./wal_errors.ts";
 import { RECORD_HEADER_BYTES, writeMark } from "./wal_record.ts";
 import { type RecoveredGroup, type Replay, replay } from "./wal_replay.ts";
 import {
@@ -62,6 +62,7 @@ interface Segment {
 export class Wal {
   readonly #disk: Disk;
   readonly #options: WalOptions;
+  readonly #lock: DiskLock;
   #gather = new Uint8Array(GATHER_BYTES_MIN);
   /** Open segments: those with bytes that are not durable, and the one that is written. */
   #segments: Segment[];
@@ -81,16 +82,32 @@ export class Wal {
   static open(disk: Disk, options: WalOptions): OpenedWal {
     checkIdentity(options);
     disk.makeDirectory(WAL_DIRECTORY);
-    const found = replay(disk, options);
-    cutTornTail(disk, found);
-    const segment = openDurably(disk, options, found);
-    const wal = new Wal(disk, options, segment);
-    return { wal, groups: found.groups, tornTail: found.tornAt?.reason };
+    // What is locked is what is written: a second writer would ruin the log.
+    const lock = disk.lock(WAL_DIRECTORY);
+    if (lock === undefined) throw new WalLockedError(WAL_DIRECTORY);
+    try {
+      const found = replay(disk, options);
+      cutTornTail(disk, found);
+      const segment = openDurably(disk, options, found);
+      const wal = new Wal(disk, { options, lock, segment });
+      return { wal, groups: found.groups, tornTail: found.tornAt?.reason };
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
   }
 
-  private constructor(disk: Disk, options: WalOptions, segment: Segment) {
+  private constructor(
+    disk: Disk,
+    { options, lock, segment }: {
+      readonly options: WalOptions;
+      readonly lock: DiskLock;
+      readonly segment: Segment;
+    },
+  ) {
     this.#disk = disk;
     this.#options = options;
+    this.#lock = lock;
     this.#segments = [segment];
     this.#position = segment.start + segment.file.size;
     this.#durablePosition = this.#position;
@@ -167,6 +184,7 @@ export class Wal {
     } finally {
       for (const { file } of this.#segments) file.close();
       this.#segments = [];
+      this.#lock.release();
       this.#failure ??= new WalFailedError(new Error("it is closed"));
     }
   }

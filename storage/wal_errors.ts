@@ -50,14 +50,27 @@ export class WalIdentityError extends WalError {
   override readonly name = "WalIdentityError";
 }
 
-/** The segment was written by a later version of this program. */
+/** The segment was written by another version of this program. */
 export class WalVersionError extends WalError {
   override readonly name = "WalVersionError";
   readonly version: number;
 
   constructor(path: string, version: number) {
-    super(path, `its format version ${version} is not known; use a newer release`);
+    super(
+      path,
+      `its format version ${version} is not known; ` +
+        (version < 2 ? "no release has ever written it: start anew" : "use a newer release"),
+    );
     this.version = version;
+  }
+}
+
+/** Another process writes the log. */
+export class WalLockedError extends WalError {
+  override readonly name = "WalLockedError";
+
+  constructor(path: string) {
+    super(path, "another process has locked it");
   }
 }
 

@@ -61,7 +61,7 @@ export interface TornTail {
 /**
  * Reads all segments without changing anything.
  *
- * A bad record ends the log. It is the torn tail of a crash if no mark behind it says that bytes
+ * A record that cannot be read ends the log. It is the torn tail of a crash if no mark behind it says that bytes
  * beyond it had been durable; then nothing acknowledged is lost by cutting it off. Otherwise
  * durable bytes are damaged.
  *
@@ -157,14 +157,31 @@ class Reading {
       this.#position = start + cursor.end;
       try {
         if (!cursor.next()) return true;
-        if (cursor.kind === "mark") checkMark(cursor, sequence, start);
       } catch (error) {
         if (!(error instanceof RecordError)) throw error;
         return this.#endAt({ sequence, offset: error.offset, reason: error.message });
       }
-      if (cursor.kind === "mark") this.#durablePosition = cursor.index;
+      if (cursor.kind === "mark") this.#takeMark(path, cursor, { sequence, start });
       else this.#take(path, bytes, cursor);
     }
+  }
+
+  /**
+   * A crash tears records and loses them, but makes none: a whole mark of another place was written
+   * there by somebody else, or moved. What stands behind it may have been acknowledged.
+   */
+  #takeMark(
+    path: string,
+    cursor: RecordCursor,
+    { sequence, start }: { readonly sequence: number; readonly start: number },
+  ): void {
+    try {
+      checkMark(cursor, sequence, start);
+    } catch (error) {
+      if (!(error instanceof RecordError)) throw error;
+      throw new WalCorruptError(path, cursor.start, error.message);
+    }
+    this.#durablePosition = cursor.index;
   }
 
   #take(path: string, bytes: Uint8Array, cursor: RecordCursor): void {

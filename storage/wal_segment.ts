@@ -4,7 +4,7 @@
  * | offset | bytes | field |
  * |---|---|---|
  * | 0 | 8 | magic, "STCRFWAL" |
- * | 8 | 4 | format version, 1 |
+ * | 8 | 4 | format version, 2 |
  * | 12 | 4 | node id |
  * | 16 | 8 | sequence; the first segment has 1 |
  * | 24 | 8 | position of the segment's first byte in the log |
@@ -43,7 +43,7 @@ export const WAL_DIRECTORY = "wal";
 export const SEGMENT_HEADER_BYTES = 128;
 
 const MAGIC = "STCRFWAL";
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
 const VERSION_AT = 8;
 const NODE_AT = 12;
 const SEQUENCE_AT = 16;
@@ -95,7 +95,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array<ArrayBuff
 /**
  * The header at the start of a segment; `undefined` if it is cut short or damaged.
  *
- * @throws {WalVersionError} If it is of a later version.
+ * @throws {WalVersionError} If it is of another version.
  */
 export function decodeSegmentHeader(path: string, bytes: Uint8Array): SegmentHeader | undefined {
   if (bytes.length < SEGMENT_HEADER_BYTES) return undefined;

@@ -15,7 +15,7 @@ import type {
   RequestRefusal,
   StateMachine,
 } from "../../machines/state_machine.ts";
-import { Wal } from "../../storage/wal.ts";
+import { openWal } from "../storage/open_wal.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
 
@@ -83,7 +83,7 @@ function start(disk: MemoryDisk): {
       throw error;
     },
   });
-  const opened = Wal.open(disk, { clusterId: "count", nodeId: 1 });
+  const opened = openWal(disk, { clusterId: "count", nodeId: 1 });
   const host = new GroupHost<Count, CounterMachine>({
     group: 0,
     machine: new CounterMachine(),

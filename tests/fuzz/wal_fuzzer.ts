@@ -4,7 +4,8 @@
  * @module
  */
 import { assertEquals, assertGreaterOrEqual, assertInstanceOf } from "@std/assert";
-import { type OpenedWal, Wal } from "../../storage/wal.ts";
+import type { OpenedWal } from "../../storage/wal.ts";
+import { openWal } from "../storage/open_wal.ts";
 import { WalError } from "../../storage/wal_errors.ts";
 import { RecordCursor, RecordError } from "../../storage/wal_record.ts";
 import { SEGMENT_HEADER_BYTES, segmentPath, WAL_DIRECTORY } from "../../storage/wal_segment.ts";
@@ -48,7 +49,7 @@ function tryImage(dice: Dice, tally: Tally): void {
   const promised = promisedBy(image);
   let opened: OpenedWal;
   try {
-    opened = Wal.open(image.disk, walOptions);
+    opened = openWal(image.disk, walOptions);
   } catch (error) {
     assertInstanceOf(error, WalError);
     return count(tally, `${damage}: ${error.name}`);
@@ -75,11 +76,11 @@ function prefixOf(records: readonly Written[], recovered: ReturnType<typeof cont
 }
 
 function goesOn(disk: MemoryDisk, recovered: ReturnType<typeof contentOf>): void {
-  const { wal } = Wal.open(disk, walOptions);
+  const { wal } = openWal(disk, walOptions);
   const next = [hardState(9, 4, 3), entry(9, 4, 1)];
   wal.append(next.map(encode));
   wal.close();
-  const later = Wal.open(disk, walOptions);
+  const later = openWal(disk, walOptions);
   assertEquals(contentOf(later), { ...recovered, ...contentAfter(next) });
   assertEquals(later.tornTail, undefined);
   later.wal.close();
@@ -89,7 +90,7 @@ function goesOn(disk: MemoryDisk, recovered: ReturnType<typeof contentOf>): void
 function draw(dice: Dice): Image {
   const pending: (() => void)[] = [];
   const disk = new MemoryDisk({ later: (run) => pending.push(run) });
-  const { wal } = Wal.open(disk, walOptions);
+  const { wal } = openWal(disk, walOptions);
   const records: Written[] = [];
   const ends: number[] = [];
   const logs = new Map(GROUPS.map((group) => [group, { term: 1, terms: [] as number[] }]));

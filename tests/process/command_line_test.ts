@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { nodeCommand } from "../../cli/dev.ts";
-import { freePorts, RealCluster } from "./real_cluster.ts";
+import { eventually, freePorts, RealCluster, RealNode } from "./real_cluster.ts";
 
 interface Run {
   readonly code: number;
@@ -107,6 +107,7 @@ Deno.test("a taken port is named in one line, and the directory can be used righ
       ...["--peers", `1=127.0.0.1:${free}`, "--http", `127.0.0.1:${port}`],
     ]);
     assertRefused(http, new RegExp(`Cannot serve HTTP on 127.0.0.1:${port}: `));
+    assertEquals(Array.from(Deno.readDirSync(directory)), [], "nothing is left behind");
   });
 });
 
@@ -127,7 +128,55 @@ Deno.test("a data directory is used by one process, and by the node it belongs t
   assertStringIncludes(locked.stderr, `(--data ${directory})`);
   assert((await cluster.node(1).status()) !== undefined);
   await cluster.kill(1);
-  assertRefused(await runNode(args(2)), /it belongs to node 1 of cluster "[0-9a-f]+", not node 2 /);
+  assertRefused(await runNode(args(2)), /it belongs to node 1, not to node 2; /);
+});
+
+Deno.test("X1: a member is refused flags that contradict its directory, and is well afterwards", async () => {
+  await using cluster = new RealCluster(3);
+  cluster.startAll();
+  const leader = await cluster.leader();
+  const put = await fetch(`${leader.http}/v1/kv/k`, { method: "PUT", body: "v" });
+  await put.body?.cancel();
+  assertEquals(put.status, 201);
+  await cluster.kill(1);
+  const directory = `${cluster.directory}/node-1`;
+  const identity = await Deno.readTextFile(`${directory}/identity.json`);
+  const [raft, other, http] = freePorts(3);
+  const base = ["--id", "1", "--data", directory, "--http", `127.0.0.1:${http}`];
+  const pair = `1=127.0.0.1:${raft},2=127.0.0.1:${other}`;
+  const four = [1, 2, 3, 4].map((id) => `${id}=127.0.0.1:${20_000 + id}`).join();
+  for (const flags of [["--single"], ["--peers", pair], ["--peers", four]]) {
+    const refused = await runNode([...base, ...flags]);
+    assertRefused(
+      refused,
+      /its cluster has the members 1, 2, 3, and this start names .*; start it with/,
+    );
+  }
+  assertRefused(await runNode([...base, "--single", "--peers", pair]), /does not go with --peers/);
+  assertEquals(await Deno.readTextFile(`${directory}/identity.json`), identity);
+  cluster.start(1);
+  await eventually("node 1", async () => (await cluster.node(1).status())?.leader);
+  const read = await fetch(`${cluster.node(1).http}/v1/kv/k`);
+  assertEquals([read.status, await read.text()], [200, "v"]);
+});
+
+Deno.test("X7: a typo in the first list is corrected by the next start", async () => {
+  await inDirectory(async (directory) => {
+    const [raft, http] = freePorts(2);
+    const base = ["--id", "1", "--data", directory, "--http", `127.0.0.1:${http}`];
+    // It starts, and meets nobody.
+    const address = `http://127.0.0.1:${http}`;
+    const typo = new RealNode(1, address, [
+      ...base,
+      ...["--peers", `1=127.0.0.1:${raft},22=127.0.0.1:1`],
+    ]);
+    await eventually("the wrong start", () => typo.status());
+    await typo.kill();
+    const right = new RealNode(1, address, [...base, "--peers", `1=127.0.0.1:${raft}`]);
+    await eventually("a leader", async () => (await right.status())?.leader);
+    right.signal("SIGTERM");
+    assertEquals((await right.ended).code, 0);
+  });
 });
 
 Deno.test("a directory that cannot be used is named in one line", async () => {

@@ -1,4 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { openDataDirectory } from "../../storage/data_directory.ts";
+import { DenoDisk } from "../../storage/deno_disk.ts";
+import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
 import { eventually } from "./real_cluster.ts";
 
 const NODES = 3;
@@ -70,6 +73,37 @@ Deno.test("dev prints a working cluster, and Ctrl-C in its terminal stops every 
       // It has ended, as it should.
     }
     await Promise.all([dev.status, ...reading]);
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("X1: dev refuses another number of nodes on old data, before anything starts", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    for (const id of [1, 2, 3]) {
+      const disk = new DenoDisk(`${directory}/node-${id}`);
+      const members = [1, 2, 3];
+      const data = openDataDirectory(disk, {
+        nodeId: id,
+        members,
+        clusterId: "c",
+        clusterIdSource: "computed",
+        newDirectoryId: `d-${id}`,
+      });
+      StoredPeerIdentities.open(disk, data.directoryId).recognise(id === 1 ? 2 : 1, "d");
+      data.release();
+    }
+    const script = new URL("../../cli/dev.ts", import.meta.url).pathname;
+    const permissions = ["net", "read", "write", "env", "run"].map((name) => `--allow-${name}`);
+    const args = ["run", "--quiet", ...permissions, script, "--data", directory, "--nodes", "5"];
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
+    assertEquals([code, new TextDecoder().decode(stdout)], [2, ""]);
+    assertMatch(
+      new TextDecoder().decode(stderr),
+      /^statecraft dev: .*has the members 1, 2, 3, and this start names 1, 2, 3, 4, 5; .*node-1, --nodes 5\)\n$/,
+    );
+    assertEquals([...Deno.readDirSync(directory)].length, 3);
+  } finally {
     await Deno.remove(directory, { recursive: true });
   }
 });

@@ -141,12 +141,24 @@ export class MemoryDisk implements Disk {
     });
   }
 
+  removeDirectory(path: string): void {
+    checkPath(path);
+    if (path === "" || !this.#directories.has(path) || this.list(path).length > 0) return;
+    this.#directories.delete(path);
+  }
+
   lock(path: string): DiskLock | undefined {
-    this.#openInode(path);
+    checkPath(path);
+    this.#checkDirectory(path);
     if (this.#locks.has(path)) return undefined;
     this.#locks.add(path);
     const life = this.#life;
     return { release: () => void (life === this.#life && this.#locks.delete(path)) };
+  }
+
+  /** The process that held the locks was killed; its writes are in the kernel's memory. */
+  dropLocks(): void {
+    this.#locks.clear();
   }
 
   /** The machine stops: handles die, locks are dropped, and what was not synced is up to `choose`. */

@@ -126,6 +126,7 @@ export class SimNode {
     const { directoryId } = openDataDirectory(this.disk, {
       nodeId: id,
       clusterId: CLUSTER_ID,
+      members: membership.voters,
       clusterIdSource: "configured",
       newDirectoryId: this.directoryId,
     });

@@ -1,5 +1,6 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import {
+  checkDataDirectory,
   type DataDirectoryOptions,
   DirectoryLockedError,
   IdentityMismatchError,
@@ -11,12 +12,15 @@ import { type Disk, DiskError } from "../../storage/disk.ts";
 import { IDENTITY_BYTES_MAX } from "../../storage/limits.ts";
 import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
 import { Wal } from "../../storage/wal.ts";
+import { WalLockedError } from "../../storage/wal_errors.ts";
+import { encodeHardState } from "../../storage/wal_record.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { forEachPowerLoss } from "./power_loss.ts";
 
 const options: DataDirectoryOptions = {
   clusterId: "c-1",
   nodeId: 1,
+  members: [1, 2, 3],
   clusterIdSource: "configured",
   newDirectoryId: "d-1",
 };
@@ -27,7 +31,11 @@ for (const name of ["memory disk", "Deno disk"] as const) {
     const disk: Disk = name === "Deno disk" ? new DenoDisk(`${root}/new/data`) : new MemoryDisk();
     try {
       const first = openDataDirectory(disk, options);
-      assertEquals([first.created, first.identity], [true, { clusterId: "c-1", nodeId: 1 }]);
+      assertEquals([first.created, first.identity], [true, {
+        clusterId: "c-1",
+        nodeId: 1,
+        members: [1, 2, 3],
+      }]);
       assertEquals(first.directoryId, "d-1");
       assertThrows(() => openDataDirectory(disk, options), DirectoryLockedError);
       first.release();
@@ -41,24 +49,158 @@ for (const name of ["memory disk", "Deno disk"] as const) {
   });
 }
 
+/** A directory whose node has voted, so that somebody may rely on it. */
+function promised(more: Partial<DataDirectoryOptions> = {}): MemoryDisk {
+  const disk = new MemoryDisk({ later: (run) => run() });
+  const directory = openDataDirectory(disk, { ...options, ...more });
+  const { wal } = Wal.open(disk, directory.identity);
+  wal.append([encodeHardState(0, { currentTerm: 1, votedFor: 2 })]);
+  wal.close();
+  directory.release();
+  return disk;
+}
+
 Deno.test("the directory of another node or of another configured cluster is refused", () => {
-  const disk = new MemoryDisk();
-  openDataDirectory(disk, options).release();
+  const disk = promised();
   for (const other of [{ ...options, nodeId: 2 }, { ...options, clusterId: "c-2" }]) {
     const error = assertThrows(() => openDataDirectory(disk, other), IdentityMismatchError);
-    assertEquals(error.stored, { clusterId: "c-1", nodeId: 1 });
+    assertEquals(error.stored, { clusterId: "c-1", nodeId: 1, members: [1, 2, 3] });
   }
   openDataDirectory(disk, options).release();
 });
 
-Deno.test("the stored cluster id wins over one that was computed from the peers", () => {
-  const disk = new MemoryDisk();
-  const computed = { ...options, clusterIdSource: "computed" } as const;
-  openDataDirectory(disk, computed).release();
-  const again = openDataDirectory(disk, { ...computed, clusterId: "c-2" });
+Deno.test("X1: a directory keeps its members: a start that names others is refused, and changes nothing", () => {
+  for (const computed of [true, false]) {
+    const clusterIdSource = computed ? "computed" : "configured";
+    const disk = promised({ clusterIdSource });
+    for (const members of [[1], [1, 2], [1, 2, 3, 4], [1, 2, 4]]) {
+      // The cluster id is computed from the members, so it differs too, or is the same by a trick.
+      for (const clusterId of ["c-1", "c-2"]) {
+        const wrong = { ...options, clusterIdSource, members, clusterId } as const;
+        const error = assertThrows(() => openDataDirectory(disk, wrong), IdentityMismatchError);
+        assertThrows(() => checkDataDirectory(disk, wrong), IdentityMismatchError);
+        const says = clusterId === "c-1" || computed ? "has the members 1, 2, 3" : "";
+        assertStringIncludes(error.message, says);
+      }
+    }
+    checkDataDirectory(disk, { ...options, clusterIdSource });
+    const again = openDataDirectory(disk, { ...options, clusterIdSource });
+    assertEquals([again.created, again.identity.members], [false, [1, 2, 3]]);
+    again.release();
+  }
+});
+
+Deno.test("X1: changed addresses of the same members are taken, and the stored cluster id stays", () => {
+  const disk = promised({ clusterIdSource: "computed" });
+  const moved = { ...options, clusterId: "c-2", clusterIdSource: "computed" } as const;
+  checkDataDirectory(disk, moved);
+  const again = openDataDirectory(disk, moved);
   assertEquals(again.identity.clusterId, "c-1");
   again.release();
-  assertThrows(() => openDataDirectory(disk, { ...computed, nodeId: 2 }), IdentityMismatchError);
+});
+
+Deno.test("X7: a directory that has promised nothing is not spoilt by a wrong first start", () => {
+  const wrongs: Partial<DataDirectoryOptions>[] = [
+    { members: [1, 2] },
+    { members: [1], clusterId: "c-2" },
+    { clusterId: "c-2" },
+    { nodeId: 2 },
+  ];
+  for (const wrong of wrongs) {
+    for (const hasLog of [true, false]) {
+      const disk = new MemoryDisk();
+      const first = openDataDirectory(disk, { ...options, ...wrong });
+      if (hasLog) Wal.open(disk, first.identity).wal.close();
+      first.release();
+      checkDataDirectory(disk, options);
+      const second = openDataDirectory(disk, options);
+      assertEquals(second.identity, { clusterId: "c-1", nodeId: 1, members: [1, 2, 3] });
+      assertEquals(second.directoryId, "d-1", "a peer may have noted it");
+      const { wal, groups } = Wal.open(disk, second.identity);
+      assertEquals(groups.size, 0);
+      wal.close();
+    }
+  }
+  // One that has met a peer is no empty one, though it has stored nothing.
+  const disk = new MemoryDisk();
+  const directory = openDataDirectory(disk, options);
+  Wal.open(disk, directory.identity).wal.close();
+  StoredPeerIdentities.open(disk, directory.directoryId).recognise(2, "d-2");
+  directory.release();
+  const wrong = { ...options, members: [1] };
+  assertThrows(() => openDataDirectory(disk, wrong), IdentityMismatchError);
+});
+
+Deno.test("X7: a crash while a directory is founded anew leaves it to the old owner or the new, unspoilt", () => {
+  const right = { ...options, members: [1, 2] };
+  const owners = new Set<string>();
+  forEachPowerLoss({
+    operations: 16,
+    prepare: (disk) => {
+      const first = openDataDirectory(disk, options);
+      Wal.open(disk, first.identity).wal.close();
+      first.release();
+    },
+    work: (disk) => openDataDirectory(disk, right),
+    check: (disk, returned) => {
+      owners.add(new TextDecoder().decode(disk.readFile("identity.json")));
+      const opened = openDataDirectory(disk, right);
+      assertEquals(opened.identity.members, [1, 2]);
+      if (returned !== undefined) assertEquals(opened.directoryId, returned.directoryId);
+      Wal.open(disk, opened.identity).wal.close();
+    },
+  });
+  assertEquals(owners.size, 2);
+});
+
+Deno.test("X7: a first start that fails takes back what it made, and nothing else", () => {
+  const root = Deno.makeTempDirSync();
+  try {
+    const path = `${root}/new/data`;
+    const disk = new DenoDisk(path);
+    const first = openDataDirectory(disk, options);
+    Wal.open(disk, first.identity).wal.close();
+    first.discard();
+    assertEquals([...Deno.readDirSync(`${root}/new`)].length, 0);
+    const second = openDataDirectory(disk, { ...options, newDirectoryId: "d-2" });
+    Deno.writeTextFileSync(`${path}/somebody-elses`, "");
+    second.discard();
+    assertEquals([...Deno.readDirSync(path)].map(({ name }) => name), ["somebody-elses"]);
+    // A later start that fails keeps the directory.
+    const third = openDataDirectory(disk, options);
+    third.release();
+    openDataDirectory(disk, options).discard();
+    assertEquals(disk.exists("identity.json"), true);
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+});
+
+Deno.test("X6: two processes cannot write one log, whatever is removed or moved", () => {
+  const root = Deno.makeTempDirSync();
+  try {
+    const disk = new DenoDisk(`${root}/data`);
+    const first = openDataDirectory(disk, options);
+    const { wal } = Wal.open(disk, first.identity);
+    for (const { name } of [...Deno.readDirSync(`${root}/data`)]) {
+      if (name !== "wal") Deno.removeSync(`${root}/data/${name}`, { recursive: true });
+    }
+    assertThrows(() => openDataDirectory(disk, options), DirectoryLockedError);
+    // Another name, and another directory around the same log.
+    Deno.symlinkSync(`${root}/data`, `${root}/alias`);
+    const alias = new DenoDisk(`${root}/alias`);
+    assertThrows(() => openDataDirectory(alias, options), DirectoryLockedError);
+    Deno.mkdirSync(`${root}/other`);
+    Deno.renameSync(`${root}/data/wal`, `${root}/other/wal`);
+    const other = new DenoDisk(`${root}/other`);
+    assertThrows(() => Wal.open(other, first.identity), WalLockedError);
+    Deno.renameSync(`${root}/other/wal`, `${root}/data/wal`);
+    wal.close();
+    first.release();
+    Wal.open(disk, first.identity).wal.close();
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
 });
 
 Deno.test("an identity that is damaged, of a later release or missing beside a log is refused", () => {
@@ -70,14 +212,20 @@ Deno.test("an identity that is damaged, of a later release or missing beside a l
     "1",
     "{}",
     `{"formatVersion":1,"clusterId":"c-1","nodeId":1,"directoryId":"d-1"}`,
-    `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"d-1"}`,
-    `{"formatVersion":2,"clusterId":"c-1","directoryId":"d-1"}`,
-    `{"formatVersion":2,"clusterId":"c-1","nodeId":1}`,
-    `{"formatVersion":2,"clusterId":"c-1","nodeId":1,"directoryId":"D 1"}`,
-    `{"formatVersion":2,"clusterId":7,"nodeId":1,"directoryId":"d-1"}`,
-    `{"formatVersion":2,"clusterId":"../x","nodeId":1,"directoryId":"d-1"}`,
-    `{"formatVersion":2,"clusterId":"c-1","nodeId":0,"directoryId":"d-1"}`,
+    `{"formatVersion":4,"clusterId":"c-1","nodeId":1,"directoryId":"d-1","members":[1]}`,
+    `{"formatVersion":3,"clusterId":"c-1","directoryId":"d-1","members":[1]}`,
+    `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"members":[1]}`,
+    `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"D 1","members":[1]}`,
+    `{"formatVersion":3,"clusterId":7,"nodeId":1,"directoryId":"d-1","members":[1]}`,
+    `{"formatVersion":3,"clusterId":"../x","nodeId":1,"directoryId":"d-1","members":[1]}`,
+    `{"formatVersion":3,"clusterId":"c-1","nodeId":0,"directoryId":"d-1","members":[1]}`,
     " ".repeat(IDENTITY_BYTES_MAX + 1),
+    `{"formatVersion":2,"clusterId":"c-1","nodeId":1,"directoryId":"d-1"}`,
+    `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"d-1"}`,
+    `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"d-1","members":[]}`,
+    `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"d-1","members":[2]}`,
+    `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"d-1","members":[1,1]}`,
+    `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"d-1","members":[1,"2"]}`,
   ];
   for (const text of broken) {
     const disk = new MemoryDisk();

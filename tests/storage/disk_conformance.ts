@@ -130,14 +130,28 @@ export function testDisk(name: string, make: () => DiskUnderTest): void {
     }
   });
 
-  test("a lock has one holder", (disk) => {
-    const lock = disk.lock("lock");
+  test("a lock has one holder, whatever is removed from the directory", (disk) => {
+    disk.makeDirectory("locked");
+    const lock = disk.lock("locked");
     assert(lock !== undefined);
-    assertEquals(disk.lock("lock"), undefined);
+    assertEquals(disk.lock("locked"), undefined);
+    const file = disk.open("locked/file");
+    file.close();
+    disk.remove("locked/file");
+    assertEquals(disk.lock("locked"), undefined);
     lock.release();
-    const next = disk.lock("lock");
+    const next = disk.lock("locked");
     assert(next !== undefined);
     next.release();
+  });
+
+  test("an empty directory is removed, any other stays", (disk) => {
+    disk.makeDirectory("some/where");
+    disk.open("some/file").close();
+    disk.removeDirectory("some/where");
+    disk.removeDirectory("some");
+    disk.removeDirectory("not-there");
+    assertEquals([disk.exists("some/where"), disk.exists("some/file")], [false, true]);
   });
 }
 

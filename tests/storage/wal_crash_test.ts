@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater, assertGreaterOrEqual } from "@std/assert";
 import fc from "fast-check";
-import { Wal } from "../../storage/wal.ts";
+import { openWal } from "./open_wal.ts";
 import { type Choose, MemoryDisk, type MemoryDiskOptions } from "../sim/memory_disk.ts";
 import {
   contentAfter,
@@ -67,7 +67,7 @@ class Run {
   play(): void {
     const ends: number[] = [];
     this.untilPowerLoss(() => {
-      const { wal } = Wal.open(this.disk, walOptions);
+      const { wal } = openWal(this.disk, walOptions);
       for (const step of script) {
         if (typeof step === "object") {
           const end = wal.append(step.append.map(encode));
@@ -129,7 +129,7 @@ Deno.test("a crash during recovery is recovered from like any other", () => {
         for (const survived of recoveries) {
           run.disk.crash(choose);
           run.restoreIn(survived);
-          run.untilPowerLoss(() => void Wal.open(run.disk, walOptions));
+          run.untilPowerLoss(() => void openWal(run.disk, walOptions));
         }
         run.disk.crash(choose);
         run.restoreIn(Infinity);
@@ -142,18 +142,18 @@ Deno.test("a crash during recovery is recovered from like any other", () => {
 
 /** The log holds a prefix of the script with all that was promised, and goes on from there. */
 function checkRecovered(run: Run): void {
-  const recovered = contentOf(Wal.open(run.disk, walOptions));
+  const recovered = contentOf(openWal(run.disk, walOptions));
   const text = JSON.stringify(recovered);
   let length = records.length;
   while (length >= 0 && JSON.stringify(contentAfter(records.slice(0, length))) !== text) length--;
   assertGreaterOrEqual(length, 0, `not a prefix: ${text}`);
   assertGreaterOrEqual(length, run.promised, `lost what was promised: ${text}`);
 
-  const { wal } = Wal.open(run.disk, walOptions);
+  const { wal } = openWal(run.disk, walOptions);
   const next = [hardState(9, 4, 3), entry(9, 4, 1)];
   wal.append(next.map(encode));
   wal.close();
-  const later = Wal.open(run.disk, walOptions);
+  const later = openWal(run.disk, walOptions);
   assertEquals(contentOf(later), { ...recovered, ...contentAfter(next) });
   assertEquals(later.tornTail, undefined);
 }

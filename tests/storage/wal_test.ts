@@ -1,8 +1,16 @@
-import { assert, assertEquals, assertGreater, assertStrictEquals, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { DenoDisk } from "../../storage/deno_disk.ts";
 import { type Disk, DiskError } from "../../storage/disk.ts";
 import { RECOVERED_BLOCK_BYTES, WRITE_GATHER_BYTES_MAX } from "../../storage/limits.ts";
-import { Wal } from "../../storage/wal.ts";
+import type { Wal } from "../../storage/wal.ts";
+import { openWal } from "./open_wal.ts";
 import {
   WalCorruptError,
   WalError,
@@ -54,14 +62,14 @@ for (
     try {
       disk.makeDirectory("");
       for (let at = 0; at < batches.length; at++) {
-        const opened = Wal.open(disk, walOptions);
+        const opened = openWal(disk, walOptions);
         assertEquals(contentOf(opened), contentAfter(batches.slice(0, at).flat()));
         opened.wal.append(batches[at]!.map(encode));
         await synced(opened.wal);
         assertEquals(opened.wal.durablePosition, opened.wal.position);
         opened.wal.close();
       }
-      const last = Wal.open(disk, walOptions);
+      const last = openWal(disk, walOptions);
       assertEquals(contentOf(last), contentAfter(written));
       assertEquals(last.tornTail, undefined);
       last.wal.close();
@@ -75,7 +83,7 @@ for (
     const { disk, dispose } = makeDisk();
     try {
       disk.makeDirectory("");
-      const { wal } = Wal.open(disk, { ...walOptions, segmentBytes: 2000 });
+      const { wal } = openWal(disk, { ...walOptions, segmentBytes: 2000 });
       let index = 0;
       for (let round = 0; round < 10; round++) {
         const before = wal.append([encode(entry(0, 1, ++index))]);
@@ -90,7 +98,7 @@ for (
       await synced(wal);
       assertEquals(wal.durablePosition, wal.position);
       wal.close();
-      const again = Wal.open(disk, walOptions);
+      const again = openWal(disk, walOptions);
       const entries = Array.from({ length: index }, (_, i) => entry(0, 1, i + 1));
       assertEquals(contentOf(again), contentAfter(entries));
       again.wal.close();
@@ -102,14 +110,14 @@ for (
 
 Deno.test("entries of one term come back in few runs, in memory of their own", () => {
   const disk = new MemoryDisk();
-  const { wal } = Wal.open(disk, { clusterId: "c", nodeId: 1 });
+  const { wal } = openWal(disk, { clusterId: "c", nodeId: 1 });
   const payload = new Uint8Array(10_000);
   const count = 250;
   for (let index = 1; index <= count; index++) {
     wal.append([encodeRun({ ...common, firstIndex: index, payloads: [payload] }).bytes]);
   }
   wal.close();
-  const { groups } = Wal.open(disk, { clusterId: "c", nodeId: 1 });
+  const { groups } = openWal(disk, { clusterId: "c", nodeId: 1 });
   const { runs } = groups.get(0)!;
   assertEquals(runs.length, Math.ceil(count / Math.floor(RECOVERED_BLOCK_BYTES / 10_040)));
   for (const { bytes, ends } of runs) {
@@ -120,19 +128,19 @@ Deno.test("entries of one term come back in few runs, in memory of their own", (
 
 Deno.test("chunks larger than the gather buffer are written too", () => {
   const disk = new MemoryDisk();
-  const { wal } = Wal.open(disk, walOptions);
+  const { wal } = openWal(disk, walOptions);
   const payload = new Uint8Array(WRITE_GATHER_BYTES_MAX).fill(7);
   const { bytes } = encodeRun({ ...common, firstIndex: 1, payloads: [payload, payload] });
   wal.append([bytes, encode(entry(1, 1, 1))]);
   wal.close();
-  const { groups } = Wal.open(disk, walOptions);
+  const { groups } = openWal(disk, walOptions);
   assertEquals(groups.get(0)!.runs[0]!.bytes.length, bytes.length);
   assertEquals(groups.get(1)!.runs.length, 1);
 });
 
 Deno.test("an entry replaces all of its group from its index on", () => {
   const disk = new MemoryDisk();
-  const { wal } = Wal.open(disk, walOptions);
+  const { wal } = openWal(disk, walOptions);
   const records = [
     ...[1, 2, 3, 4, 5].map((index) => entry(0, 1, index)),
     entry(1, 1, 1),
@@ -144,7 +152,7 @@ Deno.test("an entry replaces all of its group from its index on", () => {
   ];
   for (let at = 0; at < records.length; at++) {
     wal.append([encode(records[at]!)]);
-    const { groups } = Wal.open(disk, walOptions);
+    const { groups } = openWal(disk, walOptions);
     assertEquals(contentOf({ groups }), contentAfter(records.slice(0, at + 1)));
   }
 });
@@ -160,9 +168,36 @@ Deno.test("records that contradict each other are corruption, not a torn tail", 
     ]
   ) {
     const disk = new MemoryDisk();
-    const { wal } = Wal.open(disk, walOptions);
+    const { wal } = openWal(disk, walOptions);
     wal.append(records.map(encode));
-    assertThrows(() => Wal.open(disk, walOptions), WalCorruptError);
+    assertThrows(() => openWal(disk, walOptions), WalCorruptError);
+  }
+});
+
+Deno.test("X6: two writers of one log are damage, not a torn tail, though no mark tells of more", () => {
+  const disk = new MemoryDisk({ later: (run) => run() });
+  const { wal: one } = openWal(disk, walOptions);
+  const { wal: other } = openWal(disk, walOptions);
+  one.append([encode(entry(0, 1, 1))]);
+  // The other writes behind it, and believes to be somewhere else.
+  other.append([encode(entry(0, 1, 1))]);
+  one.append([encode(entry(0, 1, 2))]);
+  const before = disk.readFile(segmentPath(1));
+  const error = assertThrows(() => openWal(disk, walOptions), WalCorruptError);
+  assertStringIncludes(error.message, "a mark of another place");
+  assertEquals(disk.readFile(segmentPath(1)), before, "nothing was cut off");
+});
+
+Deno.test("X6: a whole mark that tells of the future, or of another segment, is damage", () => {
+  for (const wrong of [{ durablePosition: 1e6 }, { sequence: 7 }, { position: 3 }]) {
+    const disk = new MemoryDisk({ later: (run) => run() });
+    const { wal } = openWal(disk, walOptions);
+    const { position } = wal;
+    wal.append([encode(entry(0, 1, 1))]);
+    const bytes = disk.readFile(segmentPath(1));
+    writeMark(bytes, position, { sequence: 1, position, durablePosition: position, ...wrong });
+    disk.replace(segmentPath(1), bytes);
+    assertThrows(() => openWal(disk, walOptions), WalCorruptError);
   }
 });
 
@@ -176,7 +211,7 @@ Deno.test("a flipped bit: corruption if it was marked durable, else a shorter pr
       const disk = diskOf(files);
       disk.flipBit(path, at * 8 + (at % 8));
       try {
-        const { groups, tornTail } = Wal.open(disk, walOptions);
+        const { groups, tornTail } = openWal(disk, walOptions);
         assert(tornTail !== undefined);
         const text = JSON.stringify(contentOf({ groups }));
         assert(markedPrefixes.includes(text), `byte ${at} of ${path}: ${text}`);
@@ -192,7 +227,7 @@ Deno.test("a flipped bit: corruption if it was marked durable, else a shorter pr
 
 Deno.test("a flipped bit anywhere in a log that was closed is corruption", () => {
   const closed = writeBatches();
-  Wal.open(closed, walOptions).wal.close();
+  openWal(closed, walOptions).wal.close();
   const files = filesOf(closed);
   const last = files.at(-1)![0];
   for (const [path, bytes] of files) {
@@ -200,8 +235,8 @@ Deno.test("a flipped bit anywhere in a log that was closed is corruption", () =>
       const disk = diskOf(files);
       disk.flipBit(path, at * 8);
       const closingMark = path === last && at >= bytes.length - RECORD_HEADER_BYTES;
-      if (!closingMark) assertThrows(() => Wal.open(disk, walOptions), WalError);
-      else assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+      if (!closingMark) assertThrows(() => openWal(disk, walOptions), WalError);
+      else assertEquals(contentOf(openWal(disk, walOptions)), contentAfter(written));
     }
   }
 });
@@ -211,7 +246,7 @@ Deno.test("a corrupt log names the segment and the byte, and is left as it was",
   const path = segmentPath(2);
   disk.flipBit(path, (SEGMENT_HEADER_BYTES + 50) * 8);
   const before = JSON.stringify(filesOf(disk));
-  const error = assertThrows(() => Wal.open(disk, walOptions), WalCorruptError);
+  const error = assertThrows(() => openWal(disk, walOptions), WalCorruptError);
   assertEquals([error.path, error.offset], [path, SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES]);
   assertEquals(JSON.stringify(filesOf(disk)), before);
 });
@@ -224,9 +259,9 @@ Deno.test("a segment cut short: an error if another follows, else a prefix witho
     for (let size = 0; size < bytes.length; size++) {
       const disk = diskOf(files);
       disk.replace(path, bytes.subarray(0, size));
-      if (path !== last) assertThrows(() => Wal.open(disk, walOptions), WalCorruptError);
+      if (path !== last) assertThrows(() => openWal(disk, walOptions), WalCorruptError);
       else {
-        const text = JSON.stringify(contentOf(Wal.open(disk, walOptions)));
+        const text = JSON.stringify(contentOf(openWal(disk, walOptions)));
         assert(prefixes.includes(text), `${size} bytes left: ${text}`);
       }
     }
@@ -242,12 +277,12 @@ Deno.test("zeros or garbage behind the last record are a torn tail", () => {
       const longer = new Uint8Array(bytes.length + size).fill(filler);
       longer.set(bytes);
       disk.replace(path, longer);
-      const opened = Wal.open(disk, walOptions);
+      const opened = openWal(disk, walOptions);
       assert(opened.tornTail !== undefined);
       assertEquals(contentOf(opened), contentAfter(written));
       assertEquals(disk.readFile(path).length, bytes.length);
       opened.wal.append([encode(entry(0, 2, 6))]);
-      const again = contentOf(Wal.open(disk, walOptions));
+      const again = contentOf(openWal(disk, walOptions));
       assertEquals(again, contentAfter([...written, entry(0, 2, 6)]));
     }
   }
@@ -255,7 +290,7 @@ Deno.test("zeros or garbage behind the last record are a torn tail", () => {
 
 Deno.test("a value that looks like a mark of the future does not turn a torn tail into corruption", () => {
   const disk = new MemoryDisk();
-  const { wal } = Wal.open(disk, { clusterId: "c", nodeId: 1 });
+  const { wal } = openWal(disk, { clusterId: "c", nodeId: 1 });
   wal.append([encode(entry(0, 1, 1))]);
   wal.close();
   const before = disk.readFile(segmentPath(1));
@@ -267,7 +302,7 @@ Deno.test("a value that looks like a mark of the future does not turn a torn tai
   torn.set(before);
   torn.set(bytes, before.length);
   disk.replace(segmentPath(1), torn);
-  const opened = Wal.open(disk, { clusterId: "c", nodeId: 1 });
+  const opened = openWal(disk, { clusterId: "c", nodeId: 1 });
   assert(opened.tornTail !== undefined);
   assertEquals(contentOf(opened), contentAfter([entry(0, 1, 1)]));
 });
@@ -280,15 +315,15 @@ Deno.test("a crash between creating a segment and writing its header is recovere
     const position = totalBytes(files);
     const header = encodeSegmentHeader({ ...walOptions, sequence: files.length + 1, position });
     disk.replace(next, header.slice(0, size));
-    assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+    assertEquals(contentOf(openWal(disk, walOptions)), contentAfter(written));
     assert(!disk.exists(next));
     disk.replace(next, new Uint8Array(SEGMENT_HEADER_BYTES));
-    assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+    assertEquals(contentOf(openWal(disk, walOptions)), contentAfter(written));
   }
   const fresh = new MemoryDisk();
   fresh.makeDirectory("wal");
   fresh.replace(segmentPath(1), new Uint8Array(5));
-  assertEquals(contentOf(Wal.open(fresh, walOptions)), {});
+  assertEquals(contentOf(openWal(fresh, walOptions)), {});
 });
 
 Deno.test("missing, doubled and exchanged segments are refused", () => {
@@ -296,53 +331,55 @@ Deno.test("missing, doubled and exchanged segments are refused", () => {
   assertGreater(files.length, 2);
   for (let missing = 0; missing < files.length - 1; missing++) {
     const disk = diskOf(files.filter((_, at) => at !== missing));
-    const error = assertThrows(() => Wal.open(disk, walOptions), WalMissingSegmentError);
+    const error = assertThrows(() => openWal(disk, walOptions), WalMissingSegmentError);
     assertEquals(error.path, segmentPath(missing + 1));
   }
   const doubled = diskOf(files);
   doubled.replace(segmentPath(files.length + 1), files.at(-1)![1]);
-  assertThrows(() => Wal.open(doubled, walOptions), WalMisplacedSegmentError);
+  assertThrows(() => openWal(doubled, walOptions), WalMisplacedSegmentError);
   const exchanged = diskOf(files);
   exchanged.replace(segmentPath(1), files[1]![1]);
   exchanged.replace(segmentPath(2), files[0]![1]);
-  assertThrows(() => Wal.open(exchanged, walOptions), WalMisplacedSegmentError);
+  assertThrows(() => openWal(exchanged, walOptions), WalMisplacedSegmentError);
   const misnamed = diskOf(files);
   misnamed.replace("wal/4.wal", files[0]![1]);
-  assertThrows(() => Wal.open(misnamed, walOptions), WalMisplacedSegmentError);
+  assertThrows(() => openWal(misnamed, walOptions), WalMisplacedSegmentError);
   const longer = diskOf(files);
   longer.replace(segmentPath(1), new Uint8Array([...files[0]![1], ...encode(entry(8, 1, 1))]));
-  assertThrows(() => Wal.open(longer, walOptions), WalCorruptError);
+  assertThrows(() => openWal(longer, walOptions), WalCorruptError);
   const quarantined = diskOf(files);
   quarantined.replace(`${segmentPath(1)}.broken`, files[0]![1]);
-  assertEquals(contentOf(Wal.open(quarantined, walOptions)), contentAfter(written));
+  assertEquals(contentOf(openWal(quarantined, walOptions)), contentAfter(written));
 });
 
 Deno.test("the log of another node, cluster or release is refused", () => {
   const disk = writeBatches();
-  assertThrows(() => Wal.open(disk, { ...walOptions, nodeId: 2 }), WalIdentityError);
-  assertThrows(() => Wal.open(disk, { ...walOptions, clusterId: "c-2" }), WalIdentityError);
-  const later = disk.readFile(segmentPath(1));
-  const view = new DataView(later.buffer);
-  view.setUint32(8, 2, true);
-  view.setUint32(124, crc32c(later, 0, 124), true);
-  disk.replace(segmentPath(1), later);
-  assertEquals(assertThrows(() => Wal.open(disk, walOptions), WalVersionError).version, 2);
+  assertThrows(() => openWal(disk, { ...walOptions, nodeId: 2 }), WalIdentityError);
+  assertThrows(() => openWal(disk, { ...walOptions, clusterId: "c-2" }), WalIdentityError);
+  for (const version of [1, 3]) {
+    const other = disk.readFile(segmentPath(1));
+    const view = new DataView(other.buffer);
+    view.setUint32(8, version, true);
+    view.setUint32(124, crc32c(other, 0, 124), true);
+    disk.replace(segmentPath(1), other);
+    assertEquals(assertThrows(() => openWal(disk, walOptions), WalVersionError).version, version);
+  }
   for (const clusterId of ["", "A", "a/b", "x".repeat(65)]) {
-    assertThrows(() => Wal.open(disk, { ...walOptions, clusterId }), RangeError);
+    assertThrows(() => openWal(disk, { ...walOptions, clusterId }), RangeError);
   }
   for (const nodeId of [0, -1, 1.5, 2 ** 31 + 1, NaN]) {
-    assertThrows(() => Wal.open(disk, { ...walOptions, nodeId }), RangeError);
+    assertThrows(() => openWal(disk, { ...walOptions, nodeId }), RangeError);
   }
 });
 
 Deno.test("what an opened log returned is durable, also if the process had been killed", () => {
   const disk = new MemoryDisk();
-  const { wal } = Wal.open(disk, walOptions);
+  const { wal } = openWal(disk, walOptions);
   for (const batch of batches) wal.append(batch.map(encode));
   assertGreater(disk.list("wal").length, 2);
-  assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+  assertEquals(contentOf(openWal(disk, walOptions)), contentAfter(written));
   disk.crash(() => 0);
-  assertEquals(contentOf(Wal.open(disk, walOptions)), contentAfter(written));
+  assertEquals(contentOf(openWal(disk, walOptions)), contentAfter(written));
 });
 
 Deno.test("a torn segment with unsynced ones behind it is cut off, whenever the power goes again", () => {
@@ -356,21 +393,21 @@ Deno.test("a torn segment with unsynced ones behind it is cut off, whenever the 
         },
       });
       alive = Infinity;
-      const { wal } = Wal.open(disk, walOptions);
+      const { wal } = openWal(disk, walOptions);
       for (const batch of batches) wal.append(batch.map(encode));
       // The first segment loses its tail, the others survive as they are.
       let files = 0;
       disk.crash(() => files++ === 0 ? 0 : 1);
       alive = survived;
       try {
-        Wal.open(disk, walOptions);
+        openWal(disk, walOptions);
       } catch (error) {
         assertEquals((error as Error).message, "power loss");
       }
       let change = 0;
       disk.crash(() => (lost >> change++) & 1);
       alive = Infinity;
-      assertEquals(contentOf(Wal.open(disk, walOptions)), {});
+      assertEquals(contentOf(openWal(disk, walOptions)), {});
       assertEquals(disk.list("wal").length, 1);
     }
   }
@@ -388,7 +425,7 @@ Deno.test("the first failed write or sync is the last: no call is tried again", 
         return broken && type === failing ? cause : undefined;
       },
     });
-    const { wal } = Wal.open(disk, { ...walOptions, segmentBytes: 300 });
+    const { wal } = openWal(disk, { ...walOptions, segmentBytes: 300 });
     wal.append([encode(entry(0, 1, 1)), encode(entry(0, 1, 2))]);
     wal.append([encode(entry(0, 1, 3))]);
     broken = true;
@@ -415,7 +452,7 @@ Deno.test("the first failed write or sync is the last: no call is tried again", 
     wal.close();
     assertEquals(calls, callsAtFailure, "closing a failed log touches nothing");
     broken = false;
-    const text = JSON.stringify(contentOf(Wal.open(disk, walOptions)));
+    const text = JSON.stringify(contentOf(openWal(disk, walOptions)));
     const entries = [1, 2, 3, 4].map((index) => entry(0, 1, index));
     const possible = [3, 4].map((count) => JSON.stringify(contentAfter(entries.slice(0, count))));
     assert(possible.includes(text), text);
@@ -430,7 +467,7 @@ Deno.test("a write that fails while a sync runs fails the sync too", () => {
     fault: ({ type, path }) =>
       broken && type === "append" ? new DiskError("Cannot write", { code: "io", path }) : undefined,
   });
-  const { wal } = Wal.open(disk, walOptions);
+  const { wal } = openWal(disk, walOptions);
   const durable = wal.durablePosition;
   wal.append([encode(entry(0, 1, 1))]);
   let outcome: [unknown, number] | undefined;
@@ -443,7 +480,7 @@ Deno.test("a write that fails while a sync runs fails the sync too", () => {
 });
 
 Deno.test("a closed log takes nothing more", () => {
-  const { wal } = Wal.open(new MemoryDisk(), walOptions);
+  const { wal } = openWal(new MemoryDisk(), walOptions);
   wal.close();
   assertThrows(() => wal.append([]), WalFailedError, "it is closed");
   assertThrows(() => wal.sync(() => {}), WalFailedError, "it is closed");
@@ -468,7 +505,7 @@ function synced(wal: Wal): Promise<number> {
 /** A log of all batches, each of them synced, that was never closed. */
 function writeBatches(): MemoryDisk {
   const disk = new MemoryDisk({ later: (run) => run() });
-  const { wal } = Wal.open(disk, walOptions);
+  const { wal } = openWal(disk, walOptions);
   for (const batch of batches) {
     wal.append(batch.map(encode));
     wal.sync((error) => assertEquals(error, undefined));
