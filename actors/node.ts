@@ -27,7 +27,8 @@ import { recordFormat } from "../storage/wal_record.ts";
 import { createCodec } from "../transport/codec.ts";
 import type { ClusterStatus, MemberStatus } from "../transport/gateway_port.ts";
 import { createGateway } from "../transport/http_gateway.ts";
-import type { HostPort } from "../transport/network.ts";
+import { HttpServer } from "../transport/http_server.ts";
+import { formatHostPort, type HostPort } from "../transport/network.ts";
 import { Histogram } from "../transport/prometheus.ts";
 import { tcpNetwork } from "../transport/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
@@ -111,7 +112,7 @@ export class StatecraftNode implements AsyncDisposable {
   readonly #group: KvGroup;
   readonly #peers: Peers;
   readonly #gateway: NodeGateway;
-  #server: Deno.HttpServer<Deno.NetAddr> | undefined;
+  #server: HttpServer | undefined;
   #leaderChanges = 0;
   #stopping: Promise<void> | undefined;
   #failed = false;
@@ -218,7 +219,7 @@ export class StatecraftNode implements AsyncDisposable {
 
   /** Where this member serves HTTP. */
   get httpAddress(): string {
-    return urlOf(this.#server!.addr);
+    return urlOf(this.#server!.address);
   }
 
   /** What `GET /v1/cluster` answers. */
@@ -259,10 +260,17 @@ export class StatecraftNode implements AsyncDisposable {
       onDefect: (error) => this.#log("error", "gateway-defect", { error: String(error) }),
     });
     try {
-      this.#server = Deno.serve({ hostname, port, onListen: () => {} }, handler);
+      this.#server = new HttpServer({
+        at: { hostname, port },
+        handler,
+        spareFile: options.dataDir,
+        log: this.#log,
+      });
     } catch (error) {
       const { message } = error as Error;
-      throw new Error(`Cannot serve HTTP on ${hostname}:${port}: ${message}`, { cause: error });
+      throw new Error(`Cannot serve HTTP on ${formatHostPort({ hostname, port })}: ${message}`, {
+        cause: error,
+      });
     }
     this.#served = true;
     if (options.httpPeers?.has(this.id) !== true) {
@@ -279,7 +287,7 @@ export class StatecraftNode implements AsyncDisposable {
 
   /** Where clients reach this node, if nobody said: a wildcard address is none that they could use. */
   #reachableHttpAddress(): string {
-    const { hostname, port } = this.#server!.addr;
+    const { hostname, port } = this.#server!.address;
     const isWildcard = hostname === "0.0.0.0" || hostname === "::";
     return isWildcard ? urlOf({ ...this.#members.get(this.id)!, port }) : this.httpAddress;
   }
@@ -340,6 +348,7 @@ export class StatecraftNode implements AsyncDisposable {
     if (change.leaderId !== undefined) this.#leaderChanges++;
     const { event, fields } = describeRoleChange(change);
     this.#log("info", event, fields);
+    this.#gateway?.leaderChanged();
   }
 
   #memberStatuses(): MemberStatus[] {
@@ -353,7 +362,7 @@ export class StatecraftNode implements AsyncDisposable {
       return {
         id,
         voter: context.voters.includes(id),
-        raftAddress: `${hostname}:${port}`,
+        raftAddress: formatHostPort({ hostname, port }),
         httpAddress: this.#httpPeers.get(id) ?? "",
         self: id === this.id,
         link: id === this.id ? "self" : isConnected ? "connected" : "down",
@@ -450,9 +459,10 @@ function startPeers(options: PeersOptions): Peers {
   try {
     return Peers.start(options);
   } catch (error) {
-    const { hostname, port } = options.listen;
     const { message } = error as Error;
-    throw new Error(`Cannot listen for peers on ${hostname}:${port}: ${message}`, { cause: error });
+    throw new Error(`Cannot listen for peers on ${formatHostPort(options.listen)}: ${message}`, {
+      cause: error,
+    });
   }
 }
 
@@ -476,8 +486,8 @@ function derivedHttpPeers(members: ReadonlyMap<NodeId, HostPort>): [NodeId, stri
   ]);
 }
 
-function urlOf({ hostname, port }: HostPort): string {
-  return `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+function urlOf(address: HostPort): string {
+  return `http://${formatHostPort(address)}`;
 }
 
 /** Waits for the promise, but no longer than `ms`. */

@@ -20,7 +20,6 @@ import { encodeRequest } from "../storage/kv/command.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type {
   ClusterStatus,
-  Consistency,
   GatewayPort,
   HealthCheck,
   KvEntry,
@@ -28,16 +27,15 @@ import type {
   KvWrite,
   KvWriteResult,
   ReadContext,
+  ReadOptions,
 } from "../transport/gateway_port.ts";
 import { REQUEST_TIMEOUT_MS } from "../transport/http_limits.ts";
 import { GatewayError } from "../transport/problem.ts";
 import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
+import { LeaderWatch, RETRY_PAUSE_MS } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
 import type { RaftAnswer, RaftRequest } from "./raft_request.ts";
-
-/** Pause before a request that surely had no effect is tried again. */
-export const RETRY_PAUSE_MS = 20;
 
 /** What the node gives its gateway. */
 export interface NodeGatewayOptions {
@@ -82,6 +80,7 @@ export class NodeGateway implements GatewayPort {
   readonly counters: GatewayCounters = { reads: 0 };
   readonly #options: NodeGatewayOptions;
   readonly #deadlines: Deadlines;
+  readonly #leaderWatch: LeaderWatch;
   readonly #chart: ChartDescription = describeChart(raftMachine);
   #barrier: SharedBarrier | undefined;
 
@@ -89,10 +88,16 @@ export class NodeGateway implements GatewayPort {
   constructor(options: NodeGatewayOptions) {
     this.#options = options;
     this.#deadlines = new Deadlines(options.ports);
+    this.#leaderWatch = new LeaderWatch(options.ports);
     this.nodeId = options.core.context.id;
   }
 
-  write(write: KvWrite): Promise<KvWriteResult> {
+  /** To be called when this node hears of a leader, or loses it. */
+  leaderChanged(): void {
+    if (this.#options.core.context.leaderId !== undefined) this.#leaderWatch.leaderChanged();
+  }
+
+  write(write: KvWrite, timeoutMs: number): Promise<KvWriteResult> {
     const { type, key, value, contentType, condition, once } = write;
     const payload = encodeRequest({
       command: type === "delete"
@@ -107,14 +112,15 @@ export class NodeGateway implements GatewayPort {
       ...(once === undefined ? {} : { once }),
     });
     const request: RaftRequest = { type: "Propose", payload };
-    return this.#askLeader(request, once !== undefined) as Promise<KvWriteResult>;
+    const mayRepeat = once !== undefined;
+    return this.#askLeader(request, { mayRepeat, timeoutMs }) as Promise<KvWriteResult>;
   }
 
   async get(
     key: string,
-    consistency: Consistency,
+    options: ReadOptions,
   ): Promise<{ entry: KvEntry | undefined; context: ReadContext }> {
-    await this.#freshness(consistency);
+    await this.#freshness(options);
     const entry = this.#options.store.get(key);
     return {
       entry: entry === undefined ? undefined : { key, ...entry },
@@ -124,9 +130,9 @@ export class NodeGateway implements GatewayPort {
 
   async list(
     range: KvRange,
-    consistency: Consistency,
+    options: ReadOptions,
   ): Promise<{ entries: KvEntry[]; more: boolean; context: ReadContext }> {
-    await this.#freshness(consistency);
+    await this.#freshness(options);
     const { limit, bytesMax, ...bounds } = range;
     const entries: KvEntry[] = [];
     let bytes = 0;
@@ -143,9 +149,9 @@ export class NodeGateway implements GatewayPort {
 
   async count(
     bounds: { readonly start?: string; readonly end?: string },
-    consistency: Consistency,
+    options: ReadOptions,
   ): Promise<{ count: number; context: ReadContext }> {
-    await this.#freshness(consistency);
+    await this.#freshness(options);
     const count = this.#options.store.count(bounds);
     return { count, context: this.#readContext() };
   }
@@ -159,7 +165,8 @@ export class NodeGateway implements GatewayPort {
       );
     }
     if (context.leaderId === to) return { leader: to, term: context.currentTerm };
-    const answer = await this.#askLeader({ type: "Transfer", to }, true);
+    const asked = { mayRepeat: true, timeoutMs: REQUEST_TIMEOUT_MS };
+    const answer = await this.#askLeader({ type: "Transfer", to }, asked);
     if (answer.status === "transferred") return { leader: answer.leader, term: answer.term };
     throw new GatewayError("conflict", `The transfer to node ${to} was aborted: is it up?`);
   }
@@ -213,15 +220,21 @@ export class NodeGateway implements GatewayPort {
   }
 
   /** Waits until this node's store is as fresh as the read asks. */
-  async #freshness(consistency: Consistency): Promise<void> {
-    if (consistency === "stale") return;
-    this.counters.reads++;
-    const deadlineMs = this.#nowMs + REQUEST_TIMEOUT_MS;
-    for (;;) {
-      const attempt = await this.#sharedBarrier(deadlineMs);
-      if (attempt.kind === "answer" && attempt.answer.status === "ready") return;
-      // A read changes nothing, so it may always be tried again.
-      await this.#pause(deadlineMs, attempt.kind === "answer" ? "no leader" : attempt.detail);
+  async #freshness({ consistency, minRevision, timeoutMs }: ReadOptions): Promise<void> {
+    const deadlineMs = this.#nowMs + timeoutMs;
+    if (consistency !== "stale") {
+      this.counters.reads++;
+      for (;;) {
+        const attempt = await this.#sharedBarrier(deadlineMs);
+        if (attempt.kind === "answer" && attempt.answer.status === "ready") break;
+        // A read changes nothing, so it may always be tried again.
+        await this.#pause(deadlineMs, attempt.kind === "answer" ? "no leader" : attempt.detail);
+      }
+    }
+    if (minRevision === undefined) return;
+    while (this.#options.store.revision < minRevision) {
+      const detail = `the store is at revision ${this.#options.store.revision}`;
+      await this.#pause(deadlineMs, detail);
     }
   }
 
@@ -248,8 +261,11 @@ export class NodeGateway implements GatewayPort {
   }
 
   /** Asks the leader until it answers or the request's time is up. */
-  async #askLeader(request: RaftRequest, mayRepeat: boolean): Promise<RaftAnswer> {
-    const deadlineMs = this.#nowMs + REQUEST_TIMEOUT_MS;
+  async #askLeader(
+    request: RaftRequest,
+    { mayRepeat, timeoutMs: allMs }: { readonly mayRepeat: boolean; readonly timeoutMs: number },
+  ): Promise<RaftAnswer> {
+    const deadlineMs = this.#nowMs + allMs;
     let mayHaveHadEffect = false;
     for (;;) {
       const leader = this.#options.core.context.leaderId ?? this.nodeId;
@@ -260,7 +276,9 @@ export class NodeGateway implements GatewayPort {
       } else if (attempt.kind === "answer") {
         const { answer } = attempt;
         if (answer.status === "refused" && answer.reason === "overloaded" && !mayHaveHadEffect) {
-          throw new GatewayError("overloaded", "The leader holds too many uncommitted bytes");
+          const detail =
+            "The leader holds too much that is not committed, or too many idempotency keys";
+          throw new GatewayError("overloaded", detail);
         }
         if (answer.status === "refused" && answer.reason === "invalid") {
           throw new GatewayError("invalid-request", "The leader cannot read the request");
@@ -291,14 +309,15 @@ export class NodeGateway implements GatewayPort {
 
   /** Waits before the next attempt, or gives up with what is known of the outcome. */
   async #pause(deadlineMs: number, detail: string, mayHaveHadEffect = false): Promise<void> {
-    const { ports, core, isStopping } = this.#options;
+    const { core, isStopping } = this.#options;
     if (this.#nowMs + RETRY_PAUSE_MS >= deadlineMs || isStopping()) {
       if (mayHaveHadEffect) throw new GatewayError("outcome-unknown", detail);
       const { leaderId } = core.context;
       const known = leaderId === undefined ? {} : { leader: leaderId };
       throw new GatewayError("unavailable", `No leader took the request: ${detail}`, known);
     }
-    await new Promise<void>((resolve) => ports.timers.set(RETRY_PAUSE_MS, resolve));
+    const leaderIsKnown = core.context.leaderId !== undefined;
+    await this.#leaderWatch.wait({ leaderIsKnown, deadlineMs: deadlineMs - RETRY_PAUSE_MS });
   }
 
   get #nowMs(): number {
@@ -317,7 +336,10 @@ function failedAttempt(error: Error): Attempt {
     return { kind: "no-effect", detail: error.message };
   }
   if (error instanceof CallTimeoutError) {
-    return { kind: "unknown", detail: `No quorum answered within ${REQUEST_TIMEOUT_MS} ms` };
+    return {
+      kind: "unknown",
+      detail: `No quorum answered within ${error.timeoutMs.toFixed(0)} ms`,
+    };
   }
   return { kind: "unknown", detail: error.message };
 }

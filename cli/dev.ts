@@ -36,8 +36,15 @@ interface Member {
   readonly child: Deno.ChildProcess;
 }
 
+/** The words of the command that runs one node with this Deno. */
+export function nodeWords(args: readonly string[]): [program: string, ...words: string[]] {
+  const script = new URL("./node.ts", import.meta.url).pathname;
+  const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env"];
+  return [Deno.execPath(), "run", "--quiet", ...permissions, script, ...args];
+}
+
 /**
- * The command that runs one node with this Deno, in a process group of its own: Ctrl-C in a terminal
+ * The command that runs one node, in a process group of its own: Ctrl-C in a terminal
  * reaches whoever started it, and a node must not take that for the second signal, which ends it at
  * once.
  */
@@ -45,10 +52,9 @@ export function nodeCommand(
   args: readonly string[],
   options: { readonly stderr: "inherit" | "piped" } = { stderr: "inherit" },
 ): Deno.Command {
-  const script = new URL("./node.ts", import.meta.url).pathname;
-  const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env"];
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", ...permissions, script, ...args],
+  const [program, ...words] = nodeWords(args);
+  return new Deno.Command(program, {
+    args: words,
     stdin: "null",
     stdout: "null",
     stderr: options.stderr,

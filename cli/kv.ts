@@ -61,9 +61,15 @@ async function put([key, value]: readonly string[], settings: Settings, send: Se
 }
 
 async function get([key]: readonly string[], settings: Settings, send: Send): Promise<void> {
-  const response = await send({ method: "GET", path: `${pathOf(key!)}${readQuery(settings)}` });
+  const isJson = outputOf(settings, "raw") === "json";
+  if (isStep(key!)) return await getItem(key!, { isJson, settings, send });
+  const query = new URLSearchParams({
+    ...readQuery(settings),
+    ...(isJson ? { meta: "true" } : {}),
+  });
+  const response = await send({ method: "GET", path: pathOf(key!, query) });
   const value = await response.bytes();
-  if (outputOf(settings, "raw") !== "json") {
+  if (!isJson) {
     writeAll(Deno.stdout, value);
     if (Deno.stdout.isTerminal()) print("\n");
     return;
@@ -79,6 +85,23 @@ async function get([key]: readonly string[], settings: Settings, send: Send): Pr
   );
 }
 
+/** Gets a key that only the query can name, which answers with the whole item. */
+async function getItem(
+  key: string,
+  { isJson, settings, send }: {
+    readonly isJson: boolean;
+    readonly settings: Settings;
+    readonly send: Send;
+  },
+): Promise<void> {
+  const encoding: Record<string, string> = isJson ? {} : { encoding: "base64" };
+  const query = new URLSearchParams({ ...readQuery(settings), ...encoding });
+  const response = await send({ method: "GET", path: pathOf(key, query) });
+  if (isJson) return await printJson(response);
+  writeAll(Deno.stdout, Uint8Array.fromBase64((await response.json()).value));
+  if (Deno.stdout.isTerminal()) print("\n");
+}
+
 async function remove([key]: readonly string[], settings: Settings, send: Send): Promise<void> {
   const headers = conditionOf(settings);
   const response = await send({ method: "DELETE", path: pathOf(key!), headers });
@@ -92,6 +115,7 @@ async function append(
   settings: Settings,
   send: Send,
 ): Promise<void> {
+  if (isStep(key!)) throw new UsageError(`a URL cannot name the key "${key}" and a verb`);
   const body = await valueOf(value!);
   const headers = { "content-type": "application/octet-stream", ...conditionOf(settings) };
   await printJson(await send({ method: "POST", path: `${pathOf(key!)}/append`, headers, body }));
@@ -152,12 +176,20 @@ async function transfer([node]: readonly string[], _settings: Settings, send: Se
   await printJson(await send({ method: "POST", path: "/v1/cluster/transfer", headers, body }));
 }
 
-function pathOf(key: string): string {
+/** Where a key is: in the path, or in the query if it is one that a URL would take for a step. */
+function pathOf(key: string, query = new URLSearchParams()): string {
   if (key === "") throw new UsageError("a key has at least 1 byte");
-  if (key === "." || key === "..") {
-    throw new UsageError(`the key "${key}" cannot be a path segment of a URL`);
-  }
-  return `/v1/kv/${encodeURIComponent(key.toWellFormed())}`;
+  const text = key.toWellFormed();
+  if (!isStep(key)) return withQuery(`/v1/kv/${encodeURIComponent(text)}`, query);
+  return withQuery("/v1/kv", new URLSearchParams({ ...Object.fromEntries(query), key: text }));
+}
+
+function isStep(key: string): boolean {
+  return key === "." || key === "..";
+}
+
+function withQuery(path: string, query: URLSearchParams): string {
+  return query.size === 0 ? path : `${path}?${query}`;
 }
 
 async function valueOf(word: string): Promise<Uint8Array<ArrayBuffer>> {
@@ -172,9 +204,9 @@ function conditionOf(settings: Settings): Record<string, string> {
   return revision === 0 ? { "if-none-match": "*" } : { "if-match": `"${revision}"` };
 }
 
-function readQuery(settings: Settings): string {
+function readQuery(settings: Settings): Record<string, string> {
   const consistency = settings.text("consistency");
-  return consistency === undefined ? "" : `?consistency=${encodeURIComponent(consistency)}`;
+  return consistency === undefined ? {} : { consistency };
 }
 
 function outputOf(settings: Settings, byDefault: string): string {

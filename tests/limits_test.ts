@@ -30,6 +30,12 @@ Deno.test("a request that waits for a quorum outlives an election, and no more t
   assert(http.REQUEST_TIMEOUT_MS <= CALL_TIMEOUT_MS_MAX);
 });
 
+Deno.test("the time that a client may ask for is one that a call may take", () => {
+  assert(http.REQUEST_TIMEOUT_MS_MIN < http.REQUEST_TIMEOUT_MS);
+  assert(http.REQUEST_TIMEOUT_MS <= http.REQUEST_TIMEOUT_MS_MAX);
+  assert(http.REQUEST_TIMEOUT_MS_MAX <= CALL_TIMEOUT_MS_MAX);
+});
+
 Deno.test("a mailbox holds every request that the gateway lets in", () => {
   assert(http.REQUESTS_IN_FLIGHT_MAX <= MAILBOX_CAPACITY);
 });
@@ -42,6 +48,7 @@ Deno.test("an orderly stop ends before it is cut short", () => {
 Deno.test("a page of a listing can hold the largest value", () => {
   assert(http.LIST_BYTES_MAX >= storage.VALUE_BYTES_MAX);
   assert(http.LIST_LIMIT_DEFAULT <= http.LIST_LIMIT_MAX);
+  assert(http.RESPONSE_BYTES_MAX >= 4 * http.LIST_BYTES_MAX);
 });
 
 Deno.test("X20: an idempotency key is kept as long as the documents say", () => {

@@ -58,6 +58,15 @@ export type KvWriteResult =
 /** How fresh a read must be; API.md. */
 export type Consistency = "linearizable" | "lease" | "follower" | "stale";
 
+/** What a read asks for besides its keys. */
+export interface ReadOptions {
+  readonly consistency: Consistency;
+  /** The store must have reached this revision. */
+  readonly minRevision?: number | undefined;
+  /** How long the read may wait for that. */
+  readonly timeoutMs: number;
+}
+
 /** A key's value with its revisions. */
 export interface KvEntry {
   readonly key: string;
@@ -145,12 +154,12 @@ export interface HealthCheck {
 /** The node behind the gateway. Methods reject with GatewayError. */
 export interface GatewayPort {
   readonly nodeId: NodeId;
-  write(write: KvWrite): Promise<KvWriteResult>;
+  write(write: KvWrite, timeoutMs: number): Promise<KvWriteResult>;
   get(
     key: string,
-    consistency: Consistency,
+    options: ReadOptions,
   ): Promise<{ readonly entry: KvEntry | undefined; readonly context: ReadContext }>;
-  list(range: KvRange, consistency: Consistency): Promise<{
+  list(range: KvRange, options: ReadOptions): Promise<{
     readonly entries: readonly KvEntry[];
     /** Whether the range holds more. */
     readonly more: boolean;
@@ -158,7 +167,7 @@ export interface GatewayPort {
   }>;
   count(
     range: { readonly start?: string; readonly end?: string },
-    consistency: Consistency,
+    options: ReadOptions,
   ): Promise<{ readonly count: number; readonly context: ReadContext }>;
   transfer(to: NodeId): Promise<{ readonly leader: NodeId; readonly term: Term }>;
   status(): ClusterStatus;

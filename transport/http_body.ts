@@ -10,9 +10,6 @@ import { GatewayError } from "./problem.ts";
 /** Who measures the time that a body takes. */
 export type BodyClock = Pick<GatewayPort, "expireAfter">;
 
-/** Media types that a foreign web page can post without asking; mutating POST routes refuse them. */
-const formTypes = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
-
 /**
  * The body's bytes.
  *
@@ -108,15 +105,18 @@ export async function readJson(
   }
 }
 
-/** Refuses the content types of forms, which browsers send across origins without a preflight. */
-export function refuseFormTypes(request: Request): void {
-  const type = mediaTypeOf(request);
-  if (type !== undefined && formTypes.includes(type)) {
-    throw new GatewayError(
-      "unsupported-media-type",
-      `${type} is what web forms send; send application/octet-stream`,
-    );
-  }
+/**
+ * A value is stored as it came, and served without its encoding, which would be lost.
+ *
+ * @throws {GatewayError} unsupported-media-type if the body is encoded.
+ */
+export function refuseEncoded(request: Request): void {
+  const encoding = request.headers.get("content-encoding");
+  if (encoding === null || encoding.trim().toLowerCase() === "identity") return;
+  throw new GatewayError(
+    "unsupported-media-type",
+    `This version does not keep a Content-Encoding such as ${encoding}; send the bytes without it`,
+  );
 }
 
 function mediaTypeOf(request: Request): string | undefined {
@@ -125,7 +125,7 @@ function mediaTypeOf(request: Request): string | undefined {
 }
 
 function endedEarly(): GatewayError {
-  return new GatewayError("invalid-request", "The body ended before its end");
+  return new GatewayError("invalid-request", "The request body is shorter than it was announced");
 }
 
 function refuseLarge(bytesMax: number): never {

@@ -41,6 +41,8 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   let inFlight = 0;
   const leave = (): void => void inFlight--;
   return (request) => {
+    const problem = foreignProblem(request);
+    if (problem !== undefined) return problemResponse(problem);
     if (redirectIsWanted(request.url)) {
       const response = redirect(request, port);
       if (response !== undefined) return response;
@@ -64,7 +66,7 @@ function noRoute(app: Hono, path: string): Response {
   const allowed = methods.filter((method) => app.router.match(method, path)[0].length > 0)
     .flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method]);
   if (allowed.length === 0) {
-    return problemResponse(new GatewayError("not-found", "There is no such path"));
+    return problemResponse(new GatewayError("no-such-route", "Nothing is served at this path"));
   }
   const allow = allowed.join(", ");
   const response = problemResponse(
@@ -72,6 +74,28 @@ function noRoute(app: Hono, path: string): Response {
   );
   response.headers.set("allow", allow);
   return response;
+}
+
+/** A name or an address, and perhaps a port. */
+const hostPattern = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
+
+/**
+ * What is wrong with where a request says that it goes to or comes from. Safety: the runtime makes a
+ * request's URL of the Host header and the path, so a Host with a slash in it would choose the path.
+ * A foreign web page can make a browser send requests here; only Origin tells, and the browser sets it.
+ */
+function foreignProblem(request: Request): GatewayError | undefined {
+  const host = request.headers.get("host");
+  if (host === null || !hostPattern.test(host)) {
+    return new GatewayError("invalid-request", "The Host header is missing or no HOST:PORT");
+  }
+  if (!request.url.startsWith(host, "http://".length)) {
+    return new GatewayError("invalid-request", "The request line names another host than Host");
+  }
+  if (request.method === "GET" || request.method === "HEAD") return undefined;
+  const origin = request.headers.get("origin");
+  if (origin === null || origin.replace(/^https?:\/\//, "") === host) return undefined;
+  return new GatewayError("cross-origin", `A page of ${origin} may not write here`);
 }
 
 function redirectIsWanted(url: string): boolean {

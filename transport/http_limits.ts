@@ -28,3 +28,19 @@ export const BODY_MS_MAX = 30_000;
 export const REQUESTS_IN_FLIGHT_MAX = 8192;
 /** How long a request may wait for a leader and its quorum. Longer: 503 if it surely had no effect, else 504. */
 export const REQUEST_TIMEOUT_MS = 5_000;
+/** Least and most that a request may ask to wait, with the header `Statecraft-Timeout-Ms`. Else: 400. */
+export const REQUEST_TIMEOUT_MS_MIN = 50;
+/** See REQUEST_TIMEOUT_MS_MIN. */
+export const REQUEST_TIMEOUT_MS_MAX = 60_000;
+/** Bytes of large answers that clients have not read yet, over all requests. More: 429. */
+export const RESPONSE_BYTES_MAX = 32 * 1024 * 1024;
+/** Bytes of a value beyond which its answer is a large one. */
+export const LARGE_VALUE_BYTES = 64 * 1024;
+/** Bytes of a large answer that are made in one go; the event loop sees other work in between. */
+export const RESPONSE_CHUNK_BYTES = 64 * 1024;
+/** How long a client may leave a large answer unread. Longer: its connection is cut. */
+export const RESPONSE_STALL_MS_MAX = 10_000;
+/** File descriptors that are held for the log and the peers until connections have used up the rest. */
+export const SPARE_DESCRIPTORS = 16;
+/** Pause before listening again. */
+export const LISTEN_RETRY_MS = 50;

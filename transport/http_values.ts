@@ -12,18 +12,18 @@ import { GatewayError } from "./problem.ts";
 /** Bytes in JSON. */
 export type JsonBytes = string | { readonly base64: string };
 
-const plainKey = /^[A-Za-z0-9_.~!$&'()*+,;=:@-]+$/;
+const plainKey = /^[A-Za-z0-9_.~!$&'()*+,;=:@/-]+$/;
 const utf8 = new TextEncoder();
 // A byte order mark is part of the bytes: dropping it would list other bytes than are stored.
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * The key in a raw path segment (a query value goes through percentDecode).
+ * The key in the raw rest of a path, slashes included (a query value goes through percentDecode).
  *
  * @throws {GatewayError} invalid-request if the encoding is broken or the key is empty or too long.
  */
-export function keyFromSegment(segment: string): string {
-  return checkKey(plainKey.test(segment) ? segment : percentDecode(segment));
+export function keyFromPath(rest: string): string {
+  return checkKey(plainKey.test(rest) ? rest : percentDecode(rest));
 }
 
 /** Decodes `%XX` to bytes; other characters must be ASCII. */
@@ -67,6 +67,19 @@ export function bytesToJson(bytes: Uint8Array): JsonBytes {
   } catch {
     return { base64: bytes.toBase64() };
   }
+}
+
+/** Bytes as JSON, in the way that a request asked for. */
+export function bytesAs(encoding: JsonEncoding, bytes: Uint8Array): JsonBytes {
+  return encoding === "base64" ? bytes.toBase64() : bytesToJson(bytes);
+}
+
+/** How a response carries bytes: text where it can, or a base64 string always. */
+export type JsonEncoding = "text" | "base64";
+
+/** A byte string as JSON, in the way that a request asked for. */
+export function keyAs(encoding: JsonEncoding, key: string): JsonBytes {
+  return encoding === "base64" ? bytesOf(key).toBase64() : keyToJson(key);
 }
 
 /** A byte string as JSON. */

@@ -13,6 +13,11 @@ export interface HostPort {
   readonly port: number;
 }
 
+/** `HOST:PORT`, with an IPv6 address in brackets. */
+export function formatHostPort({ hostname, port }: HostPort): string {
+  return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+}
+
 /** Why a connection ended without its owner's wish. */
 export interface CloseReason {
   /** What kind of end it was. */

@@ -11,7 +11,9 @@ export type Outcome = "not-applied" | "unknown";
 /** Stable codes, for programs; the HTTP status and the title follow from them. */
 const problems = {
   "invalid-request": { status: 400, title: "The request is not valid", retryable: false },
-  "not-found": { status: 404, title: "There is no such thing", retryable: false },
+  "cross-origin": { status: 403, title: "The request comes from another site", retryable: false },
+  "no-such-route": { status: 404, title: "Not found: the path", retryable: false },
+  "key-not-found": { status: 404, title: "Not found: the key", retryable: false },
   "method-not-allowed": { status: 405, title: "The method is not allowed", retryable: false },
   "not-acceptable": { status: 406, title: "No such representation", retryable: false },
   "request-timeout": { status: 408, title: "The request took too long", retryable: true },
@@ -50,13 +52,20 @@ export class GatewayError extends Error {
   readonly code: ProblemCode;
   readonly outcome: Outcome;
   readonly leader: NodeId | undefined;
+  /** precondition-failed: revision of what is there, 0 if nothing is. */
+  readonly revision: number | undefined;
 
   /** `detail` says what to do; `leader` helps a client that routes by itself. */
-  constructor(code: ProblemCode, detail: string, options: { readonly leader?: NodeId } = {}) {
+  constructor(
+    code: ProblemCode,
+    detail: string,
+    options: { readonly leader?: NodeId; readonly revision?: number } = {},
+  ) {
     super(detail);
     this.code = code;
     this.outcome = code === "outcome-unknown" || code === "internal" ? "unknown" : "not-applied";
     this.leader = options.leader;
+    this.revision = options.revision;
   }
 
   /** The HTTP status of this error. */
@@ -83,8 +92,12 @@ export function problemResponse(error: unknown): Response {
     retryable,
     outcome: known.outcome,
     ...(known.leader === undefined ? {} : { leader: known.leader }),
+    ...(known.revision === undefined ? {} : { revision: known.revision }),
   };
   const headers = new Headers({ "content-type": "application/problem+json" });
   if (status === 503 || status === 429) headers.set("retry-after", String(RETRY_AFTER_SECONDS));
+  if (known.revision !== undefined && known.revision > 0) {
+    headers.set("etag", `"${known.revision}"`);
+  }
   return new Response(JSON.stringify(body) + "\n", { status, headers });
 }

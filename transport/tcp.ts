@@ -12,13 +12,14 @@ import {
   WRITE_JOIN_BYTES_MAX,
   WRITE_QUEUE_BYTES_MAX,
 } from "./limits.ts";
-import type {
-  CloseReason,
-  Connection,
-  ConnectionHandlers,
-  HostPort,
-  Listener,
-  Network,
+import {
+  type CloseReason,
+  type Connection,
+  type ConnectionHandlers,
+  formatHostPort,
+  type HostPort,
+  type Listener,
+  type Network,
 } from "./network.ts";
 import { WireError } from "./wire.ts";
 
@@ -96,7 +97,7 @@ class TcpConnection implements Connection {
   }
 
   static dial(to: HostPort, handlers: ConnectionHandlers): TcpConnection {
-    const connection = new TcpConnection(`${to.hostname}:${to.port}`);
+    const connection = new TcpConnection(formatHostPort(to));
     connection.#handlers = handlers;
     connection.#dial(to);
     return connection;
@@ -106,7 +107,7 @@ class TcpConnection implements Connection {
     conn: Deno.TcpConn,
     accept: (connection: Connection) => ConnectionHandlers,
   ): void {
-    const connection = new TcpConnection(`${conn.remoteAddr.hostname}:${conn.remoteAddr.port}`);
+    const connection = new TcpConnection(formatHostPort(conn.remoteAddr));
     connection.#open(conn);
     connection.#handlers = accept(connection);
     connection.#read();

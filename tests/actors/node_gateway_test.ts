@@ -6,7 +6,8 @@ import {
   type Outcome,
   UnreachableError,
 } from "../../actors/runtime/actor.ts";
-import { NodeGateway, RETRY_PAUSE_MS } from "../../actors/node_gateway.ts";
+import { RETRY_PAUSE_MS } from "../../actors/leader_watch.ts";
+import { NodeGateway } from "../../actors/node_gateway.ts";
 import type { RaftAnswer, RaftRequest, Refused } from "../../actors/raft_request.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
@@ -14,7 +15,12 @@ import { RaftLog } from "../../machines/raft_log.ts";
 import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { recordFormat } from "../../storage/wal_record.ts";
-import type { ClusterStatus, KvWrite } from "../../transport/gateway_port.ts";
+import type {
+  ClusterStatus,
+  Consistency,
+  KvWrite,
+  ReadOptions,
+} from "../../transport/gateway_port.ts";
 import { REQUEST_TIMEOUT_MS } from "../../transport/http_limits.ts";
 import { GatewayError, type Outcome as WriteOutcome } from "../../transport/problem.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
@@ -44,6 +50,10 @@ function answer(value: RaftAnswer): Reaction {
 
 function refused(reason: Refused["reason"]): Reaction {
   return answer({ status: "refused", reason, leader: 0 });
+}
+
+function reading(consistency: Consistency): ReadOptions {
+  return { consistency, timeoutMs: REQUEST_TIMEOUT_MS };
 }
 
 /** A gateway whose Raft actors react as the test says: the n-th ask as listed, then as the last. */
@@ -149,7 +159,7 @@ const ONCE: KvWrite = {
 Deno.test("a write goes to the leader, whole", async () => {
   const bench = new Bench(answer(OK));
   const write: KvWrite = { ...ONCE, contentType: "text/plain", condition: { revision: 7 } };
-  assertEquals(await bench.run(bench.gateway.write(write)), OK);
+  assertEquals(await bench.run(bench.gateway.write(write, REQUEST_TIMEOUT_MS)), OK);
   assertEquals(bench.asked, ["Propose of 2"]);
   const { once, ...command } = write;
   assertEquals<unknown>(decodeRequest(bench.payloads[0]!), { command, once: once! });
@@ -158,14 +168,14 @@ Deno.test("a write goes to the leader, whole", async () => {
 Deno.test("what surely had no effect is tried again until it has one", async () => {
   const none = [NOT_DELIVERED, refused("not-leader"), answer({ status: "not-applied" })];
   const bench = new Bench(...none, refused("transferring"), answer(OK));
-  assertEquals(await bench.run(bench.gateway.write(PUT)), OK);
+  assertEquals(await bench.run(bench.gateway.write(PUT, REQUEST_TIMEOUT_MS)), OK);
   assertEquals(bench.asked.length, 5);
 });
 
 Deno.test("without a leader a write is unavailable once its time is up, and not applied", async () => {
   for (const reaction of [refused("not-leader"), NOT_DELIVERED]) {
     const bench = new Bench(reaction);
-    await bench.fails(bench.gateway.write(PUT), "unavailable", "not-applied");
+    await bench.fails(bench.gateway.write(PUT, REQUEST_TIMEOUT_MS), "unavailable", "not-applied");
     // The pause between the attempts is kept (S20), and the deadline too.
     assert(bench.asked.length > 1);
     assert(bench.asked.length <= REQUEST_TIMEOUT_MS / RETRY_PAUSE_MS);
@@ -176,11 +186,14 @@ Deno.test("without a leader a write is unavailable once its time is up, and not 
 Deno.test("a lost answer leaves the outcome unknown, and only a write with a key is repeated", async () => {
   for (const reaction of [LOST, STOPPED, "silent"] as const) {
     const plain = new Bench(reaction, answer(OK));
-    await plain.fails(plain.gateway.write(PUT), "outcome-unknown", "unknown");
+    await plain.fails(plain.gateway.write(PUT, REQUEST_TIMEOUT_MS), "outcome-unknown", "unknown");
     assertEquals(plain.asked.length, 1);
   }
   const keyed = new Bench(LOST, refused("not-leader"), answer({ ...OK, replayed: true }));
-  assertEquals(await keyed.run(keyed.gateway.write(ONCE)), { ...OK, replayed: true });
+  assertEquals(await keyed.run(keyed.gateway.write(ONCE, REQUEST_TIMEOUT_MS)), {
+    ...OK,
+    replayed: true,
+  });
   assertEquals(new Set(keyed.payloads.map((payload) => payload.join())).size, 1);
 });
 
@@ -188,16 +201,24 @@ Deno.test("once an answer was lost, no later refusal makes the outcome known", a
   const later = [refused("not-leader"), NOT_DELIVERED, refused("overloaded")];
   for (const reaction of later) {
     const bench = new Bench(LOST, reaction);
-    await bench.fails(bench.gateway.write(ONCE), "outcome-unknown", "unknown");
+    await bench.fails(bench.gateway.write(ONCE, REQUEST_TIMEOUT_MS), "outcome-unknown", "unknown");
     assert(bench.asked.length > 1);
   }
 });
 
 Deno.test("an overloaded leader and one that cannot read the request answer at once", async () => {
   const overloaded = new Bench(refused("overloaded"));
-  await overloaded.fails(overloaded.gateway.write(PUT), "overloaded", "not-applied");
+  await overloaded.fails(
+    overloaded.gateway.write(PUT, REQUEST_TIMEOUT_MS),
+    "overloaded",
+    "not-applied",
+  );
   const invalid = new Bench(refused("invalid"));
-  await invalid.fails(invalid.gateway.write(PUT), "invalid-request", "not-applied");
+  await invalid.fails(
+    invalid.gateway.write(PUT, REQUEST_TIMEOUT_MS),
+    "invalid-request",
+    "not-applied",
+  );
   assertEquals([overloaded.asked.length, invalid.asked.length], [1, 1]);
 });
 
@@ -205,7 +226,7 @@ Deno.test("a result that is no success is passed on and not tried again", async 
   for (const status of ["precondition-failed", "too-large", "idempotency-mismatch"] as const) {
     const result = status === "precondition-failed" ? { status, revision: 3 } : { status };
     const bench = new Bench(answer(result));
-    assertEquals((await bench.run(bench.gateway.write(PUT))).status, status);
+    assertEquals((await bench.run(bench.gateway.write(PUT, REQUEST_TIMEOUT_MS))).status, status);
     assertEquals(bench.asked.length, 1);
   }
 });
@@ -213,33 +234,40 @@ Deno.test("a result that is no success is passed on and not tried again", async 
 Deno.test("S12: no read but a stale one is answered before this node's barrier is", async () => {
   for (const consistency of ["linearizable", "lease", "follower"] as const) {
     const bench = new Bench(refused("not-leader"), LOST, answer({ status: "ready" }));
-    const { context } = await bench.run(bench.gateway.get("k", consistency));
+    const { context } = await bench.run(bench.gateway.get("k", reading(consistency)));
     assertEquals(bench.asked, Array(3).fill("ReadBarrier of 1"));
     assertEquals([context.servedBy, context.leaderId], [1, 2]);
 
     const never = new Bench(refused("not-leader"));
     const range = { limit: 1, reverse: false, bytesMax: 1 };
     const requests = [
-      (): Promise<unknown> => never.gateway.get("k", consistency),
-      (): Promise<unknown> => never.gateway.list(range, consistency),
-      (): Promise<unknown> => never.gateway.count({}, consistency),
+      (): Promise<unknown> => never.gateway.get("k", reading(consistency)),
+      (): Promise<unknown> => never.gateway.list(range, reading(consistency)),
+      (): Promise<unknown> => never.gateway.count({}, reading(consistency)),
     ];
     for (const request of requests) await never.fails(request(), "unavailable", "not-applied");
   }
   const silent = new Bench("silent");
-  await silent.fails(silent.gateway.get("k", "linearizable"), "unavailable", "not-applied");
+  await silent.fails(
+    silent.gateway.get("k", reading("linearizable")),
+    "unavailable",
+    "not-applied",
+  );
   const stale = new Bench("silent");
-  assertEquals((await stale.run(stale.gateway.get("k", "stale"))).entry, undefined);
+  assertEquals((await stale.run(stale.gateway.get("k", reading("stale")))).entry, undefined);
   assertEquals(stale.asked, []);
 });
 
 Deno.test("reads share a barrier until the Raft actor's next turn, and not after", async () => {
   const bench = new Bench(LOST, answer({ status: "ready" }));
-  const early = [bench.gateway.get("a", "linearizable"), bench.gateway.count({}, "lease")];
+  const early = [
+    bench.gateway.get("a", reading("linearizable")),
+    bench.gateway.count({}, reading("lease")),
+  ];
   assertEquals(bench.asked.length, 1);
   // The turn takes the barrier: its round may begin, so whoever comes now needs the next one.
   bench.ports.advance(1);
-  const late = bench.gateway.get("c", "linearizable");
+  const late = bench.gateway.get("c", reading("linearizable"));
   assertEquals(bench.asked.length, 2);
   // The first barrier was lost: those who share it ask again, together.
   await bench.run(Promise.all([...early, late]));
@@ -249,10 +277,10 @@ Deno.test("reads share a barrier until the Raft actor's next turn, and not after
 Deno.test("a barrier that failed without a turn fails nobody who comes later", async () => {
   const bench = new Bench(STOPPED, answer({ status: "ready" }));
   bench.takes = false;
-  const first = bench.gateway.get("a", "linearizable");
+  const first = bench.gateway.get("a", reading("linearizable"));
   bench.ports.advance(1);
   for (let turns = 0; turns < 20; turns++) await Promise.resolve();
-  const later = bench.gateway.get("b", "linearizable");
+  const later = bench.gateway.get("b", reading("linearizable"));
   assertEquals(bench.asked.length, 2);
   await bench.run(Promise.all([first, later]));
 });
@@ -260,12 +288,12 @@ Deno.test("a barrier that failed without a turn fails nobody who comes later", a
 Deno.test("a read does not join a barrier whose time ends when its own does not", async () => {
   const bench = new Bench("silent", answer({ status: "ready" }));
   bench.takes = false;
-  const first = bench.gateway.get("a", "linearizable");
+  const first = bench.gateway.get("a", reading("linearizable"));
   bench.ports.advance(RETRY_PAUSE_MS);
-  const near = bench.gateway.count({}, "linearizable");
+  const near = bench.gateway.count({}, reading("linearizable"));
   assertEquals(bench.asked.length, 1);
   bench.ports.advance(1);
-  const late = bench.gateway.get("b", "linearizable");
+  const late = bench.gateway.get("b", reading("linearizable"));
   assertEquals(bench.asked.length, 2);
   await bench.run(late);
   await Promise.allSettled([bench.run(first), bench.run(near)]);
@@ -273,10 +301,10 @@ Deno.test("a read does not join a barrier whose time ends when its own does not"
 
 Deno.test("a read sees what was applied while it waited", async () => {
   const bench = new Bench(answer({ status: "ready" }));
-  const reading = bench.gateway.get("k", "linearizable");
+  const pending = bench.gateway.get("k", reading("linearizable"));
   const command = { type: "put", key: "k", value: new Uint8Array([7]) } as const;
   applyRequest(bench.store, encodeRequest({ command }));
-  const { entry, context } = await bench.run(reading);
+  const { entry, context } = await bench.run(pending);
   assertEquals([[...entry!.value], context.revision], [[7], 1]);
 });
 
@@ -288,7 +316,7 @@ Deno.test("a listing ends at its limit or its bytes, and says if there is more",
   }
   const list = async (limit: number, bytesMax: number): Promise<[string[], boolean]> => {
     const range = { limit, bytesMax, reverse: false };
-    const { entries, more } = await bench.run(bench.gateway.list(range, "stale"));
+    const { entries, more } = await bench.run(bench.gateway.list(range, reading("stale")));
     return [entries.map(({ key }) => key), more];
   };
   assertEquals(await list(5, 50), [["k1", "k2", "k3", "k4", "k5"], false]);
@@ -297,13 +325,13 @@ Deno.test("a listing ends at its limit or its bytes, and says if there is more",
   assertEquals(await list(5, 10), [["k1"], true]);
   // At least one, however large: a page that ends with nothing would never go on.
   assertEquals(await list(5, 1), [["k1"], true]);
-  assertEquals((await bench.run(bench.gateway.count({ start: "k2" }, "stale"))).count, 4);
+  assertEquals((await bench.run(bench.gateway.count({ start: "k2" }, reading("stale")))).count, 4);
 });
 
 Deno.test("a node on its way down does not keep a request waiting", async () => {
   const bench = new Bench(refused("not-leader"));
   bench.stopping = true;
-  await bench.fails(bench.gateway.write(PUT), "unavailable", "not-applied");
+  await bench.fails(bench.gateway.write(PUT, REQUEST_TIMEOUT_MS), "unavailable", "not-applied");
   assertEquals(bench.asked.length, 1);
   assertEquals(bench.gateway.readiness().map(({ name, ok }) => [name, ok]), [
     ["node", false],

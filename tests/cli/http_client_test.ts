@@ -114,7 +114,7 @@ Deno.test("an endpoint that refuses, hangs up or has no leader is passed over", 
 
 Deno.test("an answer that no repetition changes is not repeated", async () => {
   const codes = [
-    ["not-found", EXIT.notFound],
+    ["key-not-found", EXIT.notFound],
     ["precondition-failed", EXIT.preconditionFailed],
     ["invalid-request", EXIT.usage],
     ["conflict", EXIT.failure],

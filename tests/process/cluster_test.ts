@@ -28,7 +28,7 @@ Deno.test("three nodes elect a leader; what one takes, all have, at every consis
         assertEquals(await persist([endpoint], path, {}), `value-${at}`);
       }
     }
-    const served = await fetch(`${endpoint}/v1/kv/key-0`);
+    const served = await fetch(`${endpoint}/v1/kv/key-0?meta=true`);
     await served.body?.cancel();
     const id = endpoints.indexOf(endpoint) + 1;
     assertEquals(served.headers.get("statecraft-served-by"), String(id));

@@ -122,7 +122,7 @@ export async function killAll(options: KillOptions): Promise<KillReport> {
   for (let client = 0; client < CLIENTS; client++) {
     for (let count = 0; count < perClient; count++) {
       const name = `${client}-${count}`;
-      const response = await fetch(`${endpoints[count % 3]}/v1/kv/all-${name}`);
+      const response = await fetch(`${endpoints[count % 3]}/v1/kv/all-${name}?meta=true`);
       const value = await response.text();
       if (value !== name) violations.push(`key all-${name} is ${response.status} ${value}`);
       const version = response.headers.get("statecraft-version");

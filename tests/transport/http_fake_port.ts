@@ -15,6 +15,7 @@ import type {
   KvWrite,
   KvWriteResult,
   ReadContext,
+  ReadOptions,
 } from "../../transport/gateway_port.ts";
 import { VALUE_BYTES_MAX } from "../../transport/http_limits.ts";
 
@@ -66,7 +67,7 @@ export class FakePort implements GatewayPort {
 
   get(
     key: string,
-    consistency: Consistency,
+    { consistency }: ReadOptions,
   ): Promise<{ entry: KvEntry | undefined; context: ReadContext }> {
     this.reads.push(consistency);
     return Promise.resolve({ entry: this.#entries.get(key), context: this.#context() });
@@ -74,7 +75,7 @@ export class FakePort implements GatewayPort {
 
   list(
     range: KvRange,
-    consistency: Consistency,
+    { consistency }: ReadOptions,
   ): Promise<{ entries: KvEntry[]; more: boolean; context: ReadContext }> {
     this.reads.push(consistency);
     const found = this.#within(range);
@@ -92,7 +93,7 @@ export class FakePort implements GatewayPort {
 
   count(
     range: { readonly start?: string; readonly end?: string },
-    consistency: Consistency,
+    { consistency }: ReadOptions,
   ): Promise<{ count: number; context: ReadContext }> {
     this.reads.push(consistency);
     return Promise.resolve({ count: this.#within(range).length, context: this.#context() });

@@ -3,7 +3,11 @@ import type { KvWriteResult } from "../../transport/gateway_port.ts";
 import { createGateway, type GatewayHandler } from "../../transport/http_gateway.ts";
 import {
   BODY_MS_MAX,
+  REQUEST_TIMEOUT_MS,
   REQUESTS_IN_FLIGHT_MAX,
+  RESPONSE_BYTES_MAX,
+  RESPONSE_STALL_MS_MAX,
+  VALUE_BYTES_MAX,
   WHOLE_BODY_BYTES_MAX,
 } from "../../transport/http_limits.ts";
 import { GatewayError, type ProblemCode } from "../../transport/problem.ts";
@@ -22,9 +26,15 @@ function gateway(): Gateway {
   const defects: unknown[] = [];
   const onDefect = (error: unknown): void => void defects.push(error);
   const handler = createGateway(port, { version: "1.2.3", onDefect });
-  const send: Send = async (path, init) =>
-    await handler(new Request(`http://gateway${path}`, init));
+  const send: Send = async (path, init) => await handler(requestOf(path, init));
   return { port, handler, send, defects };
+}
+
+/** As the runtime makes it: with the Host that the URL is made from. */
+function requestOf(path: string, init: RequestInit = {}): Request {
+  const headers = new Headers(init.headers);
+  if (!headers.has("host")) headers.set("host", "gateway");
+  return new Request(`http://gateway${path}`, { ...init, headers });
 }
 
 for (const { name, run } of httpCases) {
@@ -38,7 +48,9 @@ for (const { name, run } of httpCases) {
 Deno.test("every problem code has its status, and says what became of the write", async () => {
   const expected: Record<ProblemCode, [number, boolean, string]> = {
     "invalid-request": [400, false, "not-applied"],
-    "not-found": [404, false, "not-applied"],
+    "cross-origin": [403, false, "not-applied"],
+    "no-such-route": [404, false, "not-applied"],
+    "key-not-found": [404, false, "not-applied"],
     "method-not-allowed": [405, false, "not-applied"],
     "not-acceptable": [406, false, "not-applied"],
     "conflict": [409, false, "not-applied"],
@@ -129,11 +141,11 @@ Deno.test("one request more than REQUESTS_IN_FLIGHT_MAX is 429, health and metri
   const { port, handler, send } = gateway();
   let finish: () => void = () => {};
   const finished = new Promise<void>((resolve) => finish = resolve);
-  const answer = port.get("a", "stale");
+  const answer = port.get("a", { consistency: "stale", timeoutMs: REQUEST_TIMEOUT_MS });
   port.get = async () => (await finished, await answer);
   const waiting = Array.from(
     { length: REQUESTS_IN_FLIGHT_MAX },
-    () => handler(new Request("http://gateway/v1/kv/a")),
+    () => handler(requestOf("/v1/kv/a")),
   );
   await assertProblem(await send("/v1/kv/a"), 429, "overloaded", { retryable: true });
   for (const path of ["/livez", "/readyz", "/metrics"]) {
@@ -143,7 +155,74 @@ Deno.test("one request more than REQUESTS_IN_FLIGHT_MAX is 429, health and metri
   }
   finish();
   for (const response of await Promise.all(waiting)) assertEquals(response.status, 404);
-  await assertProblem(await send("/v1/kv/a"), 404, "not-found");
+  await assertProblem(await send("/v1/kv/a"), 404, "key-not-found");
+});
+
+Deno.test("RESPONSE_BYTES_MAX: answers that nobody reads are bounded, and given up in time", async () => {
+  const { port, send } = gateway();
+  for (let at = 0; at < 8; at++) {
+    const value = new Uint8Array(VALUE_BYTES_MAX).fill(97 + at);
+    await (await send(`/v1/kv/large-${at}`, { method: "PUT", body: value })).body?.cancel();
+  }
+  const open: Response[] = [];
+  const isFull = async (): Promise<boolean> => {
+    const response = await send("/v1/kv?prefix=large-");
+    if (response.status !== 200) {
+      await assertProblem(response, 429, "overloaded", { retryable: true });
+      return true;
+    }
+    open.push(response);
+    return false;
+  };
+  const fill = async (): Promise<number> => {
+    const before = open.length;
+    while (!await isFull());
+    return open.length - before;
+  };
+  // A page holds up to 4 MiB of values, so that fewer than nine fit.
+  const fits = await fill();
+  assert(fits >= 4 && fits * 3 * VALUE_BYTES_MAX <= RESPONSE_BYTES_MAX, String(fits));
+  // A large value is of the same kind; a small one, and a request for the headers, are not.
+  const head = await send("/v1/kv?prefix=large-", { method: "HEAD" });
+  assertEquals([head.status, head.body], [200, null]);
+  await (await send("/v1/kv/small", { method: "PUT", body: "x" })).body?.cancel();
+  assertEquals(await (await send("/v1/kv/small")).text(), "x");
+
+  assertEquals((await open[0]!.json()).items.length > 0, true, "read to its end");
+  await open[1]!.body!.cancel();
+  assertEquals(await fill(), 2, "what was read or given up is free again");
+
+  assertEquals(new Set(port.expiring.values()), new Set([RESPONSE_STALL_MS_MAX]));
+  for (const expire of port.expiring.keys()) expire();
+  const failed = await open.at(-1)!.text().then(() => "whole", (error) => error.message);
+  assertEquals(failed, `nobody read the answer for ${RESPONSE_STALL_MS_MAX} ms`);
+  port.expiring.clear();
+  open.length = 0;
+  assertEquals(await fill(), fits, "what stalled is free again");
+  for (const response of open) await response.body!.cancel();
+  assertEquals(port.expiring.size, 0, "no timer is left behind");
+});
+
+Deno.test("a large answer is made as it is read", async () => {
+  const { port, send } = gateway();
+  let made = 0;
+  const entry = { key: "k", contentType: undefined, created: 1, revision: 1, version: 1 };
+  port.list = () => {
+    const entries = Array.from({ length: 64 }, () => ({
+      ...entry,
+      get value(): Uint8Array {
+        made++;
+        return new Uint8Array(64 * 1024).fill(97);
+      },
+    }));
+    const context = { servedBy: 1, leaderId: 1, term: 1, revision: 1 };
+    return Promise.resolve({ entries, more: false, context });
+  };
+  const reader = (await send("/v1/kv")).body!.getReader();
+  const counted = made;
+  await reader.read();
+  assert(made - counted <= 4, `${made - counted} values were encoded for the first piece`);
+  await reader.cancel();
 });
 
 Deno.test("a read is as fresh as asked, linearizable if not asked", async () => {

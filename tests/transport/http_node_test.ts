@@ -87,12 +87,68 @@ Deno.test("paths and keys arrive as they were sent, dots and double slashes incl
     );
     assertMatch(
       await exchange(node, `GET /v1/kv/../../metrics HTTP/1.1\r\n${CLOSE}\r\n`),
-      /^HTTP\/1\.1 404 /,
+      /^HTTP\/1\.1 404 [\s\S]*key-not-found/,
     );
     assertMatch(
       await exchange(node, `GET /v1/kv/\u00e9 HTTP/1.1\r\n${CLOSE}\r\n`),
       /^HTTP\/1\.1 400 /,
     );
+  });
+});
+
+Deno.test("X9: the path comes from the request line, whatever the Host says", async () => {
+  await withNode(async (node, send) => {
+    const hosts = [
+      ...[
+        "a/v1/kv/k?redirect=",
+        "a/v1/kv/k#",
+        "a?x=",
+        "a\\b",
+        "u:p@h",
+        "a b",
+        "a:b",
+        "a:123456",
+        "[::1",
+        "",
+        "-/",
+      ],
+    ];
+    for (const host of hosts) {
+      for (const method of ["PUT /livez", "GET /v1/kv/k", "DELETE /metrics"]) {
+        const answer = await exchange(
+          node,
+          `${method} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
+        );
+        assertMatch(answer, /^HTTP\/1\.1 400 /, `${method} at ${host}`);
+      }
+    }
+    const none = "GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n";
+    assertMatch(await exchange(node, none), /^HTTP\/1\.1 400 /);
+    const twice = `GET /livez HTTP/1.1\r\nHost: a\r\n${CLOSE}\r\n`;
+    assertMatch(await exchange(node, twice), /^HTTP\/1\.1 400 /);
+    const absolute = `PUT http://other/v1/kv/k HTTP/1.1\r\n${CLOSE}Content-Length: 0\r\n\r\n`;
+    assertMatch(await exchange(node, absolute), /^HTTP\/1\.1 400 /);
+    const same = `PUT http://x/v1/kv/same HTTP/1.1\r\n${CLOSE}Content-Length: 0\r\n\r\n`;
+    assertMatch(await exchange(node, same), /^HTTP\/1\.1 201 /);
+    for (const host of ["[::1]:80", "localhost", "127.0.0.1:8001", "node-1.example.com:1"]) {
+      const request = `GET /livez HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+      assertMatch(await exchange(node, request), /^HTTP\/1\.1 200 /);
+    }
+    await assertProblem(await send("/v1/kv/k"), 404, "key-not-found");
+  });
+});
+
+Deno.test("X16: what the runtime answers to a JDK client's offer of h2c is noticed when it changes", async () => {
+  await withNode(async (node) => {
+    const upgrade = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n" +
+      "HTTP2-Settings: AAMAAABkAAQBAAAAAAIAAAAA\r\n";
+    const get = await exchange(node, `GET /livez HTTP/1.1\r\nHost: x\r\n${upgrade}\r\n`);
+    assertMatch(get, /^HTTP\/1\.1 200 /);
+    const put = await exchange(
+      node,
+      `PUT /v1/kv/k HTTP/1.1\r\nHost: x\r\n${upgrade}Content-Length: 1\r\n\r\nv`,
+    );
+    assertMatch(put, /^HTTP\/1\.1 (201|400) /);
   });
 });
 
@@ -115,7 +171,7 @@ Deno.test("requests that are no HTTP do no harm", async () => {
       const status = /^HTTP\/1\.1 (\d+)/.exec(await half)?.[1];
       assert(status === undefined || Number(status) >= 400, `${request.slice(0, 60)}: ${status}`);
     }
-    await assertProblem(await send("/v1/kv/a"), 404, "not-found");
+    await assertProblem(await send("/v1/kv/a"), 404, "key-not-found");
   });
 });
 
@@ -161,6 +217,6 @@ Deno.test("a client that leaves in the middle of its body writes nothing and is 
     for (const header of ["Content-Length: 10", "Transfer-Encoding: chunked"]) {
       await exchangeHalf(node, `PUT /v1/kv/half HTTP/1.1\r\n${CLOSE}${header}\r\n\r\n5\r\n`);
     }
-    await assertProblem(await send("/v1/kv/half"), 404, "not-found");
+    await assertProblem(await send("/v1/kv/half"), 404, "key-not-found");
   });
 });

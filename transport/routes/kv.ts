@@ -16,24 +16,32 @@ import type {
   KvWrite,
   KvWriteResult,
   ReadContext,
+  ReadOptions,
   WriteCondition,
 } from "../gateway_port.ts";
-import { readBody, refuseFormTypes } from "../http_body.ts";
+import { readBody, refuseEncoded } from "../http_body.ts";
 import {
   CONTENT_TYPE_LENGTH_MAX,
   IDEMPOTENCY_KEY_LENGTH_MAX,
   KEY_BYTES_MAX,
+  LARGE_VALUE_BYTES,
   LIST_BYTES_MAX,
   LIST_LIMIT_DEFAULT,
   LIST_LIMIT_MAX,
+  REQUEST_TIMEOUT_MS,
+  REQUEST_TIMEOUT_MS_MAX,
+  REQUEST_TIMEOUT_MS_MIN,
   VALUE_BYTES_MAX,
 } from "../http_limits.ts";
+import { LargeResponses, piecesOf } from "../http_stream.ts";
 import {
-  bytesToJson,
+  bytesAs,
+  checkKey,
   cursorOf,
-  keyFromSegment,
+  type JsonEncoding,
+  keyAs,
+  keyFromPath,
   keyOfCursor,
-  keyToJson,
   percentDecode,
 } from "../http_values.ts";
 import { GatewayError, problemResponse } from "../problem.ts";
@@ -48,61 +56,138 @@ const VALUE_POLICY = "default-src 'none'; sandbox";
 const unaskedTypes = [DEFAULT_CONTENT_TYPE, "application/x-www-form-urlencoded"];
 /** What the gateway itself takes on any path. */
 const writeParameters = ["redirect"];
-const readParameters = [...writeParameters, "consistency"];
+const readParameters = [...writeParameters, "consistency", "min_revision"];
+const valueParameters = [...readParameters, "meta"];
+const itemParameters = [...readParameters, "key", "encoding"];
 const listParameters = [
-  ...readParameters,
+  ...[...readParameters, "encoding"],
   ...["prefix", "start", "end", "limit", "cursor", "reverse", "keys_only", "count_only"],
 ];
 const consistencies = ["linearizable", "lease", "follower", "stale"];
+
+/** About how many bytes of JSON an entry is besides its key and value. */
+const ITEM_BYTES = 80;
+const NO_BYTES = new Uint8Array(0);
+const utf8 = new TextEncoder();
 
 const NO_QUERY: ReadonlyMap<string, string> = new Map();
 
 /** A committed write that took effect. */
 type Applied = Extract<KvWriteResult, { status: "ok" }>;
 
-/** Adds the routes. */
-export function addKvRoutes(app: Hono, port: GatewayPort): void {
-  app.get("/v1/kv", (c) => list(c, port));
-  app.get("/v1/kv/:key", (c) => get(c, port));
-  app.put("/v1/kv/:key", (c) => put(c, port));
-  app.delete("/v1/kv/:key", (c) => remove(c, port));
-  app.post("/v1/kv/:key/append", (c) => append(c, port));
+/** What the routes share. */
+interface Routes {
+  readonly port: GatewayPort;
+  readonly large: LargeResponses;
 }
 
-async function get(c: Context, port: GatewayPort): Promise<Response> {
-  const url = c.req.url;
-  const key = keyFromSegment(rawSegment(url));
-  const query = queryOf(url, readParameters);
-  const { entry, context } = await port.get(key, consistencyOf(query));
-  if (entry === undefined) {
-    const response = problemResponse(new GatewayError("not-found", "The key does not exist"));
-    appendContext(response.headers, context);
-    return response;
-  }
-  const etag = `"${entry.revision}"`;
-  const match = c.req.header("if-none-match");
-  if (match !== undefined && etagsOf(match).some((tag) => tag === etag || tag === "*")) {
-    const response = new Response(null, { status: 304, headers: { etag } });
-    appendContext(response.headers, context);
-    return response;
-  }
+/** Adds the routes. The key is the rest of the path, or `?key=` where a path cannot hold it. */
+export function addKvRoutes(app: Hono, port: GatewayPort): void {
+  const routes: Routes = { port, large: new LargeResponses(port) };
+  app.get("/v1/kv", (c) => hasKey(c) ? item(c, routes) : list(c, routes));
+  app.put("/v1/kv", (c) => put(c, port, keyInQuery(c)));
+  app.delete("/v1/kv", (c) => remove(c, port, keyInQuery(c)));
+  app.get("/v1/kv/*", (c) => get(c, routes));
+  app.put("/v1/kv/*", (c) => put(c, port, keyToWrite(c)));
+  app.delete("/v1/kv/*", (c) => remove(c, port, keyToWrite(c)));
+  app.post("/v1/kv/*", (c) => post(c, port));
+}
+
+async function get(c: Context, { port, large }: Routes): Promise<Response> {
+  const { url } = c.req;
+  const key = keyFromPath(pathRest(url));
+  const query = queryOf(url, valueParameters);
+  const { entry, context } = await port.get(key, readOptionsOf(c, query));
+  if (entry === undefined) return keyNotFound(context);
+  const early = conditionalAnswer(c, entry.revision, context);
+  if (early !== undefined) return early;
+  const { value } = entry;
+  const withoutBody = isHead(c);
+  const body = withoutBody
+    ? null
+    : value.length > LARGE_VALUE_BYTES
+    ? large.stream(piecesOf(value), value.length)
+    : value as Uint8Array<ArrayBuffer>;
   // Headers are most of what a read costs: appended, they are not compared with all before them.
-  const body = c.req.method === "HEAD" ? null : entry.value as Uint8Array<ArrayBuffer>;
   const response = new Response(body);
   const { headers } = response;
-  appendContext(headers, context);
-  headers.append("etag", etag);
+  headers.append("etag", `"${entry.revision}"`);
   headers.append("content-type", entry.contentType ?? DEFAULT_CONTENT_TYPE);
-  headers.append("statecraft-created", String(entry.created));
-  headers.append("statecraft-version", String(entry.version));
-  headers.append("x-content-type-options", "nosniff");
-  if (entry.contentType !== undefined) headers.append("content-security-policy", VALUE_POLICY);
-  if (body === null) headers.append("content-length", String(entry.value.length));
+  headers.append("statecraft-revision", String(context.revision));
+  if (entry.contentType !== undefined) {
+    headers.append("x-content-type-options", "nosniff");
+    headers.append("content-security-policy", VALUE_POLICY);
+  }
+  if (withoutBody || value.length > LARGE_VALUE_BYTES) {
+    headers.append("content-length", String(value.length));
+  }
+  if (withoutBody || isOn(query, "meta")) {
+    headers.append("statecraft-created", String(entry.created));
+    headers.append("statecraft-version", String(entry.version));
+    appendMeta(headers, context);
+  }
   return response;
 }
 
-async function put(c: Context, port: GatewayPort): Promise<Response> {
-  const key = keyToWrite(c);
+/** One key as JSON, as it stands in a listing. */
+async function item(c: Context, { port, large }: Routes): Promise<Response> {
+  const query = queryOf(c.req.url, itemParameters);
+  const { entry, context } = await port.get(keyInQuery(c), readOptionsOf(c, query));
+  if (entry === undefined) return keyNotFound(context);
+  const early = conditionalAnswer(c, entry.revision, context);
+  if (early !== undefined) return early;
+  const encoding = encodingOf(query);
+  const pieces = (function* (): Generator<Uint8Array, void> {
+    yield utf8.encode(JSON.stringify(itemOf(entry, { encoding, keysOnly: false })) + "\n");
+  })();
+  const response = json(isHead(c) ? null : large.stream(pieces, sizeOf(entry)), context);
+  response.headers.append("etag", `"${entry.revision}"`);
+  return response;
+}
+
+function keyNotFound(context: ReadContext): Response {
+  const response = problemResponse(new GatewayError("key-not-found", "The key does not exist"));
+  response.headers.append("statecraft-revision", String(context.revision));
+  return response;
+}
+
+/** 304 or 412, if a condition of the request decides it (RFC 9110, s13.1). */
+function conditionalAnswer(
+  c: Context,
+  revision: number,
+  context: ReadContext,
+): Response | undefined {
+  const etag = `"${revision}"`;
+  const ifMatch = c.req.header("if-match");
+  // If-Match compares strongly, so that a weak tag matches nothing; If-None-Match weakly.
+  if (ifMatch !== undefined && !tagsOf(ifMatch).some((tag) => tag === etag || tag === "*")) {
+    const detail = `The key is at ${etag}`;
+    return problemResponse(new GatewayError("precondition-failed", detail, { revision }));
+  }
+  const ifNoneMatch = c.req.header("if-none-match");
+  if (ifNoneMatch === undefined) return undefined;
+  const isKnown = tagsOf(ifNoneMatch).some((tag) =>
+    tag.replace(/^W\//, "") === etag || tag === "*"
+  );
+  if (!isKnown) return undefined;
+  const headers = { etag, "statecraft-revision": String(context.revision) };
+  return new Response(null, { status: 304, headers });
+}
+
+/** On POST the last segment of the path is the verb. */
+function post(c: Context, port: GatewayPort): Promise<Response> {
+  const rest = pathRest(c.req.url);
+  const slash = rest.lastIndexOf("/");
+  const verb = rest.slice(slash + 1);
+  if (slash < 1 || verb !== "append") {
+    throw new GatewayError("no-such-route", "POST takes a key and a verb: /v1/kv/{key}/append");
+  }
+  queryOf(c.req.url, writeParameters);
+  return append(c, port, keyFromPath(rest.slice(0, slash)));
+}
+
+async function put(c: Context, port: GatewayPort, key: string): Promise<Response> {
+  refuseEncoded(c.req.raw);
   const condition = conditionOf(c);
   const contentType = contentTypeOf(c);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
@@ -112,51 +197,50 @@ async function put(c: Context, port: GatewayPort): Promise<Response> {
     value,
     ...(contentType === undefined ? {} : { contentType }),
     ...(condition === undefined ? {} : { condition }),
-    ...onceOf(c, value),
+    ...onceOf(c, { key, action: "put", body: value }),
   };
-  const result = await apply(port, write);
+  const result = await apply(c, port, write);
   const { revision, version, created } = result;
   return written(result, { revision, version }, created ? 201 : 200);
 }
 
-async function append(c: Context, port: GatewayPort): Promise<Response> {
-  refuseFormTypes(c.req.raw);
-  const key = keyToWrite(c);
+async function append(c: Context, port: GatewayPort, key: string): Promise<Response> {
+  refuseEncoded(c.req.raw);
   const condition = conditionOf(c);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
-  const result = await apply(port, {
+  const result = await apply(c, port, {
     type: "append",
     key,
     value,
     ...(condition === undefined ? {} : { condition }),
-    ...onceOf(c, value),
+    ...onceOf(c, { key, action: "append", body: value }),
   });
   const { revision, version, length } = result;
   return written(result, { revision, version, length }, 200);
 }
 
-async function remove(c: Context, port: GatewayPort): Promise<Response> {
+async function remove(c: Context, port: GatewayPort, key: string): Promise<Response> {
   const condition = conditionOf(c);
-  const result = await apply(port, {
+  const result = await apply(c, port, {
     type: "delete",
-    key: keyToWrite(c),
+    key,
     ...(condition === undefined ? {} : { condition }),
-    ...onceOf(c, new Uint8Array(0)),
+    ...onceOf(c, { key, action: "delete", body: NO_BYTES }),
   });
   const { deleted, revision } = result;
   return written(result, { deleted, revision }, 200);
 }
 
-async function list(c: Context, port: GatewayPort): Promise<Response> {
+async function list(c: Context, { port, large }: Routes): Promise<Response> {
   if (c.req.header("accept")?.includes("application/x-ndjson")) {
     throw new GatewayError("not-acceptable", "This version lists as application/json only");
   }
   const query = queryOf(c.req.url, listParameters);
   const bounds = boundsOf(query);
-  const consistency = consistencyOf(query);
+  const options = readOptionsOf(c, query);
   if (isOn(query, "count_only")) {
-    const { count, context } = await port.count(bounds, consistency);
-    return json({ count, revision: context.revision }, context);
+    const { count, context } = await port.count(bounds, options);
+    return json(JSON.stringify({ count, revision: context.revision }) + "\n", context);
   }
   const keysOnly = isOn(query, "keys_only");
   const range: KvRange = {
@@ -165,18 +249,43 @@ async function list(c: Context, port: GatewayPort): Promise<Response> {
     reverse: isOn(query, "reverse"),
     bytesMax: keysOnly ? Infinity : LIST_BYTES_MAX,
   };
-  const { entries, more, context } = await port.list(resume(range, query), consistency);
+  const encoding = encodingOf(query);
+  const { entries, more, context } = await port.list(resume(range, query), options);
   const last = entries.at(-1);
-  return json({
-    items: entries.map((entry) => itemOf(entry, keysOnly)),
-    ...(more && last !== undefined ? { next: cursorOf(last.key) } : {}),
-    revision: context.revision,
-  }, context);
+  const next = more && last !== undefined ? cursorOf(last.key) : undefined;
+  let bytes = 0;
+  for (const entry of entries) bytes += keysOnly ? ITEM_BYTES + entry.key.length : sizeOf(entry);
+  const pieces = pagePieces(entries, { encoding, keysOnly, next, revision: context.revision });
+  return json(isHead(c) ? null : large.stream(pieces, bytes), context);
+}
+
+/** A page of a listing, item by item. */
+function* pagePieces(
+  entries: readonly KvEntry[],
+  { encoding, keysOnly, next, revision }: {
+    readonly encoding: JsonEncoding;
+    readonly keysOnly: boolean;
+    readonly next: string | undefined;
+    readonly revision: number;
+  },
+): Generator<Uint8Array, void> {
+  yield utf8.encode('{"items":[');
+  for (let at = 0; at < entries.length; at++) {
+    const text = JSON.stringify(itemOf(entries[at]!, { encoding, keysOnly }));
+    yield utf8.encode(at === 0 ? text : `,${text}`);
+  }
+  const rest = { ...(next === undefined ? {} : { next }), revision };
+  yield utf8.encode(`],${JSON.stringify(rest).slice(1)}\n`);
+}
+
+/** About how many bytes of JSON an entry is. */
+function sizeOf({ key, value }: KvEntry): number {
+  return ITEM_BYTES + key.length + value.length;
 }
 
 /** Applies a write, or turns what kept it from taking effect into an error. */
-async function apply(port: GatewayPort, write: KvWrite): Promise<Applied> {
-  const result = await port.write(write);
+async function apply(c: Context, port: GatewayPort, write: KvWrite): Promise<Applied> {
+  const result = await port.write(write, timeoutOf(c));
   switch (result.status) {
     case "ok":
       return result;
@@ -184,6 +293,7 @@ async function apply(port: GatewayPort, write: KvWrite): Promise<Applied> {
       throw new GatewayError(
         "precondition-failed",
         result.revision === 0 ? "The key does not exist" : `The key is at "${result.revision}"`,
+        { revision: result.revision },
       );
     case "too-large":
       throw new GatewayError(
@@ -208,31 +318,36 @@ function written(result: Applied, body: Record<string, unknown>, status: 200 | 2
   return response;
 }
 
-function json(body: unknown, context: ReadContext): Response {
-  const headers = { "content-type": "application/json" };
-  const response = new Response(JSON.stringify(body) + "\n", { headers });
-  appendContext(response.headers, context);
+function json(body: string | ReadableStream<Uint8Array> | null, context: ReadContext): Response {
+  const response = new Response(body, { headers: { "content-type": "application/json" } });
+  response.headers.append("statecraft-revision", String(context.revision));
+  appendMeta(response.headers, context);
   return response;
 }
 
-function itemOf(entry: KvEntry, keysOnly: boolean): Record<string, unknown> {
+function itemOf(
+  entry: KvEntry,
+  { encoding, keysOnly }: { readonly encoding: JsonEncoding; readonly keysOnly: boolean },
+): Record<string, unknown> {
   const { revision, created, version } = entry;
-  const value = keysOnly ? {} : { value: bytesToJson(entry.value) };
-  return { key: keyToJson(entry.key), ...value, revision, created, version };
+  const value = keysOnly ? {} : { value: bytesAs(encoding, entry.value) };
+  return { key: keyAs(encoding, entry.key), ...value, revision, created, version };
 }
 
-function appendContext(headers: Headers, context: ReadContext): void {
-  headers.append("statecraft-revision", String(context.revision));
+/** Who served a read, and whom it followed. */
+function appendMeta(headers: Headers, context: ReadContext): void {
   headers.append("statecraft-served-by", String(context.servedBy));
   headers.append("statecraft-leader", String(context.leaderId ?? ""));
   headers.append("statecraft-term", String(context.term));
 }
 
-/** The path segment after `/v1/kv/`, not decoded. */
-function rawSegment(url: string): string {
-  const start = url.indexOf("/v1/kv/") + "/v1/kv/".length;
+/** The rest of the path after `/v1/kv/`, not decoded. */
+function pathRest(url: string): string {
+  const at = url.indexOf("/v1/kv/");
+  const start = at + "/v1/kv/".length;
   let end = start;
-  while (end < url.length && url[end] !== "/" && url[end] !== "?" && url[end] !== "#") end++;
+  while (end < url.length && url[end] !== "?" && url[end] !== "#") end++;
+  if (at < 0 || end === start) throw new GatewayError("no-such-route", "The path has no key");
   return url.slice(start, end);
 }
 
@@ -240,7 +355,59 @@ function rawSegment(url: string): string {
 function keyToWrite(c: Context): string {
   const { url } = c.req;
   queryOf(url, writeParameters);
-  return keyFromSegment(rawSegment(url));
+  return keyFromPath(pathRest(url));
+}
+
+/** A body for a HEAD request is read by nobody: it would hold its bytes until it is given up. */
+function isHead(c: Context): boolean {
+  return c.req.method === "HEAD";
+}
+
+function hasKey(c: Context): boolean {
+  return /[?&]key=/.test(c.req.url);
+}
+
+/** The key in `?key=`, for keys that a path cannot hold. */
+function keyInQuery(c: Context): string {
+  const known = c.req.method === "GET" || isHead(c) ? itemParameters : [...writeParameters, "key"];
+  const text = queryOf(c.req.url, known).get("key");
+  if (text === undefined) {
+    throw new GatewayError("invalid-request", "Name the key in the path, or with ?key=");
+  }
+  return checkKey(percentDecode(text.replaceAll("+", "%20")));
+}
+
+function encodingOf(query: ReadonlyMap<string, string>): JsonEncoding {
+  const value = query.get("encoding");
+  if (value === undefined) return "text";
+  if (value === "base64") return value;
+  throw new GatewayError("invalid-request", "encoding is base64, or not given");
+}
+
+function readOptionsOf(c: Context, query: ReadonlyMap<string, string>): ReadOptions {
+  const text = query.get("min_revision");
+  if (text !== undefined && !/^\d{1,15}$/.test(text)) {
+    throw new GatewayError("invalid-request", "min_revision is a revision, such as 17");
+  }
+  return {
+    consistency: consistencyOf(query),
+    timeoutMs: timeoutOf(c),
+    ...(text === undefined ? {} : { minRevision: Number(text) }),
+  };
+}
+
+/** How long the client waits, which it may tell so that an answer arrives before it has left. */
+function timeoutOf(c: Context): number {
+  const text = c.req.header("statecraft-timeout-ms");
+  if (text === undefined) return REQUEST_TIMEOUT_MS;
+  const timeoutMs = Number(text);
+  const isValid = /^\d{1,6}$/.test(text) && timeoutMs >= REQUEST_TIMEOUT_MS_MIN &&
+    timeoutMs <= REQUEST_TIMEOUT_MS_MAX;
+  if (isValid) return timeoutMs;
+  throw new GatewayError(
+    "invalid-request",
+    `Statecraft-Timeout-Ms is ${REQUEST_TIMEOUT_MS_MIN} to ${REQUEST_TIMEOUT_MS_MAX}`,
+  );
 }
 
 /**
@@ -361,8 +528,8 @@ function conditionOf(c: Context): WriteCondition | undefined {
   return { revision: Number(revision) };
 }
 
-function etagsOf(header: string): string[] {
-  return header.split(",").map((tag) => tag.trim().replace(/^W\//, ""));
+function tagsOf(header: string): string[] {
+  return header.split(",").map((tag) => tag.trim());
 }
 
 /** The content type to store: none for what a client sends without being asked. */
@@ -379,7 +546,14 @@ function contentTypeOf(c: Context): string | undefined {
 }
 
 /** The idempotency key with the digest of everything that makes the request what it is. */
-function onceOf(c: Context, body: Uint8Array): { once?: IdempotencyKey } {
+function onceOf(
+  c: Context,
+  { key: storeKey, action, body }: {
+    readonly key: string;
+    readonly action: KvWrite["type"];
+    readonly body: Uint8Array;
+  },
+): { once?: IdempotencyKey } {
   const header = c.req.header("idempotency-key");
   if (header === undefined) return {};
   const key = /^"(.*)"$/.exec(header)?.[1] ?? header;
@@ -389,10 +563,9 @@ function onceOf(c: Context, body: Uint8Array): { once?: IdempotencyKey } {
       `An idempotency key has 1 to ${IDEMPOTENCY_KEY_LENGTH_MAX} printable ASCII characters`,
     );
   }
-  // By what the request means: the same key may be encoded in more than one way.
-  const action = c.req.path.endsWith("/append") && c.req.method === "POST" ? "append" : "";
+  // By what the request means: a key in the store may be encoded in more than one way.
   const digest = createHash("sha256")
-    .update(`${c.req.method} ${action} ${keyToWrite(c)}\n`, "latin1")
+    .update(`${action} ${storeKey}\n`, "latin1")
     .update(`${c.req.header("if-match") ?? ""}\n${c.req.header("if-none-match") ?? ""}\n`)
     .update(`${c.req.header("content-type") ?? ""}\n`)
     .update(body);

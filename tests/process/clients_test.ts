@@ -1,0 +1,99 @@
+/**
+ * Clients that would take a node down: more connections than it may hold, and answers that nobody
+ * reads.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { nodeWords } from "../../cli/dev.ts";
+import { VALUE_BYTES_MAX } from "../../transport/http_limits.ts";
+import { eventually, freePorts, persist, RealCluster } from "./real_cluster.ts";
+
+/** File descriptors that the node may have open, of which it needs about 20 itself. */
+const DESCRIPTORS = 64;
+const CONNECTIONS = 100;
+
+/** What a client sends before it falls silent. */
+const silences: Readonly<Record<string, string>> = {
+  "nothing": "",
+  "half a head": "GET /livez HTTP/1.1\r\nHost: a\r\n",
+  "half a body": "PUT /v1/kv/half HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx",
+  "a whole request": "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n",
+};
+
+Deno.test("X3: a node out of file descriptors closes idle connections and goes on", async (t) => {
+  const directory = await Deno.makeTempDir();
+  const [port] = freePorts(1) as [number];
+  const http = `http://127.0.0.1:${port}`;
+  const words = nodeWords([
+    ...["--id", "1", "--single", "--data", `${directory}/node`, "--http", `127.0.0.1:${port}`],
+  ]);
+  const node = new Deno.Command("sh", {
+    args: ["-c", `ulimit -n ${DESCRIPTORS} && exec "$@"`, "sh", ...words],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const stderr = new Response(node.stderr).text();
+  const open: Deno.Conn[] = [];
+  let isOver = false;
+  try {
+    await persist([http], "/v1/kv/before", { method: "PUT", body: "x" });
+    for (const [what, text] of Object.entries(silences)) {
+      await t.step(what, async () => {
+        await Promise.allSettled(Array.from({ length: CONNECTIONS }, async () => {
+          const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+          open.push(connection);
+          await connection.write(new TextEncoder().encode(text));
+        }));
+        const path = `/v1/kv/${encodeURIComponent(what)}`;
+        await persist([http], path, { method: "PUT", body: what });
+        assertEquals(await persist([http], path, {}), what);
+        for (const connection of open.splice(0)) connection.close();
+      });
+    }
+    assertEquals(await persist([http], "/v1/kv/before", {}), "x");
+    node.kill("SIGTERM");
+    const { code } = await node.status;
+    isOver = true;
+    assertEquals(code, 0, "an orderly stop");
+    assertStringIncludes(await stderr, "http-connections-shed");
+  } finally {
+    if (!isOver) node.kill("SIGKILL");
+    await node.status;
+    await stderr;
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("X5: thirty clients that list everything at once cost no election", async () => {
+  await using cluster = new RealCluster(3);
+  cluster.startAll();
+  const value = new Uint8Array(VALUE_BYTES_MAX).fill(97);
+  for (let at = 0; at < 8; at++) {
+    await persist(cluster.endpoints, `/v1/kv/large-${at}`, { method: "PUT", body: value });
+  }
+  const leader = await cluster.leader();
+  await cluster.agree();
+  const before = await leader.status();
+  const statuses = await Promise.all(Array.from({ length: 30 }, async () => {
+    const response = await fetch(`${leader.http}/v1/kv?prefix=large-`);
+    const { items, retryable } = await response.json();
+    if (response.status === 429) return assertEquals(retryable, true), 429;
+    assert(
+      items.length > 0 &&
+        items.every((item: { value: string }) => item.value.length === VALUE_BYTES_MAX),
+    );
+    return response.status;
+  }));
+  assertEquals(statuses.filter((status) => status !== 200 && status !== 429), []);
+  assert(statuses.includes(200));
+  // Answers that nobody reads keep nobody else waiting.
+  const unread = await Promise.all(
+    Array.from({ length: 30 }, () => fetch(`${leader.http}/v1/kv?prefix=large-`)),
+  );
+  await persist([leader.http], "/v1/kv/after", { method: "PUT", body: "x" });
+  for (const response of unread) await response.body?.cancel();
+  const after = await eventually("the leader's status", () => leader.status());
+  assertEquals([after.term, after.role], [before!.term, "leader"]);
+});

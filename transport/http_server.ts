@@ -1,0 +1,111 @@
+/**
+ * The HTTP listener of a node, which outlives a lack of file descriptors.
+ *
+ * Clients can open more connections than the process may hold. `Deno.serve` then ends with an error
+ * (2.9.6), so it is started anew, and a graceful shutdown of the old one closes the connections that
+ * are idle: those are what used the descriptors up. A reserve is held until then and released first, so
+ * that the log and the peers find a descriptor meanwhile.
+ *
+ * @module
+ */
+import { LISTEN_RETRY_MS, SPARE_DESCRIPTORS } from "./http_limits.ts";
+import type { HostPort } from "./network.ts";
+
+/** What a listener needs. */
+export interface HttpServerOptions {
+  /** Where to listen; port 0 picks one. */
+  readonly at: HostPort;
+  readonly handler: (request: Request) => Response | Promise<Response>;
+  /** A file that exists: the reserve consists of descriptors of it. */
+  readonly spareFile: string;
+  /** Takes what an operator should know. */
+  readonly log: (
+    level: "info" | "warn",
+    event: string,
+    fields: Record<string, string | number>,
+  ) => void;
+}
+
+/** Serves HTTP until it is shut down. */
+export class HttpServer {
+  readonly #options: HttpServerOptions;
+  readonly #spare: Deno.FsFile[] = [];
+  #server: Deno.HttpServer<Deno.NetAddr>;
+  #at: HostPort;
+  #stopping = false;
+  #restarts = 0;
+  #restarting: Promise<void> | undefined;
+
+  /** @throws {Error} If the address cannot be listened on. */
+  constructor(options: HttpServerOptions) {
+    this.#options = options;
+    this.#at = options.at;
+    this.#server = this.#serve();
+    this.#at = { hostname: options.at.hostname, port: this.#server.addr.port };
+    this.#hold();
+  }
+
+  /** Where it really listens. */
+  get address(): HostPort {
+    return this.#server.addr;
+  }
+
+  /** Times the listener was started anew, each of which closed the idle connections. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /** Accepts no more, closes idle connections, and resolves once every request is answered. */
+  async shutdown(): Promise<void> {
+    this.#stopping = true;
+    this.#release();
+    await this.#restarting;
+    await this.#server.shutdown();
+  }
+
+  #serve(): Deno.HttpServer<Deno.NetAddr> {
+    const { hostname, port } = this.#at;
+    const server = Deno.serve({ hostname, port, onListen: () => {} }, this.#options.handler);
+    server.finished.catch((error) => this.#restart(`${error.message}`));
+    return server;
+  }
+
+  /** Opens what is missing of the reserve, as far as there is something left to open it with. */
+  #hold(): void {
+    try {
+      while (this.#spare.length < SPARE_DESCRIPTORS) {
+        this.#spare.push(Deno.openSync(this.#options.spareFile));
+      }
+    } catch {
+      // None left, or no such file: the listener then works without a reserve.
+    }
+  }
+
+  #release(): void {
+    for (const file of this.#spare.splice(0)) file.close();
+  }
+
+  /** Closes idle connections and listens anew; requests under way are answered. */
+  #restart(cause: string): void {
+    if (this.#stopping || this.#restarting !== undefined) return;
+    this.#release();
+    this.#restarts++;
+    this.#options.log("warn", "http-connections-shed", { cause, times: this.#restarts });
+    this.#restarting = this.#listenAnew().finally(() => this.#restarting = undefined);
+  }
+
+  async #listenAnew(): Promise<void> {
+    // Not awaited: it resolves only once every request that it took is answered.
+    this.#server.shutdown().catch(() => {});
+    while (!this.#stopping) {
+      await new Promise((resolve) => setTimeout(resolve, LISTEN_RETRY_MS));
+      try {
+        this.#server = this.#serve();
+        this.#hold();
+        return;
+      } catch {
+        // The old one still holds the address, or no descriptor is free yet.
+      }
+    }
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * Large answers: bounded in bytes over all requests, made piece by piece as the client reads, and
+ * given up when it does not.
+ *
+ * A listing that is encoded at once blocks the event loop, and one that nobody reads keeps its bytes
+ * for as long as the connection stays open.
+ *
+ * @module
+ */
+import { RESPONSE_BYTES_MAX, RESPONSE_CHUNK_BYTES, RESPONSE_STALL_MS_MAX } from "./http_limits.ts";
+import { GatewayError } from "./problem.ts";
+
+/** Who measures the time for which a client does not read. */
+export interface StreamClock {
+  /** Calls `expire` once `delayMs` have passed, unless it is taken back. */
+  expireAfter(delayMs: number, expire: () => void): () => void;
+}
+
+/** The large answers of one gateway that are under way. */
+export class LargeResponses {
+  readonly #clock: StreamClock;
+  #bytes = 0;
+
+  constructor(clock: StreamClock) {
+    this.#clock = clock;
+  }
+
+  /** Bytes of answers that were not read yet. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * A body that yields the pieces, about `bytes` in all, each made when the client has read what came
+   * before.
+   *
+   * @throws {GatewayError} overloaded, if RESPONSE_BYTES_MAX would be under way.
+   */
+  stream(pieces: Iterator<Uint8Array>, bytes: number): ReadableStream<Uint8Array<ArrayBuffer>> {
+    if (this.#bytes + bytes > RESPONSE_BYTES_MAX) {
+      throw new GatewayError(
+        "overloaded",
+        `Answers of ${this.#bytes} bytes are under way already; ask for less, or again later`,
+      );
+    }
+    this.#bytes += bytes;
+    let isOver = false;
+    let takeBack = (): void => {};
+    const end = (): void => {
+      if (isOver) return;
+      isOver = true;
+      takeBack();
+      this.#bytes -= bytes;
+    };
+    return new ReadableStream({
+      start: (controller) => this.#watch(controller, end, (watch) => takeBack = watch),
+      pull: (controller) => {
+        takeBack();
+        const piece = nextPiece(pieces);
+        if (piece !== undefined) {
+          controller.enqueue(piece);
+          return this.#watch(controller, end, (watch) => takeBack = watch);
+        }
+        end();
+        controller.close();
+      },
+      cancel: end,
+    }, { highWaterMark: 0 });
+  }
+
+  #watch(
+    controller: ReadableStreamDefaultController,
+    end: () => void,
+    keep: (takeBack: () => void) => void,
+  ): void {
+    keep(this.#clock.expireAfter(RESPONSE_STALL_MS_MAX, () => {
+      end();
+      controller.error(new Error(`nobody read the answer for ${RESPONSE_STALL_MS_MAX} ms`));
+    }));
+  }
+}
+
+/** The next pieces joined up to RESPONSE_CHUNK_BYTES; undefined at the end. */
+function nextPiece(pieces: Iterator<Uint8Array>): Uint8Array<ArrayBuffer> | undefined {
+  const joined: Uint8Array[] = [];
+  let bytes = 0;
+  while (bytes < RESPONSE_CHUNK_BYTES) {
+    const next = pieces.next();
+    if (next.done === true) break;
+    joined.push(next.value);
+    bytes += next.value.length;
+  }
+  if (joined.length <= 1) return joined[0] as Uint8Array<ArrayBuffer> | undefined;
+  const chunk = new Uint8Array(bytes);
+  let at = 0;
+  for (const piece of joined) {
+    chunk.set(piece, at);
+    at += piece.length;
+  }
+  return chunk;
+}
+
+/** A value in pieces of RESPONSE_CHUNK_BYTES. */
+export function* piecesOf(bytes: Uint8Array): Generator<Uint8Array, void> {
+  for (let at = 0; at < bytes.length; at += RESPONSE_CHUNK_BYTES) {
+    yield bytes.subarray(at, at + RESPONSE_CHUNK_BYTES);
+  }
+}
