@@ -9,6 +9,7 @@
 import { Hono } from "hono";
 import type { GatewayPort } from "./gateway_port.ts";
 import { REQUESTS_IN_FLIGHT_MAX } from "./http_limits.ts";
+import { checkOrigin, checkTarget, targetOf } from "./http_target.ts";
 import { GatewayError, problemResponse } from "./problem.ts";
 import { addClusterRoutes } from "./routes/cluster.ts";
 import { addKvRoutes } from "./routes/kv.ts";
@@ -41,8 +42,12 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   let inFlight = 0;
   const leave = (): void => void inFlight--;
   return (request) => {
-    const problem = foreignProblem(request);
-    if (problem !== undefined) return problemResponse(problem);
+    try {
+      checkTarget(request);
+      checkOrigin(request);
+    } catch (error) {
+      return problemResponse(error);
+    }
     if (redirectIsWanted(request.url)) {
       const response = redirect(request, port);
       if (response !== undefined) return response;
@@ -76,28 +81,6 @@ function noRoute(app: Hono, path: string): Response {
   return response;
 }
 
-/** A name or an address, and perhaps a port. */
-const hostPattern = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
-
-/**
- * What is wrong with where a request says that it goes to or comes from. Safety: the runtime makes a
- * request's URL of the Host header and the path, so a Host with a slash in it would choose the path.
- * A foreign web page can make a browser send requests here; only Origin tells, and the browser sets it.
- */
-function foreignProblem(request: Request): GatewayError | undefined {
-  const host = request.headers.get("host");
-  if (host === null || !hostPattern.test(host)) {
-    return new GatewayError("invalid-request", "The Host header is missing or no HOST:PORT");
-  }
-  if (!request.url.startsWith(host, "http://".length)) {
-    return new GatewayError("invalid-request", "The request line names another host than Host");
-  }
-  if (request.method === "GET" || request.method === "HEAD") return undefined;
-  const origin = request.headers.get("origin");
-  if (origin === null || origin.replace(/^https?:\/\//, "") === host) return undefined;
-  return new GatewayError("cross-origin", `A page of ${origin} may not write here`);
-}
-
 function redirectIsWanted(url: string): boolean {
   return url.includes("redirect=true") && /[?&]redirect=true(&|$)/.test(url) &&
     url.includes("/v1/");
@@ -111,6 +94,5 @@ function redirect(request: Request, port: GatewayPort): Response | undefined {
   if (address === undefined) {
     return problemResponse(new GatewayError("unavailable", "No leader is known to redirect to"));
   }
-  const path = request.url.slice(request.url.indexOf("/", "http://".length));
-  return new Response(null, { status: 307, headers: { location: address + path } });
+  return new Response(null, { status: 307, headers: { location: address + targetOf(request) } });
 }

@@ -672,4 +672,12 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     suspects: [actors],
   },
+  // HTTP gateway
+  {
+    name: "the Host header chooses the path",
+    file: "transport/http_target.ts",
+    find: "  if (!validHost.test(host)) refuse(",
+    replace: "  if (host === undefined) refuse(",
+    suspects: [transport],
+  },
 ];
