@@ -77,6 +77,16 @@ export class DenoDisk implements Disk {
     attempt("sync directory", path, () => syncDirectory(this.#full(path)));
   }
 
+  syncDirectoryData(path: string, done: (error: DiskError | undefined) => void): void {
+    const directory = attempt("sync directory", path, () => {
+      return Deno.openSync(this.#full(path), { read: true });
+    });
+    directory.sync().then(
+      () => done(undefined),
+      (error: unknown) => done(toDiskError("sync directory", path, error)),
+    ).finally(() => directory.close());
+  }
+
   removeDirectory(path: string): void {
     attempt("remove directory", path, () => {
       try {

@@ -51,8 +51,10 @@ export interface Disk {
   rename(from: string, to: string): void;
   /** Removes a file; durable after `syncDirectory`. */
   remove(path: string): void;
-  /** Makes the creations, renames and removals in a directory durable. */
+  /** Blocks until the creations, renames and removals in a directory are durable. */
   syncDirectory(path: string): void;
+  /** The same off the event loop, for those before the call. Calls `done` in a later turn. */
+  syncDirectoryData(path: string, done: (error: DiskError | undefined) => void): void;
   /** Removes a directory if it is there and empty; durable after the one above it is synced. */
   removeDirectory(path: string): void;
   /**

@@ -69,6 +69,8 @@ export class Wal {
   #position: number;
   #durablePosition: number;
   #syncing = false;
+  /** The name of the last segment may not be durable yet. */
+  #nameIsNew = false;
   #failure: WalFailedError | undefined = undefined;
 
   /**
@@ -157,8 +159,10 @@ export class Wal {
     if (this.#syncing) throw new Error("Cannot sync the log: a sync is running");
     this.#syncing = true;
     const target = this.#position;
-    this.#syncSegments([...this.#segments], (error) => {
+    const nameIsNew = this.#nameIsNew;
+    this.#syncSegments([...this.#segments], nameIsNew, (error) => {
       this.#syncing = false;
+      if (nameIsNew) this.#nameIsNew = false;
       if (error !== undefined) this.#fail(error);
       if (this.#failure === undefined) {
         this.#durablePosition = target;
@@ -198,12 +202,17 @@ export class Wal {
     return this.#failure ??= new WalFailedError(cause);
   }
 
-  /** The segment that takes the next append, a new one if the last is full. */
+  /**
+   * The segment that takes the next append, a new one if the last is full. While the last one's name
+   * is not durable it grows on: a crash could otherwise keep a later name and lose an earlier one.
+   */
   #segmentToWrite(): Segment {
     const last = this.#segments.at(-1)!;
-    if (last.file.size < (this.#options.segmentBytes ?? SEGMENT_BYTES)) return last;
+    const isFull = last.file.size >= (this.#options.segmentBytes ?? SEGMENT_BYTES);
+    if (!isFull || this.#nameIsNew) return last;
     const segment = createSegment(this.#disk, this.#options, last.sequence + 1, this.#position);
     this.#segments.push(segment);
+    this.#nameIsNew = true;
     this.#position += SEGMENT_HEADER_BYTES;
     return segment;
   }
@@ -232,15 +241,30 @@ export class Wal {
     return size;
   }
 
-  /** Syncs one segment after the other, in order of their sequences. */
-  #syncSegments(segments: Segment[], done: (error: Error | undefined) => void): void {
+  /** Syncs one segment after the other, in order of their sequences, and then their names. */
+  #syncSegments(
+    segments: Segment[],
+    nameIsNew: boolean,
+    done: (error: Error | undefined) => void,
+  ): void {
     const next = (at: number): void => {
       segments[at]!.file.syncData((error) => {
-        if (error !== undefined || at + 1 === segments.length) done(error);
-        else next(at + 1);
+        if (error !== undefined) done(error);
+        else if (at + 1 < segments.length) next(at + 1);
+        else if (nameIsNew) this.#syncName(done);
+        else done(undefined);
       });
     };
     next(0);
+  }
+
+  /** The name of a segment must be durable before a record in it may count as durable. */
+  #syncName(done: (error: Error | undefined) => void): void {
+    try {
+      this.#disk.syncDirectoryData(WAL_DIRECTORY, done);
+    } catch (error) {
+      done(error as Error);
+    }
   }
 
   #closeDurableSegments(): void {
@@ -251,6 +275,8 @@ export class Wal {
 
   #seal(): void {
     for (const { file } of this.#segments) file.sync();
+    if (this.#nameIsNew) this.#disk.syncDirectory(WAL_DIRECTORY);
+    this.#nameIsNew = false;
     this.#durablePosition = this.#position;
     const last = this.#segments.at(-1)!;
     this.#position += this.#write(last, []);
@@ -295,6 +321,7 @@ function openDurably(disk: Disk, options: WalOptions, found: Replay): Segment {
   };
   try {
     last.file.sync();
+    if (starts.size === 0) disk.syncDirectory(WAL_DIRECTORY);
   } catch (error) {
     last.file.close();
     throw error;
@@ -311,7 +338,7 @@ function syncSegment(disk: Disk, sequence: number): void {
   }
 }
 
-/** A new segment with its header; the header becomes durable with the first sync. */
+/** A new segment with its header; both its name and its header become durable with the first sync. */
 function createSegment(
   disk: Disk,
   identity: WalIdentity,
@@ -321,8 +348,6 @@ function createSegment(
   const file = disk.open(segmentPath(sequence));
   try {
     file.append(encodeSegmentHeader({ ...identity, sequence, position }));
-    // The name must be durable before a record in the segment may count as durable.
-    disk.syncDirectory(WAL_DIRECTORY);
   } catch (error) {
     file.close();
     throw error;

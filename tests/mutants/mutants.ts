@@ -92,10 +92,16 @@ export const mutants: readonly Mutant[] = [
   {
     name: "directory fsync missing",
     file: "storage/wal.ts",
-    find:
-      "    // The name must be durable before a record in the segment may count as durable.\n    disk.syncDirectory(WAL_DIRECTORY);",
+    find: "        else if (nameIsNew) this.#syncName(done);",
     replace: "",
     suspects: [storage, "sim"],
+  },
+  {
+    name: "a segment is begun while the name of the one before is not durable",
+    file: "storage/wal.ts",
+    find: "if (!isFull || this.#nameIsNew) return last;",
+    replace: "if (!isFull) return last;",
+    suspects: [storage],
   },
   {
     name: "CRC ignored",

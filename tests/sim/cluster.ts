@@ -36,6 +36,10 @@ export interface SimClusterOptions {
   readonly transcript?: boolean;
 }
 
+/** Segments hold from 1 KiB to 1 MiB: the smallest is begun every few writes. */
+const SEGMENT_BYTES_MIN = 1024;
+const SEGMENT_DOUBLINGS = 11;
+
 /** When a process that has started greets the others, and how often it tries again. */
 const HELLO_MS = 50;
 
@@ -112,6 +116,7 @@ export class SimCluster {
         loop: this.loop,
         dice: this.dice,
         tornPartBytes: this.dice.chance(0.5) ? 512 : 4096,
+        segmentBytes: SEGMENT_BYTES_MIN << this.dice.below(SEGMENT_DOUBLINGS),
         send: (to, message) => this.network.send(id, to, message),
         log: (level, event, fields) => {
           const words = Object.entries(fields).filter(([, value]) => value !== undefined)

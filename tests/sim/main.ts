@@ -91,6 +91,7 @@ class Report {
   #done = 0;
   #simulatedMs = 0;
   #operations = 0;
+  #segments = 0;
   #found = false;
 
   constructor(seeds: number, historyFile: string | undefined) {
@@ -106,6 +107,7 @@ class Report {
     this.#done++;
     this.#simulatedMs += result.simulatedMs;
     this.#operations += result.operations;
+    this.#segments += result.segments;
     for (const [name, count] of result.faults) {
       this.#faults.set(name, (this.#faults.get(name) ?? 0) + count);
     }
@@ -121,7 +123,7 @@ class Report {
         `seed ${seed} ok: trace ${traceHash}; ${this.#done} seeds, ` +
           `${(this.#simulatedMs / 3_600_000).toFixed(2)} simulated hours, ` +
           `${(this.#simulatedMs / realMs).toFixed(0)} x real time, ` +
-          `${this.#operations} operations, ${faults} faults`,
+          `${this.#operations} operations, ${faults} faults, ${this.#segments} segments`,
       );
     }
     return true;

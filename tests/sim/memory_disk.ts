@@ -25,7 +25,8 @@ export interface DiskOperation {
     | "syncData"
     | "rename"
     | "remove"
-    | "syncDirectory";
+    | "syncDirectory"
+    | "syncDirectoryData";
   readonly path: string;
 }
 
@@ -36,7 +37,7 @@ export type Choose = (count: number) => number;
 export interface MemoryDiskOptions {
   /** Unit in which unsynced bytes survive or get lost: a sector. Default 512. */
   readonly tornPartBytes?: number;
-  /** Runs the completion of a `syncData` later, to give it a latency. Default: a microtask. */
+  /** Runs the completion of a `syncData` or `syncDirectoryData` later, to give it a latency. Default: a microtask. */
   readonly later?: (run: () => void) => void;
   /**
    * Called before each operation. A DiskError it returns makes the operation fail (an append
@@ -134,10 +135,25 @@ export class MemoryDisk implements Disk {
     checkPath(path);
     this.#checkDirectory(path);
     this.perform({ type: "syncDirectory", path });
-    this.#unsyncedNames = this.#unsyncedNames.filter((change) => {
-      if (change.directory !== path) return true;
-      applyNameChange(this.#durableFiles, change);
-      return false;
+    this.#makeNamesDurable(path, this.#unsyncedNames);
+  }
+
+  syncDirectoryData(path: string, done: (error: DiskError | undefined) => void): void {
+    checkPath(path);
+    this.#checkDirectory(path);
+    const before = [...this.#unsyncedNames];
+    const life = this.#life;
+    this.later(() => {
+      if (life !== this.#life) return;
+      let failure: DiskError | undefined;
+      try {
+        this.perform({ type: "syncDirectoryData", path });
+      } catch (error) {
+        if (!(error instanceof DiskError)) throw error;
+        failure = error;
+      }
+      if (failure === undefined) this.#makeNamesDurable(path, before);
+      done(failure);
     });
   }
 
@@ -225,6 +241,15 @@ export class MemoryDisk implements Disk {
   /** Runs the completion of a sync after its latency. Internal to this file. */
   later(run: () => void): void {
     (this.#options.later ?? queueMicrotask)(run);
+  }
+
+  #makeNamesDurable(directory: string, changes: readonly NameChange[]): void {
+    const ripe = new Set(changes.filter((change) => change.directory === directory));
+    this.#unsyncedNames = this.#unsyncedNames.filter((change) => {
+      if (!ripe.has(change)) return true;
+      applyNameChange(this.#durableFiles, change);
+      return false;
+    });
   }
 
   #openInode(path: string): Inode {

@@ -25,6 +25,8 @@ export interface SeedResult {
   /** Operations whose outcome the client never learned. */
   readonly unknown: number;
   readonly faults: readonly (readonly [name: string, count: number])[];
+  /** Segments of logs that were begun. */
+  readonly segments: number;
   readonly transcript: readonly string[];
   /** NDJSON, if it was asked for. */
   readonly history: string | undefined;
@@ -35,7 +37,7 @@ export interface SeedResult {
 /** Runs the seed to its end. */
 export function runSeed({ options, twice, history }: SeedTask): SeedResult {
   const result = simulate(options);
-  const { traceHash, simulatedMs, operations, unknown } = result;
+  const { traceHash, simulatedMs, operations, unknown, segments } = result;
   const again = twice ? simulate(options).traceHash : traceHash;
   const violation = again === traceHash
     ? result.violation
@@ -46,6 +48,7 @@ export function runSeed({ options, twice, history }: SeedTask): SeedResult {
     simulatedMs,
     operations,
     unknown,
+    segments,
     faults: [...result.faults],
     transcript: [...result.transcript],
     history: history ? historyToNdjson(result.history) : undefined,

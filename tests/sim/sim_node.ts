@@ -48,6 +48,8 @@ export interface SimNodeOptions {
   readonly loop: EventLoop;
   readonly dice: Dice;
   readonly tornPartBytes: number;
+  /** Segments of the log are this large: small ones, so that one is begun often. */
+  readonly segmentBytes: number;
   readonly send: (to: NodeId, message: WireMessage) => void;
   readonly log: Log;
   /** Called when the process ended by itself. */
@@ -68,6 +70,8 @@ export class SimNode {
   readonly clock = { rate: 1 };
   /** Counts the starts. */
   lives = 0;
+  /** Counts the segments of logs that were begun. */
+  segments = 0;
   /** The running process; undefined between a crash and a restart. */
   life: ProcessLife | undefined;
   system: ActorSystem | undefined;
@@ -91,6 +95,7 @@ export class SimNode {
       },
       fault: ({ type, path }) => {
         const { diskQuality } = this;
+        if (type === "create" && path.startsWith("wal/")) this.segments++;
         if (diskQuality.full && (type === "append" || type === "create")) {
           return new DiskError("Cannot write: no space is left", { code: "no-space", path });
         }
@@ -120,6 +125,7 @@ export class SimNode {
   start(): void {
     const { id, groups, membership, timing, loop, dice, send, log, onFailed, onGroup, onRan } =
       this.#options;
+    const { segmentBytes } = this.#options;
     const life = new ProcessLife(loop, dice, this.clock, () => onRan(id));
     this.life = life;
     this.lives++;
@@ -130,7 +136,7 @@ export class SimNode {
       clusterIdSource: "configured",
       newDirectoryId: this.directoryId,
     });
-    const opened = Wal.open(this.disk, { clusterId: CLUSTER_ID, nodeId: id });
+    const opened = Wal.open(this.disk, { clusterId: CLUSTER_ID, nodeId: id, segmentBytes });
     this.identities = StoredPeerIdentities.open(this.disk, directoryId);
     const system = new ActorSystem({
       node: id,

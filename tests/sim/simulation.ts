@@ -45,6 +45,8 @@ export interface SimulationResult {
   readonly operations: number;
   readonly unknown: number;
   readonly faults: ReadonlyMap<string, number>;
+  /** Segments of logs that were begun. */
+  readonly segments: number;
   /** Undefined if nothing was found. */
   readonly violation: string | undefined;
   readonly transcript: readonly string[];
@@ -98,6 +100,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     operations: history.length,
     unknown: history.filter(({ returnMs }) => returnMs === undefined).length,
     faults: counts,
+    segments: [...cluster.nodes.values()].reduce((sum, node) => sum + node.segments, 0),
     violation: violation ?? unexpectedFailure(cluster),
     transcript: cluster.transcript,
     history,

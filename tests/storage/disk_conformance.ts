@@ -110,6 +110,20 @@ export function testDisk(name: string, make: () => DiskUnderTest): void {
     assertEquals(disk.list(""), []);
   });
 
+  test("a directory is synced off the event loop", async (disk) => {
+    disk.makeDirectory("later");
+    disk.open("later/file").close();
+    let isOver = false;
+    await new Promise<void>((resolve, reject) => {
+      disk.syncDirectoryData("later", (error) => {
+        isOver = true;
+        if (error === undefined) resolve();
+        else reject(error);
+      });
+      assert(!isOver, "in a later turn");
+    });
+  });
+
   test("what is missing is not-found", (disk) => {
     for (
       const run of [
@@ -119,6 +133,7 @@ export function testDisk(name: string, make: () => DiskUnderTest): void {
         () => disk.remove("none"),
         () => disk.rename("none", "other"),
         () => disk.syncDirectory("none"),
+        () => disk.syncDirectoryData("none", () => {}),
       ]
     ) assertEquals(assertThrows(run, DiskError).code, "not-found");
   });
