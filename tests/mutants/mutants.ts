@@ -28,7 +28,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "skip fsync",
     file: "storage/wal.ts",
-    find: "this.#syncSegments([...this.#segments], (error) => {",
+    find: "this.#syncSegments([...this.#segments], nameIsNew, (error) => {",
     replace: "queueMicrotask(() => { const error = undefined as Error | undefined;",
     suspects: ["sim", storage],
   },
