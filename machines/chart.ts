@@ -5,6 +5,9 @@
  */
 import type { AnyStateMachine, AnyStateNode } from "xstate";
 
+/** What begins a statement in Mermaid. */
+const reservedWords = ["state", "note", "end", "class", "classDef", "style", "direction", "scale"];
+
 /** One state of a chart. */
 export interface ChartState {
   /** Dotted path below the chart, such as `role.leader.serving`. */
@@ -78,28 +81,32 @@ export function activePaths(value: unknown, parent = ""): string[] {
   });
 }
 
-/** A Mermaid state diagram; the states in `active` are marked. */
+/**
+ * A Mermaid 11 state diagram; the leaves among the states in `active` are marked, since Mermaid
+ * draws a class on leaves only. It refuses texts of a composite state's own, so these are notes.
+ */
 export function chartToMermaid(chart: ChartDescription, active: readonly string[] = []): string {
   const lines = ["stateDiagram-v2"];
   const childrenOf = (parent: string): ChartState[] =>
     chart.states.filter((state) => state.path !== "" && parentOf(state.path) === parent);
+  const isLeaf = (path: string): boolean => childrenOf(path).length === 0;
   const draw = (parent: string, indent: string): void => {
     const children = childrenOf(parent);
     for (const child of children) {
-      const inner = childrenOf(child.path);
-      if (inner.length === 0) {
-        lines.push(`${indent}state "${keyOf(child.path)}" as ${nameOf(child.path)}`);
-      } else {
-        lines.push(`${indent}state "${keyOf(child.path)}" as ${nameOf(child.path)} {`);
-        if (child.initial !== undefined) {
-          lines.push(`${indent}  [*] --> ${nameOf(child.initial)}`);
-        }
-        draw(child.path, `${indent}  `);
-        lines.push(`${indent}}`);
+      const name = nameOf(child.path);
+      const head = `${indent}state "${escape(keyOf(child.path))}" as ${name}`;
+      const texts = reactionsOf(chart, child);
+      if (isLeaf(child.path)) {
+        lines.push(head, ...texts.map((text) => `${indent}${name} : ${text}`));
+        continue;
       }
-      for (const text of reactionsOf(chart, child)) {
-        lines.push(`${indent}${nameOf(child.path)} : ${text}`);
-      }
+      lines.push(`${head} {`);
+      if (child.initial !== undefined) lines.push(`${indent}  [*] --> ${nameOf(child.initial)}`);
+      draw(child.path, `${indent}  `);
+      lines.push(`${indent}}`);
+      if (texts.length === 0) continue;
+      lines.push(`${indent}note right of ${name}`);
+      lines.push(...texts.map((text) => `${indent}  ${text}`), `${indent}end note`);
     }
     for (const { from, target, label } of arrowsOf(chart, parent, children)) {
       lines.push(`${indent}${nameOf(from)} --> ${nameOf(target)} : ${label}`);
@@ -108,9 +115,10 @@ export function chartToMermaid(chart: ChartDescription, active: readonly string[
   const root = chart.states[0];
   if (root?.initial !== undefined) lines.push(`  [*] --> ${nameOf(root.initial)}`);
   draw("", "  ");
-  if (active.length > 0) {
+  const marked = active.filter(isLeaf);
+  if (marked.length > 0) {
     lines.push("  classDef active fill:#2f6f4f,color:#fff");
-    lines.push(`  class ${active.map(nameOf).join(",")} active`);
+    lines.push(`  class ${marked.map(nameOf).join(",")} active`);
   }
   return lines.join("\n") + "\n";
 }
@@ -121,7 +129,11 @@ interface Arrow {
   readonly label: string;
 }
 
-/** Arrows drawn inside `parent`; what the parent itself reacts to is drawn from each of its children. */
+/**
+ * Arrows drawn inside `parent`: those of its children, and those that cross from one child's inside
+ * to another's, since Mermaid puts a state into the block that first names it. What the parent itself
+ * reacts to is drawn from each of its children.
+ */
 function arrowsOf(
   chart: ChartDescription,
   parent: string,
@@ -132,20 +144,30 @@ function arrowsOf(
     const { from, target } = transition;
     if (target === undefined) continue;
     const label = labelOf(transition);
-    if (from === parent && parentOf(target) === parent) {
+    if (isWithin(target, from)) {
+      if (from !== parent) continue;
       for (const child of children) arrows.push({ from: child.path, target, label });
-    } else if (from !== "" && parentOf(from) === parent && parentOf(target) !== from) {
-      arrows.push({ from, target, label });
-    }
+    } else if (scopeOf(from, target) === parent) arrows.push({ from, target, label });
   }
   return arrows;
+}
+
+/** The innermost state that both ends of an arrow are inside of. */
+function scopeOf(from: string, target: string): string {
+  let scope = parentOf(from);
+  while (!isWithin(target, scope)) scope = parentOf(scope);
+  return scope;
+}
+
+function isWithin(path: string, ancestor: string): boolean {
+  return ancestor === "" || path.startsWith(`${ancestor}.`);
 }
 
 /** What a state does on entry and exit, and the events it answers without being left. */
 function reactionsOf(chart: ChartDescription, state: ChartState): string[] {
   const texts: string[] = [];
-  if (state.entry.length > 0) texts.push(`entry / ${state.entry.join(", ")}`);
-  if (state.exit.length > 0) texts.push(`exit / ${state.exit.join(", ")}`);
+  if (state.entry.length > 0) texts.push(`entry / ${escape(state.entry.join(", "))}`);
+  if (state.exit.length > 0) texts.push(`exit / ${escape(state.exit.join(", "))}`);
   for (const transition of chart.transitions) {
     const { from, target, actions } = transition;
     if (from !== state.path || target !== undefined || actions.length === 0) continue;
@@ -155,9 +177,9 @@ function reactionsOf(chart: ChartDescription, state: ChartState): string[] {
 }
 
 function labelOf({ event, guard, actions }: ChartTransition): string {
-  const condition = guard === undefined ? "" : `[${guard}]`;
-  const effects = actions.length === 0 ? "" : `/ ${actions.join(", ")}`;
-  return [event, condition, effects].filter((part) => part !== "").join(" ");
+  const condition = guard === undefined ? "" : `[${escape(guard)}]`;
+  const effects = actions.length === 0 ? "" : `/ ${escape(actions.join(", "))}`;
+  return [escape(event), condition, effects].filter((part) => part !== "").join(" ");
 }
 
 function visit(node: AnyStateNode, see: (node: AnyStateNode) => void): void {
@@ -187,6 +209,14 @@ function keyOf(path: string): string {
   return path.slice(path.lastIndexOf(".") + 1);
 }
 
+/** A name that Mermaid takes for nothing else: words such as `end` and `note` are never whole names. */
 function nameOf(path: string): string {
-  return path.replaceAll(".", "_");
+  const name = path.replace(/[^A-Za-z0-9.]/g, (unit) => `_${unit.codePointAt(0)}_`)
+    .replaceAll(".", "_");
+  return reservedWords.includes(name) ? `${name}_` : name;
+}
+
+/** Text as Mermaid shows it: what could end a label or begin something else becomes `#code;`. */
+function escape(text: string): string {
+  return text.replace(/[^A-Za-z0-9 ,._*()/+-]/gu, (unit) => `#${unit.codePointAt(0)};`);
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { setup } from "xstate";
+import { createMachine, setup } from "xstate";
 import { activePaths, chartToMermaid, describeChart } from "../../machines/chart.ts";
 import { chartDocument, charts } from "../../machines/chart_document.ts";
 import { explain, guardTexts } from "../../machines/explain.ts";
@@ -76,15 +76,40 @@ Deno.test("chartToMermaid: nested states, arrows with event, guard and effects, 
     on_dim --> on_bright : Press
     on_bright --> on_dim : [hasPower]
   }
-  on : entry / shine
-  on : Ignore / note
+  note right of on
+    entry / shine
+    Ignore / note
+  end note
   state "broken" as broken
   off --> broken : Break / note
   on --> broken : Break / note
   broken --> broken : Break / note
   off --> on : Press [hasPower] / count
   classDef active fill:#2f6f4f,color:#fff
-  class on,on_dim active
+  class on_dim active
+`,
+  );
+});
+
+Deno.test("chartToMermaid: an arrow that leaves its parent is drawn around both ends", () => {
+  const door = createMachine({
+    id: "door",
+    initial: "open",
+    states: {
+      open: { initial: "wide", states: { wide: { on: { Slam: "#shut" } } } },
+      shut: { id: "shut" },
+    },
+  });
+  assertEquals(
+    chartToMermaid(describeChart(door)),
+    `stateDiagram-v2
+  [*] --> open
+  state "open" as open {
+    [*] --> open_wide
+    state "wide" as open_wide
+  }
+  state "shut" as shut
+  open_wide --> shut : Slam
 `,
   );
 });
