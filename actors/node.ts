@@ -10,6 +10,7 @@
  */
 import { createHash } from "node:crypto";
 import { DEFAULT_TIMING, type RaftTiming } from "../machines/group_state.ts";
+import type { LinkFact } from "../machines/explain.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
@@ -39,7 +40,7 @@ import type { PeerStatus } from "./peer_actor.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import type { Log } from "./runtime/ports.ts";
 import { type RaftAnswer, raftAnswerOf, type RaftRequest } from "./raft_request.ts";
-import { refusalText } from "./refusal_text.ts";
+import { isLostDirectory, refusalText } from "./refusal_text.ts";
 import { ActorSystem } from "./runtime/system.ts";
 
 /** Version of the package. */
@@ -209,6 +210,7 @@ export class StatecraftNode implements AsyncDisposable {
       status: () => this.status(),
       metrics: () => this.#metrics(),
       httpAddressOf: (node) => this.#httpPeers.get(node),
+      links: () => this.#links(),
       isStopping: () => this.#stopping !== undefined,
     });
   }
@@ -349,6 +351,23 @@ export class StatecraftNode implements AsyncDisposable {
     const { event, fields } = describeRoleChange(change);
     this.#log("info", event, fields);
     this.#gateway?.leaderChanged();
+  }
+
+  #links(): LinkFact[] {
+    const nowMs = denoPorts.clock.monotonicMs();
+    return this.#peers.status().peers.map((status) => {
+      const isUp = status.state.startsWith("connected");
+      const refusal = isUp ? undefined : refusalOf(status);
+      const isDirectoryLost = !isUp && isLostDirectory(status.context.refusal);
+      return {
+        peer: status.peer,
+        isUp,
+        forMs: nowMs - status.sinceMs,
+        detail: status.closeDetail,
+        ...(refusal === undefined ? {} : { refusal }),
+        isDirectoryLost,
+      };
+    });
   }
 
   #memberStatuses(): MemberStatus[] {

@@ -12,7 +12,13 @@
  * @module
  */
 import { activePaths, type ChartDescription, describeChart } from "../machines/chart.ts";
-import { explain, type Explanation } from "../machines/explain.ts";
+import {
+  causesOf,
+  explain,
+  type Explanation,
+  type LinkFact,
+  type Surroundings,
+} from "../machines/explain.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import { raftMachine } from "../machines/raft_machine.ts";
 import type { GroupId, NodeId, Term } from "../machines/raft_types.ts";
@@ -48,6 +54,8 @@ export interface NodeGatewayOptions {
   readonly status: () => ClusterStatus;
   readonly metrics: () => string;
   readonly httpAddressOf: (node: NodeId) => string | undefined;
+  /** The links to the other members. */
+  readonly links: () => readonly LinkFact[];
   /** Whether the node is on its way down. */
   readonly isStopping: () => boolean;
 }
@@ -83,6 +91,9 @@ export class NodeGateway implements GatewayPort {
   readonly #leaderWatch: LeaderWatch;
   readonly #chart: ChartDescription = describeChart(raftMachine);
   #barrier: SharedBarrier | undefined;
+  readonly #startMs: number;
+  /** The leader heard last, and since when it is known no more. */
+  #lastLeader: { readonly id: NodeId; readonly term: Term; readonly lostMs: number } | undefined;
 
   /** Serves `options.group`. */
   constructor(options: NodeGatewayOptions) {
@@ -90,11 +101,18 @@ export class NodeGateway implements GatewayPort {
     this.#deadlines = new Deadlines(options.ports);
     this.#leaderWatch = new LeaderWatch(options.ports);
     this.nodeId = options.core.context.id;
+    this.#startMs = this.#nowMs;
   }
 
   /** To be called when this node hears of a leader, or loses it. */
   leaderChanged(): void {
-    if (this.#options.core.context.leaderId !== undefined) this.#leaderWatch.leaderChanged();
+    const { leaderId, currentTerm } = this.#options.core.context;
+    if (leaderId !== undefined) {
+      this.#lastLeader = { id: leaderId, term: currentTerm, lostMs: Infinity };
+      this.#leaderWatch.leaderChanged();
+    } else if (this.#lastLeader?.lostMs === Infinity) {
+      this.#lastLeader = { ...this.#lastLeader, lostMs: this.#nowMs };
+    }
   }
 
   write(write: KvWrite, timeoutMs: number): Promise<KvWriteResult> {
@@ -180,7 +198,8 @@ export class NodeGateway implements GatewayPort {
   }
 
   explain(): Explanation {
-    return explain(this.#options.core.snapshot, this.#options.core.state);
+    const { core } = this.#options;
+    return explain(core.snapshot, core.state, this.#surroundings());
   }
 
   liveness(): readonly HealthCheck[] {
@@ -189,14 +208,30 @@ export class NodeGateway implements GatewayPort {
   }
 
   readiness(): readonly HealthCheck[] {
-    const { leaderId, currentTerm } = this.#options.core.context;
-    const disk = this.#options.core.snapshot.value.disk;
-    const leader = leaderId === undefined
-      ? `no leader is known in term ${currentTerm}; see /v1/raft/explain`
-      : `node ${leaderId} leads term ${currentTerm}`;
+    const { snapshot, state, context: { leaderId, currentTerm } } = this.#options.core;
+    const { disk } = snapshot.value;
+    const surroundings = this.#surroundings();
+    const { links } = surroundings;
+    const causes = causesOf(snapshot, state, surroundings);
+    const about = (codes: readonly string[]): string =>
+      causes.filter(({ code }) => codes.includes(code)).map(({ sentence }) => sentence).join("; ");
+    const up = links.filter(({ isUp }) => isUp).length;
+    const lost = about(["link-down", "refused", "directory-lost"]);
     return [
       ...this.liveness(),
-      { name: "leader", ok: leaderId !== undefined, message: leader },
+      {
+        name: "leader",
+        ok: leaderId !== undefined,
+        message: leaderId === undefined
+          ? about(["no-leader", "no-quorum"])
+          : `Node ${leaderId} leads term ${currentTerm}`,
+      },
+      // A lost link alone is no reason to send requests elsewhere.
+      {
+        name: "links",
+        ok: true,
+        message: `${up} of ${links.length} are up${lost === "" ? "" : `; ${lost}`}`,
+      },
       { name: "disk", ok: disk !== "stalled", message: disk },
     ];
   }
@@ -318,6 +353,22 @@ export class NodeGateway implements GatewayPort {
     }
     const leaderIsKnown = core.context.leaderId !== undefined;
     await this.#leaderWatch.wait({ leaderIsKnown, deadlineMs: deadlineMs - RETRY_PAUSE_MS });
+  }
+
+  #surroundings(): Surroundings {
+    const { links, core } = this.#options;
+    const last = this.#lastLeader;
+    // A leader that is gone fell silent before this node gave it up.
+    const heardMs = last === undefined
+      ? this.#startMs
+      : last.id === this.nodeId
+      ? last.lostMs
+      : Math.min(last.lostMs, core.state.leaderContactMs);
+    return {
+      links: links(),
+      upForMs: this.#nowMs - this.#startMs,
+      lastLeader: last && { id: last.id, term: last.term, agoMs: this.#nowMs - heardMs },
+    };
   }
 
   get #nowMs(): number {

@@ -95,6 +95,10 @@ export interface PeerStatus {
   readonly rttMs: number | undefined;
   /** The peer's incarnation; undefined while there is no link. */
   readonly incarnation: number | undefined;
+  /** Host time at which the link came up or was lost; of the start if it never was up. */
+  readonly sinceMs: number;
+  /** What ended the last connection, or kept it from coming up; empty if nothing did yet. */
+  readonly closeDetail: string;
   /** Bytes queued and not yet written. */
   readonly bufferedBytes: number;
   /** What went over the link so far. */
@@ -124,6 +128,7 @@ export class PeerActor {
   #pingSentMs = 0;
   #rttMs: number | undefined;
   #closeDetail = "";
+  #sinceMs: number;
   readonly #counters = {
     sentFrames: 0,
     sentBytes: 0,
@@ -139,6 +144,7 @@ export class PeerActor {
     this.peer = peer;
     this.#address = address;
     this.#host = host;
+    this.#sinceMs = this.#nowMs();
     this.#chart = new ChartHost(peerMachine, startPeer({ dials: host.self > peer }), {
       onStep: ({ to }) => void (this.#suspect = to.matches({ connected: "suspect" })),
       perform: (effect) => this.#perform(effect as PeerEffect),
@@ -185,6 +191,8 @@ export class PeerActor {
       context: this.#chart.snapshot.context,
       rttMs: this.#rttMs,
       incarnation: this.#incarnation,
+      sinceMs: this.#sinceMs,
+      closeDetail: this.#closeDetail,
       bufferedBytes: this.#link?.connection.bufferedBytes ?? 0,
       counters: { ...this.#counters },
     };
@@ -385,6 +393,7 @@ export class PeerActor {
 
   #announceUp(): void {
     this.#up = true;
+    this.#sinceMs = this.#nowMs();
     this.#counters.linksUp++;
     this.#host.logOnce.forget(this.peer);
     this.#host.onLink(this.peer, "up");
@@ -392,6 +401,7 @@ export class PeerActor {
 
   #announceLost(): void {
     this.#up = false;
+    this.#sinceMs = this.#nowMs();
     this.#incarnation = undefined;
     this.#rttMs = undefined;
     this.#host.onLink(this.peer, "lost");

@@ -8,6 +8,11 @@ import type { NodeId } from "../machines/raft_types.ts";
 const ADVICE = "Bring the old directory back as it was; a lost member is replaced under a new id " +
   "once membership can change";
 
+/** Whether a refusal means that one of the two has lost its data directory. */
+export function isLostDirectory(reason: string | undefined): boolean {
+  return reason === "wrong-directory" || reason === "wrong-target-directory";
+}
+
 /**
  * A sentence for a refusal whose cause is a lost data directory; undefined for any other.
  *
@@ -22,7 +27,7 @@ export function refusalText(
     readonly peer: NodeId;
   },
 ): string | undefined {
-  if (reason !== "wrong-directory" && reason !== "wrong-target-directory") return undefined;
+  if (!isLostDirectory(reason)) return undefined;
   const lostByPeer = (reason === "wrong-target-directory") === dials;
   return lostByPeer
     ? `node ${peer} has another data directory than when this node first met it: its disk was ` +

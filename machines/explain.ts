@@ -10,6 +10,7 @@ import { evaluateGuard } from "xstate/guards";
 import { activePaths, describeChart } from "./chart.ts";
 import type { GroupState } from "./group_state.ts";
 import { majority } from "./quorum.ts";
+import type { NodeId, Term } from "./raft_types.ts";
 import {
   type RaftContext,
   type RaftEvent,
@@ -30,10 +31,56 @@ export interface Possibility {
   readonly sentence: string;
 }
 
+/** The link to another member, as the process around the core knows it. */
+export interface LinkFact {
+  readonly peer: NodeId;
+  readonly isUp: boolean;
+  /** For how long it has been up or down, in milliseconds. */
+  readonly forMs: number;
+  /** What ended the last connection or kept it from coming up; empty if nothing did yet. */
+  readonly detail: string;
+  /** Why one of the two refuses the other; absent if neither does. */
+  readonly refusal?: string;
+  /** Whether it is refused because one of the two has another data directory than before. */
+  readonly isDirectoryLost: boolean;
+}
+
+/** What the process around the core knows, for {@linkcode explain}. */
+export interface Surroundings {
+  /** One for every other member. */
+  readonly links: readonly LinkFact[];
+  /** The last leader that this node heard of or was itself; undefined if none since its start. */
+  readonly lastLeader:
+    | { readonly id: NodeId; readonly term: Term; readonly agoMs: number }
+    | undefined;
+  /** Since the start of this node, in milliseconds. */
+  readonly upForMs: number;
+}
+
+/** What stands in the way of this node, or may soon. */
+export interface Cause {
+  readonly code:
+    | "disk-slow"
+    | "disk-stalled"
+    | "no-leader"
+    | "no-quorum"
+    | "link-down"
+    | "refused"
+    | "directory-lost"
+    | "silent-voters";
+  /** The members it is about. */
+  readonly nodes: readonly NodeId[];
+  /** For how long, in milliseconds; absent if that is not known. */
+  readonly forMs?: number;
+  readonly sentence: string;
+}
+
 /** The answer to "why is this node in this role?". */
 export interface Explanation {
   readonly states: readonly string[];
   readonly summary: string;
+  /** What stands in the way, what weighs most first; empty if nothing does. */
+  readonly causes: readonly Cause[];
   readonly possibilities: readonly Possibility[];
 }
 
@@ -114,7 +161,11 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
 };
 
 /** Explains the present moment of a group's chart. */
-export function explain(snapshot: RaftSnapshot, state: Readonly<GroupState>): Explanation {
+export function explain(
+  snapshot: RaftSnapshot,
+  state: Readonly<GroupState>,
+  surroundings: Surroundings,
+): Explanation {
   const states = activePaths(snapshot.value);
   const { context } = snapshot;
   const listed = describeChart(raftMachine).transitions
@@ -141,7 +192,95 @@ export function explain(snapshot: RaftSnapshot, state: Readonly<GroupState>): Ex
         sentence: text?.sentence(context) ?? description ?? "Always",
       };
     });
-  return { states, summary: summarize(states, context, state), possibilities };
+  return {
+    states,
+    summary: summarize(states, context, state),
+    causes: causesOf(snapshot, state, surroundings),
+    possibilities,
+  };
+}
+
+/** What stands in the way of this node, what weighs most first. */
+export function causesOf(
+  snapshot: RaftSnapshot,
+  state: Readonly<GroupState>,
+  { links, lastLeader, upForMs }: Surroundings,
+): Cause[] {
+  const { context, value: { disk } } = snapshot;
+  const { id, voters, leaderId, currentTerm } = context;
+  const causes: Cause[] = [];
+  if (disk === "stalled") {
+    const sentence = `The disk of node ${id} is stalled, so it neither leads nor campaigns`;
+    causes.push({ code: "disk-stalled", nodes: [id], sentence });
+  }
+  if (leaderId === undefined) {
+    const forMs = lastLeader?.agoMs ?? upForMs;
+    const heard = lastLeader === undefined
+      ? `none was heard since this node started ${seconds(upForMs)} ago`
+      : lastLeader.id === id
+      ? `this node led term ${lastLeader.term} until ${seconds(forMs)} ago`
+      : `node ${lastLeader.id} was last heard as leader of term ${lastLeader.term}, ` +
+        `${seconds(forMs)} ago`;
+    const sentence = `No leader is known in term ${currentTerm}: ${heard}`;
+    causes.push({ code: "no-leader", nodes: lastLeader ? [lastLeader.id] : [], forMs, sentence });
+  }
+  const down = links.filter(({ isUp }) => !isUp);
+  const unreached = voters.filter((voter) => down.some(({ peer }) => peer === voter));
+  const reached = voters.length - unreached.length;
+  if (reached < majority(voters.length)) {
+    const sentence = `This node reaches ${reached} of ${voters.length} voters, itself included; ` +
+      `${majority(voters.length)} are needed; without a link: ${list(unreached)}`;
+    causes.push({ code: "no-quorum", nodes: unreached, sentence });
+  }
+  for (const link of down) causes.push(causeOfLink(link));
+  const { electionTimeoutMsMax } = state.timing;
+  const silent = [...state.leadership?.progress ?? []].filter(([peer, { lastContactMs }]) =>
+    voters.includes(peer) && state.nowMs - lastContactMs >= electionTimeoutMsMax
+  );
+  if (silent.length > 0) {
+    const forMs = Math.min(...silent.map(([, { lastContactMs }]) => state.nowMs - lastContactMs));
+    const nodes = silent.map(([peer]) => peer);
+    const sentence = `Voters that have not answered this leader for ${seconds(forMs)}: ` +
+      list(nodes);
+    causes.push({ code: "silent-voters", nodes, forMs, sentence });
+  }
+  if (disk === "slow") {
+    const sentence = `The disk of node ${id} is slow, and every write waits for it`;
+    causes.push({ code: "disk-slow", nodes: [id], sentence });
+  }
+  return causes;
+}
+
+function causeOfLink({ peer, forMs, detail, refusal, isDirectoryLost }: LinkFact): Cause {
+  const since = `The link to node ${peer} has been down for ${seconds(forMs)}`;
+  if (refusal !== undefined) {
+    const code = isDirectoryLost ? "directory-lost" : "refused";
+    return { code, nodes: [peer], forMs, sentence: `${since}, refused: ${refusal}` };
+  }
+  const why = detail === "" ? "" : ` (${detail})`;
+  return { code: "link-down", nodes: [peer], forMs, sentence: `${since}${why}` };
+}
+
+function seconds(ms: number): string {
+  return `${(Math.max(0, ms) / 1_000).toFixed(1)} s`;
+}
+
+/** An explanation as text, for a terminal. */
+export function explanationToText({ summary, causes, possibilities }: Explanation): string {
+  const lines = [summary];
+  if (causes.length > 0) lines.push("", "In the way:");
+  for (const { sentence } of causes) lines.push(`- ${sentence}`);
+  lines.push("", "What may happen next:");
+  for (const { event, target, actions, guard, holds, sentence } of possibilities) {
+    const effect = [
+      ...(target === undefined ? [] : [`-> ${target}`]),
+      ...(actions.length === 0 ? [] : [`/ ${actions.join(", ")}`]),
+    ].join(" ");
+    const stands = holds === undefined ? "" : holds ? ": yes" : ": no";
+    const condition = guard === undefined ? "" : ` [${guard}${stands}]`;
+    lines.push(`- ${event}${condition}${effect === "" ? "" : ` ${effect}`}: ${sentence}`);
+  }
+  return lines.join("\n") + "\n";
 }
 
 function summarize(

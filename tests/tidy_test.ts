@@ -26,6 +26,8 @@ const arrows: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
 const exceptions: Readonly<Record<string, string>> = {
   "transport/routes/cluster.ts -> machines/chart.ts":
     "the chart's text is made from the machine's own description, wherever it is served",
+  "transport/routes/cluster.ts -> machines/explain.ts":
+    "an explanation's text is made where its values are, wherever it is served",
   "transport/codec.ts -> machines/raft_types.ts": "the bound of a term is checked on the wire",
 };
 

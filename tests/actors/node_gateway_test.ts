@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   type ActorRef,
   ActorStoppedError,
@@ -10,6 +10,7 @@ import { RETRY_PAUSE_MS } from "../../actors/leader_watch.ts";
 import { NodeGateway } from "../../actors/node_gateway.ts";
 import type { RaftAnswer, RaftRequest, Refused } from "../../actors/raft_request.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import type { LinkFact } from "../../machines/explain.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
 import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
@@ -66,6 +67,7 @@ class Bench {
   readonly asked: string[] = [];
   readonly payloads: Uint8Array[] = [];
   stopping = false;
+  links: readonly LinkFact[] = [];
   /** Whether the Raft actor takes what is in its mailbox. */
   takes = true;
 
@@ -107,6 +109,7 @@ class Bench {
       status: () => ({}) as ClusterStatus,
       metrics: () => "",
       httpAddressOf: () => undefined,
+      links: () => this.links,
       isStopping: () => this.stopping,
     });
   }
@@ -336,6 +339,7 @@ Deno.test("a node on its way down does not keep a request waiting", async () => 
   assertEquals(bench.gateway.readiness().map(({ name, ok }) => [name, ok]), [
     ["node", false],
     ["leader", true],
+    ["links", true],
     ["disk", true],
   ]);
 });
@@ -356,4 +360,40 @@ Deno.test("a transfer is checked, asked of the leader, and says how it ended", a
   await bench.fails(bench.gateway.transfer(9), "invalid-request", "not-applied");
   const aborted = new Bench(refused("aborted"));
   await aborted.fails(aborted.gateway.transfer(3), "conflict", "not-applied");
+});
+
+Deno.test("readiness and explanation say who led last and when, and which links are down", () => {
+  const bench = new Bench();
+  const { core, gateway, ports } = bench;
+  const leaderText = (): string =>
+    gateway.readiness().find(({ name }) => name === "leader")!.message;
+  const turn = (run: () => void): void => {
+    core.beginTurn(ports.clock.monotonicMs());
+    run();
+    core.endTurn();
+    gateway.leaderChanged();
+  };
+  turn(() => {});
+  assertEquals(leaderText(), "Node 2 leads term 1");
+  const down = { isUp: false, detail: "connection-lost", isDirectoryLost: false };
+  bench.links = [2, 3].map((peer) => ({ peer, forMs: 1_500, ...down }));
+  ports.advance(2_000);
+  turn(() => core.elapse());
+  assertEquals(core.role, "preCandidate");
+  const heardMs = ports.clock.monotonicMs() - core.state.leaderContactMs;
+  assertStringIncludes(
+    leaderText(),
+    `node 2 was last heard as leader of term 1, ${(heardMs / 1_000).toFixed(1)} s ago`,
+  );
+  assertStringIncludes(leaderText(), "without a link: 2, 3");
+  const links = gateway.readiness().find(({ name }) => name === "links")!;
+  assertStringIncludes(links.message, "0 of 2 are up; The link to node 2 has been down for 1.5 s");
+  assertEquals(gateway.explain().causes.map(({ code }) => code), [
+    "no-leader",
+    "no-quorum",
+    "link-down",
+    "link-down",
+  ]);
+  ports.advance(1_000);
+  assertStringIncludes(leaderText(), `${((heardMs + 1_000) / 1_000).toFixed(1)} s ago`);
 });

@@ -38,6 +38,14 @@ Deno.test("a node that lost its directory is refused, neither votes nor leads, a
     assertMatch(member.refusal!, /^node 2 has another data directory than when/);
   }
   assertMatch(await kvStatus(endpoints[0]!), /^no link to node 2: node 2 has another data/m);
+  const why = await fetch(`${lost.http}/v1/raft/explain`, { headers: { accept: "text/plain" } });
+  assertMatch(await why.text(), /refused: node [13] has met this node with another data directory/);
+  const { causes } = await (await fetch(`${endpoints[0]}/v1/raft/explain`)).json();
+  assertEquals(
+    causes.filter(({ code }: { code: string }) => code === "directory-lost")
+      .map(({ nodes }: { nodes: number[] }) => nodes),
+    [[2]],
+  );
   await harmless(lost);
 
   // With one of the two others it would be a majority, and could elect without the writes.
@@ -73,6 +81,6 @@ async function harmless(lost: RealNode): Promise<void> {
   }
   const ready = await fetch(`${lost.http}/readyz`);
   assertEquals(ready.status, 503);
-  assertMatch(await ready.text(), /\[-\]leader: no leader is known/);
+  assertMatch(await ready.text(), /\[-\]leader: No leader is known/);
   assert(!lost.stderr.includes("node-failed"), lost.stderr);
 }

@@ -814,6 +814,10 @@ export const httpCases: readonly HttpCase[] = [
       assertEquals(await mermaid.text(), chart.mermaid);
       const explained = await (await send("/v1/raft/explain")).json();
       assert(explained.summary.length > 0);
+      assertEquals(explained.causes, []);
+      const text = await send("/v1/raft/explain", { headers: { accept: "text/plain" } });
+      assertStringIncludes(text.headers.get("content-type")!, "text/plain");
+      assertMatch(await text.text(), /^.+\n\nWhat may happen next:\n/);
     },
   },
   {

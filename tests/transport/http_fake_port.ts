@@ -125,7 +125,7 @@ export class FakePort implements GatewayPort {
   }
 
   explain(): Explanation {
-    return { states: ["fake"], summary: "Fake", possibilities: [] };
+    return { states: ["fake"], summary: "Fake", causes: [], possibilities: [] };
   }
 
   liveness(): readonly HealthCheck[] {

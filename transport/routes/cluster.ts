@@ -3,8 +3,9 @@
  *
  * @module
  */
-import type { Hono } from "hono";
+import type { Context, Hono } from "hono";
 import { chartToMermaid } from "../../machines/chart.ts";
+import { explanationToText } from "../../machines/explain.ts";
 import type { GatewayPort } from "../gateway_port.ts";
 import { readJson } from "../http_body.ts";
 import { JSON_BODY_BYTES_MAX } from "../http_limits.ts";
@@ -17,15 +18,20 @@ export function addClusterRoutes(app: Hono, port: GatewayPort): void {
     const to = targetOf(await readJson(c.req.raw, JSON_BODY_BYTES_MAX, port));
     return c.json(await port.transfer(to));
   });
-  app.get("/v1/raft/explain", (c) => c.json(port.explain()));
+  app.get("/v1/raft/explain", (c) => {
+    const explanation = port.explain();
+    return wantsText(c) ? c.text(explanationToText(explanation)) : c.json(explanation);
+  });
   app.get("/v1/raft/chart", (c) => {
     const { chart, active } = port.chart();
     const mermaid = chartToMermaid(chart, active);
-    const wantsText = c.req.query("format") === "mermaid" ||
-      c.req.header("accept")?.startsWith("text/plain") === true;
-    if (wantsText) return c.text(mermaid);
+    if (c.req.query("format") === "mermaid" || wantsText(c)) return c.text(mermaid);
     return c.json({ ...chart, active, mermaid });
   });
+}
+
+function wantsText(c: Context): boolean {
+  return c.req.header("accept")?.startsWith("text/plain") === true;
 }
 
 function targetOf(body: unknown): number {
