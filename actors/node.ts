@@ -259,6 +259,7 @@ export class StatecraftNode implements AsyncDisposable {
     const { state, context } = this.#core;
     const handler = createGateway(this.#gateway, {
       version: VERSION,
+      nowMs: () => denoPorts.clock.monotonicMs(),
       onDefect: (error) => this.#log("error", "gateway-defect", { error: String(error) }),
     });
     try {

@@ -5,7 +5,12 @@
  */
 import type { RaftCore } from "../machines/raft_core.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
-import { formatMetrics, type Histogram, type Metric } from "../transport/prometheus.ts";
+import {
+  formatHistograms,
+  formatMetrics,
+  type Histogram,
+  type Metric,
+} from "../transport/prometheus.ts";
 import type { ActorMetrics } from "./runtime/cell.ts";
 import type { GatewayCounters } from "./node_gateway.ts";
 import type { PeersStatus } from "./peers.ts";
@@ -116,7 +121,9 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
     },
   ];
   return formatMetrics(metrics) +
-    fsync.format("etcd_disk_wal_fsync_duration_seconds", "Duration of the log's fsyncs");
+    formatHistograms("etcd_disk_wal_fsync_duration_seconds", "Duration of the log's fsyncs", [
+      { histogram: fsync },
+    ]);
 }
 
 function isLearner({ core }: NodeMetricsSource): boolean {

@@ -9,6 +9,7 @@
 import { Hono } from "hono";
 import type { GatewayPort } from "./gateway_port.ts";
 import { REQUESTS_IN_FLIGHT_MAX } from "./http_limits.ts";
+import { HttpMetrics } from "./http_metrics.ts";
 import { checkOrigin, checkTarget, targetOf } from "./http_target.ts";
 import { GatewayError, problemResponse } from "./problem.ts";
 import { addClusterRoutes } from "./routes/cluster.ts";
@@ -18,6 +19,8 @@ import { addOperationsRoutes } from "./routes/operations.ts";
 /** What the gateway reports besides its answers. */
 export interface GatewayOptions {
   readonly version: string;
+  /** Milliseconds since some fixed moment. */
+  readonly nowMs: () => number;
   /** Called for errors that are nobody's fault but ours. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -33,15 +36,15 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   const app = new Hono({ strict: true });
   addKvRoutes(app, port);
   addClusterRoutes(app, port);
-  addOperationsRoutes(app, port, options.version);
+  const metrics = new HttpMetrics();
+  addOperationsRoutes(app, port, { version: options.version, metrics });
   app.notFound((c) => noRoute(app, c.req.path));
   app.onError((error) => {
     if (!(error instanceof GatewayError)) options.onDefect(error);
     return problemResponse(error);
   });
   let inFlight = 0;
-  const leave = (): void => void inFlight--;
-  return (request) => {
+  const answer = (request: Request): Response | Promise<Response> => {
     try {
       checkTarget(request);
       checkOrigin(request);
@@ -57,11 +60,23 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
       const detail = `${REQUESTS_IN_FLIGHT_MAX} requests are in flight already`;
       return problemResponse(new GatewayError("overloaded", detail));
     }
-    const response = app.fetch(request);
-    if (response instanceof Promise) {
-      inFlight++;
-      response.then(leave, leave);
+    return app.fetch(request);
+  };
+  return (request) => {
+    const startMs = options.nowMs();
+    const note = (status: number): void =>
+      metrics.observe(request, status, options.nowMs() - startMs);
+    const response = answer(request);
+    if (!(response instanceof Promise)) {
+      note(response.status);
+      return response;
     }
+    inFlight++;
+    const leave = (status: number): void => {
+      inFlight--;
+      note(status);
+    };
+    response.then(({ status }) => leave(status), () => leave(500));
     return response;
   };
 }

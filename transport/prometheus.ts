@@ -35,17 +35,29 @@ export class Histogram {
     this.#sum += value;
   }
 
-  /** The family's lines. */
-  format(name: string, help: string): string {
-    const lines = [`# HELP ${name} ${help}`, `# TYPE ${name} histogram`];
+  /** The lines of one family's samples. */
+  format(name: string, labels: Labels = {}): string {
+    const lines: string[] = [];
     let count = 0;
     this.#counts.forEach((inBucket, bucket) => {
       count += inBucket;
-      lines.push(`${name}_bucket{le="${this.#bounds[bucket] ?? "+Inf"}"} ${count}`);
+      const le = this.#bounds[bucket] ?? "+Inf";
+      lines.push(`${name}_bucket${formatLabels({ ...labels, le })} ${count}`);
     });
-    lines.push(`${name}_sum ${this.#sum}`, `${name}_count ${count}`);
+    const own = Object.keys(labels).length === 0 ? "" : formatLabels(labels);
+    lines.push(`${name}_sum${own} ${this.#sum}`, `${name}_count${own} ${count}`);
     return lines.join("\n") + "\n";
   }
+}
+
+/** The lines of a family of histograms, which have different labels. */
+export function formatHistograms(
+  name: string,
+  help: string,
+  samples: readonly { readonly labels?: Labels; readonly histogram: Histogram }[],
+): string {
+  const head = `# HELP ${name} ${help}\n# TYPE ${name} histogram\n`;
+  return head + samples.map(({ labels, histogram }) => histogram.format(name, labels)).join("");
 }
 
 /** The families' lines. */

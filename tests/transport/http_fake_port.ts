@@ -30,6 +30,7 @@ const CHART: ChartDescription = {
 export class FakePort implements GatewayPort {
   readonly nodeId = 1;
   leaderId: number | undefined = 1;
+  nowMs = 0;
   checks: HealthCheck[] = [{ name: "fake", ok: true, message: "well" }];
   /** Writes that reached the port, in order. */
   readonly writes: KvWrite[] = [];

@@ -25,7 +25,7 @@ function gateway(): Gateway {
   const port = new FakePort();
   const defects: unknown[] = [];
   const onDefect = (error: unknown): void => void defects.push(error);
-  const handler = createGateway(port, { version: "1.2.3", onDefect });
+  const handler = createGateway(port, { version: "1.2.3", nowMs: () => port.nowMs, onDefect });
   const send: Send = async (path, init) => await handler(requestOf(path, init));
   return { port, handler, send, defects };
 }
@@ -223,6 +223,58 @@ Deno.test("a large answer is made as it is read", async () => {
   await reader.read();
   assert(made - counted <= 4, `${made - counted} values were encoded for the first piece`);
   await reader.cancel();
+});
+
+Deno.test("metrics count answers by method, route pattern and status, and never name a key", async () => {
+  const { port, send } = gateway();
+  const requests: [string, string][] = [
+    ["PUT", "/v1/kv/secret%2Fkey"],
+    ["PUT", "/v1/kv/secret/key"],
+    ["GET", "/v1/kv/secret/key?meta=true"],
+    ["GET", "/v1/kv/absent"],
+    ["POST", "/v1/kv/secret/key/append"],
+    ["GET", "/v1/kv?key=secret/key"],
+    ["GET", "/readyz?verbose"],
+    ["GET", "/secret"],
+    ["SECRET", "/v1/kv/secret"],
+    ["PATCH", "/v1/cluster"],
+  ];
+  for (const [method, path] of requests) {
+    await (await send(path, { method })).body?.cancel();
+  }
+  const refused = await send("/v1/kv/secret/key", {
+    method: "PUT",
+    headers: { origin: "http://e" },
+  });
+  await refused.body?.cancel();
+  // The time until the answer is there, in the bucket that it fits.
+  const get = port.get.bind(port);
+  port.get = async (key, options) => {
+    port.nowMs += 300;
+    return await get(key, options);
+  };
+  await (await send("/v1/kv/secret/key", { method: "HEAD" })).body?.cancel();
+  const text = await (await send("/metrics")).text();
+  const count = (labels: string): string =>
+    text.split(`statecraft_http_requests_total{${labels}} `)[1]?.split("\n")[0] ?? "none";
+  assertEquals(count('method="PUT",route="/v1/kv/{key}",status="201"'), "1");
+  assertEquals(count('method="PUT",route="/v1/kv/{key}",status="200"'), "1");
+  assertEquals(count('method="PUT",route="/v1/kv/{key}",status="403"'), "1");
+  assertEquals(count('method="GET",route="/v1/kv/{key}",status="200"'), "1");
+  assertEquals(count('method="GET",route="/v1/kv/{key}",status="404"'), "1");
+  assertEquals(count('method="POST",route="/v1/kv/{key}/{verb}",status="200"'), "1");
+  assertEquals(count('method="GET",route="/v1/kv",status="200"'), "1");
+  assertEquals(count('method="GET",route="/readyz",status="200"'), "1");
+  assertEquals(count('method="GET",route="other",status="404"'), "1");
+  assertEquals(count('method="other",route="/v1/kv/{key}",status="405"'), "1");
+  assertEquals(count('method="other",route="/v1/cluster",status="405"'), "1");
+  assert(!/secret|absent|patch/i.test(text), text);
+  const bucket = (le: string): string => {
+    const labels = `method="HEAD",route="/v1/kv/{key}",le="${le}"`;
+    const line = `statecraft_http_request_duration_seconds_bucket{${labels}} `;
+    return text.split(line)[1]!.split("\n")[0]!;
+  };
+  assertEquals([bucket("0.25"), bucket("0.5"), bucket("+Inf")], ["0", "1", "1"]);
 });
 
 Deno.test("a read is as fresh as asked, linearizable if not asked", async () => {

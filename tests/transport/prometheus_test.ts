@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { formatMetrics, Histogram } from "../../transport/prometheus.ts";
+import { formatHistograms, formatMetrics, Histogram } from "../../transport/prometheus.ts";
 
 Deno.test("a family has its help, its type and one line for each sample", () => {
   assertEquals(
@@ -48,7 +48,10 @@ Deno.test("a histogram counts each observation in every bucket that it fits", ()
   fc.assert(fc.property(fc.array(value), (values) => {
     const histogram = new Histogram(bounds);
     for (const value of values) histogram.observe(value);
-    const lines = histogram.format("h", "Help").trimEnd().split("\n");
+    const text = formatHistograms("h", "Help", [{ histogram }, { labels: { a: 1 }, histogram }]);
+    const [lines, labelled] = [text.trimEnd().split("\n"), text.trimEnd().split("\n")];
+    lines.splice(lines.length / 2 + 1);
+    labelled.splice(0, lines.length);
     const within = (bound: number): number => values.filter((value) => value <= bound).length;
     assertEquals(lines, [
       "# HELP h Help",
@@ -58,5 +61,11 @@ Deno.test("a histogram counts each observation in every bucket that it fits", ()
       `h_sum ${values.reduce((sum, value) => sum + value, 0)}`,
       `h_count ${values.length}`,
     ]);
+    assertEquals(
+      labelled,
+      lines.slice(2).map((line) =>
+        line.includes("{") ? line.replace("{", '{a="1",') : line.replace(" ", '{a="1"} ')
+      ),
+    );
   }));
 });

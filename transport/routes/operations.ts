@@ -5,15 +5,26 @@
  */
 import type { Context, Hono } from "hono";
 import type { GatewayPort, HealthCheck } from "../gateway_port.ts";
+import type { HttpMetrics } from "../http_metrics.ts";
+
+/** What the gateway knows of itself. */
+export interface OperationsOptions {
+  readonly version: string;
+  readonly metrics: HttpMetrics;
+}
 
 /** Adds the routes. */
-export function addOperationsRoutes(app: Hono, port: GatewayPort, version: string): void {
+export function addOperationsRoutes(
+  app: Hono,
+  port: GatewayPort,
+  { version, metrics }: OperationsOptions,
+): void {
   app.get("/livez", (c) => health(c, port.liveness()));
   app.get("/readyz", (c) => health(c, port.readiness()));
   app.get("/healthz", (c) => health(c, port.readiness()));
   app.get("/metrics", (c) => {
     c.header("content-type", "text/plain; version=0.0.4; charset=utf-8");
-    return c.body(port.metrics());
+    return c.body(port.metrics() + metrics.format());
   });
   app.get("/version", (c) => c.json({ version, api: "v1", deno: Deno.version.deno }));
 }
