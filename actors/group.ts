@@ -69,6 +69,8 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   readonly recovered: RecoveredGroup | undefined;
   readonly send: (to: NodeId, message: RaftMessage) => void;
   readonly onRoleChange?: (change: RoleChange) => void;
+  /** Gets how long what a turn of the leader proposed took to be committed. */
+  readonly onCommit?: (durationMs: number) => void;
 }
 
 /** One group, running from construction until its system stops. */
@@ -82,8 +84,8 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
 
   /** Starts as follower, with what was recovered. */
   constructor(options: GroupHostOptions<Result, Machine>) {
-    const { group, machine, id, membership, timing, system, wal, recovered, send, onRoleChange } =
-      options;
+    const { group, machine, id, membership, timing, system, wal, recovered, send } = options;
+    const { onRoleChange, onCommit } = options;
     const { ports } = system;
     this.group = group;
     this.machine = machine;
@@ -124,6 +126,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       machine,
       machineActor,
       self: () => this.raft,
+      ...(onCommit === undefined ? {} : { onCommit }),
     });
     this.raft = system.spawn<RaftActorMessage, RaftAnswer<Result>, RaftSignal>({
       name: RAFT_ACTOR_NAME,

@@ -35,7 +35,11 @@ import { tcpNetwork } from "../transport/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
 import { GroupHost, type KvGroup, RAFT_ACTOR_NAME, spawnWal, type WalHost } from "./group.ts";
 import { NodeGateway } from "./node_gateway.ts";
-import { formatNodeMetrics, FSYNC_BUCKETS_SECONDS } from "./node_metrics.ts";
+import {
+  COMMIT_BUCKETS_SECONDS,
+  formatNodeMetrics,
+  FSYNC_BUCKETS_SECONDS,
+} from "./node_metrics.ts";
 import type { PeerStatus } from "./peer_actor.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import type { Log } from "./runtime/ports.ts";
@@ -105,6 +109,7 @@ export class StatecraftNode implements AsyncDisposable {
   readonly #httpPeers: Map<NodeId, string>;
   readonly #undo: (() => void)[] = [];
   readonly #fsync = new Histogram(FSYNC_BUCKETS_SECONDS);
+  readonly #commit = new Histogram(COMMIT_BUCKETS_SECONDS);
   readonly #system: ActorSystem;
   readonly #clusterId: string;
   readonly #wal: Wal;
@@ -179,6 +184,7 @@ export class StatecraftNode implements AsyncDisposable {
       recovered: opened.groups.get(DEFAULT_GROUP),
       send: (to, message) => void this.#peers.send(to, message),
       onRoleChange: (change) => this.#logRole(change),
+      onCommit: (durationMs) => this.#commit.observe(durationMs / 1000),
     });
     undo.push(() => void this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
     this.#peers = startPeers({
@@ -402,6 +408,11 @@ export class StatecraftNode implements AsyncDisposable {
       actors: this.#system.metrics(),
       leaderChanges: this.#leaderChanges,
       fsync: this.#fsync,
+      commit: this.#commit,
+      version: VERSION,
+      system: this.#system.status(),
+      walBytes: this.#wal.position,
+      httpSheds: this.#server?.restarts ?? 0,
     });
   }
 }

@@ -15,12 +15,16 @@ import type { ActorMetrics } from "./runtime/cell.ts";
 import type { GatewayCounters } from "./node_gateway.ts";
 import type { PeersStatus } from "./peers.ts";
 import type { RaftCounters } from "./raft_actor.ts";
+import type { SystemStatus } from "./runtime/system.ts";
 
 /** Buckets of the fsync histogram, etcd's. */
 export const FSYNC_BUCKETS_SECONDS: readonly number[] = Array.from(
   { length: 14 },
   (_, exponent) => 0.001 * 2 ** (exponent - 3),
 );
+
+/** Buckets of the commit histogram: a sync, a round trip, a slow disk, an election. */
+export const COMMIT_BUCKETS_SECONDS: readonly number[] = FSYNC_BUCKETS_SECONDS;
 
 /** What the metrics are made of. */
 export interface NodeMetricsSource {
@@ -32,6 +36,14 @@ export interface NodeMetricsSource {
   readonly actors: readonly ActorMetrics[];
   readonly leaderChanges: number;
   readonly fsync: Histogram;
+  readonly commit: Histogram;
+  /** Version of the package. */
+  readonly version: string;
+  readonly system: SystemStatus;
+  /** Bytes of the log on disk. */
+  readonly walBytes: number;
+  /** Times the HTTP listener closed idle connections for want of file descriptors. */
+  readonly httpSheds: number;
 }
 
 /** Prometheus text. */
@@ -120,10 +132,112 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
       })),
     },
   ];
-  return formatMetrics(metrics) +
+  return formatMetrics([...metrics, ...boundaryMetrics(source), ...processMetrics(source)]) +
+    formatHistograms(
+      "statecraft_commit_duration_seconds",
+      "From the proposal of entries to their commit, on the leader",
+      [{ labels: { group }, histogram: source.commit }],
+    ) +
     formatHistograms("etcd_disk_wal_fsync_duration_seconds", "Duration of the log's fsyncs", [
       { histogram: fsync },
     ]);
+}
+
+/** What the other members are behind, and what this node turned away at its borders. */
+function boundaryMetrics({ core, peers, system, httpSheds }: NodeMetricsSource): Metric[] {
+  const { leadership, log } = core.state;
+  const { acceptor } = peers;
+  return [
+    {
+      name: "statecraft_peer_match_lag",
+      help: "Entries of the leader's log that the peer is not known to hold; on the leader only",
+      type: "gauge",
+      samples: [...leadership?.progress ?? []].map(([to, { matchIndex }]) => ({
+        labels: { to },
+        value: log.lastIndex - matchIndex,
+      })),
+    },
+    {
+      name: "statecraft_peer_frames_dropped_total",
+      help: "Frames not sent: no link, a full queue, or not encodable",
+      type: "counter",
+      samples: peers.peers.map(({ peer: to, counters }) => ({
+        labels: { to },
+        value: counters.droppedFrames + counters.unencodable,
+      })),
+    },
+    {
+      name: "statecraft_peer_violations_total",
+      help: "Connections closed because of a frame that the peer sent",
+      type: "counter",
+      samples: peers.peers.map(({ peer: from, counters }) => ({
+        labels: { from },
+        value: counters.violations,
+      })),
+    },
+    {
+      name: "statecraft_connections_refused_total",
+      help: "Connections to the Raft port that did not become a peer's",
+      type: "counter",
+      samples: Object.entries(acceptor).map(([cause, value]) => ({ labels: { cause }, value })),
+    },
+    {
+      name: "statecraft_messages_refused_total",
+      help: "Messages of other nodes that no actor of this one takes",
+      type: "counter",
+      samples: [
+        { labels: { cause: "contract" }, value: system.refused },
+        { labels: { cause: "undeliverable" }, value: system.undeliverable },
+      ],
+    },
+    {
+      name: "statecraft_http_connections_shed_total",
+      help: "Times that idle HTTP connections were closed for want of file descriptors",
+      type: "counter",
+      samples: [{ value: httpSheds }],
+    },
+  ];
+}
+
+/** The process: what was built, its log on disk and its file descriptors. */
+function processMetrics({ version, walBytes }: NodeMetricsSource): Metric[] {
+  const { deno, v8 } = Deno.version;
+  const gauge = (name: string, help: string, value: number | undefined): Metric => ({
+    name,
+    help,
+    type: "gauge",
+    samples: value === undefined ? [] : [{ value }],
+  });
+  const { open, max } = descriptors();
+  return [
+    {
+      name: "statecraft_build_info",
+      help: "What runs; always 1",
+      type: "gauge",
+      samples: [{ labels: { version, deno, v8 }, value: 1 }],
+    },
+    gauge("statecraft_wal_bytes", "Bytes of the write-ahead log on disk", walBytes),
+    gauge("process_open_fds", "Open file descriptors; needs --allow-all", open),
+    gauge("process_max_fds", "Most file descriptors; needs --allow-all", max),
+  ];
+}
+
+/** Deno shows /proc to nobody who has not all permissions, and may prompt who tries. */
+const MAY_READ_PROC = (["read", "write", "net", "env", "sys", "run", "ffi"] as const)
+  .every((name) => Deno.permissions.querySync({ name }).state === "granted");
+
+function descriptors(): { readonly open?: number; readonly max?: number } {
+  if (!MAY_READ_PROC) return {};
+  try {
+    const limits = Deno.readTextFileSync("/proc/self/limits");
+    const max = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
+    // Reading the folder opens one more.
+    const open = [...Deno.readDirSync("/proc/self/fd")].length - 1;
+    return { open, ...(max === undefined ? {} : { max: Number(max) }) };
+  } catch {
+    // Another system, or no descriptor left to read it with.
+    return {};
+  }
 }
 
 function isLearner({ core }: NodeMetricsSource): boolean {

@@ -17,6 +17,7 @@ import type { RaftCore } from "../machines/raft_core.ts";
 import type { GroupId, LogIndex, NodeId, RaftMessage, Term } from "../machines/raft_types.ts";
 import { REQUEST_BYTES_MAX } from "../machines/request_batch.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
+import { CommitTimes } from "./commit_times.ts";
 import type { MachineSignal } from "./machine_actor.ts";
 import type { RaftAnswer, RaftRequest, Refused } from "./raft_request.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
@@ -62,6 +63,8 @@ export interface RaftActorOptions<Result> {
   readonly machine: StateMachine<Result>;
   readonly machineActor: LocalRef<never, never, MachineSignal<Result>>;
   readonly self: () => LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
+  /** Gets how long what a turn proposed took to be committed. */
+  readonly onCommit?: (durationMs: number) => void;
 }
 
 type Call<Result> = Delivery<RaftActorMessage | RaftSignal, RaftAnswer<Result>>;
@@ -104,6 +107,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
   #burst = { requests: 0, turns: 0 };
   #transfers: PendingTransfer<Result>[] = [];
   #handedCommit: LogIndex = 0;
+  readonly #commitTimes: CommitTimes;
   /** The entry that lets time pass, if one is on its way to the state machine. */
   #timePassesAt: LogIndex = 0;
   /** While a late timer gives grace: until when; else 0. */
@@ -114,6 +118,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     super();
     this.#options = options;
     this.#core = options.core;
+    this.#commitTimes = new CommitTimes(options.onCommit ?? (() => {}));
     this.#timer = new LazyTimer(
       options.ports,
       (lateMs) => options.self().signal({ type: "TimerDue", lateMs }),
@@ -233,6 +238,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     if (outcome.accepted) {
       const { term, firstIndex, counts } = outcome;
       taken = counts.reduce((sum, count) => sum + count, 0);
+      this.#commitTimes.propose(firstIndex + counts.length - 1, this.#core.state.nowMs);
       const answers = taken === calls.length ? calls : calls.slice(0, taken);
       this.#options.machineActor.signal({ type: "Expect", term, firstIndex, counts, answers });
     }
@@ -280,9 +286,11 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     if (write !== undefined) {
       wal.signal({ type: "Write", group, write, onDurable: this.#onDurable });
     }
-    const { commitIndex } = this.#core.state;
+    const { commitIndex, leadership, nowMs } = this.#core.state;
+    if (leadership === undefined) this.#commitTimes.forget();
     if (commitIndex > this.#handedCommit) {
       this.#handedCommit = commitIndex;
+      this.#commitTimes.commit(commitIndex, nowMs);
       this.#options.machineActor.signal({ type: "Committed", through: commitIndex });
     }
     for (const { readIndex, readIds } of outbox.readsReady) {

@@ -164,7 +164,7 @@ Deno.test("every metric has a family, a number, and no key in its labels", async
         families.add(help);
         continue;
       }
-      const match = /^([a-z_]+)(?:\{(?:[a-zA-Z]+="[^"]*",?)+\})? (\S+)$/.exec(line);
+      const match = /^([a-z_]+)(?:\{(?:[a-zA-Z0-9]+="[^"]*",?)+\})? (\S+)$/.exec(line);
       assert(match !== null, line);
       const family = match[1]!.replace(/_(bucket|sum|count)$/, "");
       assert(families.has(match[1]!) || families.has(family), line);
@@ -174,6 +174,33 @@ Deno.test("every metric has a family, a number, and no key in its labels", async
     assert(samples > 20);
     assertMatch(text, /^etcd_server_is_leader\{group="0"\} 1$/m);
     assertMatch(text, /^etcd_debugging_mvcc_keys_total\{group="0"\} 1$/m);
+    assertMatch(text, /^statecraft_build_info\{version="[^"]+",deno="[^"]+",v8="[^"]+"\} 1$/m);
+    assertMatch(text, /^statecraft_commit_duration_seconds_count\{group="0"\} [1-9]/m);
+    assertMatch(text, /^statecraft_messages_refused_total\{cause="contract"\} 0$/m);
+    assertMatch(text, /^statecraft_http_connections_shed_total 0$/m);
+    assertMatch(
+      text,
+      /^statecraft_http_requests_total\{method="PUT",route="\/v1\/kv\/\{key\}",status="201"\} 1$/m,
+    );
+  });
+});
+
+Deno.test("the bytes of the log on disk are a metric, after a restart too", async () => {
+  await inDirectory(async (options) => {
+    for (let start = 1; start <= 2; start++) {
+      await using node = await startNode(options);
+      await put(node, "k", "x".repeat(10_000));
+      const text = await (await fetch(`${node.httpAddress}/metrics`)).text();
+      const shown = Number(/^statecraft_wal_bytes (\d+)$/m.exec(text)![1]);
+      let onDisk = 0;
+      for await (const { name, isFile } of Deno.readDir(`${options.dataDir}/wal`)) {
+        if (isFile && name.endsWith(".wal")) {
+          onDisk += (await Deno.stat(`${options.dataDir}/wal/${name}`)).size;
+        }
+      }
+      assert(shown > start * 10_000, String(shown));
+      assertEquals(shown, onDisk);
+    }
   });
 });
 

@@ -43,6 +43,12 @@ Deno.test("three nodes elect a leader; what one takes, all have, at every consis
       "self",
     ]);
   }
+  const leader = await cluster.leader();
+  await eventually("a leader's metrics that show nobody behind", async () => {
+    const text = await (await fetch(`${leader.http}/metrics`)).text();
+    const lags = [...text.matchAll(/^statecraft_peer_match_lag\{to="\d"\} (\d+)$/gm)];
+    return lags.length === 2 && lags.every(([, lag]) => lag === "0") || undefined;
+  });
 });
 
 Deno.test("leadership goes where it is sent, and a redirect leads there", async () => {
