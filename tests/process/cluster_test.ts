@@ -101,7 +101,7 @@ Deno.test("S12: a node that cannot confirm its leader answers no read but a stal
   assertEquals([stale.status, await stale.text()], [200, "x"]);
   const ready = await fetch(`${leader.http}/readyz`);
   assertEquals(ready.status, 503);
-  assertMatch(await ready.text(), /\[-\]leader: no leader is known/);
+  assertMatch(await ready.text(), /\[-\]leader: No leader is known/);
 });
 
 Deno.test("S17, S18: garbage and a 4 GiB length on the Raft port do not disturb a node", async () => {
