@@ -83,6 +83,8 @@ export interface NodeOptions {
   readonly timing?: RaftTiming;
   /** Gets log lines; default none. */
   readonly log?: Log;
+  /** Lines that `log` could not write, for the metrics; default none are. */
+  readonly droppedLogLines?: () => number;
   /** Called when the member failed and stopped by itself; default: the error is thrown from a task. */
   readonly onFailed?: (error: Error) => void;
 }
@@ -118,6 +120,7 @@ export class StatecraftNode implements AsyncDisposable {
   readonly #group: KvGroup;
   readonly #peers: Peers;
   readonly #gateway: NodeGateway;
+  readonly #droppedLogLines: () => number;
   #server: HttpServer | undefined;
   #leaderChanges = 0;
   #stopping: Promise<void> | undefined;
@@ -144,6 +147,7 @@ export class StatecraftNode implements AsyncDisposable {
     this.id = id;
     this.#log = log;
     this.#undo = undo;
+    this.#droppedLogLines = options.droppedLogLines ?? (() => 0);
     this.#members = membersOf(options);
     this.#httpPeers = new Map(options.httpPeers ?? derivedHttpPeers(this.#members));
 
@@ -348,7 +352,7 @@ export class StatecraftNode implements AsyncDisposable {
   #fail(error: Error, onFailed: NodeOptions["onFailed"]): void {
     if (this.#failed) return;
     this.#failed = true;
-    this.#log("error", "node-failed", { error: error.stack ?? String(error) });
+    this.#log("error", "node-failed", describeFailure(error));
     if (onFailed === undefined) throw error;
     onFailed(error);
   }
@@ -413,8 +417,18 @@ export class StatecraftNode implements AsyncDisposable {
       system: this.#system.status(),
       walBytes: this.#wal.position,
       httpSheds: this.#server?.restarts ?? 0,
+      droppedLogLines: this.#droppedLogLines(),
     });
   }
+}
+
+/** What failed, and what an operator does next. */
+function describeFailure(error: Error): Record<string, string> {
+  if (error.name === "WalFailedError") {
+    const next = "mend the disk, then start the member again: what it acknowledged is on it";
+    return { error: error.message, next };
+  }
+  return { error: error.stack ?? String(error), next: "report this line: it is a defect" };
 }
 
 /**

@@ -44,6 +44,7 @@ export interface NodeMetricsSource {
   readonly walBytes: number;
   /** Times the HTTP listener closed idle connections for want of file descriptors. */
   readonly httpSheds: number;
+  readonly droppedLogLines: number;
 }
 
 /** Prometheus text. */
@@ -79,6 +80,10 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
     counter("statecraft_proposals_total", "Proposals received", counters.proposals),
     counter("statecraft_reads_total", "Reads that were not stale", gatewayCounters.reads),
     counter("statecraft_read_barriers_total", "Read indexes that reads shared", counters.reads),
+    {
+      ...counter("statecraft_log_lines_dropped_total", "Log lines that could not be written", 0),
+      samples: [{ value: source.droppedLogLines }],
+    },
     gauge("statecraft_raft_term", "The current term", context.currentTerm),
     gauge("statecraft_raft_last_log_index", "Index of the last entry", state.log.lastIndex),
     gauge("statecraft_raft_log_bytes", "Bytes of the log in memory", state.log.byteLength),

@@ -6,7 +6,7 @@
 import type { ClusterStatus } from "../transport/gateway_port.ts";
 import { ClientError, type ClientRequest, send } from "./http_client.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
-import { complain, EXIT, print, UsageError, writeAll } from "./usage.ts";
+import { complain, EXIT, print, printBytes, UsageError } from "./usage.ts";
 
 const HELP = `Usage: deno task kv VERB [words] [flags]
 
@@ -70,7 +70,7 @@ async function get([key]: readonly string[], settings: Settings, send: Send): Pr
   const response = await send({ method: "GET", path: pathOf(key!, query) });
   const value = await response.bytes();
   if (!isJson) {
-    writeAll(Deno.stdout, value);
+    printBytes(value);
     if (Deno.stdout.isTerminal()) print("\n");
     return;
   }
@@ -98,7 +98,7 @@ async function getItem(
   const query = new URLSearchParams({ ...readQuery(settings), ...encoding });
   const response = await send({ method: "GET", path: pathOf(key, query) });
   if (isJson) return await printJson(response);
-  writeAll(Deno.stdout, Uint8Array.fromBase64((await response.json()).value));
+  printBytes(Uint8Array.fromBase64((await response.json()).value));
   if (Deno.stdout.isTerminal()) print("\n");
 }
 

@@ -1,29 +1,51 @@
 /**
- * Log lines on stderr, as text or as JSON.
+ * Log lines, as text or as JSON.
  *
  * @module
  */
 import type { Log, LogLevel } from "../actors/runtime/ports.ts";
-import { writeAll } from "./usage.ts";
+import { type LineSink, LineWriter } from "./line_writer.ts";
 
 /** How lines look. */
 export type LogFormat = "text" | "json";
+
+/** What is logged, and how. */
+export interface LogOptions {
+  /** Lines of this level and above. */
+  readonly level: LogLevel;
+  readonly format: LogFormat;
+  /** The node that every line names. */
+  readonly node: number;
+  /** Default: stderr. */
+  readonly sink?: LineSink;
+}
+
+/** A log and what became of it. */
+export interface LogWriter {
+  /** Never blocks or throws. */
+  readonly log: Log;
+  /** The lines, also for what is not of the log's form. */
+  readonly lines: LineWriter;
+}
 
 const levels: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
 /** A log that writes lines of `level` and above, each naming the node. */
 export function createLog(
-  options: { readonly level: LogLevel; readonly format: LogFormat; readonly node: number },
-): Log {
-  const encoder = new TextEncoder();
-  return (level, event, fields) => {
-    if (levels.indexOf(level) < levels.indexOf(options.level)) return;
+  { level: lowest, format, node, sink = Deno.stderr }: LogOptions,
+): LogWriter {
+  const lineOf = (...[level, event, fields]: Parameters<Log>): string => {
     const time = new Date().toISOString();
-    const line = options.format === "json"
-      ? JSON.stringify({ time, level, node: options.node, event, ...fields })
-      : `${time} ${level.padEnd(5)} node ${options.node}  ${event}${formatFields(fields)}`;
-    writeAll(Deno.stderr, encoder.encode(`${line}\n`));
+    return format === "json"
+      ? JSON.stringify({ time, level, node, event, ...fields })
+      : `${time} ${level.padEnd(5)} node ${node}  ${event}${formatFields(fields)}`;
   };
+  const lines = new LineWriter(sink, (count) => lineOf("warn", "log-lines-dropped", { count }));
+  const log: Log = (level, event, fields) => {
+    if (levels.indexOf(level) < levels.indexOf(lowest)) return;
+    lines.write(lineOf(level, event, fields));
+  };
+  return { log, lines };
 }
 
 function formatFields(fields: Parameters<Log>[2]): string {

@@ -6,7 +6,9 @@
 import { startNode, type StatecraftNode, VERSION } from "../mod.ts";
 import type { LogLevel } from "../actors/runtime/ports.ts";
 import type { NodeOptions } from "../actors/node.ts";
-import { createLog, type LogFormat } from "./log_writer.ts";
+import type { DiskErrorCode } from "../storage/disk.ts";
+import { type LineWriter, LOG_FLUSH_MS_MAX } from "./line_writer.ts";
+import { createLog, type LogFormat, type LogWriter } from "./log_writer.ts";
 import {
   hostPortSetting,
   memberListSetting,
@@ -14,7 +16,7 @@ import {
   readSettings,
   type Settings,
 } from "./settings.ts";
-import { complain, EXIT, print, UsageError } from "./usage.ts";
+import { complain, EXIT, NODE_EXIT, print, UsageError } from "./usage.ts";
 
 /** The highest id whose default HTTP port exists. */
 const DEFAULT_HTTP_ID_MAX = 65_535 - 8_000;
@@ -24,6 +26,10 @@ export const STOP_MS_MAX = 5_000;
 
 /** Errors that name a path within the data directory, or none. */
 const storageErrors = /^(DirectoryLocked|Identity\w+|Disk|Wal\w+)Error$/;
+/** Errors that say that the log, or who it is for, cannot be trusted. */
+const damageErrors = /^(IdentityDamaged|Wal(Corrupt|MissingSegment|MisplacedSegment))Error$/;
+/** What a disk says that fails, and not what it says of a path that it does not like. */
+const diskFaults: readonly DiskErrorCode[] = ["io", "no-space", "too-many-files"];
 
 const HELP = `Usage: deno task node --id N [flags]
 
@@ -47,6 +53,8 @@ Starts one member of a Statecraft cluster.
   --help, --version
 
 Every flag can be set as STATECRAFT_<FLAG> in the environment, such as STATECRAFT_LOG_LEVEL.
+Exit codes: 0 stopped in order, 1 failure, 2 usage (a flag, an address, a directory that is not
+this member's), 3 damaged data, 4 the disk failed.
 `;
 
 const flags = {
@@ -67,7 +75,7 @@ const flags = {
 } as const;
 
 /** What the settings say, checked. */
-export function nodeOptionsOf(settings: Settings): NodeOptions {
+export function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: LogWriter } {
   if (settings.words.length > 0) throw new UsageError(`unexpected word "${settings.words[0]}"`);
   const idText = settings.text("id");
   if (idText === undefined) throw new UsageError("--id is required");
@@ -90,16 +98,19 @@ export function nodeOptionsOf(settings: Settings): NodeOptions {
     throw new UsageError(`--http is required for node ${id}: the default port is 8000 and the id`);
   }
   const httpPeers = settings.text("http-peers");
+  const writer = createLog({
+    node: id,
+    level: choice<LogLevel>(settings, "log-level", ["info", "debug", "warn", "error"]),
+    format: choice<LogFormat>(settings, "log-format", ["text", "json"]),
+  });
   return {
     id,
     single,
     dataDir: settings.text("data") ?? `./data/node-${id}`,
     timing: timingOf(settings),
-    log: createLog({
-      node: id,
-      level: choice<LogLevel>(settings, "log-level", ["info", "debug", "warn", "error"]),
-      format: choice<LogFormat>(settings, "log-format", ["text", "json"]),
-    }),
+    writer,
+    log: writer.log,
+    droppedLogLines: () => writer.lines.dropped,
     ...(peers === undefined ? {} : { peers }),
     ...(listen === undefined ? {} : { listen: hostPortSetting("listen", listen) }),
     ...(http === undefined ? {} : { http: hostPortSetting("http", http) }),
@@ -168,29 +179,47 @@ function urlSetting(text: string): string {
 }
 
 /** The first signal stops in order, the second at once. */
-function stopOnSignals(node: StatecraftNode): void {
+function stopOnSignals(node: StatecraftNode, lines: LineWriter): void {
   let stopping = false;
   const stop = (): void => {
     if (stopping) Deno.exit(EXIT.failure);
     stopping = true;
     setTimeout(() => {
-      complain("statecraft node: the stop took too long and was cut short");
-      Deno.exit(EXIT.failure);
-    }, STOP_MS_MAX);
-    node.stop().then(() => Deno.exit(EXIT.ok), (error) => {
-      complain(`statecraft node: ${error.message}`);
-      Deno.exit(EXIT.failure);
+      lines.write("statecraft node: the stop took too long and was cut short");
+      exit(lines, EXIT.failure);
+    }, STOP_MS_MAX - LOG_FLUSH_MS_MAX);
+    node.stop().then(() => exit(lines, EXIT.ok), (error) => {
+      lines.write(`statecraft node: ${error.message}`);
+      exit(lines, EXIT.failure);
     });
   };
   Deno.addSignalListener("SIGTERM", stop);
   Deno.addSignalListener("SIGINT", stop);
 }
 
+/** Ends the process with its last lines written, if they can be. */
+async function exit(lines: LineWriter, code: number): Promise<never> {
+  await lines.flush();
+  return Deno.exit(code);
+}
+
+/** What an operator has to do about the end of a node, as an exit code. */
+export function exitCodeOf(error: unknown, otherwise: number): number {
+  const { name, code } = error as { name: string; code?: DiskErrorCode };
+  if (damageErrors.test(name)) return NODE_EXIT.damagedLog;
+  if (name === "WalFailedError") return NODE_EXIT.failedDisk;
+  const isFault = name === "DiskError" && code !== undefined && diskFaults.includes(code);
+  return isFault ? NODE_EXIT.failedDisk : otherwise;
+}
+
 /** Why the node could not start, on one line. */
 function complaintOf(error: unknown, dataDir: string | undefined): string {
   const { name, message } = error as Error;
   const where = dataDir !== undefined && storageErrors.test(name) ? ` (--data ${dataDir})` : "";
-  return message.replaceAll("\n", " ") + where;
+  const next = damageErrors.test(name)
+    ? "; bring it back as it was, or leave this member down: README, When a disk is lost"
+    : "";
+  return message.replaceAll("\n", " ") + where + next;
 }
 
 async function main(): Promise<void> {
@@ -201,14 +230,15 @@ async function main(): Promise<void> {
     if (settings.isOn("version")) return print(`statecraft ${VERSION}\n`);
     const options = nodeOptionsOf(settings);
     dataDir = options.dataDir;
+    const { lines } = options.writer;
     const node = await startNode({
       ...options,
-      onFailed: () => Deno.exit(EXIT.failure),
+      onFailed: (error) => void exit(lines, exitCodeOf(error, EXIT.failure)),
     });
-    stopOnSignals(node);
+    stopOnSignals(node, lines);
   } catch (error) {
     complain(`statecraft node: ${complaintOf(error, dataDir)}`);
-    Deno.exit(EXIT.usage);
+    Deno.exit(exitCodeOf(error, EXIT.usage));
   }
 }
 

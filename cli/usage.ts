@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Exit codes of every command; API.md. */
+/** Exit codes of the client; the others use the first three. */
 export const EXIT = {
   ok: 0,
   failure: 1,
@@ -15,19 +15,46 @@ export const EXIT = {
   outcomeUnknown: 6,
 } as const;
 
+/** Exit codes of a node besides those for success, failure and usage. */
+export const NODE_EXIT = {
+  /** Its log is damaged: starting it again does not help. */
+  damagedLog: 3,
+  /** Its disk failed: what it acknowledged is safe, and it can be started again. */
+  failedDisk: 4,
+} as const;
+
+/** Exit code of a command whose reader has left, as a shell shows a broken pipe: 128 + SIGPIPE. */
+const BROKEN_PIPE_EXIT = 141;
+/** Pause before a write is tried again that would have to wait for its reader. */
+const WRITE_RETRY_MS = 5;
+
 /** The command line, its environment or its configuration file cannot be used. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** Writes one line of text to stderr. */
+/** Writes one line of text to stderr, if anybody can be told. */
 export function complain(text: string): void {
-  writeAll(Deno.stderr, new TextEncoder().encode(`${text}\n`));
+  try {
+    writeAll(Deno.stderr, new TextEncoder().encode(`${text}\n`));
+  } catch {
+    // Nobody listens: the exit code has to do.
+  }
 }
 
 /** Writes text to stdout. */
 export function print(text: string): void {
-  writeAll(Deno.stdout, new TextEncoder().encode(text));
+  printBytes(new TextEncoder().encode(text));
+}
+
+/** Writes bytes to stdout; the process ends if its reader has left. */
+export function printBytes(bytes: Uint8Array): void {
+  try {
+    writeAll(Deno.stdout, bytes);
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) Deno.exit(BROKEN_PIPE_EXIT);
+    throw error;
+  }
 }
 
 /** Writes one line of text to stdout. */
@@ -35,7 +62,14 @@ export function printLine(text: string): void {
   print(`${text}\n`);
 }
 
-/** Writes all bytes. */
-export function writeAll(to: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length;) at += to.writeSync(bytes.subarray(at));
+/** Writes all bytes, at the pace of who reads them. */
+function writeAll(to: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += to.writeSync(bytes.subarray(at));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WRITE_RETRY_MS);
+    }
+  }
 }

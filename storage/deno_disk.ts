@@ -205,6 +205,10 @@ function codeOf(error: unknown): DiskErrorCode {
     case "ENOSPC":
     case "EDQUOT":
       return "no-space";
+    case "ENOTDIR":
+    case "ENAMETOOLONG":
+    case "ELOOP":
+      return "invalid-path";
     case "EROFS":
       return "permission";
     case "EMFILE":

@@ -3,7 +3,8 @@ import { assertEquals, assertMatch } from "@std/assert";
 /** Runs `createLog` in a process of its own, whose stderr is the log. */
 async function logged(options: string, calls: string): Promise<string> {
   const module = new URL("../../cli/log_writer.ts", import.meta.url).href;
-  const code = `import { createLog } from "${module}"; const log = createLog(${options}); ${calls}`;
+  const code =
+    `import { createLog } from "${module}"; const { log } = createLog(${options}); ${calls}`;
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", `data:application/typescript,${encodeURIComponent(code)}`],
   });

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { nodeCommand } from "../../cli/dev.ts";
+import { NODE_EXIT } from "../../cli/usage.ts";
 import { eventually, freePorts, RealCluster, RealNode } from "./real_cluster.ts";
 
 interface Run {
@@ -190,7 +191,11 @@ Deno.test("a directory that cannot be used is named in one line", async () => {
     await Deno.mkdir(broken);
     await Deno.writeTextFile(`${broken}/identity.json`, "{");
     const damaged = await runNode(["--id", "1", "--single", ...http, "--data", broken]);
-    assertRefused(damaged, /identity\.json is not JSON/);
+    assertMatch(
+      damaged.stderr,
+      /^statecraft node: [^\n]*identity\.json is not JSON[^\n]*; bring it back as it was[^\n]*\n$/,
+    );
+    assertEquals(damaged.code, NODE_EXIT.damagedLog);
   });
 });
 

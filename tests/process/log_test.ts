@@ -1,0 +1,86 @@
+/**
+ * A member and whoever reads its log.
+ *
+ * @module
+ */
+import { assertEquals, assertMatch } from "@std/assert";
+import { nodeWords } from "../../cli/dev.ts";
+import { freePorts, persist } from "./real_cluster.ts";
+
+const WRITES = 300;
+
+interface Kept {
+  readonly http: string;
+  readonly child: Deno.ChildProcess;
+}
+
+/** Runs a node of one member whose stderr is what a shell makes of `redirect`, after `before`. */
+async function withNode(
+  redirect: string,
+  run: (node: Kept) => Promise<void>,
+  before = "",
+): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  const [port] = freePorts(1) as [number];
+  const words = nodeWords([
+    ...["--id", "1", "--single", "--data", `${directory}/node`, "--http", `127.0.0.1:${port}`],
+    ...["--log-level", "debug"],
+  ]);
+  const child = new Deno.Command("sh", {
+    args: ["-c", `${before}exec "$@" ${redirect}`, "sh", ...words],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  try {
+    await run({ http: `http://127.0.0.1:${port}`, child });
+    child.kill("SIGTERM");
+    assertEquals((await child.status).code, 0, "an orderly stop");
+  } finally {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await child.status;
+    if (!child.stderr.locked) await child.stderr.cancel().catch(() => {});
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+async function serves(http: string): Promise<void> {
+  await Promise.all(
+    Array.from(
+      { length: WRITES },
+      (_, at) => persist([http], `/v1/kv/k${at}`, { method: "PUT", body: "x" }),
+    ),
+  );
+  assertEquals(await persist([http], "/v1/kv/k0", {}), "x");
+}
+
+Deno.test("X4: a member lives on when the reader of its log is gone", async () => {
+  await withNode("", async ({ http, child }) => {
+    await persist([http], "/v1/kv/before", { method: "PUT", body: "x" });
+    await child.stderr.cancel();
+    await serves(http);
+  });
+});
+
+Deno.test("X4: a member lives on when its log's disk is full, and counts what it dropped", async () => {
+  await withNode("2>/dev/full", async ({ http }) => {
+    await serves(http);
+    const metrics = await (await fetch(`${http}/metrics`)).text();
+    assertMatch(metrics, /^statecraft_log_lines_dropped_total [1-9]/m);
+  });
+});
+
+Deno.test("X4: a member lives on when nobody reads the pipe of its log, which is full", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const fill = `mkfifo "${directory}/log" && exec 3<>"${directory}/log" && ` +
+      "head -c 65536 /dev/zero >&3 && ";
+    await withNode("2>&3", async ({ http }) => await serves(http), fill);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
