@@ -32,6 +32,53 @@ export type { ClusterStatus, MemberStatus } from "./transport/gateway_port.ts";
 export type { Role } from "./machines/raft_machine.ts";
 export type { GroupId, LogIndex, NodeId, Term } from "./machines/raft_types.ts";
 
+// What a member can fail with.
+export {
+  DirectoryLockedError,
+  type DirectoryOwner,
+  IdentityMismatchError,
+} from "./storage/data_directory.ts";
+export { IdentityDamagedError } from "./storage/directory_file.ts";
+export { DiskError, type DiskErrorCode } from "./storage/disk.ts";
+export type { WalIdentity } from "./storage/wal_segment.ts";
+export {
+  WalCorruptError,
+  WalError,
+  WalFailedError,
+  WalIdentityError,
+  WalLockedError,
+  WalMisplacedSegmentError,
+  WalMissingSegmentError,
+  WalVersionError,
+} from "./storage/wal_errors.ts";
+
+// The charts that run, what they look like, and why a node is where it is.
+export {
+  activePaths,
+  type Chart,
+  type ChartDescription,
+  type ChartState,
+  chartToMermaid,
+  type ChartTransition,
+  describeChart,
+} from "./machines/chart.ts";
+export { charts } from "./machines/chart_document.ts";
+export {
+  type Cause,
+  type Explanation,
+  explanationToText,
+  type Possibility,
+} from "./machines/explain.ts";
+
+// What a group replicates.
+export type {
+  Applied,
+  AppliedEntry,
+  FrozenState,
+  RequestRefusal,
+  StateMachine,
+} from "./machines/state_machine.ts";
+
 // The actor runtime.
 export {
   Actor,

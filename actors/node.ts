@@ -10,7 +10,7 @@
  */
 import { createHash } from "node:crypto";
 import { DEFAULT_TIMING, type RaftTiming } from "../machines/group_state.ts";
-import type { LinkFact } from "../machines/explain.ts";
+import type { Explanation, LinkFact } from "../machines/explain.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
@@ -251,6 +251,11 @@ export class StatecraftNode implements AsyncDisposable {
       stateHash: this.#group.machine.stateHash(),
       members: this.#memberStatuses(),
     };
+  }
+
+  /** Why the member is in its role, and what holds each transition back. */
+  explain(): Explanation {
+    return this.#gateway.explain();
   }
 
   /** Stops in order; resolves when everything is closed. Idempotent. */

@@ -3,10 +3,20 @@
  *
  * @module
  */
-import { startNode, type StatecraftNode, VERSION } from "../mod.ts";
+import {
+  DiskError,
+  type DiskErrorCode,
+  IdentityDamagedError,
+  startNode,
+  type StatecraftNode,
+  VERSION,
+  WalCorruptError,
+  WalFailedError,
+  WalMisplacedSegmentError,
+  WalMissingSegmentError,
+} from "../mod.ts";
 import type { LogLevel } from "../actors/runtime/ports.ts";
 import type { NodeOptions } from "../actors/node.ts";
-import type { DiskErrorCode } from "../storage/disk.ts";
 import { type LineWriter, LOG_FLUSH_MS_MAX } from "./line_writer.ts";
 import { createLog, type LogFormat, type LogWriter } from "./log_writer.ts";
 import {
@@ -26,8 +36,10 @@ export const STOP_MS_MAX = 5_000;
 
 /** Errors that name a path within the data directory, or none. */
 const storageErrors = /^(DirectoryLocked|Identity\w+|Disk|Wal\w+)Error$/;
-/** Errors that say that the log, or who it is for, cannot be trusted. */
-const damageErrors = /^(IdentityDamaged|Wal(Corrupt|MissingSegment|MisplacedSegment))Error$/;
+/** Errors that say that the log, or whose directory it is in, cannot be trusted. */
+const damageErrors = [
+  ...[IdentityDamagedError, WalCorruptError, WalMissingSegmentError, WalMisplacedSegmentError],
+];
 /** What a disk says that fails, and not what it says of a path that it does not like. */
 const diskFaults: readonly DiskErrorCode[] = ["io", "no-space", "too-many-files"];
 
@@ -205,18 +217,21 @@ async function exit(lines: LineWriter, code: number): Promise<never> {
 
 /** What an operator has to do about the end of a node, as an exit code. */
 export function exitCodeOf(error: unknown, otherwise: number): number {
-  const { name, code } = error as { name: string; code?: DiskErrorCode };
-  if (damageErrors.test(name)) return NODE_EXIT.damagedLog;
-  if (name === "WalFailedError") return NODE_EXIT.failedDisk;
-  const isFault = name === "DiskError" && code !== undefined && diskFaults.includes(code);
+  if (isDamage(error)) return NODE_EXIT.damagedLog;
+  if (error instanceof WalFailedError) return NODE_EXIT.failedDisk;
+  const isFault = error instanceof DiskError && diskFaults.includes(error.code);
   return isFault ? NODE_EXIT.failedDisk : otherwise;
+}
+
+function isDamage(error: unknown): boolean {
+  return damageErrors.some((kind) => error instanceof kind);
 }
 
 /** Why the node could not start, on one line. */
 function complaintOf(error: unknown, dataDir: string | undefined): string {
   const { name, message } = error as Error;
   const where = dataDir !== undefined && storageErrors.test(name) ? ` (--data ${dataDir})` : "";
-  const next = damageErrors.test(name)
+  const next = isDamage(error)
     ? "; bring it back as it was, or leave this member down: README, When a disk is lost"
     : "";
   return message.replaceAll("\n", " ") + where + next;

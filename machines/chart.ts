@@ -12,34 +12,56 @@ const reservedWords = ["state", "note", "end", "class", "classDef", "style", "di
 export interface ChartState {
   /** Dotted path below the chart, such as `role.leader.serving`. */
   readonly path: string;
+  /** What XState calls it. */
   readonly type: "atomic" | "compound" | "parallel" | "final" | "history";
   /** Path of the state entered by default. */
   readonly initial?: string;
+  /** Effects on entry, in order. */
   readonly entry: readonly string[];
+  /** Effects on exit, in order. */
   readonly exit: readonly string[];
 }
 
 /** One transition of a chart, in the order in which the chart tries them. */
 export interface ChartTransition {
+  /** Path of the state that offers it. */
   readonly from: string;
   /** The event's type; empty if the transition is taken as soon as its guard holds. */
   readonly event: string;
+  /** The guard in words; absent if there is none. */
   readonly guard?: string;
   /** Path of the target; absent if the state is not left. */
   readonly target?: string;
+  /** Effects, in order. */
   readonly actions: readonly string[];
+  /** What the chart's source says of it. */
   readonly description?: string;
 }
 
 /** All states and transitions of a chart. */
 export interface ChartDescription {
+  /** The machine's id. */
   readonly id: string;
+  /** Parents before their children. */
   readonly states: readonly ChartState[];
+  /** In the order in which the chart tries them. */
   readonly transitions: readonly ChartTransition[];
 }
 
-/** Lists the states and transitions of a machine, parents before children. */
-export function describeChart(machine: AnyStateMachine): ChartDescription {
+/** A chart that runs: a machine as XState's `createMachine` made it. */
+export interface Chart {
+  /** The machine's id. */
+  readonly id: string;
+}
+
+/**
+ * Lists the states and transitions of a machine, parents before children.
+ *
+ * @throws {TypeError} If it is not what XState's `createMachine` made.
+ */
+export function describeChart(chart: Chart): ChartDescription {
+  const machine = chart as AnyStateMachine;
+  if (machine.root === undefined) throw new TypeError(`Cannot describe ${chart.id}: no machine`);
   const states: ChartState[] = [];
   const transitions: ChartTransition[] = [];
   visit(machine.root, (node) => {

@@ -3,12 +3,15 @@
  *
  * @module
  */
-import { chartToMermaid, describeChart } from "./chart.ts";
+import { type Chart, chartToMermaid, describeChart } from "./chart.ts";
 import { peerMachine } from "./peer_machine.ts";
 import { raftMachine } from "./raft_machine.ts";
 
 /** Every chart of a node, by its id. */
-export const charts = { raft: raftMachine, peer: peerMachine } as const;
+export const charts: Readonly<Record<"raft" | "peer", Chart>> = {
+  raft: raftMachine,
+  peer: peerMachine,
+};
 
 /**
  * The document with each `<!-- chart:ID -->` … `<!-- /chart:ID -->` filled anew.

@@ -20,10 +20,15 @@ import {
 
 /** One transition that the present states offer. */
 export interface Possibility {
+  /** Path of the state that offers it. */
   readonly from: string;
+  /** The event's type. */
   readonly event: string;
+  /** Path of the state that it leads to; absent if the present one is not left. */
   readonly target?: string;
+  /** Effects, in order. */
   readonly actions: readonly string[];
+  /** The guard in words; absent if there is none. */
   readonly guard?: string;
   /** Whether the guard holds now; undefined if that depends on the event still to come. */
   readonly holds?: boolean;
@@ -33,7 +38,9 @@ export interface Possibility {
 
 /** The link to another member, as the process around the core knows it. */
 export interface LinkFact {
+  /** The other member. */
   readonly peer: NodeId;
+  /** Whether messages pass now. */
   readonly isUp: boolean;
   /** For how long it has been up or down, in milliseconds. */
   readonly forMs: number;
@@ -59,6 +66,7 @@ export interface Surroundings {
 
 /** What stands in the way of this node, or may soon. */
 export interface Cause {
+  /** What kind of cause it is, for programs. */
   readonly code:
     | "disk-slow"
     | "disk-stalled"
@@ -72,15 +80,19 @@ export interface Cause {
   readonly nodes: readonly NodeId[];
   /** For how long, in milliseconds; absent if that is not known. */
   readonly forMs?: number;
+  /** What it is, for people. */
   readonly sentence: string;
 }
 
 /** The answer to "why is this node in this role?". */
 export interface Explanation {
+  /** Paths of the states that are active. */
   readonly states: readonly string[];
+  /** One sentence for people. */
   readonly summary: string;
   /** What stands in the way, what weighs most first; empty if nothing does. */
   readonly causes: readonly Cause[];
+  /** What the present states react to. */
   readonly possibilities: readonly Possibility[];
 }
 

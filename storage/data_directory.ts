@@ -35,8 +35,10 @@ import { checkIdentity, sequenceOf, WAL_DIRECTORY, type WalIdentity } from "./wa
 
 /** Another process uses the directory. */
 export class DirectoryLockedError extends Error {
+  /** Its class's name. */
   override readonly name = "DirectoryLockedError";
 
+  /** See the class. */
   constructor() {
     super("Cannot use the data directory: another process has locked it");
   }
@@ -50,10 +52,12 @@ export interface DirectoryOwner extends WalIdentity {
 
 /** The directory belongs to another node, another cluster or other members. */
 export class IdentityMismatchError extends Error {
+  /** Its class's name. */
   override readonly name = "IdentityMismatchError";
   /** Whose it is. */
   readonly stored: DirectoryOwner;
 
+  /** See the class. */
   constructor(stored: DirectoryOwner, expected: DirectoryOwner) {
     super(`Cannot use the data directory: ${differenceOf(stored, expected)}`);
     this.stored = stored;

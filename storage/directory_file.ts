@@ -11,8 +11,10 @@ import type { Disk } from "./disk.ts";
  * not start: without it nobody knows whose votes the log holds, or who may be believed.
  */
 export class IdentityDamagedError extends Error {
+  /** Its class's name. */
   override readonly name = "IdentityDamagedError";
 
+  /** See the class. */
   constructor(reason: string) {
     super(`Cannot use the data directory: ${reason}`);
   }

@@ -22,11 +22,14 @@ export type DiskErrorCode =
 
 /** A file operation that failed. */
 export class DiskError extends Error {
+  /** Its class's name. */
   override readonly name = "DiskError";
+  /** What kind of failure it is. */
   readonly code: DiskErrorCode;
   /** The path as it was given, relative to the root. */
   readonly path: string;
 
+  /** See the class. */
   constructor(
     message: string,
     { code, path, cause }: { code: DiskErrorCode; path: string; cause?: unknown },

@@ -6,10 +6,12 @@
 
 /** A log on disk that must not be used as it is; the subclasses say why. */
 export class WalError extends Error {
+  /** Its class's name. */
   override readonly name: string = "WalError";
   /** The segment's path, relative to the root of the disk. */
   readonly path: string;
 
+  /** See the class. */
   constructor(path: string, reason: string) {
     super(`Cannot open log segment ${JSON.stringify(path)}: ${reason}`);
     this.path = path;
@@ -21,10 +23,12 @@ export class WalError extends Error {
  * it could take part in electing a leader that lacks committed entries.
  */
 export class WalCorruptError extends WalError {
+  /** Its class's name. */
   override readonly name = "WalCorruptError";
   /** Where in the segment the damage begins, in bytes. */
   readonly offset: number;
 
+  /** See the class. */
   constructor(path: string, offset: number, reason: string) {
     super(path, `corrupt at byte ${offset}, ${reason}`);
     this.offset = offset;
@@ -33,8 +37,10 @@ export class WalCorruptError extends WalError {
 
 /** A segment between, or before, those that are there is missing. */
 export class WalMissingSegmentError extends WalError {
+  /** Its class's name. */
   override readonly name = "WalMissingSegmentError";
 
+  /** See the class. */
   constructor(path: string) {
     super(path, "it is missing, but later segments are there");
   }
@@ -42,19 +48,24 @@ export class WalMissingSegmentError extends WalError {
 
 /** A file is not the segment that its name says: copied, renamed or exchanged. */
 export class WalMisplacedSegmentError extends WalError {
+  /** Its class's name. */
   override readonly name = "WalMisplacedSegmentError";
 }
 
 /** The segment was written by another node or in another cluster. */
 export class WalIdentityError extends WalError {
+  /** Its class's name. */
   override readonly name = "WalIdentityError";
 }
 
 /** The segment was written by another version of this program. */
 export class WalVersionError extends WalError {
+  /** Its class's name. */
   override readonly name = "WalVersionError";
+  /** The version that was found. */
   readonly version: number;
 
+  /** See the class. */
   constructor(path: string, version: number) {
     super(
       path,
@@ -67,8 +78,10 @@ export class WalVersionError extends WalError {
 
 /** Another process writes the log. */
 export class WalLockedError extends WalError {
+  /** Its class's name. */
   override readonly name = "WalLockedError";
 
+  /** See the class. */
   constructor(path: string) {
     super(path, "another process has locked it");
   }
@@ -80,8 +93,10 @@ export class WalLockedError extends WalError {
  * ATC 2020). The only way on is to stop the process and start again from what is on disk.
  */
 export class WalFailedError extends Error {
+  /** Its class's name. */
   override readonly name = "WalFailedError";
 
+  /** See the class. */
   constructor(cause: Error) {
     super(`Cannot use the log any more: ${cause.message}`, { cause });
   }

@@ -28,6 +28,7 @@ import { WalVersionError } from "./wal_errors.ts";
 export interface WalIdentity {
   /** 1 to 64 of `[a-z0-9-]`. */
   readonly clusterId: string;
+  /** The member's id. */
   readonly nodeId: NodeId;
 }
 

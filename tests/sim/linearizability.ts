@@ -16,6 +16,8 @@ interface Register {
   readonly value: string | undefined;
   /** 0 without a value; undefined after a write whose revision nobody was told. */
   readonly revision: number | undefined;
+  /** No revision that is given from now on is below; the present one neither, if it is unknown. */
+  readonly floor: number;
 }
 
 /** Steps of the search on one key, after which it is given up as undecided. */
@@ -92,13 +94,13 @@ function search(
   const linearized = new Uint32Array(Math.ceil(operations.length / 32));
   const visited = new Set<string>();
   const choices: Choice[] = [];
-  let register: Register = { value: undefined, revision: 0 };
+  let register: Register = { value: undefined, revision: 0, floor: 0 };
   let mark = head.next;
   let steps = 0;
 
   const take = (at: Mark, next: Register, before: Register, others: Register[]): boolean => {
     linearized[at.operation >>> 5]! |= 1 << (at.operation & 31);
-    const configuration = `${linearized.join()}|${next.revision}|${next.value}`;
+    const configuration = `${linearized.join()}|${next.revision}|${next.floor}|${next.value}`;
     if (visited.has(configuration)) {
       linearized[at.operation >>> 5]! &= ~(1 << (at.operation & 31));
       return false;
@@ -142,21 +144,25 @@ function search(
 
 /** What the register may be after the operation; empty if it cannot have taken effect now. */
 function nextRegisters(register: Register, operation: Operation): Register[] {
-  const { value, revision } = register;
+  const { value, floor } = register;
   const { type, result } = operation;
-  const isKnown = revision !== undefined;
   if (type === "get") {
     if (result === undefined) return [register];
     if (!("value" in result) || result.value !== value) return [];
-    if (isKnown && revision !== result.revision) return [];
-    return [{ value, revision: result.revision }];
+    return seen(register, result.revision);
   }
   const told = result !== undefined && "ok" in result ? result : undefined;
-  const mayGrow = told === undefined || !isKnown || told.revision > revision;
-  const written = (text: string): Register => ({ value: text, revision: told?.revision });
+  const mayGrow = told === undefined || told.revision > floor;
+  const written = (text: string): Register => ({
+    value: text,
+    revision: told?.revision,
+    floor: told?.revision ?? floor + 1,
+  });
   if (type === "put") return mayGrow ? [written(operation.value!)] : [];
   if (type === "append") return mayGrow ? [written((value ?? "") + operation.value!)] : [];
-  if (type === "delete") return [{ value: undefined, revision: 0 }];
+  if (type === "delete") {
+    return [{ value: undefined, revision: 0, floor: value === undefined ? floor : floor + 1 }];
+  }
   return casRegisters(register, operation, told, mayGrow ? [written(operation.value!)] : []);
 }
 
@@ -166,15 +172,24 @@ function casRegisters(
   told: { readonly ok: boolean; readonly revision: number } | undefined,
   written: Register[],
 ): Register[] {
-  const { value, revision } = register;
+  const { value, revision, floor } = register;
   const expected = operation.expected ?? 0;
   const isUnknown = revision === undefined;
-  const mayHold = expected === 0 ? value === undefined : isUnknown || revision === expected;
+  const mayHold = expected === 0
+    ? value === undefined
+    : isUnknown
+    ? expected >= floor
+    : revision === expected;
   const mayFail = expected === 0 ? value !== undefined : isUnknown || revision !== expected;
   if (told === undefined) return [...(mayHold ? written : []), ...(mayFail ? [register] : [])];
-  if (told.ok) return mayHold ? written : [];
-  if (!mayFail || (!isUnknown && revision !== told.revision)) return [];
-  return [{ value, revision: told.revision }];
+  if (told.ok) return mayHold && told.revision > expected ? written : [];
+  return mayFail ? seen(register, told.revision) : [];
+}
+
+/** The register after somebody was told its revision; none if it cannot be that. */
+function seen({ value, revision, floor }: Register, told: number): Register[] {
+  const isPossible = revision === undefined ? told >= floor : told === revision;
+  return isPossible ? [{ value, revision: told, floor: Math.max(floor, told) }] : [];
 }
 
 /** Marks in order of time behind a head that stands for the beginning. */

@@ -72,6 +72,25 @@ Deno.test("histories known to be bad are rejected", () => {
       op("a", [2, 9], "cas", { ...ok("y", 2), expected: 1 }),
       op("b", [2, 9], "cas", { ...ok("z", 3), expected: 1 }),
     ],
+    // X20: a compare-and-set won against a revision that was past, behind a write of unknown outcome.
+    [
+      op("a", [0, 1], "put", ok("x", 1)),
+      op("a", [2, 3], "put", ok("y", 2)),
+      op("b", [4, undefined], "put", { value: "z" }),
+      op("a", [5, 6], "cas", { ...ok("w", 4), expected: 1 }),
+    ],
+    // It won against the very revision that it then had.
+    [
+      op("a", [0, 1], "put", ok("x", 1)),
+      op("b", [2, undefined], "put", { value: "z" }),
+      op("a", [3, 4], "cas", { ...ok("w", 3), expected: 3 }),
+    ],
+    // Somebody was told a revision that was given away before.
+    [
+      op("a", [0, 1], "put", ok("x", 5)),
+      op("b", [2, undefined], "put", { value: "z" }),
+      op("a", [3, 4], "get", got("z", 5)),
+    ],
     // A read went back in time.
     [
       op("a", [0, undefined], "put", { value: "x" }),

@@ -204,6 +204,8 @@ function verdictOf(workload: Workload): string | undefined {
   if (verdict.verdict === "violation") {
     return `INV9 linearizability: key ${verdict.key}\n${timelineText(verdict.window)}`;
   }
+  // What nobody has judged has not passed.
+  if (verdict.verdict === "undecided") return `INV9 undecided: keys ${verdict.keys.join(", ")}`;
   return undefined;
 }
 
