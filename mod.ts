@@ -28,7 +28,7 @@ export {
   VERSION,
 } from "./actors/node.ts";
 export { DEFAULT_TIMING, type RaftTiming } from "./machines/group_state.ts";
-export type { ClusterStatus, MemberStatus } from "./transport/gateway_port.ts";
+export type { ClusterStatus, MemberStatus } from "./transport/http/gateway_port.ts";
 export type { Role } from "./machines/raft_machine.ts";
 export type { GroupId, LogIndex, NodeId, Term } from "./machines/raft_types.ts";
 
@@ -37,10 +37,10 @@ export {
   DirectoryLockedError,
   type DirectoryOwner,
   IdentityMismatchError,
-} from "./storage/data_directory.ts";
-export { IdentityDamagedError } from "./storage/directory_file.ts";
-export { DiskError, type DiskErrorCode } from "./storage/disk.ts";
-export type { WalIdentity } from "./storage/wal_segment.ts";
+} from "./storage/log/data_directory.ts";
+export { IdentityDamagedError } from "./storage/log/directory_file.ts";
+export { DiskError, type DiskErrorCode } from "./storage/log/disk.ts";
+export type { WalIdentity } from "./storage/log/wal_segment.ts";
 export {
   WalCorruptError,
   WalError,
@@ -50,7 +50,7 @@ export {
   WalMisplacedSegmentError,
   WalMissingSegmentError,
   WalVersionError,
-} from "./storage/wal_errors.ts";
+} from "./storage/log/wal_errors.ts";
 
 // The charts that run, what they look like, and why a node is where it is.
 export {
@@ -129,14 +129,14 @@ export {
 } from "./actors/runtime/system.ts";
 
 // Links between processes.
-export type { AcceptorCounters } from "./actors/acceptor.ts";
-export type { PeerCounters, PeerStatus } from "./actors/peer_actor.ts";
+export type { GreeterCounters } from "./actors/greeter.ts";
+export type { PeerCounters, PeerStatus } from "./actors/peer_link.ts";
 export { Peers, type PeersOptions, type PeersStatus } from "./actors/peers.ts";
 export type { PeerContext } from "./machines/peer_machine.ts";
 export type * from "./machines/raft_types.ts";
-export type { PeerIdentities } from "./storage/peer_identities.ts";
-export { recordFormat } from "./storage/wal_record.ts";
-export { type Codec, createCodec } from "./transport/codec.ts";
+export type { PeerIdentities } from "./storage/log/peer_identities.ts";
+export { recordFormat } from "./storage/log/wal_record.ts";
+export { type Codec, createCodec } from "./transport/wire/codec.ts";
 export type {
   CloseReason,
   Connection,
@@ -144,8 +144,8 @@ export type {
   HostPort,
   Listener,
   Network,
-} from "./transport/network.ts";
-export { tcpNetwork } from "./transport/tcp.ts";
-export type * from "./transport/wire.ts";
+} from "./transport/wire/network.ts";
+export { tcpNetwork } from "./transport/wire/tcp.ts";
+export type * from "./transport/wire/messages.ts";
 
 export { chartDocument } from "./machines/chart_document.ts";

@@ -12,9 +12,9 @@ import type { GroupId, Membership, NodeId, RaftMessage } from "../machines/raft_
 import type { StateMachine } from "../machines/state_machine.ts";
 import type { CommandResult } from "../storage/kv/command.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
-import type { RecoveredGroup } from "../storage/wal_replay.ts";
-import { recordFormat } from "../storage/wal_record.ts";
-import type { Wal } from "../storage/wal.ts";
+import type { RecoveredGroup } from "../storage/log/wal_replay.ts";
+import { recordFormat } from "../storage/log/wal_record.ts";
+import type { Wal } from "../storage/log/wal.ts";
 import { MachineActor, type MachineSignal } from "./machine_actor.ts";
 import { RAFT_MAILBOX_CAPACITY } from "./limits.ts";
 import { RaftActor, type RaftActorMessage, type RaftSignal } from "./raft_actor.ts";

@@ -12,7 +12,7 @@
 import type { EntryRun, LogIndex, Term } from "../machines/raft_types.ts";
 import { unpackRequests } from "../machines/request_batch.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
-import { forEachEntry } from "../storage/wal_record.ts";
+import { forEachEntry } from "../storage/log/wal_record.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Scheduler } from "./runtime/ports.ts";
 

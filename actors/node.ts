@@ -18,29 +18,29 @@ import {
   checkDataDirectory,
   type DirectoryOwner,
   openDataDirectory,
-} from "../storage/data_directory.ts";
-import { DenoDisk } from "../storage/deno_disk.ts";
-import type { Disk } from "../storage/disk.ts";
+} from "../storage/log/data_directory.ts";
+import { DenoDisk } from "../storage/log/deno_disk.ts";
+import type { Disk } from "../storage/log/disk.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
-import { StoredPeerIdentities } from "../storage/peer_identities.ts";
-import { Wal } from "../storage/wal.ts";
-import { recordFormat } from "../storage/wal_record.ts";
-import { createCodec } from "../transport/codec.ts";
-import type { ClusterStatus, MemberStatus } from "../transport/gateway_port.ts";
-import { createGateway } from "../transport/http_gateway.ts";
-import { HttpServer } from "../transport/http_server.ts";
-import { formatHostPort, type HostPort } from "../transport/network.ts";
-import { Histogram } from "../transport/prometheus.ts";
-import { tcpNetwork } from "../transport/tcp.ts";
+import { StoredPeerIdentities } from "../storage/log/peer_identities.ts";
+import { Wal } from "../storage/log/wal.ts";
+import { recordFormat } from "../storage/log/wal_record.ts";
+import { createCodec } from "../transport/wire/codec.ts";
+import type { ClusterStatus, MemberStatus } from "../transport/http/gateway_port.ts";
+import { createGateway } from "../transport/http/gateway.ts";
+import { HttpServer } from "../transport/http/server.ts";
+import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
+import { Histogram } from "../transport/http/prometheus.ts";
+import { tcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
 import { GroupHost, type KvGroup, RAFT_ACTOR_NAME, spawnWal, type WalHost } from "./group.ts";
-import { NodeGateway } from "./node_gateway.ts";
+import { NodeClient } from "./node_client.ts";
 import {
   COMMIT_BUCKETS_SECONDS,
   formatNodeMetrics,
   FSYNC_BUCKETS_SECONDS,
 } from "./node_metrics.ts";
-import type { PeerStatus } from "./peer_actor.ts";
+import type { PeerStatus } from "./peer_link.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import type { Log } from "./runtime/ports.ts";
 import { type RaftAnswer, raftAnswerOf, type RaftRequest } from "./raft_request.ts";
@@ -119,7 +119,7 @@ export class StatecraftNode implements AsyncDisposable {
   readonly #walActor: WalHost;
   readonly #group: KvGroup;
   readonly #peers: Peers;
-  readonly #gateway: NodeGateway;
+  readonly #gateway: NodeClient;
   readonly #droppedLogLines: () => number;
   #server: HttpServer | undefined;
   #leaderChanges = 0;
@@ -207,7 +207,7 @@ export class StatecraftNode implements AsyncDisposable {
       log,
     });
     undo.push(() => this.#peers.stop());
-    this.#gateway = new NodeGateway({
+    this.#gateway = new NodeClient({
       group: DEFAULT_GROUP,
       core: this.#core,
       store: this.#group.machine,

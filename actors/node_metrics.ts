@@ -10,9 +10,9 @@ import {
   formatMetrics,
   type Histogram,
   type Metric,
-} from "../transport/prometheus.ts";
+} from "../transport/http/prometheus.ts";
 import type { ActorMetrics } from "./runtime/cell.ts";
-import type { GatewayCounters } from "./node_gateway.ts";
+import type { GatewayCounters } from "./node_client.ts";
 import type { PeersStatus } from "./peers.ts";
 import type { RaftCounters } from "./raft_actor.ts";
 import type { SystemStatus } from "./runtime/system.ts";
@@ -151,7 +151,7 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
 /** What the other members are behind, and what this node turned away at its borders. */
 function boundaryMetrics({ core, peers, system, httpSheds }: NodeMetricsSource): Metric[] {
   const { leadership, log } = core.state;
-  const { acceptor } = peers;
+  const { greeter } = peers;
   return [
     {
       name: "statecraft_peer_match_lag",
@@ -184,7 +184,7 @@ function boundaryMetrics({ core, peers, system, httpSheds }: NodeMetricsSource):
       name: "statecraft_connections_refused_total",
       help: "Connections to the Raft port that did not become a peer's",
       type: "counter",
-      samples: Object.entries(acceptor).map(([cause, value]) => ({ labels: { cause }, value })),
+      samples: Object.entries(greeter).map(([cause, value]) => ({ labels: { cause }, value })),
     },
     {
       name: "statecraft_messages_refused_total",

@@ -5,13 +5,13 @@
  * @module
  */
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
-import type { PeerIdentities } from "../storage/peer_identities.ts";
-import type { Codec } from "../transport/codec.ts";
-import type { HostPort, Network } from "../transport/network.ts";
-import type { ActorWire } from "../transport/wire.ts";
-import { Acceptor, type AcceptorCounters } from "./acceptor.ts";
+import type { PeerIdentities } from "../storage/log/peer_identities.ts";
+import type { Codec } from "../transport/wire/codec.ts";
+import type { HostPort, Network } from "../transport/wire/network.ts";
+import type { ActorWire } from "../transport/wire/messages.ts";
+import { Greeter, type GreeterCounters } from "./greeter.ts";
 import { LogOnce } from "./log_once.ts";
-import { PeerActor, type PeerHost, type PeerStatus } from "./peer_actor.ts";
+import { type PeerHost, PeerLink, type PeerStatus } from "./peer_link.ts";
 import type { Log, Ports } from "./runtime/ports.ts";
 import type { RemoteLink } from "./runtime/remote.ts";
 import type { ActorSystem } from "./runtime/system.ts";
@@ -55,7 +55,7 @@ export interface PeersStatus {
   /** Connections whose hello has not come. */
   readonly ungreeted: number;
   /** What the listener did. */
-  readonly acceptor: AcceptorCounters;
+  readonly greeter: GreeterCounters;
   /** Ascending by id. */
   readonly peers: readonly PeerStatus[];
 }
@@ -87,8 +87,8 @@ const INCARNATION_MAX = 2 ** 48;
  */
 export class Peers implements RemoteLink {
   readonly #host: PeerHost;
-  readonly #peers = new Map<NodeId, PeerActor>();
-  readonly #acceptor: Acceptor;
+  readonly #peers = new Map<NodeId, PeerLink>();
+  readonly #greeter: Greeter;
   #stopped = false;
 
   /**
@@ -125,7 +125,7 @@ export class Peers implements RemoteLink {
       },
       onFault: (error) => system.fail(error),
     };
-    this.#acceptor = new Acceptor(options.listen, this.#host, this.#peers);
+    this.#greeter = new Greeter(options.listen, this.#host, this.#peers);
     system.connect(this);
     for (const [peer, address] of options.peers) {
       if (peer !== self) this.add(peer, address);
@@ -134,7 +134,7 @@ export class Peers implements RemoteLink {
 
   /** Where it really listens. */
   get address(): HostPort {
-    return this.#acceptor.address;
+    return this.#greeter.address;
   }
 
   /**
@@ -155,7 +155,7 @@ export class Peers implements RemoteLink {
       throw new RangeError(`Cannot add peer ${peer}: it is this node, or known already`);
     }
     if (this.#stopped) return;
-    const actor = new PeerActor(peer, address, this.#host);
+    const actor = new PeerLink(peer, address, this.#host);
     this.#peers.set(peer, actor);
     actor.start();
   }
@@ -169,7 +169,7 @@ export class Peers implements RemoteLink {
   /** Closes everything; links that were up are announced as lost. Idempotent. */
   stop(): void {
     this.#stopped = true;
-    this.#acceptor.stop();
+    this.#greeter.stop();
     for (const peer of [...this.#peers.keys()]) this.remove(peer);
   }
 
@@ -178,9 +178,9 @@ export class Peers implements RemoteLink {
     return {
       self: this.#host.self,
       incarnation: this.#host.incarnation,
-      listen: this.#acceptor.address,
-      ungreeted: this.#acceptor.ungreeted,
-      acceptor: this.#acceptor.counters,
+      listen: this.#greeter.address,
+      ungreeted: this.#greeter.ungreeted,
+      greeter: this.#greeter.counters,
       peers: [...this.#peers.values()]
         .map((peer) => peer.status())
         .sort((a, b) => a.peer - b.peer),

@@ -7,8 +7,8 @@
 import type { Refusal } from "../machines/group_state.ts";
 import type { NodeId, Term } from "../machines/raft_types.ts";
 import type { CommandResult } from "../storage/kv/command.ts";
-import { NODE_ID_MAX } from "../transport/limits.ts";
-import type { WireValue } from "../transport/wire.ts";
+import { NODE_ID_MAX } from "../transport/wire/limits.ts";
+import type { WireValue } from "../transport/wire/messages.ts";
 import type { NotApplied } from "./machine_actor.ts";
 
 /** A question to a group's Raft actor, from this node or another. Each is a call. */

@@ -10,8 +10,8 @@
  */
 import type { Write } from "../machines/pending_writes.ts";
 import type { GroupId } from "../machines/raft_types.ts";
-import { encodeHardState } from "../storage/wal_record.ts";
-import type { Wal } from "../storage/wal.ts";
+import { encodeHardState } from "../storage/log/wal_record.ts";
+import type { Wal } from "../storage/log/wal.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Ports } from "./runtime/ports.ts";
 import { LazyTimer } from "./runtime/timers.ts";

@@ -10,10 +10,10 @@ import { denoPorts } from "../actors/deno_ports.ts";
 import { Peers } from "../actors/peers.ts";
 import { ActorSystem } from "../actors/runtime/system.ts";
 import type { NodeId } from "../machines/raft_types.ts";
-import { StoredPeerIdentities } from "../storage/peer_identities.ts";
-import { createCodec } from "../transport/codec.ts";
-import type { HostPort } from "../transport/network.ts";
-import { tcpNetwork } from "../transport/tcp.ts";
+import { StoredPeerIdentities } from "../storage/log/peer_identities.ts";
+import { createCodec } from "../transport/wire/codec.ts";
+import type { HostPort } from "../transport/wire/network.ts";
+import { tcpNetwork } from "../transport/wire/tcp.ts";
 import { MemoryDisk } from "../tests/sim/memory_disk.ts";
 import { plainRecords } from "../tests/transport/plain_records.ts";
 

@@ -12,7 +12,7 @@ import { RaftCore } from "../machines/raft_core.ts";
 import { RaftLog } from "../machines/raft_log.ts";
 import { type RaftEvent, raftMachine, type RaftSnapshot } from "../machines/raft_machine.ts";
 import { step } from "../machines/step.ts";
-import { recordFormat } from "../storage/wal_record.ts";
+import { recordFormat } from "../storage/log/wal_record.ts";
 
 const PROPOSALS = 64;
 const payloads = Array.from({ length: PROPOSALS }, () => new Uint8Array(100));

@@ -15,12 +15,12 @@ import type { RaftTiming } from "../machines/group_state.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import { encodeRequest } from "../storage/kv/command.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
-import { Wal } from "../storage/wal.ts";
-import { recordFormat } from "../storage/wal_record.ts";
+import { Wal } from "../storage/log/wal.ts";
+import { recordFormat } from "../storage/log/wal_record.ts";
 import { MemoryDisk } from "../tests/sim/memory_disk.ts";
-import { type Codec, createCodec } from "../transport/codec.ts";
-import { FRAME_HEADER_BYTES } from "../transport/limits.ts";
-import type { WireMessage } from "../transport/wire.ts";
+import { type Codec, createCodec } from "../transport/wire/codec.ts";
+import { FRAME_HEADER_BYTES } from "../transport/wire/limits.ts";
+import type { WireMessage } from "../transport/wire/messages.ts";
 
 const VOTERS: readonly NodeId[] = [1, 2, 3];
 const TIMEOUT_MS = 5_000;

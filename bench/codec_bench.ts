@@ -7,10 +7,10 @@
  */
 import { decode as decodeMsgpack, encode as encodeMsgpack } from "@msgpack/msgpack";
 import type { RecordFormat } from "../machines/raft_types.ts";
-import { createCodec } from "../transport/codec.ts";
-import { FrameReader } from "../transport/frame_reader.ts";
-import { FRAME_BYTES_MAX, FRAME_HEADER_BYTES } from "../transport/limits.ts";
-import type { WireMessage } from "../transport/wire.ts";
+import { createCodec } from "../transport/wire/codec.ts";
+import { FrameReader } from "../transport/wire/frame_reader.ts";
+import { FRAME_BYTES_MAX, FRAME_HEADER_BYTES } from "../transport/wire/limits.ts";
+import type { WireMessage } from "../transport/wire/messages.ts";
 import { plainRecords } from "../tests/transport/plain_records.ts";
 
 const payloads = Array.from({ length: 64 }, () => new Uint8Array(100).fill(7));

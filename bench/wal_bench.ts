@@ -7,9 +7,9 @@
  * @module
  */
 import { crc32c } from "../storage/crc32c.ts";
-import { DenoDisk } from "../storage/deno_disk.ts";
-import { Wal } from "../storage/wal.ts";
-import { decodeRuns, encodeRun, forEachEntry } from "../storage/wal_record.ts";
+import { DenoDisk } from "../storage/log/deno_disk.ts";
+import { Wal } from "../storage/log/wal.ts";
+import { decodeRuns, encodeRun, forEachEntry } from "../storage/log/wal_record.ts";
 import { MemoryDisk } from "../tests/sim/memory_disk.ts";
 
 const PAYLOAD = new Uint8Array(100).fill(7);

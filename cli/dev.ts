@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ClusterStatus } from "../transport/gateway_port.ts";
+import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import { checkNodeDirectory } from "../mod.ts";
 import { hostPortSetting, memberListSetting, numberSetting, readSettings } from "./settings.ts";
 import { complain, EXIT, print, UsageError } from "./usage.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ClusterStatus } from "../transport/gateway_port.ts";
+import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import { ClientError, type ClientRequest, send } from "./http_client.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
 import { complain, EXIT, print, printBytes, UsageError } from "./usage.ts";

@@ -3,7 +3,7 @@
  *
  * Of two nodes the one with the larger id dials and the other waits, so that there is one
  * connection for each pair. Time, the network and chance are events from outside and effects to
- * be performed by the host (actors/peer_actor.ts).
+ * be performed by the host (actors/peer_link.ts).
  *
  * @module
  */

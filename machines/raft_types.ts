@@ -41,7 +41,7 @@ export interface EntryRun {
   readonly bytes: Uint8Array;
 }
 
-/** How entries become record bytes and back; implemented by storage/wal_record.ts. */
+/** How entries become record bytes and back; implemented by storage/log/wal_record.ts. */
 export interface RecordFormat {
   /** Encodes `payloads` as consecutive entries; throws a RangeError if one is too large. */
   encodeRun(entries: {

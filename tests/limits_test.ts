@@ -1,27 +1,28 @@
 import { assert, assertEquals } from "@std/assert";
-import { CALL_TIMEOUT_MS_MAX, MAILBOX_CAPACITY } from "../actors/limits.ts";
+import { CALL_TIMEOUT_MS_MAX, MAILBOX_CAPACITY } from "../actors/runtime/limits.ts";
 import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "../actors/node.ts";
 import { STOP_MS_MAX } from "../cli/node.ts";
 import { DEFAULT_TIMING } from "../machines/group_state.ts";
 import { REQUEST_BYTES_MAX, REQUEST_HEADER_BYTES } from "../machines/request_batch.ts";
-import * as storage from "../storage/limits.ts";
-import * as http from "../transport/http_limits.ts";
-import * as transport from "../transport/limits.ts";
+import * as kv from "../storage/kv/limits.ts";
+import * as log from "../storage/log/limits.ts";
+import * as http from "../transport/http/limits.ts";
+import * as transport from "../transport/wire/limits.ts";
 
 Deno.test("the gateway lets through what the store takes, and no more", () => {
-  assertEquals(http.KEY_BYTES_MAX, storage.KEY_BYTES_MAX);
-  assertEquals(http.VALUE_BYTES_MAX, storage.VALUE_BYTES_MAX);
-  assertEquals(http.CONTENT_TYPE_LENGTH_MAX, storage.CONTENT_TYPE_CHARS_MAX);
-  assertEquals(http.IDEMPOTENCY_KEY_LENGTH_MAX, storage.IDEMPOTENCY_KEY_CHARS_MAX);
+  assertEquals(http.KEY_BYTES_MAX, kv.KEY_BYTES_MAX);
+  assertEquals(http.VALUE_BYTES_MAX, kv.VALUE_BYTES_MAX);
+  assertEquals(http.CONTENT_TYPE_LENGTH_MAX, kv.CONTENT_TYPE_CHARS_MAX);
+  assertEquals(http.IDEMPOTENCY_KEY_LENGTH_MAX, kv.IDEMPOTENCY_KEY_CHARS_MAX);
 });
 
 Deno.test("the largest request fits an entry, and the largest entry fits a frame", () => {
-  const request = storage.KEY_BYTES_MAX + storage.VALUE_BYTES_MAX +
-    storage.CONTENT_TYPE_CHARS_MAX + storage.IDEMPOTENCY_KEY_CHARS_MAX +
-    storage.FINGERPRINT_CHARS_MAX + 64;
+  const request = kv.KEY_BYTES_MAX + kv.VALUE_BYTES_MAX +
+    kv.CONTENT_TYPE_CHARS_MAX + kv.IDEMPOTENCY_KEY_CHARS_MAX +
+    kv.FINGERPRINT_CHARS_MAX + 64;
   assert(request <= REQUEST_BYTES_MAX);
-  assert(REQUEST_HEADER_BYTES + REQUEST_BYTES_MAX <= storage.ENTRY_PAYLOAD_BYTES_MAX);
-  assert(storage.ENTRY_PAYLOAD_BYTES_MAX + 1024 <= transport.FRAME_BYTES_MAX);
+  assert(REQUEST_HEADER_BYTES + REQUEST_BYTES_MAX <= log.ENTRY_PAYLOAD_BYTES_MAX);
+  assert(log.ENTRY_PAYLOAD_BYTES_MAX + 1024 <= transport.FRAME_BYTES_MAX);
   assert(transport.FRAME_BYTES_MAX <= transport.WRITE_QUEUE_BYTES_MAX);
 });
 
@@ -46,12 +47,12 @@ Deno.test("an orderly stop ends before it is cut short", () => {
 });
 
 Deno.test("a page of a listing can hold the largest value", () => {
-  assert(http.LIST_BYTES_MAX >= storage.VALUE_BYTES_MAX);
+  assert(http.LIST_BYTES_MAX >= kv.VALUE_BYTES_MAX);
   assert(http.LIST_LIMIT_DEFAULT <= http.LIST_LIMIT_MAX);
   assert(http.RESPONSE_BYTES_MAX >= 4 * http.LIST_BYTES_MAX);
 });
 
 Deno.test("X20: an idempotency key is kept as long as the documents say", () => {
-  assertEquals(storage.IDEMPOTENCY_RETENTION_MS, 10 * 60 * 1000);
-  assertEquals(storage.IDEMPOTENCY_RETENTION_MS_MIN, 60 * 1000);
+  assertEquals(kv.IDEMPOTENCY_RETENTION_MS, 10 * 60 * 1000);
+  assertEquals(kv.IDEMPOTENCY_RETENTION_MS_MIN, 60 * 1000);
 });

@@ -12,23 +12,41 @@ interface Source {
   readonly text: string;
 }
 
-/** What each folder may import from the project; "types" means `import type` only. */
+const storage = ["storage", "storage/log", "storage/kv"];
+const transport = ["transport/wire", "transport/http"];
+/** Of the transport the command line takes what an answer looks like. */
+const types = { "transport/http": "types" } as const;
+
+function all(...rooms: readonly string[]): Record<string, "all"> {
+  return Object.fromEntries(rooms.map((room) => [room, "all"]));
+}
+
+/** What each room may import from the project; "types" means `import type` only. */
 const arrows: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>> = {
   machines: { machines: "all" },
-  storage: { storage: "all", machines: "types" },
-  transport: { transport: "all", machines: "types" },
-  actors: { actors: "all", machines: "all", storage: "all", transport: "all" },
-  cli: { cli: "all", "mod.ts": "all", actors: "types", transport: "types" },
-  "mod.ts": { actors: "all", machines: "all", storage: "all", transport: "all" },
+  storage: { storage: "all" },
+  "storage/log": { "storage/log": "all", storage: "all", machines: "types" },
+  "storage/kv": { "storage/kv": "all", storage: "all", machines: "types" },
+  "transport/wire": { "transport/wire": "all", machines: "types" },
+  "transport/http": {
+    "transport/http": "all",
+    ...{ "transport/wire": "types", "storage/kv": "types", machines: "types" },
+  },
+  "actors/runtime": { "actors/runtime": "all", "transport/wire": "types" },
+  actors: all("actors", "actors/runtime", "machines", ...storage, ...transport),
+  cli: { cli: "all", "mod.ts": "all", actors: "types", "actors/runtime": "types", ...types },
+  "mod.ts": all("actors", "actors/runtime", "machines", ...storage, ...transport),
 };
 
 /** Imports of values across an arrow that otherwise carries types, each with its reason. */
 const exceptions: Readonly<Record<string, string>> = {
-  "transport/routes/cluster.ts -> machines/chart.ts":
+  "transport/http/routes/cluster.ts -> machines/chart.ts":
     "the chart's text is made from the machine's own description, wherever it is served",
-  "transport/routes/cluster.ts -> machines/explain.ts":
+  "transport/http/routes/cluster.ts -> machines/explain.ts":
     "an explanation's text is made where its values are, wherever it is served",
-  "transport/codec.ts -> machines/raft_types.ts": "the bound of a term is checked on the wire",
+  "transport/wire/codec.ts -> machines/raft_types.ts": "the bound of a term is checked on the wire",
+  "actors/runtime/actor.ts -> transport/wire/limits.ts":
+    "an address that the wire cannot carry is refused where it is made",
 };
 
 /** Packages that machines/ may import. */
@@ -41,21 +59,21 @@ const impure =
 /** Violations of the import arrows. */
 function checkImports(source: Source): string[] {
   const violations: string[] = [];
-  const folder = folderOf(source.path);
-  const allowed = arrows[folder];
+  const room = roomOf(source.path);
+  const allowed = arrows[room];
   if (allowed === undefined) return violations;
   const statements = source.text.matchAll(
     /^\s*(import|export)(\s+type)?\s([^;]*?)\sfrom\s+"([^"]+)"/gms,
   );
   for (const [, , typeOnly, names, from] of statements) {
     if (!from!.startsWith(".")) {
-      if (folder === "machines" && !machinePackages.includes(from!)) {
+      if (room === "machines" && !machinePackages.includes(from!)) {
         violations.push(`${source.path}: machines/ imports package ${from}`);
       }
       continue;
     }
     const target = resolve(source.path, from!);
-    const arrow = allowed[folderOf(target)];
+    const arrow = allowed[roomOf(target)];
     if (arrow === undefined) violations.push(`${source.path}: may not import ${target}`);
     else if (arrow === "types" && typeOnly === undefined && !onlyTypes(names!)) {
       if (exceptions[`${source.path} -> ${target}`] === undefined) {
@@ -66,9 +84,12 @@ function checkImports(source: Source): string[] {
   return violations;
 }
 
-/** Violations of the purity of machines/. Comments do not count. */
+/** Rooms that are the same whatever the clock, the disk and the network do. */
+const pureRooms = ["machines", "storage/kv"];
+
+/** Violations of the purity of those rooms. Comments do not count. */
 function checkPurity(source: Source): string[] {
-  if (folderOf(source.path) !== "machines") return [];
+  if (!pureRooms.includes(roomOf(source.path))) return [];
   const violations: string[] = [];
   withoutComments(source.text).split("\n").forEach((line, index) => {
     const found = impure.exec(line);
@@ -96,6 +117,8 @@ function checkHabits(source: Source): string[] {
   if (name !== "mod.ts" && /^export \* from/m.test(text)) {
     violations.push(`${source.path}: is a barrel`);
   }
+  if (/\bimport\(/.test(text)) violations.push(`${source.path}: imports while it runs`);
+  if (/^import\s+"/m.test(text)) violations.push(`${source.path}: imports for side effects`);
   const leftovers = ["TO" + "DO", "FIX" + "ME", "XX" + "X"];
   for (const word of leftovers) {
     if (new RegExp(`\\b${word}\\b`).test(source.text)) {
@@ -103,6 +126,22 @@ function checkHabits(source: Source): string[] {
     }
   }
   return violations;
+}
+
+/** Files that a comment or a document names and that are not there. */
+function checkPaths({ path, text }: Source, isThere: (path: string) => boolean): string[] {
+  const comments = path.endsWith(".md")
+    ? text
+    : [...text.matchAll(/\/\*[\s\S]*?\*\/|(?:^|\s)\/\/.*$/gm)].map(([comment]) => comment).join(
+      "\n",
+    );
+  const named = comments.matchAll(
+    /(?<![\w/.:-])((?:machines|storage|transport|actors|cli|tests|bench)\/[\w/]+\.(?:ts|md|txt))\b/g,
+  );
+  return [...named].map(([, name]) => name!).filter((name) =>
+    !isThere(name) && !isThere(resolve(path, `./${name}`))
+  )
+    .map((name) => `${path}: names ${name}, which is not there`);
 }
 
 /** Cycles among the files, each as the path that closes it. */
@@ -137,8 +176,11 @@ function onlyTypes(names: string): boolean {
   return listed.split(",").every((part) => part.trim() === "" || part.trim().startsWith("type "));
 }
 
-function folderOf(path: string): string {
-  return path.includes("/") ? path.slice(0, path.indexOf("/")) : path;
+/** The room of a file: its folder, or the folder in a folder that has rooms. */
+function roomOf(path: string): string {
+  const [folder, room, ...rest] = path.split("/");
+  const hasRooms = ["storage", "transport"].includes(folder!) || room === "runtime";
+  return rest.length > 0 && hasRooms ? `${folder}/${room}` : folder!;
 }
 
 function resolve(from: string, relative: string): string {
@@ -186,7 +228,7 @@ Deno.test("files do not import each other in circles", () => {
   assertEquals(checkCycles(product), []);
 });
 
-Deno.test("machines/ has no clock, no chance, no IO, nothing to wait for", () => {
+Deno.test("machines/ and storage/kv/ have no clock, no chance, no IO, nothing to wait for", () => {
   assertEquals(product.flatMap(checkPurity), []);
 });
 
@@ -194,37 +236,57 @@ Deno.test("files are named after one concept and leave nothing undone", () => {
   assertEquals(everything.flatMap(checkHabits), []);
 });
 
+Deno.test("every path that a comment or a document names is there", () => {
+  const documents = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "tests/README.md"]
+    .map((path) => ({ path, text: Deno.readTextFileSync(new URL(`../${path}`, import.meta.url)) }));
+  const isThere = (path: string): boolean => {
+    try {
+      return Deno.statSync(new URL(`../${path}`, import.meta.url)).isFile;
+    } catch {
+      return false;
+    }
+  };
+  assertEquals([...everything, ...documents].flatMap((source) => checkPaths(source, isThere)), []);
+});
+
 Deno.test("every check finds a planted violation", () => {
   const head = "/** @module Planted. */\n";
   const plant = (path: string, text: string): Source => ({ path, text: head + text });
   const found = (violations: readonly string[]): number => violations.length;
   assertEquals(
-    found(checkImports(plant("machines/a.ts", 'import { Wal } from "../storage/wal.ts";'))),
+    found(checkImports(plant("machines/a.ts", 'import { Wal } from "../storage/log/wal.ts";'))),
     1,
   );
   assertEquals(found(checkImports(plant("machines/a.ts", 'import { z } from "zod";'))), 1);
   assertEquals(
     found(
-      checkImports(plant("storage/a.ts", 'import { RaftCore } from "../machines/raft_core.ts";')),
+      checkImports(
+        plant("storage/log/a.ts", 'import { RaftCore } from "../../machines/raft_core.ts";'),
+      ),
     ),
     1,
   );
   assertEquals(
     found(
-      checkImports(plant("storage/a.ts", 'import type { Term } from "../machines/raft_types.ts";')),
+      checkImports(
+        plant("storage/log/a.ts", 'import type { Term } from "../../machines/raft_types.ts";'),
+      ),
     ),
     0,
   );
   assertEquals(
     found(
-      checkImports(plant("transport/a.ts", 'import { KvStore } from "../storage/kv/kv_store.ts";')),
+      checkImports(
+        plant("transport/http/a.ts", 'import { KvStore } from "../../storage/kv/kv_store.ts";'),
+      ),
     ),
     1,
   );
   for (const line of ["const t = Date.now();", "const x = Math.random();", "await x;"]) {
     assertEquals(found(checkPurity(plant("machines/a.ts", line))), 1, line);
+    assertEquals(found(checkPurity(plant("storage/kv/a.ts", line))), 1, line);
     assertEquals(found(checkPurity(plant("machines/a.ts", `// ${line}`))), 0, line);
-    assertEquals(found(checkPurity(plant("storage/a.ts", line))), 0, line);
+    assertEquals(found(checkPurity(plant("storage/log/a.ts", line))), 0, line);
   }
   assertEquals(
     found(checkCycles([
@@ -233,6 +295,14 @@ Deno.test("every check finds a planted violation", () => {
     ])),
     1,
   );
+  const nothing = (): boolean => false;
+  assertEquals(found(checkPaths(plant("a.ts", "// See storage/gone.ts."), nothing)), 1);
+  assertEquals(found(checkPaths({ path: "A.md", text: "`cli/gone.ts`" }, nothing)), 1);
+  assertEquals(
+    found(checkHabits(plant("cli/a.ts", `const a = await ${"im" + "port"}("./b.ts");`))),
+    1,
+  );
+  assertEquals(found(checkHabits(plant("cli/a.ts", 'import "./b.ts";'))), 1);
   assertEquals(found(checkHabits(plant("machines/utils.ts", ""))), 1);
   assertEquals(found(checkHabits(plant("machines/a.ts", "export default 1;"))), 1);
   assertEquals(found(checkHabits(plant("machines/a.ts", "enum A {}"))), 1);

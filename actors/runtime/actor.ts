@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { GROUP_ID_MAX, NODE_ID_MAX } from "../../transport/limits.ts";
-import type { WireValue } from "../../transport/wire.ts";
+import { GROUP_ID_MAX, NODE_ID_MAX } from "../../transport/wire/limits.ts";
+import type { WireValue } from "../../transport/wire/messages.ts";
 
 /** Where an actor lives; printed as `node/2/raft/0`: node 2's actor `raft` of group 0. */
 export interface Address {

@@ -13,7 +13,7 @@ import {
 } from "./actor.ts";
 import type { Caller } from "./cell.ts";
 import { type Deadline, Deadlines } from "./deadlines.ts";
-import { CALL_TIMEOUT_MS_MAX, PENDING_CALLS_MAX } from "../limits.ts";
+import { CALL_TIMEOUT_MS_MAX, PENDING_CALLS_MAX } from "./limits.ts";
 import type { Ports } from "./ports.ts";
 
 /** A callback that is due outside of any actor's turn. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { WireValue } from "../../transport/wire.ts";
+import type { WireValue } from "../../transport/wire/messages.ts";
 import {
   type Actor,
   ActorStoppedError,

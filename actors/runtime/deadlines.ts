@@ -4,7 +4,7 @@
  * @module
  */
 import { Bag, type BagItem } from "./bag.ts";
-import { DEADLINE_RESOLUTION_MS, DEADLINE_SLOTS } from "../limits.ts";
+import { DEADLINE_RESOLUTION_MS, DEADLINE_SLOTS } from "./limits.ts";
 import type { Clock, TimerHandle, Timers } from "./ports.ts";
 
 /** Something to be done once its time is up; it is in one wheel at a time. */

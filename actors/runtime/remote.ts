@@ -16,8 +16,8 @@ import type {
   ActorReply,
   ActorWire,
   WireValue,
-} from "../../transport/wire.ts";
-import { PENDING_CALLS_MAX } from "../limits.ts";
+} from "../../transport/wire/messages.ts";
+import { PENDING_CALLS_MAX } from "./limits.ts";
 import {
   ActorStoppedError,
   type Address,

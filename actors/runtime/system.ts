@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { ActorWire } from "../../transport/wire.ts";
+import type { ActorWire } from "../../transport/wire/messages.ts";
 import {
   type Actor,
   type ActorContext,
@@ -30,7 +30,7 @@ import {
   RESTART_BACK_OFF_MS_MAX,
   RESTART_BACK_OFF_MS_MIN,
   TURNS_PER_DRAIN_MAX,
-} from "../limits.ts";
+} from "./limits.ts";
 import type { Log, Ports, TimerHandle } from "./ports.ts";
 import {
   type AnswerContract,

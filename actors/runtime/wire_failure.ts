@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { WireFailure, WireValue } from "../../transport/wire.ts";
+import type { WireFailure, WireValue } from "../../transport/wire/messages.ts";
 import { ActorStoppedError, MailboxFullError, MessageRefusedError, RemoteError } from "./actor.ts";
 
 /** What was thrown, as an error. */

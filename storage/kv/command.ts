@@ -29,7 +29,7 @@ import {
   IDEMPOTENCY_KEY_CHARS_MAX,
   KEY_BYTES_MAX,
   VALUE_BYTES_MAX,
-} from "../limits.ts";
+} from "./limits.ts";
 
 /** What must hold of the key for a command to take effect. */
 export type Condition =

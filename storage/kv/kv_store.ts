@@ -29,7 +29,7 @@ import {
   REQUEST_VERSION,
 } from "./command.ts";
 import { crc32c } from "../crc32c.ts";
-import { SHARED_VALUE_BYTES_MAX, VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "../limits.ts";
+import { SHARED_VALUE_BYTES_MAX, VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "./limits.ts";
 import { readState, StateError, type StateItem, writeState } from "./frozen_state.ts";
 import { type FrozenOnceTables, OnceTables, type OnceTablesOptions } from "./sessions.ts";
 import { type FrozenMap, SkipList } from "./skip_list.ts";

@@ -17,7 +17,7 @@ import {
   SESSION_IDLE_MS,
   SESSION_WINDOW,
   SESSIONS_MAX,
-} from "../limits.ts";
+} from "./limits.ts";
 import { type FrozenMap, SkipList } from "./skip_list.ts";
 import { ItemHash, type SetHash } from "./state_hash.ts";
 

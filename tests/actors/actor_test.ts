@@ -9,7 +9,7 @@ import { formatAddress, parseAddress } from "../../actors/runtime/actor.ts";
 import { Bag } from "../../actors/runtime/bag.ts";
 import { type Deadline, Deadlines } from "../../actors/runtime/deadlines.ts";
 import { denoPorts } from "../../actors/deno_ports.ts";
-import { DEADLINE_RESOLUTION_MS, DEADLINE_SLOTS } from "../../actors/limits.ts";
+import { DEADLINE_RESOLUTION_MS, DEADLINE_SLOTS } from "../../actors/runtime/limits.ts";
 import { Mailbox } from "../../actors/runtime/mailbox.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 

@@ -11,7 +11,7 @@ import type { MachineSignal } from "../../actors/machine_actor.ts";
 import type { RaftSignal } from "../../actors/raft_actor.ts";
 import { raftAnswerOf, raftRequestOf } from "../../actors/raft_request.ts";
 import type { WalSignal } from "../../actors/wal_actor.ts";
-import type { ActorWire, WireValue } from "../../transport/wire.ts";
+import type { ActorWire, WireValue } from "../../transport/wire/messages.ts";
 import { drawWireValue } from "../fuzz/messages.ts";
 import { SimCluster } from "../sim/cluster.ts";
 import { Dice } from "../sim/random.ts";

@@ -11,7 +11,7 @@ import type { EntryKind } from "../../machines/raft_types.ts";
 import { packRequests } from "../../machines/request_batch.ts";
 import { type CommandResult, encodeRequest } from "../../storage/kv/command.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
-import { encodeRun } from "../../storage/wal_record.ts";
+import { encodeRun } from "../../storage/log/wal_record.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 
 type Signal = MachineSignal<CommandResult>;

@@ -17,11 +17,16 @@ import {
   SUSPECT_MS_MAX,
 } from "../../machines/peer_machine.ts";
 import type { NodeId, RaftMessage } from "../../machines/raft_types.ts";
-import { DiskError } from "../../storage/disk.ts";
-import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
-import { createCodec } from "../../transport/codec.ts";
-import type { CloseReason, Connection, HostPort } from "../../transport/network.ts";
-import type { Hello, HelloReply, RefusalReason, WireMessage } from "../../transport/wire.ts";
+import { DiskError } from "../../storage/log/disk.ts";
+import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
+import { createCodec } from "../../transport/wire/codec.ts";
+import type { CloseReason, Connection, HostPort } from "../../transport/wire/network.ts";
+import type {
+  Hello,
+  HelloReply,
+  RefusalReason,
+  WireMessage,
+} from "../../transport/wire/messages.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { MemoryNetwork } from "../sim/memory_network.ts";
 import { plainRecords } from "../transport/plain_records.ts";
@@ -255,7 +260,7 @@ for (const { fields, refusal } of REFUSALS) {
       assertEquals(stranger.closes.length, 1);
     }
     assertEquals(JSON.stringify(node.peers.status().peers), before);
-    assertEquals(node.peers.status().acceptor.refused, 3);
+    assertEquals(node.peers.status().greeter.refused, 3);
     const lines = node.logged.lines.filter((line) => line.includes("connection-refused"));
     assertEquals(lines.length, 1, "logged once");
     assert(lines[0]!.includes(refusal));
@@ -282,7 +287,7 @@ Deno.test("hello: a refused dialler asks rarely, says so once, and is welcome wh
   assertEquals(two.stateOf(1), "refused");
   assertEquals(two.peers.status().peers[0]!.context.refusal, "wrong-cluster");
   world.ports.advance(3 * REFUSED_MS + 10);
-  assertEquals(one.peers.status().acceptor.refused, 4);
+  assertEquals(one.peers.status().greeter.refused, 4);
   assertEquals(two.logged.lines.filter((line) => line.includes("hello-refused")).length, 1);
   one.peers.stop();
   world.node(1, [2]);
@@ -394,7 +399,7 @@ Deno.test("hello: who cannot be remembered is not greeted, and the process stops
     if (failingNode === 1) world.failing = "sync";
     const two = world.node(2, [1]);
     if (failingNode === 2) {
-      // The acceptor's disk takes it, then the dialler's does not.
+      // The greeter's disk takes it, then the dialler's does not.
       one.identities.recognise(2, directoryOf(2));
       world.failing = "sync";
     }
@@ -424,7 +429,7 @@ Deno.test("hello: anything else as first frame closes the connection unanswered"
   garbage.connection.send(new Uint8Array([0, 0, 0, 1, 0xc1]));
   world.ports.settle();
   assertEquals(garbage.closes.length, 1);
-  assertEquals(node.peers.status().acceptor.garbage, first.length + 1);
+  assertEquals(node.peers.status().greeter.garbage, first.length + 1);
   assertEquals(node.raft.seen, []);
 });
 
@@ -435,11 +440,11 @@ Deno.test("hello: who keeps silent is closed in time, who is too many at once", 
   assertEquals(node.peers.status().ungreeted, UNGREETED_CONNECTIONS_MAX);
   const oneMore = world.stranger(1);
   assertEquals(oneMore.closes.length, 1);
-  assertEquals(node.peers.status().acceptor.turnedAway, 1);
+  assertEquals(node.peers.status().greeter.turnedAway, 1);
   world.ports.advance(GREETING_MS_MAX);
   assert(silent.every((stranger) => stranger.closes.length === 1));
   assertEquals(node.peers.status().ungreeted, 0);
-  assertEquals(node.peers.status().acceptor.silent, UNGREETED_CONNECTIONS_MAX);
+  assertEquals(node.peers.status().greeter.silent, UNGREETED_CONNECTIONS_MAX);
   world.node(2, [1]);
   world.ports.settle();
   assertEquals(node.links, ["2 up"]);

@@ -20,8 +20,8 @@ import { REQUEST_BYTES_MAX, unpackRequests } from "../../machines/request_batch.
 import type { Envelope, RaftMessage } from "../../machines/raft_types.ts";
 import { type CommandResult, encodeRequest } from "../../storage/kv/command.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
-import { VALUE_BYTES_MAX } from "../../storage/limits.ts";
-import { encodeRun, forEachEntry, recordFormat } from "../../storage/wal_record.ts";
+import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
+import { encodeRun, forEachEntry, recordFormat } from "../../storage/log/wal_record.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 
 const { electionTimeoutMsMin, electionTimeoutMsMax, heartbeatMs } = DEFAULT_TIMING;

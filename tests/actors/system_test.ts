@@ -29,10 +29,10 @@ import {
   MAILBOX_CAPACITY,
   RESTART_BACK_OFF_MS_MIN,
   TURNS_PER_DRAIN_MAX,
-} from "../../actors/limits.ts";
+} from "../../actors/runtime/limits.ts";
 import type { WhenFull } from "../../actors/runtime/mailbox.ts";
 import { ActorSystem, type SystemFailure } from "../../actors/runtime/system.ts";
-import type { ActorWire } from "../../transport/wire.ts";
+import type { ActorWire } from "../../transport/wire/messages.ts";
 import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
 
 type Any = Delivery<unknown, unknown>;

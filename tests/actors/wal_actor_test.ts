@@ -10,10 +10,10 @@ import {
   type WriteRequest,
 } from "../../actors/wal_actor.ts";
 import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
-import { DiskError } from "../../storage/disk.ts";
-import { WalFailedError } from "../../storage/wal_errors.ts";
-import { Wal } from "../../storage/wal.ts";
-import { encodeRun } from "../../storage/wal_record.ts";
+import { DiskError } from "../../storage/log/disk.ts";
+import { WalFailedError } from "../../storage/log/wal_errors.ts";
+import { Wal } from "../../storage/log/wal.ts";
+import { encodeRun } from "../../storage/log/wal_record.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 

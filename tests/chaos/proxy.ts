@@ -8,10 +8,10 @@
  * @module
  */
 import type { NodeId } from "../../machines/raft_types.ts";
-import { recordFormat } from "../../storage/wal_record.ts";
-import { createCodec } from "../../transport/codec.ts";
-import { FRAME_HEADER_BYTES, HELLO_FRAME_BYTES_MAX } from "../../transport/limits.ts";
-import type { HostPort } from "../../transport/network.ts";
+import { recordFormat } from "../../storage/log/wal_record.ts";
+import { createCodec } from "../../transport/wire/codec.ts";
+import { FRAME_HEADER_BYTES, HELLO_FRAME_BYTES_MAX } from "../../transport/wire/limits.ts";
+import type { HostPort } from "../../transport/wire/network.ts";
 
 /** What is wrong with the links; shared by the proxies of a cluster. */
 export class LinkFaults {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertLessOrEqual, assertRejects } from "@std/assert";
 import { ClientError, RETRY_PAUSE_MS, send } from "../../cli/http_client.ts";
 import { EXIT } from "../../cli/usage.ts";
-import { GatewayError, problemResponse } from "../../transport/problem.ts";
+import { GatewayError, problemResponse } from "../../transport/http/problem.ts";
 
 interface Server extends AsyncDisposable {
   readonly endpoint: string;

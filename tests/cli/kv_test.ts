@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { EXIT } from "../../cli/usage.ts";
 import { startNode } from "../../mod.ts";
-import { GatewayError, problemResponse } from "../../transport/problem.ts";
+import { GatewayError, problemResponse } from "../../transport/http/problem.ts";
 
 interface Run {
   readonly code: number;

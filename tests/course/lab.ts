@@ -10,7 +10,7 @@ import type { RaftAnswer } from "../../actors/raft_request.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
 import { unpackRequests } from "../../machines/request_batch.ts";
-import { forEachEntry } from "../../storage/wal_record.ts";
+import { forEachEntry } from "../../storage/log/wal_record.ts";
 import { SimCluster } from "../sim/cluster.ts";
 import { GOOD_NETWORK } from "../sim/network.ts";
 import type { Dice } from "../sim/random.ts";

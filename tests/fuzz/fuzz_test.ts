@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { mayBeMark } from "../../storage/wal_record.ts";
+import { mayBeMark } from "../../storage/log/wal_record.ts";
 import { SoloCore } from "../machines/solo_core.ts";
 import { coreFuzzer } from "./core_fuzzer.ts";
 import { type Fuzzer, FuzzFailure, runFuzzer } from "./fuzzer.ts";

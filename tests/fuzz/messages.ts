@@ -4,8 +4,8 @@
  * @module
  */
 import type { EntryRun, NodeId, RaftMessage, Term } from "../../machines/raft_types.ts";
-import { encodeRun } from "../../storage/wal_record.ts";
-import type { WireMessage, WireValue } from "../../transport/wire.ts";
+import { encodeRun } from "../../storage/log/wal_record.ts";
+import type { WireMessage, WireValue } from "../../transport/wire/messages.ts";
 import type { Dice } from "../sim/random.ts";
 import { randomBytes } from "./mutations.ts";
 

@@ -14,7 +14,7 @@ import {
   type Request,
 } from "../../storage/kv/command.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
-import { IDEMPOTENCY_RECORD_BYTES, VALUE_BYTES_MAX } from "../../storage/limits.ts";
+import { IDEMPOTENCY_RECORD_BYTES, VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
 import type { Dice } from "../sim/random.ts";
 import { count, type Fuzzer, type Tally } from "./fuzzer.ts";

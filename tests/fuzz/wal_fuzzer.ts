@@ -4,11 +4,11 @@
  * @module
  */
 import { assertEquals, assertGreaterOrEqual, assertInstanceOf } from "@std/assert";
-import type { OpenedWal } from "../../storage/wal.ts";
+import type { OpenedWal } from "../../storage/log/wal.ts";
 import { openWal } from "../storage/open_wal.ts";
-import { WalError } from "../../storage/wal_errors.ts";
-import { RecordCursor, RecordError } from "../../storage/wal_record.ts";
-import { SEGMENT_HEADER_BYTES, segmentPath, WAL_DIRECTORY } from "../../storage/wal_segment.ts";
+import { WalError } from "../../storage/log/wal_errors.ts";
+import { RecordCursor, RecordError } from "../../storage/log/wal_record.ts";
+import { SEGMENT_HEADER_BYTES, segmentPath, WAL_DIRECTORY } from "../../storage/log/wal_segment.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import type { Dice } from "../sim/random.ts";
 import {

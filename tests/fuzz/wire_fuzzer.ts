@@ -4,15 +4,15 @@
  * @module
  */
 import { assertEquals, assertInstanceOf, assertLessOrEqual } from "@std/assert";
-import { recordFormat } from "../../storage/wal_record.ts";
-import { createCodec } from "../../transport/codec.ts";
-import { FrameReader } from "../../transport/frame_reader.ts";
+import { recordFormat } from "../../storage/log/wal_record.ts";
+import { createCodec } from "../../transport/wire/codec.ts";
+import { FrameReader } from "../../transport/wire/frame_reader.ts";
 import {
   FRAME_BUFFER_BYTES_MIN,
   FRAME_HEADER_BYTES,
   HELLO_FRAME_BYTES_MAX,
-} from "../../transport/limits.ts";
-import { WireError, type WireMessage } from "../../transport/wire.ts";
+} from "../../transport/wire/limits.ts";
+import { WireError, type WireMessage } from "../../transport/wire/messages.ts";
 import type { Dice } from "../sim/random.ts";
 import { count, type Fuzzer, type Tally } from "./fuzzer.ts";
 import { drawWireMessage } from "./messages.ts";

@@ -20,7 +20,7 @@ import type {
   Term,
 } from "../../machines/raft_types.ts";
 import { packRequests, unpackRequests } from "../../machines/request_batch.ts";
-import { encodeRun, forEachEntry, recordFormat } from "../../storage/wal_record.ts";
+import { encodeRun, forEachEntry, recordFormat } from "../../storage/log/wal_record.ts";
 import { mulberry32 } from "../sim/random.ts";
 
 /** What a test gives to start from. */

@@ -11,7 +11,7 @@ import { DEFAULT_TIMING, type GroupState } from "../../machines/group_state.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
 import type { RaftEvent, RaftInput } from "../../machines/raft_machine.ts";
-import { recordFormat } from "../../storage/wal_record.ts";
+import { recordFormat } from "../../storage/log/wal_record.ts";
 import { runsOfTerms } from "./core_cluster.ts";
 
 /** Long after every deadline and every contact. */

@@ -21,7 +21,7 @@ import {
   REQUEST_HEADER_BYTES,
   unpackRequests,
 } from "../../machines/request_batch.ts";
-import { forEachEntry, RECORD_HEADER_BYTES, recordFormat } from "../../storage/wal_record.ts";
+import { forEachEntry, RECORD_HEADER_BYTES, recordFormat } from "../../storage/log/wal_record.ts";
 import { CoreCluster, runsOfTerms } from "./core_cluster.ts";
 import { matchesOf, messagesTo, only, SoloCore } from "./solo_core.ts";
 

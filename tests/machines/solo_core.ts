@@ -20,7 +20,7 @@ import type {
   Term,
 } from "../../machines/raft_types.ts";
 import { packRequests } from "../../machines/request_batch.ts";
-import { encodeRun, recordFormat } from "../../storage/wal_record.ts";
+import { encodeRun, recordFormat } from "../../storage/log/wal_record.ts";
 import { runsOfTerms } from "./core_cluster.ts";
 
 /** What a test gives to start from. */

@@ -8,7 +8,7 @@ import { assert, assertEquals } from "@std/assert";
 import { majority } from "../../machines/quorum.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { unpackRequests } from "../../machines/request_batch.ts";
-import { forEachEntry } from "../../storage/wal_record.ts";
+import { forEachEntry } from "../../storage/log/wal_record.ts";
 import { type ClusterOptions, CoreCluster } from "./core_cluster.ts";
 
 interface Entry {

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { ClusterStatus } from "../../transport/gateway_port.ts";
+import type { ClusterStatus } from "../../transport/http/gateway_port.ts";
 import { killAll, killLeaders } from "./kill_runs.ts";
 import { eventually, persist, RealCluster } from "./real_cluster.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { openDataDirectory } from "../../storage/data_directory.ts";
-import { DenoDisk } from "../../storage/deno_disk.ts";
-import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
+import { openDataDirectory } from "../../storage/log/data_directory.ts";
+import { DenoDisk } from "../../storage/log/deno_disk.ts";
+import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
 import { eventually } from "./real_cluster.ts";
 
 const NODES = 3;

@@ -5,7 +5,7 @@
  * @module
  */
 import { nodeCommand } from "../../cli/dev.ts";
-import type { ClusterStatus } from "../../transport/gateway_port.ts";
+import type { ClusterStatus } from "../../transport/http/gateway_port.ts";
 
 /** How long anything may take before a test gives up: far beyond what a busy machine needs. */
 export const PATIENCE_MS = 60_000;

@@ -7,9 +7,9 @@ import type { KvGroup } from "../../actors/group.ts";
 import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { crc32c } from "../../storage/crc32c.ts";
-import { DiskError } from "../../storage/disk.ts";
+import { DiskError } from "../../storage/log/disk.ts";
 import { decodeRequest, type Once } from "../../storage/kv/command.ts";
-import type { WireMessage } from "../../transport/wire.ts";
+import type { WireMessage } from "../../transport/wire/messages.ts";
 import { EventLoop } from "./event_loop.ts";
 import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
 import { Greetings } from "./greetings.ts";
@@ -213,7 +213,7 @@ export class SimCluster {
    * Whether a node's disk may be lost now: its first, of no more than a minority in a run, for what
    * a majority has lost is lost; and only once all others that still have their disks have greeted
    * it, for who never met the old directory cannot tell it from the new one. That is the documented
-   * limit of storage/peer_identities.ts, and not what is tested here.
+   * limit of storage/log/peer_identities.ts, and not what is tested here.
    */
   mayWipe(id: NodeId): boolean {
     const { ids, lost } = this;

@@ -1,7 +1,7 @@
 /**
  * The hello between simulated nodes. The simulated network carries messages without connections, so
  * the hello is modelled: when processes start, and before a message is delivered, both nodes ask the product's own memory
- * (storage/peer_identities.ts) whether they know the other's data directory.
+ * (storage/log/peer_identities.ts) whether they know the other's data directory.
  *
  * @module
  */

@@ -13,7 +13,7 @@ import {
   DiskError,
   type DiskFile,
   type DiskLock,
-} from "../../storage/disk.ts";
+} from "../../storage/log/disk.ts";
 
 /** One call of the port that changes something, told before it happens. */
 export interface DiskOperation {

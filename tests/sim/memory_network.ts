@@ -5,8 +5,8 @@
  * @module
  */
 import type { Scheduler } from "../../actors/runtime/ports.ts";
-import { FrameReader } from "../../transport/frame_reader.ts";
-import { HELLO_FRAME_BYTES_MAX, WRITE_QUEUE_BYTES_MAX } from "../../transport/limits.ts";
+import { FrameReader } from "../../transport/wire/frame_reader.ts";
+import { HELLO_FRAME_BYTES_MAX, WRITE_QUEUE_BYTES_MAX } from "../../transport/wire/limits.ts";
 import type {
   CloseReason,
   Connection,
@@ -14,8 +14,8 @@ import type {
   HostPort,
   Listener,
   Network,
-} from "../../transport/network.ts";
-import { WireError } from "../../transport/wire.ts";
+} from "../../transport/wire/network.ts";
+import { WireError } from "../../transport/wire/messages.ts";
 
 const EPHEMERAL_PORT_MIN = 49_152;
 

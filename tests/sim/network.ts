@@ -8,10 +8,10 @@
  * @module
  */
 import type { NodeId, RaftMessage } from "../../machines/raft_types.ts";
-import { recordFormat } from "../../storage/wal_record.ts";
-import { createCodec } from "../../transport/codec.ts";
-import { FRAME_HEADER_BYTES } from "../../transport/limits.ts";
-import type { WireMessage } from "../../transport/wire.ts";
+import { recordFormat } from "../../storage/log/wal_record.ts";
+import { createCodec } from "../../transport/wire/codec.ts";
+import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
+import type { WireMessage } from "../../transport/wire/messages.ts";
 import type { EventLoop } from "./event_loop.ts";
 import type { Dice } from "./random.ts";
 

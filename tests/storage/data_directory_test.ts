@@ -5,15 +5,15 @@ import {
   DirectoryLockedError,
   IdentityMismatchError,
   openDataDirectory,
-} from "../../storage/data_directory.ts";
-import { IdentityDamagedError } from "../../storage/directory_file.ts";
-import { DenoDisk } from "../../storage/deno_disk.ts";
-import { type Disk, DiskError } from "../../storage/disk.ts";
-import { IDENTITY_BYTES_MAX } from "../../storage/limits.ts";
-import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
-import { Wal } from "../../storage/wal.ts";
-import { WalLockedError } from "../../storage/wal_errors.ts";
-import { encodeHardState } from "../../storage/wal_record.ts";
+} from "../../storage/log/data_directory.ts";
+import { IdentityDamagedError } from "../../storage/log/directory_file.ts";
+import { DenoDisk } from "../../storage/log/deno_disk.ts";
+import { type Disk, DiskError } from "../../storage/log/disk.ts";
+import { IDENTITY_BYTES_MAX } from "../../storage/log/limits.ts";
+import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
+import { Wal } from "../../storage/log/wal.ts";
+import { WalLockedError } from "../../storage/log/wal_errors.ts";
+import { encodeHardState } from "../../storage/log/wal_record.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { forEachPowerLoss } from "./power_loss.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { type Disk, DiskError, type DiskFile } from "../../storage/disk.ts";
+import { type Disk, DiskError, type DiskFile } from "../../storage/log/disk.ts";
 
 /** A fresh, empty disk and how to throw it away. */
 export interface DiskUnderTest {

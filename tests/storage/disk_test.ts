@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { DenoDisk } from "../../storage/deno_disk.ts";
-import { DiskError } from "../../storage/disk.ts";
+import { DenoDisk } from "../../storage/log/deno_disk.ts";
+import { DiskError } from "../../storage/log/disk.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { testDisk } from "./disk_conformance.ts";
 

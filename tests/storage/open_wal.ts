@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Disk } from "../../storage/disk.ts";
-import { type OpenedWal, Wal, type WalOptions } from "../../storage/wal.ts";
+import type { Disk } from "../../storage/log/disk.ts";
+import { type OpenedWal, Wal, type WalOptions } from "../../storage/log/wal.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 
 /** As `Wal.open`, by a process that comes after one that was killed and left no lock behind. */

@@ -4,11 +4,11 @@
  * @module
  */
 import { assertEquals, assertThrows } from "@std/assert";
-import { DenoDisk } from "../../storage/deno_disk.ts";
-import { IdentityDamagedError } from "../../storage/directory_file.ts";
-import { type Disk, DiskError } from "../../storage/disk.ts";
-import { PEERS_BYTES_MAX } from "../../storage/limits.ts";
-import { StoredPeerIdentities } from "../../storage/peer_identities.ts";
+import { DenoDisk } from "../../storage/log/deno_disk.ts";
+import { IdentityDamagedError } from "../../storage/log/directory_file.ts";
+import { type Disk, DiskError } from "../../storage/log/disk.ts";
+import { PEERS_BYTES_MAX } from "../../storage/log/limits.ts";
+import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { forEachPowerLoss } from "./power_loss.ts";
 

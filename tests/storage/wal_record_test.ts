@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import type { EntryKind, EntryRun } from "../../machines/raft_types.ts";
-import { ENTRY_PAYLOAD_BYTES_MAX } from "../../storage/limits.ts";
+import { ENTRY_PAYLOAD_BYTES_MAX } from "../../storage/log/limits.ts";
 import {
   decodeRuns,
   encodeHardState,
@@ -14,7 +14,7 @@ import {
   RecordError,
   type RecordErrorCode,
   recordFormat,
-} from "../../storage/wal_record.ts";
+} from "../../storage/log/wal_record.ts";
 import { crc32c } from "../../storage/crc32c.ts";
 
 const integer = fc.oneof(

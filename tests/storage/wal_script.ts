@@ -5,8 +5,8 @@
  * @module
  */
 import type { GroupId, HardState } from "../../machines/raft_types.ts";
-import type { OpenedWal, WalOptions } from "../../storage/wal.ts";
-import { encodeHardState, encodeRun, forEachEntry } from "../../storage/wal_record.ts";
+import type { OpenedWal, WalOptions } from "../../storage/log/wal.ts";
+import { encodeHardState, encodeRun, forEachEntry } from "../../storage/log/wal_record.ts";
 
 /** A record, as a test writes it down. */
 export type Written =

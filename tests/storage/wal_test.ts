@@ -6,10 +6,10 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { DenoDisk } from "../../storage/deno_disk.ts";
-import { type Disk, DiskError } from "../../storage/disk.ts";
-import { RECOVERED_BLOCK_BYTES, WRITE_GATHER_BYTES_MAX } from "../../storage/limits.ts";
-import type { Wal } from "../../storage/wal.ts";
+import { DenoDisk } from "../../storage/log/deno_disk.ts";
+import { type Disk, DiskError } from "../../storage/log/disk.ts";
+import { RECOVERED_BLOCK_BYTES, WRITE_GATHER_BYTES_MAX } from "../../storage/log/limits.ts";
+import type { Wal } from "../../storage/log/wal.ts";
 import { openWal } from "./open_wal.ts";
 import {
   WalCorruptError,
@@ -19,13 +19,13 @@ import {
   WalMisplacedSegmentError,
   WalMissingSegmentError,
   WalVersionError,
-} from "../../storage/wal_errors.ts";
-import { encodeRun, RECORD_HEADER_BYTES, writeMark } from "../../storage/wal_record.ts";
+} from "../../storage/log/wal_errors.ts";
+import { encodeRun, RECORD_HEADER_BYTES, writeMark } from "../../storage/log/wal_record.ts";
 import {
   encodeSegmentHeader,
   SEGMENT_HEADER_BYTES,
   segmentPath,
-} from "../../storage/wal_segment.ts";
+} from "../../storage/log/wal_segment.ts";
 import { crc32c } from "../../storage/crc32c.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import {

@@ -7,7 +7,7 @@ import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/asser
 import { decode as decodeMsgpack, encode as encodeMsgpack } from "@msgpack/msgpack";
 import fc from "fast-check";
 import { TERM_MAX } from "../../machines/raft_types.ts";
-import { createCodec } from "../../transport/codec.ts";
+import { createCodec } from "../../transport/wire/codec.ts";
 import {
   FRAME_BYTES_MAX,
   FRAME_HEADER_BYTES,
@@ -18,14 +18,14 @@ import {
   WIRE_NESTING_MAX,
   WIRE_STRING_BYTES_MAX,
   WIRE_VALUES_MAX,
-} from "../../transport/limits.ts";
+} from "../../transport/wire/limits.ts";
 import {
   type RefusalReason,
   WireError,
   type WireErrorCode,
   type WireMessage,
   type WireValue,
-} from "../../transport/wire.ts";
+} from "../../transport/wire/messages.ts";
 import { plainRecords } from "./plain_records.ts";
 
 const codec = createCodec(plainRecords);

@@ -5,13 +5,13 @@
  */
 import { assert, assertEquals, assertLessOrEqual, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { FrameReader } from "../../transport/frame_reader.ts";
+import { FrameReader } from "../../transport/wire/frame_reader.ts";
 import {
   FRAME_BUFFER_BYTES_MIN,
   FRAME_BYTES_MAX,
   HELLO_FRAME_BYTES_MAX,
-} from "../../transport/limits.ts";
-import { WireError } from "../../transport/wire.ts";
+} from "../../transport/wire/limits.ts";
+import { WireError } from "../../transport/wire/messages.ts";
 
 function frame(body: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(4 + body.length);

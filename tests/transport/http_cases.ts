@@ -14,7 +14,7 @@ import {
   LIST_BYTES_MAX,
   LIST_LIMIT_MAX,
   VALUE_BYTES_MAX,
-} from "../../transport/http_limits.ts";
+} from "../../transport/http/limits.ts";
 
 /** Sends one request; `path` begins with "/" and is not encoded further. */
 export type Send = (path: string, init?: RequestInit) => Promise<Response>;

@@ -16,8 +16,8 @@ import type {
   KvWriteResult,
   ReadContext,
   ReadOptions,
-} from "../../transport/gateway_port.ts";
-import { VALUE_BYTES_MAX } from "../../transport/http_limits.ts";
+} from "../../transport/http/gateway_port.ts";
+import { VALUE_BYTES_MAX } from "../../transport/http/limits.ts";
 
 const CHART: ChartDescription = {
   id: "fake",

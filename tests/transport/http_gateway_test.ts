@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { KvWriteResult } from "../../transport/gateway_port.ts";
-import { createGateway, type GatewayHandler } from "../../transport/http_gateway.ts";
+import type { KvWriteResult } from "../../transport/http/gateway_port.ts";
+import { createGateway, type GatewayHandler } from "../../transport/http/gateway.ts";
 import {
   BODY_MS_MAX,
   REQUEST_TIMEOUT_MS,
@@ -9,8 +9,8 @@ import {
   RESPONSE_STALL_MS_MAX,
   VALUE_BYTES_MAX,
   WHOLE_BODY_BYTES_MAX,
-} from "../../transport/http_limits.ts";
-import { GatewayError, type ProblemCode } from "../../transport/problem.ts";
+} from "../../transport/http/limits.ts";
+import { GatewayError, type ProblemCode } from "../../transport/http/problem.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
 import { FakePort } from "./http_fake_port.ts";
 

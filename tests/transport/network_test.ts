@@ -9,9 +9,9 @@ import {
   FRAME_BYTES_MAX,
   HELLO_FRAME_BYTES_MAX,
   WRITE_QUEUE_BYTES_MAX,
-} from "../../transport/limits.ts";
-import type { CloseReason, Connection, Listener, Network } from "../../transport/network.ts";
-import { tcpNetwork } from "../../transport/tcp.ts";
+} from "../../transport/wire/limits.ts";
+import type { CloseReason, Connection, Listener, Network } from "../../transport/wire/network.ts";
+import { tcpNetwork } from "../../transport/wire/tcp.ts";
 import { MemoryNetwork } from "../sim/memory_network.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 };

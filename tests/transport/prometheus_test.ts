@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { formatHistograms, formatMetrics, Histogram } from "../../transport/prometheus.ts";
+import { formatHistograms, formatMetrics, Histogram } from "../../transport/http/prometheus.ts";
 
 Deno.test("a family has its help, its type and one line for each sample", () => {
   assertEquals(

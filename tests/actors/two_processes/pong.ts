@@ -6,7 +6,7 @@
  * @module
  */
 import { Actor, type Delivery } from "../../../actors/runtime/actor.ts";
-import type { WireValue } from "../../../transport/wire.ts";
+import type { WireValue } from "../../../transport/wire/messages.ts";
 import { startNode } from "./node.ts";
 
 interface Ping {

@@ -9,11 +9,11 @@ import {
 } from "../../../storage/kv/command.ts";
 import {
   CONTENT_TYPE_CHARS_MAX,
-  ENTRY_PAYLOAD_BYTES_MAX,
   IDEMPOTENCY_KEY_CHARS_MAX,
   KEY_BYTES_MAX,
   VALUE_BYTES_MAX,
-} from "../../../storage/limits.ts";
+} from "../../../storage/kv/limits.ts";
+import { ENTRY_PAYLOAD_BYTES_MAX } from "../../../storage/log/limits.ts";
 
 const byteString = fc.uint8Array({ minLength: 1, maxLength: 30 }).map((bytes) =>
   String.fromCharCode(...bytes)

@@ -27,9 +27,9 @@ import {
   SHARED_VALUE_BYTES_MAX,
   VALUE_BYTES_MAX,
   VALUE_SLAB_BYTES,
-} from "../../../storage/limits.ts";
-import { Wal } from "../../../storage/wal.ts";
-import { encodeRun, forEachEntry } from "../../../storage/wal_record.ts";
+} from "../../../storage/kv/limits.ts";
+import { Wal } from "../../../storage/log/wal.ts";
+import { encodeRun, forEachEntry } from "../../../storage/log/wal_record.ts";
 import { packRequests, unpackRequests } from "../../../machines/request_batch.ts";
 import { applyNothing, applyRequest } from "./apply.ts";
 import { MemoryDisk } from "../../sim/memory_disk.ts";

@@ -19,7 +19,7 @@ import type {
   ReadOptions,
   WriteCondition,
 } from "../gateway_port.ts";
-import { readBody, refuseEncoded } from "../http_body.ts";
+import { readBody, refuseEncoded } from "../body.ts";
 import {
   CONTENT_TYPE_LENGTH_MAX,
   IDEMPOTENCY_KEY_LENGTH_MAX,
@@ -32,8 +32,8 @@ import {
   REQUEST_TIMEOUT_MS_MAX,
   REQUEST_TIMEOUT_MS_MIN,
   VALUE_BYTES_MAX,
-} from "../http_limits.ts";
-import { LargeResponses, piecesOf } from "../http_stream.ts";
+} from "../limits.ts";
+import { LargeResponses, piecesOf } from "../stream.ts";
 import {
   bytesAs,
   checkKey,
@@ -43,7 +43,7 @@ import {
   keyFromPath,
   keyOfCursor,
   percentDecode,
-} from "../http_values.ts";
+} from "../values.ts";
 import { GatewayError, problemResponse } from "../problem.ts";
 
 const DEFAULT_CONTENT_TYPE = "application/octet-stream";

@@ -7,7 +7,7 @@ import {
   UnreachableError,
 } from "../../actors/runtime/actor.ts";
 import { RETRY_PAUSE_MS } from "../../actors/leader_watch.ts";
-import { NodeGateway } from "../../actors/node_gateway.ts";
+import { NodeClient } from "../../actors/node_client.ts";
 import type { RaftAnswer, RaftRequest, Refused } from "../../actors/raft_request.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { LinkFact } from "../../machines/explain.ts";
@@ -15,15 +15,15 @@ import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
 import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
-import { recordFormat } from "../../storage/wal_record.ts";
+import { recordFormat } from "../../storage/log/wal_record.ts";
 import type {
   ClusterStatus,
   Consistency,
   KvWrite,
   ReadOptions,
-} from "../../transport/gateway_port.ts";
-import { REQUEST_TIMEOUT_MS } from "../../transport/http_limits.ts";
-import { GatewayError, type Outcome as WriteOutcome } from "../../transport/problem.ts";
+} from "../../transport/http/gateway_port.ts";
+import { REQUEST_TIMEOUT_MS } from "../../transport/http/limits.ts";
+import { GatewayError, type Outcome as WriteOutcome } from "../../transport/http/problem.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 
@@ -61,7 +61,7 @@ function reading(consistency: Consistency): ReadOptions {
 class Bench {
   readonly ports = new VirtualPorts();
   readonly store = new KvStore();
-  readonly gateway: NodeGateway;
+  readonly gateway: NodeClient;
   readonly core: RaftCore;
   /** Who was asked for what. */
   readonly asked: string[] = [];
@@ -100,7 +100,7 @@ class Bench {
     });
     core.endTurn();
     this.core = core;
-    this.gateway = new NodeGateway({
+    this.gateway = new NodeClient({
       group: 0,
       core,
       store: this.store,

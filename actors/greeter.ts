@@ -6,17 +6,22 @@
  */
 import { GREETING_MS_MAX } from "../machines/peer_machine.ts";
 import type { NodeId } from "../machines/raft_types.ts";
-import type { Codec } from "../transport/codec.ts";
-import { PROTOCOL_MAGIC, PROTOCOL_VERSION } from "../transport/limits.ts";
-import type { Connection, ConnectionHandlers, HostPort, Listener } from "../transport/network.ts";
-import { type Hello, type RefusalReason, WireError } from "../transport/wire.ts";
+import type { Codec } from "../transport/wire/codec.ts";
+import { PROTOCOL_MAGIC, PROTOCOL_VERSION } from "../transport/wire/limits.ts";
+import type {
+  Connection,
+  ConnectionHandlers,
+  HostPort,
+  Listener,
+} from "../transport/wire/network.ts";
+import { type Hello, type RefusalReason, WireError } from "../transport/wire/messages.ts";
 import { UNGREETED_CONNECTIONS_MAX } from "./limits.ts";
-import type { PeerActor, PeerHost } from "./peer_actor.ts";
+import type { PeerHost, PeerLink } from "./peer_link.ts";
 import type { TimerHandle } from "./runtime/ports.ts";
 import { refusalText } from "./refusal_text.ts";
 
 /** Connections that did not become a peer's. */
-export interface AcceptorCounters {
+export interface GreeterCounters {
   /** Closed unanswered: too many were waiting to be greeted. */
   readonly turnedAway: number;
   /** Closed unanswered: no hello in time. */
@@ -31,15 +36,15 @@ export interface AcceptorCounters {
 const NOBODY: NodeId = 0;
 
 /** Greets whoever dials, and gives the connection to the peer it belongs to. */
-export class Acceptor {
+export class Greeter {
   readonly #host: PeerHost;
-  readonly #peers: ReadonlyMap<NodeId, PeerActor>;
+  readonly #peers: ReadonlyMap<NodeId, PeerLink>;
   readonly #listener: Listener;
   readonly #ungreeted = new Map<Connection, TimerHandle>();
   readonly #counters = { turnedAway: 0, silent: 0, garbage: 0, refused: 0 };
 
   /** @throws {Error} If the address cannot be listened on. */
-  constructor(listen: HostPort, host: PeerHost, peers: ReadonlyMap<NodeId, PeerActor>) {
+  constructor(listen: HostPort, host: PeerHost, peers: ReadonlyMap<NodeId, PeerLink>) {
     this.#host = host;
     this.#peers = peers;
     this.#listener = host.network.listen(listen, (connection) => this.#accept(connection));
@@ -55,7 +60,7 @@ export class Acceptor {
     return this.#ungreeted.size;
   }
 
-  get counters(): AcceptorCounters {
+  get counters(): GreeterCounters {
     return { ...this.#counters };
   }
 
@@ -139,7 +144,7 @@ export class Acceptor {
   }
 
   /** @throws {Error} If whose hello it is cannot be remembered. */
-  #refusal(hello: Hello, peer: PeerActor | undefined): RefusalReason | undefined {
+  #refusal(hello: Hello, peer: PeerLink | undefined): RefusalReason | undefined {
     const { self, clusterId, identities } = this.#host;
     if (hello.magic !== PROTOCOL_MAGIC) return "wrong-magic";
     if (hello.version !== PROTOCOL_VERSION) return "wrong-version";

@@ -34,9 +34,9 @@ import type {
   KvWriteResult,
   ReadContext,
   ReadOptions,
-} from "../transport/gateway_port.ts";
-import { REQUEST_TIMEOUT_MS } from "../transport/http_limits.ts";
-import { GatewayError } from "../transport/problem.ts";
+} from "../transport/http/gateway_port.ts";
+import { REQUEST_TIMEOUT_MS } from "../transport/http/limits.ts";
+import { GatewayError } from "../transport/http/problem.ts";
 import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
 import { LeaderWatch, RETRY_PAUSE_MS } from "./leader_watch.ts";
@@ -44,7 +44,7 @@ import type { Ports } from "./runtime/ports.ts";
 import type { RaftAnswer, RaftRequest } from "./raft_request.ts";
 
 /** What the node gives its gateway. */
-export interface NodeGatewayOptions {
+export interface NodeClientOptions {
   readonly group: GroupId;
   readonly core: RaftCore;
   readonly store: KvStore;
@@ -83,10 +83,10 @@ export interface GatewayCounters {
 }
 
 /** Implements the gateway's port over the actors of one group. */
-export class NodeGateway implements GatewayPort {
+export class NodeClient implements GatewayPort {
   readonly nodeId: NodeId;
   readonly counters: GatewayCounters = { reads: 0 };
-  readonly #options: NodeGatewayOptions;
+  readonly #options: NodeClientOptions;
   readonly #deadlines: Deadlines;
   readonly #leaderWatch: LeaderWatch;
   readonly #chart: ChartDescription = describeChart(raftMachine);
@@ -96,7 +96,7 @@ export class NodeGateway implements GatewayPort {
   #lastLeader: { readonly id: NodeId; readonly term: Term; readonly lostMs: number } | undefined;
 
   /** Serves `options.group`. */
-  constructor(options: NodeGatewayOptions) {
+  constructor(options: NodeClientOptions) {
     this.#options = options;
     this.#deadlines = new Deadlines(options.ports);
     this.#leaderWatch = new LeaderWatch(options.ports);

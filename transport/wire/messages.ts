@@ -1,10 +1,10 @@
 /**
  * What travels between two processes, as types: the hello, health checks, Raft messages and the
- * messages of the actor runtime. transport/codec.ts turns them into bytes and back.
+ * messages of the actor runtime. transport/wire/codec.ts turns them into bytes and back.
  *
  * @module
  */
-import type { GroupId, NodeId, RaftMessage } from "../machines/raft_types.ts";
+import type { GroupId, NodeId, RaftMessage } from "../../machines/raft_types.ts";
 
 /**
  * What a remote actor message may carry: plain values, bytes, and arrays and objects of them.

@@ -5,7 +5,7 @@
  */
 import type { Context, Hono } from "hono";
 import type { GatewayPort, HealthCheck } from "../gateway_port.ts";
-import type { HttpMetrics } from "../http_metrics.ts";
+import type { HttpMetrics } from "../metrics.ts";
 
 /** What the gateway knows of itself. */
 export interface OperationsOptions {

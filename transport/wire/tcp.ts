@@ -21,7 +21,7 @@ import {
   type Listener,
   type Network,
 } from "./network.ts";
-import { WireError } from "./wire.ts";
+import { WireError } from "./messages.ts";
 
 /** Deno's TCP as {@linkcode Network}: no delay (Nagle), bounded queues, needs `--allow-net`. */
 export const tcpNetwork: Network = {

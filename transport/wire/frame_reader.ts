@@ -5,7 +5,7 @@
  * @module
  */
 import { FRAME_BUFFER_BYTES_MIN, FRAME_HEADER_BYTES } from "./limits.ts";
-import { WireError } from "./wire.ts";
+import { WireError } from "./messages.ts";
 
 /**
  * Cuts a stream into the bodies of frames (unsigned big-endian 32-bit length, then the body).

@@ -8,9 +8,9 @@
  */
 import { Hono } from "hono";
 import type { GatewayPort } from "./gateway_port.ts";
-import { REQUESTS_IN_FLIGHT_MAX } from "./http_limits.ts";
-import { HttpMetrics } from "./http_metrics.ts";
-import { checkOrigin, checkTarget, targetOf } from "./http_target.ts";
+import { REQUESTS_IN_FLIGHT_MAX } from "./limits.ts";
+import { HttpMetrics } from "./metrics.ts";
+import { checkOrigin, checkTarget, targetOf } from "./target.ts";
 import { GatewayError, problemResponse } from "./problem.ts";
 import { addClusterRoutes } from "./routes/cluster.ts";
 import { addKvRoutes } from "./routes/kv.ts";

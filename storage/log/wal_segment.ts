@@ -18,9 +18,9 @@
  *
  * @module
  */
-import type { NodeId } from "../machines/raft_types.ts";
-import { toByteString, writeByteString } from "./byte_string.ts";
-import { crc32c } from "./crc32c.ts";
+import type { NodeId } from "../../machines/raft_types.ts";
+import { toByteString, writeByteString } from "../byte_string.ts";
+import { crc32c } from "../crc32c.ts";
 import { CLUSTER_ID_CHARS_MAX, NODE_ID_MAX } from "./limits.ts";
 import { WalVersionError } from "./wal_errors.ts";
 

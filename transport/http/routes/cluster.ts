@@ -4,11 +4,11 @@
  * @module
  */
 import type { Context, Hono } from "hono";
-import { chartToMermaid } from "../../machines/chart.ts";
-import { explanationToText } from "../../machines/explain.ts";
+import { chartToMermaid } from "../../../machines/chart.ts";
+import { explanationToText } from "../../../machines/explain.ts";
 import type { GatewayPort } from "../gateway_port.ts";
-import { readJson } from "../http_body.ts";
-import { JSON_BODY_BYTES_MAX } from "../http_limits.ts";
+import { readJson } from "../body.ts";
+import { JSON_BODY_BYTES_MAX } from "../limits.ts";
 import { GatewayError } from "../problem.ts";
 
 /** Adds the routes. */

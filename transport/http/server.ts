@@ -8,8 +8,8 @@
  *
  * @module
  */
-import { LISTEN_RETRY_MS, SPARE_DESCRIPTORS } from "./http_limits.ts";
-import type { HostPort } from "./network.ts";
+import { LISTEN_RETRY_MS, SPARE_DESCRIPTORS } from "./limits.ts";
+import type { HostPort } from "../wire/network.ts";
 
 /** What a listener needs. */
 export interface HttpServerOptions {

@@ -27,8 +27,8 @@ import type {
   GroupId,
   HardState,
   RecordFormat,
-} from "../machines/raft_types.ts";
-import { crc32c } from "./crc32c.ts";
+} from "../../machines/raft_types.ts";
+import { crc32c } from "../crc32c.ts";
 import { ENTRY_PAYLOAD_BYTES_MAX } from "./limits.ts";
 
 /** What a record holds. */

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { RESPONSE_BYTES_MAX, RESPONSE_CHUNK_BYTES, RESPONSE_STALL_MS_MAX } from "./http_limits.ts";
+import { RESPONSE_BYTES_MAX, RESPONSE_CHUNK_BYTES, RESPONSE_STALL_MS_MAX } from "./limits.ts";
 import { GatewayError } from "./problem.ts";
 
 /** Who measures the time for which a client does not read. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { NodeId } from "../machines/raft_types.ts";
+import type { NodeId } from "../../machines/raft_types.ts";
 
 /** What became of a write: it surely had no effect, or nobody can tell yet. */
 export type Outcome = "not-applied" | "unknown";

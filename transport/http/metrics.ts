@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { targetOf } from "./http_target.ts";
+import { targetOf } from "./target.ts";
 import { formatHistograms, formatMetrics, Histogram } from "./prometheus.ts";
 
 /** Buckets of the latency of requests, in seconds: from a stale read to the longest deadline. */

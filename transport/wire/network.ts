@@ -1,5 +1,5 @@
 /**
- * The network as a port: connections that carry whole frames. transport/tcp.ts is the real one,
+ * The network as a port: connections that carry whole frames. transport/wire/tcp.ts is the real one,
  * tests/sim/memory_network.ts the one on virtual time; one conformance suite holds for both.
  *
  * @module

@@ -4,7 +4,7 @@
  * @module
  */
 import type { GatewayPort } from "./gateway_port.ts";
-import { BODY_MS_MAX, WHOLE_BODY_BYTES_MAX } from "./http_limits.ts";
+import { BODY_MS_MAX, WHOLE_BODY_BYTES_MAX } from "./limits.ts";
 import { GatewayError } from "./problem.ts";
 
 /** Who measures the time that a body takes. */

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { KEY_BYTES_MAX } from "./http_limits.ts";
+import { KEY_BYTES_MAX } from "./limits.ts";
 import { GatewayError } from "./problem.ts";
 
 /** Bytes in JSON. */

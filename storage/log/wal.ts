@@ -15,7 +15,7 @@
  *
  * @module
  */
-import type { GroupId } from "../machines/raft_types.ts";
+import type { GroupId } from "../../machines/raft_types.ts";
 import type { Disk, DiskFile, DiskLock } from "./disk.ts";
 import { SEGMENT_BYTES, WRITE_GATHER_BYTES_MAX } from "./limits.ts";
 import { WalFailedError, WalLockedError } from "./wal_errors.ts";

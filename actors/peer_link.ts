@@ -24,10 +24,15 @@ import {
   SUSPECT_MS_MAX,
 } from "../machines/peer_machine.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
-import type { Codec } from "../transport/codec.ts";
-import { FRAME_BYTES_MAX, PROTOCOL_MAGIC, PROTOCOL_VERSION } from "../transport/limits.ts";
-import type { PeerIdentities } from "../storage/peer_identities.ts";
-import type { Connection, ConnectionHandlers, HostPort, Network } from "../transport/network.ts";
+import type { Codec } from "../transport/wire/codec.ts";
+import { FRAME_BYTES_MAX, PROTOCOL_MAGIC, PROTOCOL_VERSION } from "../transport/wire/limits.ts";
+import type { PeerIdentities } from "../storage/log/peer_identities.ts";
+import type {
+  Connection,
+  ConnectionHandlers,
+  HostPort,
+  Network,
+} from "../transport/wire/network.ts";
 import {
   type ActorWire,
   type Hello,
@@ -36,7 +41,7 @@ import {
   type RefusalReason,
   WireError,
   type WireMessage,
-} from "../transport/wire.ts";
+} from "../transport/wire/messages.ts";
 import { TIMER_GRACE_MS, TIMER_LATE_MS_MAX } from "./limits.ts";
 import type { LogOnce } from "./log_once.ts";
 import type { Ports, TimerHandle } from "./runtime/ports.ts";
@@ -111,13 +116,13 @@ interface Link {
 }
 
 /** One peer, from `start` to `stop`. */
-export class PeerActor {
+export class PeerLink {
   readonly peer: NodeId;
   readonly #address: HostPort;
   readonly #host: PeerHost;
   readonly #chart: ChartHost<typeof peerMachine>;
   #link: Link | undefined;
-  /** Greeted by the acceptor, not yet adopted by the chart. */
+  /** Greeted by the greeter, not yet adopted by the chart. */
   #accepted: (Link & { readonly incarnation: number }) | undefined;
   #up = false;
   #suspect = false;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { EntryRun, GroupId, HardState, LogIndex, Term } from "../machines/raft_types.ts";
+import type { EntryRun, GroupId, HardState, LogIndex, Term } from "../../machines/raft_types.ts";
 import type { Disk } from "./disk.ts";
 import { RECOVERED_BLOCK_BYTES } from "./limits.ts";
 import {

@@ -5,10 +5,10 @@
  *
  * @module
  */
-import type { ChartDescription } from "../machines/chart.ts";
-import type { Explanation } from "../machines/explain.ts";
-import type { Role } from "../machines/raft_machine.ts";
-import type { GroupId, LogIndex, NodeId, Term } from "../machines/raft_types.ts";
+import type { ChartDescription } from "../../machines/chart.ts";
+import type { Explanation } from "../../machines/explain.ts";
+import type { Role } from "../../machines/raft_machine.ts";
+import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 
 /** When a conditional write takes effect. */
 export type WriteCondition = "absent" | "present" | { readonly revision: number };

@@ -16,7 +16,7 @@ import {
   type RecordFormat,
   type Term,
   TERM_MAX,
-} from "../machines/raft_types.ts";
+} from "../../machines/raft_types.ts";
 import {
   GROUP_ID_MAX,
   NODE_ID_MAX,
@@ -34,7 +34,7 @@ import {
   type WireFailure,
   type WireMessage,
   type WireValue,
-} from "./wire.ts";
+} from "./messages.ts";
 
 /** Turns messages into frames and frames into messages; one for each connection. */
 export interface Codec {

@@ -3,7 +3,7 @@
  * limit checked before anything is allocated.
  *
  * Why our own: a general decoder allocates what an array's header claims, has no bound on nesting,
- * and builds an array of fields only to be taken apart again. tests/transport/msgpack_test.ts
+ * and builds an array of fields only to be taken apart again. tests/transport/codec_test.ts
  * holds both directions against `@msgpack/msgpack`.
  *
  * @module
@@ -17,7 +17,7 @@ import {
   WIRE_STRING_BYTES_MAX,
   WIRE_VALUES_MAX,
 } from "./limits.ts";
-import { WireError, type WireValue } from "./wire.ts";
+import { WireError, type WireValue } from "./messages.ts";
 
 const SCRATCH_BYTES_MIN = 4 * 1024;
 /** A scratch buffer that one large message has grown is let go above this. */

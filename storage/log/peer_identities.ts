@@ -41,7 +41,7 @@
  *
  * @module
  */
-import type { NodeId } from "../machines/raft_types.ts";
+import type { NodeId } from "../../machines/raft_types.ts";
 import { PEERS_FILE } from "./data_directory.ts";
 import { IdentityDamagedError, isDirectoryId, readFields, replaceFile } from "./directory_file.ts";
 import type { Disk } from "./disk.ts";

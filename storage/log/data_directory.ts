@@ -27,7 +27,7 @@ import {
   readFields,
   replaceFile,
 } from "./directory_file.ts";
-import type { NodeId } from "../machines/raft_types.ts";
+import type { NodeId } from "../../machines/raft_types.ts";
 import type { Disk, DiskLock } from "./disk.ts";
 import { IDENTITY_BYTES_MAX, NODE_ID_MAX, PEERS_BYTES_MAX } from "./limits.ts";
 import { replay } from "./wal_replay.ts";
