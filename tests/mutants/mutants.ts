@@ -686,4 +686,25 @@ export const mutants: readonly Mutant[] = [
     replace: "  if (host === undefined) refuse(",
     suspects: [transport],
   },
+  {
+    name: "a listener that ran out of descriptors stays down",
+    file: "transport/http/server.ts",
+    find: "    server.finished.catch((error) => this.#restart(`${error.message}`));",
+    replace: "    server.finished.catch(() => {});",
+    suspects: ["tests/process"],
+  },
+  {
+    name: "large answers are not bounded together",
+    file: "transport/http/stream.ts",
+    find: "    if (this.#bytes + bytes > RESPONSE_BYTES_MAX) {",
+    replace: "    if (bytes > RESPONSE_BYTES_MAX) {",
+    suspects: [transport],
+  },
+  {
+    name: "an answer that nobody reads keeps its bytes",
+    file: "transport/http/stream.ts",
+    find: "      end();\n      controller.error(",
+    replace: "      controller.error(",
+    suspects: [transport],
+  },
 ];

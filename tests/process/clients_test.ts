@@ -12,6 +12,8 @@ import { eventually, freePorts, persist, RealCluster } from "./real_cluster.ts";
 /** File descriptors that the node may have open, of which it needs about 20 itself. */
 const DESCRIPTORS = 64;
 const CONNECTIONS = 100;
+/** What the attack on a member was: less than its bound, more than is left of it. */
+const IDLE_CONNECTIONS = 60;
 
 /** What a client sends before it falls silent. */
 const silences: Readonly<Record<string, string>> = {
@@ -64,6 +66,52 @@ Deno.test("X3: a node out of file descriptors closes idle connections and goes o
     await stderr;
     await Deno.remove(directory, { recursive: true });
   }
+});
+
+Deno.test("X3: a member whose HTTP clients use up its descriptors keeps its peers and its log", async () => {
+  await using cluster = new RealCluster(3);
+  for (const id of [1, 2]) cluster.start(id);
+  const member = cluster.start(3, { descriptorsMax: DESCRIPTORS });
+  await cluster.leader();
+  await persist(cluster.endpoints, "/v1/kv/before", { method: "PUT", body: "x" });
+  await eventually("all links", async () => {
+    const statuses = await Promise.all(cluster.nodes.map((node) => node.status()));
+    const links = statuses.flatMap((status) => status?.members.map(({ link }) => link) ?? []);
+    return links.length === 9 && !links.includes("down") || undefined;
+  });
+  const before = (await cluster.node(1).status())!;
+  const { hostname, port } = new URL(member.http);
+  const idle: Deno.Conn[] = [];
+  try {
+    // While the member sheds connections it may refuse one, or reset it.
+    await Promise.allSettled(Array.from({ length: IDLE_CONNECTIONS }, async () => {
+      idle.push(await Deno.connect({ hostname, port: Number(port) }));
+    }));
+    // It takes part in what the others commit meanwhile, which needs its log and its links.
+    const endpoints = [1, 2].map((id) => cluster.node(id).http);
+    for (let at = 0; at < 50; at++) {
+      await persist(endpoints, `/v1/kv/meanwhile-${at}`, {
+        method: "PUT",
+        body: "y".repeat(1_000),
+      });
+    }
+    assertEquals(await persist([member.http], "/v1/kv/meanwhile-49", {}), "y".repeat(1_000));
+  } finally {
+    for (const connection of idle) connection.close();
+  }
+  // On a connection of its own: one that was there before says nothing of the listener.
+  using client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
+  const fresh: RequestInit & { readonly client: Deno.HttpClient } = {
+    method: "PUT",
+    body: "z",
+    client,
+  };
+  await persist([member.http], "/v1/kv/after", fresh);
+  await cluster.agree();
+  const after = (await cluster.node(1).status())!;
+  assertEquals([after.term, after.leader], [before.term, before.leader], "nobody was elected");
+  for (const node of cluster.nodes) assert(!node.stderr.includes("link-lost"), node.stderr);
+  assertStringIncludes(member.stderr, "http-connections-shed");
 });
 
 Deno.test("X5: thirty clients that list everything at once cost no election", async () => {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { nodeCommand } from "../../cli/dev.ts";
+import { nodeCommand, nodeWords } from "../../cli/dev.ts";
 import type { ClusterStatus } from "../../transport/http/gateway_port.ts";
 
 /** How long anything may take before a test gives up: far beyond what a busy machine needs. */
@@ -19,6 +19,12 @@ export interface Ended {
   readonly stderr: string;
 }
 
+/** How a node is started. */
+export interface StartOptions {
+  /** File descriptors that it may have open; default: as many as we may. */
+  readonly descriptorsMax?: number;
+}
+
 /** A running node. */
 export class RealNode {
   readonly id: number;
@@ -27,10 +33,19 @@ export class RealNode {
   readonly #ended: Promise<Ended>;
   #stderr = "";
 
-  constructor(id: number, http: string, args: readonly string[]) {
+  constructor(id: number, http: string, args: readonly string[], options: StartOptions = {}) {
+    const { descriptorsMax } = options;
     this.id = id;
     this.http = http;
-    this.#child = nodeCommand(args, { stderr: "piped" }).spawn();
+    const command = descriptorsMax === undefined
+      ? nodeCommand(args, { stderr: "piped" })
+      : new Deno.Command("sh", {
+        args: ["-c", `ulimit -n ${descriptorsMax} && exec "$@"`, "sh", ...nodeWords(args)],
+        stdin: "null",
+        stdout: "null",
+        stderr: "piped",
+      });
+    this.#child = command.spawn();
     this.#ended = this.#watch();
   }
 
@@ -130,8 +145,8 @@ export class RealCluster implements AsyncDisposable {
   }
 
   /** Starts a node that does not run. */
-  start(id: number): RealNode {
-    const node = new RealNode(id, this.endpoints[id - 1]!, this.args(id));
+  start(id: number, options: StartOptions = {}): RealNode {
+    const node = new RealNode(id, this.endpoints[id - 1]!, this.args(id), options);
     this.#nodes.set(id, node);
     return node;
   }
