@@ -130,7 +130,7 @@ export {
 
 // Links between processes.
 export type { GreeterCounters } from "./actors/greeter.ts";
-export type { PeerCounters, PeerStatus } from "./actors/peer_link.ts";
+export type { PeerCounters, PeerStatus, VersionRange } from "./actors/peer_link.ts";
 export { Peers, type PeersOptions, type PeersStatus } from "./actors/peers.ts";
 export type { PeerContext } from "./machines/peer_machine.ts";
 export type * from "./machines/raft_types.ts";

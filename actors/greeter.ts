@@ -7,7 +7,7 @@
 import { GREETING_MS_MAX } from "../machines/peer_machine.ts";
 import type { NodeId } from "../machines/raft_types.ts";
 import type { Codec } from "../transport/wire/codec.ts";
-import { PROTOCOL_MAGIC, PROTOCOL_VERSION } from "../transport/wire/limits.ts";
+import { PROTOCOL_MAGIC } from "../transport/wire/limits.ts";
 import type {
   Connection,
   ConnectionHandlers,
@@ -16,7 +16,7 @@ import type {
 } from "../transport/wire/network.ts";
 import { type Hello, type RefusalReason, WireError } from "../transport/wire/messages.ts";
 import { UNGREETED_CONNECTIONS_MAX } from "./limits.ts";
-import type { PeerHost, PeerLink } from "./peer_link.ts";
+import { commonVersion, type PeerHost, type PeerLink } from "./peer_link.ts";
 import type { TimerHandle } from "./runtime/ports.ts";
 import { refusalText } from "./refusal_text.ts";
 
@@ -99,7 +99,7 @@ export class Greeter {
   /** The handlers of the peer whose connection it is; undefined if it is nobody's. */
   #greet(connection: Connection, body: Uint8Array): ConnectionHandlers | undefined {
     this.#forget(connection);
-    const codec = this.#host.createCodec();
+    const codec = this.#host.createCodec(this.#host.versions.min);
     const hello = decodeHello(codec, body);
     if (hello === undefined) {
       this.#counters.garbage++;
@@ -116,7 +116,7 @@ export class Greeter {
       this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
       return undefined;
     }
-    if (refusal === undefined && peer !== undefined) return peer.accept(connection, codec, hello);
+    if (refusal === undefined && peer !== undefined) return peer.accept(connection, hello);
     this.#refuse(connection, { hello, refusal: refusal ?? "unknown-node", codec });
     return undefined;
   }
@@ -138,16 +138,16 @@ export class Greeter {
     }
     const { self: from, incarnation, identities: { own: directoryId } } = this.#host;
     connection.send(
-      codec.encode({ type: "HelloReply", from, incarnation, refusal, directoryId }),
+      codec.encode({ type: "HelloReply", from, incarnation, refusal, directoryId, version: 0 }),
     );
     connection.end();
   }
 
   /** @throws {Error} If whose hello it is cannot be remembered. */
   #refusal(hello: Hello, peer: PeerLink | undefined): RefusalReason | undefined {
-    const { self, clusterId, identities } = this.#host;
+    const { self, clusterId, identities, versions } = this.#host;
     if (hello.magic !== PROTOCOL_MAGIC) return "wrong-magic";
-    if (hello.version !== PROTOCOL_VERSION) return "wrong-version";
+    if (commonVersion(versions, hello) === undefined) return "wrong-version";
     if (hello.clusterId !== clusterId) return "wrong-cluster";
     if (hello.to !== self) return "wrong-target";
     if (peer === undefined) return "unknown-node";

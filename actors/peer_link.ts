@@ -25,7 +25,7 @@ import {
 } from "../machines/peer_machine.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { Codec } from "../transport/wire/codec.ts";
-import { FRAME_BYTES_MAX, PROTOCOL_MAGIC, PROTOCOL_VERSION } from "../transport/wire/limits.ts";
+import { FRAME_BYTES_MAX, PROTOCOL_MAGIC } from "../transport/wire/limits.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
 import type {
   Connection,
@@ -58,7 +58,10 @@ export interface PeerHost {
   readonly network: Network;
   readonly ports: Ports;
   readonly logOnce: LogOnce;
-  readonly createCodec: () => Codec;
+  /** The versions of the protocol that this process speaks. */
+  readonly versions: VersionRange;
+  /** A codec of one of them. */
+  readonly createCodec: (version: number) => Codec;
   /** Gets the Raft messages of a peer. */
   readonly onRaft: (message: RaftMessage) => void;
   /** Gets what a peer's actor system says to ours. */
@@ -100,6 +103,8 @@ export interface PeerStatus {
   readonly rttMs: number | undefined;
   /** The peer's incarnation; undefined while there is no link. */
   readonly incarnation: number | undefined;
+  /** The version of the protocol that the link speaks; undefined while there is no link. */
+  readonly version: number | undefined;
   /** Host time at which the link came up or was lost; of the start if it never was up. */
   readonly sinceMs: number;
   /** What ended the last connection, or kept it from coming up; empty if nothing did yet. */
@@ -110,9 +115,28 @@ export interface PeerStatus {
   readonly counters: PeerCounters;
 }
 
+/** Versions of the protocol, from the lowest to the highest. */
+export interface VersionRange {
+  /** The lowest. */
+  readonly min: number;
+  /** The highest. */
+  readonly max: number;
+}
+
+/** The highest version that both speak; undefined if there is none. */
+export function commonVersion(
+  own: VersionRange,
+  { versionMin, versionMax }: Pick<Hello, "versionMin" | "versionMax">,
+): number | undefined {
+  const highest = Math.min(own.max, versionMax);
+  return highest >= Math.max(own.min, versionMin) ? highest : undefined;
+}
+
 interface Link {
   readonly connection: Connection;
   readonly codec: Codec;
+  /** The version of the protocol that the codec speaks. */
+  readonly version: number;
 }
 
 /** One peer, from `start` to `stop`. */
@@ -177,9 +201,12 @@ export class PeerLink {
    * Takes a connection whose hello was found valid, in place of any other: the peer would not have
    * dialled if it still had one. Returns what handles its frames from now on.
    */
-  accept(connection: Connection, codec: Codec, hello: Hello): ConnectionHandlers {
+  accept(connection: Connection, hello: Hello): ConnectionHandlers {
     connection.setFrameLimit(FRAME_BYTES_MAX);
-    this.#accepted = { connection, codec, incarnation: hello.incarnation };
+    const { versions } = this.#host;
+    const version = commonVersion(versions, hello) ?? versions.min;
+    const codec = this.#host.createCodec(version);
+    this.#accepted = { connection, codec, version, incarnation: hello.incarnation };
     this.#step({ type: "Accepted" });
     return this.#handlers;
   }
@@ -196,6 +223,7 @@ export class PeerLink {
       context: this.#chart.snapshot.context,
       rttMs: this.#rttMs,
       incarnation: this.#incarnation,
+      version: this.#up ? this.#link?.version : undefined,
       sinceMs: this.#sinceMs,
       closeDetail: this.#closeDetail,
       bufferedBytes: this.#link?.connection.bufferedBytes ?? 0,
@@ -242,8 +270,15 @@ export class PeerLink {
     }
     // A sound peer has refused already, for the hello said which directory we remember of it.
     if (!isKnown) return this.#refusedWith("wrong-target-directory");
+    const { versions } = this.#host;
+    const { version } = reply;
+    if (version < versions.min || version > versions.max) {
+      return this.#violated("wrong-version", `the reply chose version ${version}`);
+    }
     this.#incarnation = reply.incarnation;
-    this.#link!.connection.setFrameLimit(FRAME_BYTES_MAX);
+    const { connection } = this.#link!;
+    this.#link = { connection, version, codec: this.#host.createCodec(version) };
+    connection.setFrameLimit(FRAME_BYTES_MAX);
     this.#step({ type: "Welcomed" });
   }
 
@@ -356,9 +391,11 @@ export class PeerLink {
   }
 
   #dial(): void {
+    const { versions } = this.#host;
     this.#link = {
       connection: this.#host.network.dial(this.#address, this.#handlers),
-      codec: this.#host.createCodec(),
+      codec: this.#host.createCodec(versions.min),
+      version: versions.min,
     };
   }
 
@@ -373,15 +410,17 @@ export class PeerLink {
       incarnation,
       refusal: undefined,
       directoryId: identities.own,
+      version: this.#link!.version,
     });
   }
 
   #sendHello(): void {
-    const { self, clusterId, incarnation, identities } = this.#host;
+    const { self, clusterId, incarnation, identities, versions } = this.#host;
     this.#sendFrame({
       type: "Hello",
       magic: PROTOCOL_MAGIC,
-      version: PROTOCOL_VERSION,
+      versionMin: versions.min,
+      versionMax: versions.max,
       clusterId,
       from: self,
       to: this.peer,

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { PROTOCOL_VERSIONS } from "../transport/wire/limits.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
 import type { Codec } from "../transport/wire/codec.ts";
@@ -11,7 +12,7 @@ import type { HostPort, Network } from "../transport/wire/network.ts";
 import type { ActorWire } from "../transport/wire/messages.ts";
 import { Greeter, type GreeterCounters } from "./greeter.ts";
 import { LogOnce } from "./log_once.ts";
-import { type PeerHost, PeerLink, type PeerStatus } from "./peer_link.ts";
+import { type PeerHost, PeerLink, type PeerStatus, type VersionRange } from "./peer_link.ts";
 import type { Log, Ports } from "./runtime/ports.ts";
 import type { RemoteLink } from "./runtime/remote.ts";
 import type { ActorSystem } from "./runtime/system.ts";
@@ -34,8 +35,10 @@ export interface PeersOptions {
   readonly onRaft?: (message: RaftMessage) => void;
   /** Gets what the peers' actor systems say, and is connected to what `send` reaches. */
   readonly system: ActorSystem;
-  /** Makes the codec of one connection. */
-  readonly createCodec: () => Codec;
+  /** The versions of the protocol that this process speaks; default {@linkcode PROTOCOL_VERSIONS}. */
+  readonly versions?: VersionRange;
+  /** Makes the codec of one connection, which speaks one of them. */
+  readonly createCodec: (version: number) => Codec;
   /** Clock, timers, chance and turns. */
   readonly ports: Ports;
   /** Takes log lines. */
@@ -114,6 +117,7 @@ export class Peers implements RemoteLink {
       incarnation: 1 + Math.floor(ports.random.next() * INCARNATION_MAX),
       network,
       ports,
+      versions: options.versions ?? PROTOCOL_VERSIONS,
       createCodec,
       logOnce: new LogOnce(options.log),
       onRaft,

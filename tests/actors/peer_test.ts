@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { Actor, type Delivery, UnreachableError } from "../../actors/runtime/actor.ts";
 import { UNGREETED_CONNECTIONS_MAX } from "../../actors/limits.ts";
-import { Peers } from "../../actors/peers.ts";
+import { Peers, type PeersOptions } from "../../actors/peers.ts";
 import { ActorSystem, type SystemFailure } from "../../actors/runtime/system.ts";
 import {
   BACK_OFF_MS_MAX,
@@ -20,6 +20,7 @@ import type { NodeId, RaftMessage } from "../../machines/raft_types.ts";
 import { DiskError } from "../../storage/log/disk.ts";
 import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
 import { createCodec } from "../../transport/wire/codec.ts";
+import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
 import type { CloseReason, Connection, HostPort } from "../../transport/wire/network.ts";
 import type {
   Hello,
@@ -57,7 +58,11 @@ class Node {
   constructor(
     world: World,
     id: NodeId,
-    options: { readonly others: readonly NodeId[]; readonly clusterId?: string },
+    options: {
+      readonly others: readonly NodeId[];
+      readonly clusterId?: string;
+      readonly build?: Build;
+    },
   ) {
     const { ports } = world;
     this.identities = world.identities(id);
@@ -84,6 +89,7 @@ class Node {
       system: this.system,
       onRaft: (message) => void raft.cast(message),
       createCodec: () => createCodec(plainRecords),
+      ...options.build,
       ports,
       log: this.logged.log,
       onLink: (peer, link) => this.links.push(`${peer} ${link}`),
@@ -97,6 +103,39 @@ class Node {
   stateOf(peer: NodeId): string | undefined {
     return this.peers.status().peers.find((status) => status.peer === peer)?.state;
   }
+}
+
+/** What a release of the program speaks. */
+type Build = Pick<PeersOptions, "versions" | "createCodec">;
+
+/** A release that is one version on: in version 2 it appends a field to every message. */
+function laterBuild(spoken: number[]): Build {
+  return {
+    versions: { min: 1, max: 2 },
+    createCodec: (version) => {
+      const codec = createCodec(plainRecords);
+      return {
+        decode: (body) => codec.decode(body),
+        encode: (message) => {
+          const frame = codec.encode(message);
+          const isGreeting = message.type === "Hello" || message.type === "HelloReply";
+          if (isGreeting) return frame;
+          spoken.push(version);
+          return version === 1 ? frame : withField(frame);
+        },
+      };
+    },
+  };
+}
+
+/** The frame with one more element in its array, which has fewer than fifteen. */
+function withField(frame: Uint8Array): Uint8Array {
+  const longer = new Uint8Array(frame.length + 1);
+  longer.set(frame);
+  longer[FRAME_HEADER_BYTES]!++;
+  longer[frame.length] = 42;
+  new DataView(longer.buffer).setUint32(0, longer.length - FRAME_HEADER_BYTES);
+  return longer;
 }
 
 class World {
@@ -126,8 +165,8 @@ class World {
     this.#directories.set(id, { disk, id: directoryId });
   }
 
-  node(id: NodeId, others: readonly NodeId[], clusterId = CLUSTER): Node {
-    return new Node(this, id, { others, clusterId });
+  node(id: NodeId, others: readonly NodeId[], clusterId = CLUSTER, build?: Build): Node {
+    return new Node(this, id, { others, clusterId, ...(build === undefined ? {} : { build }) });
   }
 
   /** Nodes 1 and 2, connected. */
@@ -166,7 +205,8 @@ class Stranger {
     const hello: Hello = {
       type: "Hello",
       magic: "STCF",
-      version: 1,
+      versionMin: 1,
+      versionMax: 1,
       clusterId: CLUSTER,
       from: 2,
       to: 1,
@@ -204,6 +244,61 @@ Deno.test("peers: the larger id dials, messages of a group reach its raft actor,
   assertEquals([status!.counters.linksUp, status!.counters.violations], [1, 0]);
 });
 
+Deno.test("versions: members are upgraded one by one, and speak what both ends know", () => {
+  const world = new World();
+  const ids = [1, 2, 3];
+  const spoken: number[] = [];
+  const start = (id: NodeId, build?: Build): Node =>
+    world.node(id, ids.filter((other) => other !== id), CLUSTER, build);
+  const members = new Map(ids.map((id) => [id, start(id)]));
+  const versions = (): unknown[] =>
+    ids.map((id) => members.get(id)!.peers.status().peers.map(({ version }) => version));
+  let term = 0;
+  const everyoneHearsEveryone = (): void => {
+    world.ports.advance(2 * BACK_OFF_MS_MAX);
+    world.ports.settle();
+    term++;
+    for (const [id, { peers }] of members) {
+      for (const other of ids) {
+        if (other !== id) assert(peers.send(other, timeoutNow(id, term)), `${id} to ${other}`);
+      }
+    }
+    world.ports.settle();
+    for (const [id, { raft, peers }] of members) {
+      const heard = (raft.seen as RaftMessage[]).filter((message) => message.term === term);
+      assertEquals(heard.map(({ from }) => from).toSorted(), ids.filter((other) => other !== id));
+      assertEquals(peers.status().peers.map(({ counters }) => counters.violations), [0, 0]);
+    }
+  };
+  everyoneHearsEveryone();
+  assertEquals(versions(), [[1, 1], [1, 1], [1, 1]]);
+  const expected = [
+    [[1, 1], [1, 1], [1, 1]],
+    [[1, 1], [1, 2], [1, 2]],
+    [[2, 2], [2, 2], [2, 2]],
+  ];
+  [2, 3, 1].forEach((id, upgraded) => {
+    members.get(id)!.peers.stop();
+    world.ports.settle();
+    members.set(id, start(id, laterBuild(spoken)));
+    everyoneHearsEveryone();
+    assertEquals(versions(), expected[upgraded], `after ${upgraded + 1} upgrades`);
+  });
+  assertEquals(new Set(spoken), new Set([1, 2]));
+  // A release that no longer speaks version 1 is welcome now; one of version 1 is not any more.
+  members.get(3)!.peers.stop();
+  world.ports.settle();
+  members.set(3, start(3, { ...laterBuild(spoken), versions: { min: 2, max: 3 } }));
+  everyoneHearsEveryone();
+  members.get(1)!.peers.stop();
+  world.ports.settle();
+  members.set(1, start(1));
+  world.ports.advance(2 * BACK_OFF_MS_MAX);
+  world.ports.settle();
+  assertEquals(members.get(3)!.refusalOf(1), "wrong-version");
+  assertEquals(members.get(1)!.stateOf(2), "connected.healthy");
+});
+
 Deno.test("peers: a call goes to another node's actor and back", () => {
   const world = new World();
   const [one] = world.pair();
@@ -233,7 +328,7 @@ Deno.test("peers: what cannot be sent is dropped, counted and, if it is our mist
 
 const REFUSALS: readonly { fields: Partial<Hello>; refusal: RefusalReason }[] = [
   { fields: { magic: "HTTP" }, refusal: "wrong-magic" },
-  { fields: { version: 2 }, refusal: "wrong-version" },
+  { fields: { versionMin: 2, versionMax: 3 }, refusal: "wrong-version" },
   { fields: { clusterId: "another" }, refusal: "wrong-cluster" },
   { fields: { to: 3 }, refusal: "wrong-target" },
   { fields: { from: 5 }, refusal: "unknown-node" },
@@ -255,6 +350,7 @@ for (const { fields, refusal } of REFUSALS) {
         incarnation,
         refusal,
         directoryId: directoryOf(1),
+        version: 0,
       };
       assertEquals(stranger.received, [reply as HelloReply]);
       assertEquals(stranger.closes.length, 1);
@@ -342,7 +438,13 @@ Deno.test("lost directory: the dialler does not rely on the lost node to notice"
   const codec = createCodec(plainRecords);
   world.network.listen(addressOf(1), (connection) => ({
     onFrame: () => {
-      const welcome = { from: 1, incarnation: 1, refusal: undefined, directoryId: "new" };
+      const welcome = {
+        from: 1,
+        incarnation: 1,
+        refusal: undefined,
+        directoryId: "new",
+        version: 1,
+      };
       connection.send(codec.encode({ type: "HelloReply", ...welcome }));
       connection.send(codec.encode(timeoutNow(1)));
     },
@@ -416,7 +518,14 @@ Deno.test("hello: anything else as first frame closes the connection unanswered"
   const first: WireMessage[] = [
     timeoutNow(2),
     { type: "Ping", id: 1 },
-    { type: "HelloReply", from: 2, incarnation: 1, refusal: undefined, directoryId: "d" },
+    {
+      type: "HelloReply",
+      from: 2,
+      incarnation: 1,
+      refusal: undefined,
+      directoryId: "d",
+      version: 1,
+    },
     { type: "ActorCast", from: 2, group: 0, name: "raft", payload: 1 },
   ];
   for (const message of first) {
@@ -459,7 +568,8 @@ Deno.test("peers: a message with another's from closes the connection and is not
     {
       type: "Hello",
       magic: "STCF",
-      version: 1,
+      versionMin: 1,
+      versionMax: 1,
       clusterId: CLUSTER,
       from: 2,
       to: 1,
@@ -603,7 +713,23 @@ Deno.test("peers: a peer that accepts and never greets is given up and dialled a
 
 Deno.test("peers: a reply that is none, or another node's, is no welcome", () => {
   const replies: WireMessage[] = [
-    { type: "HelloReply", from: 3, incarnation: 1, refusal: undefined, directoryId: "d" },
+    {
+      type: "HelloReply",
+      from: 3,
+      incarnation: 1,
+      refusal: undefined,
+      directoryId: "d",
+      version: 1,
+    },
+    // A version that this node never offered.
+    {
+      type: "HelloReply",
+      from: 1,
+      incarnation: 1,
+      refusal: undefined,
+      directoryId: "d",
+      version: 2,
+    },
     timeoutNow(1),
   ];
   for (const reply of replies) {

@@ -116,7 +116,8 @@ export function drawWireMessage(dice: Dice): WireMessage {
       return {
         type: "Hello",
         magic: "STCF",
-        version: 1,
+        versionMin: 1,
+        versionMax: 1 + dice.below(2),
         clusterId: "c-1",
         from,
         to: 1,
@@ -131,6 +132,7 @@ export function drawWireMessage(dice: Dice): WireMessage {
         incarnation: id,
         refusal: dice.pick([undefined, "wrong-cluster", "unknown-node", "wrong-directory"]),
         directoryId: "d-3",
+        version: dice.below(3),
       };
     case 2:
       return { type: dice.pick(["Ping", "Pong"]), id };

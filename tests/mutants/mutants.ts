@@ -672,6 +672,20 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a link speaks the highest version of its own",
+    file: "actors/peer_link.ts",
+    find: "  const highest = Math.min(own.max, versionMax);",
+    replace: "  const highest = own.max;",
+    suspects: [actors],
+  },
+  {
+    name: "fields that a later version appends are an error",
+    file: "transport/wire/codec.ts",
+    find: "  if (length < LENGTHS[type]) throw",
+    replace: "  if (length !== LENGTHS[type]) throw",
+    suspects: ["tests/transport", actors],
+  },
+  {
     name: "a lost link is not told to the runtime",
     file: "actors/peers.ts",
     find: '        if (link === "lost") system.linkLost(peer);',

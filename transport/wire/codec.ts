@@ -5,6 +5,10 @@
  * fields are in the order in which {@linkcode createCodec}'s two switches name them. Entries
  * travel as one bin: the records that the leader wrote to its own log (ARCHITECTURE.md, decision 7).
  *
+ * A connection speaks one version of the protocol, the highest that both sides know. Within a version
+ * fields are only ever appended, and what is appended is read over by who does not know it, so that
+ * members can be upgraded one by one. Hello and its reply are the same in every version.
+ *
  * @module
  */
 import {
@@ -20,7 +24,6 @@ import {
 import {
   GROUP_ID_MAX,
   NODE_ID_MAX,
-  PROTOCOL_VERSION,
   WIRE_NAME_LENGTH_MAX,
   WIRE_STRING_BYTES_MAX,
 } from "./limits.ts";
@@ -77,8 +80,8 @@ const TAGS = {
 
 /** Elements of each message's array, the tag included. */
 const LENGTHS = {
-  Hello: 9,
-  HelloReply: 5,
+  Hello: 10,
+  HelloReply: 6,
   Ping: 2,
   Pong: 2,
   AppendEntries: 9,
@@ -144,7 +147,9 @@ export function createCodec(records: RecordFormat): Codec {
     encode: (message) => encode(writer, message),
     decode: (body) => {
       const cursor = new BodyCursor(body);
-      const message = decode(cursor, records);
+      const length = cursor.array();
+      const message = decode(cursor, records, length);
+      for (let more = LENGTHS[message.type]; more < length; more++) cursor.value();
       cursor.end();
       return message;
     },
@@ -158,7 +163,8 @@ function encode(w: FrameWriter, message: WireMessage): Uint8Array {
   switch (message.type) {
     case "Hello":
       w.string(message.magic);
-      w.uint(message.version);
+      w.uint(message.versionMin);
+      w.uint(message.versionMax);
       w.string(message.clusterId);
       w.uint(message.from);
       w.uint(message.to);
@@ -171,6 +177,7 @@ function encode(w: FrameWriter, message: WireMessage): Uint8Array {
       w.uint(message.incarnation);
       w.uint(message.refusal === undefined ? 0 : REFUSALS.indexOf(message.refusal) + 1);
       w.string(message.directoryId);
+      w.uint(message.version);
       break;
     case "Ping":
     case "Pong":
@@ -259,16 +266,16 @@ function writeActorFields(w: FrameWriter, message: ActorWire): void {
   }
 }
 
-function decode(c: BodyCursor, records: RecordFormat): WireMessage {
-  const length = c.array();
+function decode(c: BodyCursor, records: RecordFormat, length: number): WireMessage {
   const tag = c.uint("tag", 0x7f);
   const type = TYPES.get(tag);
   if (type === undefined) {
     throw new WireError("unknown-tag", `Cannot decode a frame: tag ${tag} is not in use`);
   }
-  if (type === "Hello") return decodeHello(c, length);
-  if (length !== LENGTHS[type]) throw badField(type, `an array of ${LENGTHS[type]}`);
+  if (length < LENGTHS[type]) throw badField(type, `an array of ${LENGTHS[type]}`);
   switch (type) {
+    case "Hello":
+      return decodeHello(c);
     case "HelloReply":
       return decodeHelloReply(c);
     case "Ping":
@@ -286,21 +293,13 @@ function decode(c: BodyCursor, records: RecordFormat): WireMessage {
   }
 }
 
-/**
- * A later version may append fields: they are read over, so that its node gets an answer that
- * says why it is refused. Magic and cluster are checked by whoever answers.
- */
-function decodeHello(c: BodyCursor, length: number): Hello {
-  if (length < LENGTHS.Hello) throw badField("Hello", `an array of ${LENGTHS.Hello}`);
-  const magic = c.string("magic", WIRE_NAME_LENGTH_MAX);
-  const version = c.uint("version", GROUP_ID_MAX);
-  if (version === PROTOCOL_VERSION && length !== LENGTHS.Hello) {
-    throw badField("Hello", `an array of ${LENGTHS.Hello}`);
-  }
-  const hello: Hello = {
+/** Magic, versions and cluster are checked by whoever answers, who says what is wrong with them. */
+function decodeHello(c: BodyCursor): Hello {
+  return {
     type: "Hello",
-    magic,
-    version,
+    magic: c.string("magic", WIRE_NAME_LENGTH_MAX),
+    versionMin: c.uint("versionMin", GROUP_ID_MAX),
+    versionMax: c.uint("versionMax", GROUP_ID_MAX),
     clusterId: c.string("clusterId", WIRE_NAME_LENGTH_MAX),
     from: node(c),
     to: c.uint("to", NODE_ID_MAX, 1),
@@ -308,8 +307,6 @@ function decodeHello(c: BodyCursor, length: number): Hello {
     directoryId: nameOf(c, "directoryId"),
     toDirectoryId: optionalNameOf(c, "toDirectoryId"),
   };
-  for (let i = LENGTHS.Hello; i < length; i++) c.value();
-  return hello;
 }
 
 function decodeHelloReply(c: BodyCursor): HelloReply {
@@ -317,7 +314,11 @@ function decodeHelloReply(c: BodyCursor): HelloReply {
   const incarnation = c.uint("incarnation", INTEGER_MAX);
   const refusal = c.uint("refusal", REFUSALS.length);
   const directoryId = nameOf(c, "directoryId");
-  return { type: "HelloReply", from, incarnation, refusal: REFUSALS[refusal - 1], directoryId };
+  const version = c.uint("version", GROUP_ID_MAX);
+  return {
+    ...{ type: "HelloReply", from, incarnation, refusal: REFUSALS[refusal - 1] },
+    ...{ directoryId, version },
+  };
 }
 
 function decodeRaft(

@@ -5,7 +5,7 @@
  */
 
 /** Protocol version of the hello; a node of another version is refused with `wrong-version`. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSIONS = { min: 1, max: 1 } as const;
 /** First field of every hello; anything else is refused with `wrong-magic`. */
 export const PROTOCOL_MAGIC = "STCF";
 

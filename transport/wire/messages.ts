@@ -27,8 +27,10 @@ export interface Hello {
   readonly type: "Hello";
   /** "STCF"; anything else is not one of us. */
   readonly magic: string;
-  /** PROTOCOL_VERSION of the sender. */
-  readonly version: number;
+  /** The lowest version of the protocol that the sender speaks. */
+  readonly versionMin: number;
+  /** The highest one. Both sides use the highest that both speak. */
+  readonly versionMax: number;
   /** The cluster, `^[a-z0-9-]{1,64}$`. */
   readonly clusterId: string;
   /** The sender. */
@@ -69,6 +71,8 @@ export interface HelloReply {
   readonly incarnation: number;
   /** undefined: welcome. */
   readonly refusal: RefusalReason | undefined;
+  /** The version of the protocol that the connection uses from now on; 0 with a refusal. */
+  readonly version: number;
   /** Id of the sender's data directory, `^[a-z0-9-]{1,64}$`. */
   readonly directoryId: string;
 }
