@@ -5,10 +5,18 @@
  *
  * @module
  */
+import { REQUEST_TIMEOUT_MS_MAX, REQUEST_TIMEOUT_MS_MIN } from "../transport/http/limits.ts";
 import { EXIT } from "./usage.ts";
 
 /** Pause between two rounds over the endpoints. */
 export const RETRY_PAUSE_MS = 100;
+/** Least time of an attempt, unless less is left; a share of a short time could reach nobody. */
+export const ATTEMPT_MS_MIN = 100;
+/** What an attempt keeps back from the server's time for the way there and back. */
+export const ANSWER_MARGIN_MS = 200;
+/** How long an endpoint may take to say how it is, which it knows without asking anybody. */
+export const ASK_MS_MAX = 2_000;
+const LOOPBACK = "127.0.0.0/8,::1,localhost";
 
 /** An answer that is not a success, with the exit code that it means. */
 export class ClientError extends Error {
@@ -30,31 +38,41 @@ export interface ClientRequest {
   readonly body?: Uint8Array<ArrayBuffer> | string;
 }
 
-/** Sends a request until an endpoint answers it or the time is up. */
-export async function send(
-  request: ClientRequest,
-  options: { readonly endpoints: readonly string[]; readonly timeoutMs: number },
-): Promise<Response> {
-  const deadlineMs = performance.now() + options.timeoutMs;
+/** Which endpoints a command may use, and for how long. */
+export interface Reach {
+  readonly endpoints: readonly string[];
+  readonly timeoutMs: number;
+}
+
+/**
+ * Sends a request until an endpoint answers it or the time is up.
+ *
+ * An attempt takes at most its share of the time that is left, so that an endpoint that hangs leaves
+ * enough for the others. The answer is read whole within the attempt.
+ */
+export async function send(request: ClientRequest, reach: Reach): Promise<Response> {
+  const deadlineMs = performance.now() + reach.timeoutMs;
   const headers = new Headers(request.headers);
   if (request.method !== "GET") headers.set("idempotency-key", `"${crypto.randomUUID()}"`);
   let last = "no endpoint was tried";
   let mayHaveBeenApplied = false;
   for (;;) {
-    for (const endpoint of options.endpoints) {
+    for (const [at, endpoint] of reach.endpoints.entries()) {
       const leftMs = deadlineMs - performance.now();
       if (leftMs <= 0) {
         const exitCode = mayHaveBeenApplied ? EXIT.outcomeUnknown : EXIT.unavailable;
         throw new ClientError(last, exitCode);
       }
+      const attemptMs = attemptMsOf(leftMs, reach.endpoints.length - at);
+      headers.set("statecraft-timeout-ms", String(serverMsOf(attemptMs)));
       try {
         const response = await fetch(endpoint + request.path, {
           method: request.method,
           headers,
-          signal: AbortSignal.timeout(Math.ceil(leftMs)),
+          signal: AbortSignal.timeout(attemptMs),
           ...(request.body === undefined ? {} : { body: request.body }),
         });
-        if (response.ok) return response;
+        if (response.ok) return new Response(await response.bytes(), { headers: response.headers });
         const problem = await problemOf(response);
         last = problem.message;
         if (problem.outcome === "unknown") mayHaveBeenApplied = true;
@@ -65,7 +83,7 @@ export async function send(
         }
       } catch (error) {
         if (error instanceof ClientError) throw error;
-        last = `${endpoint}: ${reasonOf(error as Error)}`;
+        last = `${endpoint}: ${reasonOf(error as Error, attemptMs)}`;
         // A connection that was refused never carried the request; anything else may have.
         if (request.method !== "GET" && !/refused/i.test(last)) mayHaveBeenApplied = true;
       }
@@ -74,8 +92,58 @@ export async function send(
   }
 }
 
+/** What one endpoint said, or why it said nothing. */
+export type Answer =
+  & { readonly endpoint: string }
+  & (
+    | { readonly status: number; readonly body: string; readonly failure?: never }
+    | { readonly failure: string }
+  );
+
+/** Asks every endpoint at once, each once; the answers are in the order of the endpoints. */
+export async function askAll(
+  request: { readonly path: string; readonly accept: string },
+  reach: Reach,
+): Promise<readonly Answer[]> {
+  const attemptMs = Math.min(reach.timeoutMs, ASK_MS_MAX);
+  return await Promise.all(reach.endpoints.map(async (endpoint): Promise<Answer> => {
+    try {
+      const response = await fetch(endpoint + request.path, {
+        headers: { accept: request.accept },
+        signal: AbortSignal.timeout(attemptMs),
+      });
+      return { endpoint, status: response.status, body: await response.text() };
+    } catch (error) {
+      return { endpoint, failure: reasonOf(error as Error, attemptMs) };
+    }
+  }));
+}
+
+/**
+ * Keeps requests to this machine away from the proxy that the environment names: `fetch` asks it for
+ * loopback too. Must run before the first `fetch`, which reads the environment once.
+ */
+export function bypassProxyOnLoopback(environment: Pick<typeof Deno.env, "get" | "set">): void {
+  for (const name of ["NO_PROXY", "no_proxy"]) {
+    const given = environment.get(name);
+    environment.set(name, given === undefined ? LOOPBACK : `${given},${LOOPBACK}`);
+  }
+}
+
+/** The share of one attempt, if `attempts` of them are still to be made in this round. */
+function attemptMsOf(leftMs: number, attempts: number): number {
+  return Math.ceil(Math.min(leftMs, Math.max(ATTEMPT_MS_MIN, leftMs / attempts)));
+}
+
+/** How long the server may take, so that its answer arrives within the attempt. */
+function serverMsOf(attemptMs: number): number {
+  const ms = attemptMs - Math.min(ANSWER_MARGIN_MS, Math.floor(attemptMs / 5));
+  return Math.min(REQUEST_TIMEOUT_MS_MAX, Math.max(REQUEST_TIMEOUT_MS_MIN, ms));
+}
+
 /** What failed: `fetch` says so in the cause only. */
-function reasonOf({ message, cause }: Error): string {
+function reasonOf({ name, message, cause }: Error, attemptMs: number): string {
+  if (name === "TimeoutError") return `no answer within ${attemptMs} ms`;
   return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }
 

@@ -3,9 +3,16 @@
  *
  * @module
  */
-import type { ClusterStatus } from "../transport/http/gateway_port.ts";
-import { ClientError, type ClientRequest, send } from "./http_client.ts";
+import {
+  bypassProxyOnLoopback,
+  ClientError,
+  type ClientRequest,
+  type Reach,
+  send,
+} from "./http_client.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
+import { printExplanations, printHealth, printStatus } from "./survey.ts";
+import { escapeBytes, escapeCell, escapeText } from "./terminal_text.ts";
 import { complain, EXIT, print, printBytes, UsageError } from "./usage.ts";
 
 const HELP = `Usage: deno task kv VERB [words] [flags]
@@ -15,7 +22,9 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   del KEY               delete a key
   append KEY VALUE      add to the end of a value ("-" reads from stdin)
   list [PREFIX]         list keys and values in order
-  status                who leads, and how far every member is
+  status                who leads and how far every member is, as every endpoint sees it
+  health                whether every endpoint is ready, and if not, why
+  explain               why every endpoint's node is in its role
   transfer NODE         hand leadership to a voter
 
   --endpoints LIST      comma list (default http://127.0.0.1:8001,…:8002,…:8003)
@@ -42,7 +51,17 @@ const DEFAULT_ENDPOINTS = "http://127.0.0.1:8001,http://127.0.0.1:8002,http://12
 /** Sends one request with the settings' endpoints and time. */
 type Send = (request: ClientRequest) => Promise<Response>;
 
-type Verb = (words: readonly string[], settings: Settings, send: Send) => Promise<void>;
+type Verb = (
+  words: readonly string[],
+  settings: Settings,
+  send: Send,
+  reach: Reach,
+) => Promise<void>;
+
+/** A verb that asks every endpoint. */
+function surveyVerb(survey: typeof printStatus): Verb {
+  return (_words, settings, _send, reach) => survey(reach, outputOf(settings, "table"), show);
+}
 
 const verbs: Readonly<Record<string, { readonly words: readonly [number, number]; run: Verb }>> = {
   put: { words: [2, 2], run: put },
@@ -50,7 +69,9 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
   del: { words: [1, 1], run: remove },
   append: { words: [2, 2], run: append },
   list: { words: [0, 1], run: list },
-  status: { words: [0, 0], run: status },
+  status: { words: [0, 0], run: surveyVerb(printStatus) },
+  health: { words: [0, 0], run: surveyVerb(printHealth) },
+  explain: { words: [0, 0], run: surveyVerb(printExplanations) },
   transfer: { words: [1, 1], run: transfer },
 };
 
@@ -69,12 +90,8 @@ async function get([key]: readonly string[], settings: Settings, send: Send): Pr
   });
   const response = await send({ method: "GET", path: pathOf(key!, query) });
   const value = await response.bytes();
-  if (!isJson) {
-    printBytes(value);
-    if (Deno.stdout.isTerminal()) print("\n");
-    return;
-  }
-  print(
+  if (!isJson) return showValue(value);
+  show(
     JSON.stringify({
       key,
       value: bytesToJson(value),
@@ -98,15 +115,14 @@ async function getItem(
   const query = new URLSearchParams({ ...readQuery(settings), ...encoding });
   const response = await send({ method: "GET", path: pathOf(key, query) });
   if (isJson) return await printJson(response);
-  printBytes(Uint8Array.fromBase64((await response.json()).value));
-  if (Deno.stdout.isTerminal()) print("\n");
+  showValue(Uint8Array.fromBase64((await response.json()).value));
 }
 
 async function remove([key]: readonly string[], settings: Settings, send: Send): Promise<void> {
   const headers = conditionOf(settings);
   const response = await send({ method: "DELETE", path: pathOf(key!), headers });
   const result = await response.json();
-  print(JSON.stringify(result) + "\n");
+  show(JSON.stringify(result) + "\n");
   if (result.deleted === 0) throw new ClientError("The key does not exist", EXIT.notFound);
 }
 
@@ -135,38 +151,11 @@ async function list([prefix]: readonly string[], settings: Settings, send: Send)
     if (consistency !== undefined) query.set("consistency", consistency);
     const path = `/v1/kv?${query}&prefix=${encodeURIComponent(prefix ?? "")}`;
     const page = await (await send({ method: "GET", path })).json();
-    if (output === "json") print(JSON.stringify(page) + "\n");
-    for (const item of output === "json" ? [] : page.items) print(lineOf(item, output));
+    if (output === "json") show(JSON.stringify(page) + "\n");
+    for (const item of output === "json" ? [] : page.items) show(lineOf(item, output));
     left -= page.items.length;
     cursor = page.next;
   } while (cursor !== undefined && left > 0);
-}
-
-async function status(_words: readonly string[], settings: Settings, send: Send): Promise<void> {
-  const response = await send({ method: "GET", path: "/v1/cluster" });
-  const cluster = await response.json() as ClusterStatus;
-  if (outputOf(settings, "table") !== "table") return print(JSON.stringify(cluster) + "\n");
-  const { nodeId, role, term, leader, commitIndex, appliedIndex, revision } = cluster;
-  print(`cluster ${cluster.clusterId}, seen from node ${nodeId} (${role})\n`);
-  print(`term ${term}, leader ${leader ?? "none"}, commit ${commitIndex}, `);
-  print(`applied ${appliedIndex}, revision ${revision}\n`);
-  print("ID          ROLE      LINK       MATCH       RAFT                   HTTP\n");
-  for (const member of cluster.members) {
-    const memberRole = member.id === leader ? "leader" : member.voter ? "voter" : "learner";
-    print(
-      [
-        String(member.id).padEnd(11),
-        memberRole.padEnd(9),
-        member.link.padEnd(10),
-        String(member.matchIndex ?? "-").padEnd(11),
-        member.raftAddress.padEnd(22),
-        member.httpAddress,
-      ].join(" ") + "\n",
-    );
-  }
-  for (const { id, refusal } of cluster.members) {
-    if (refusal !== undefined) print(`no link to node ${id}: ${refusal}\n`);
-  }
 }
 
 async function transfer([node]: readonly string[], _settings: Settings, send: Send): Promise<void> {
@@ -219,14 +208,27 @@ function outputOf(settings: Settings, byDefault: string): string {
 
 function lineOf(item: Record<string, unknown>, output: string): string {
   if (output === "ndjson") return JSON.stringify(item) + "\n";
-  const show = (bytes: unknown): string =>
-    typeof bytes === "string" ? bytes : `base64:${(bytes as { base64: string }).base64}`;
-  if (output === "raw") return `${show(item["key"])}\n`;
-  return `${show(item["key"])}\t${show(item["value"])}\t(revision ${item["revision"]})\n`;
+  const cell = (bytes: unknown): string => {
+    if (typeof bytes !== "string") return `base64:${(bytes as { base64: string }).base64}`;
+    return Deno.stdout.isTerminal() ? escapeCell(bytes) : bytes;
+  };
+  if (output === "raw") return `${cell(item["key"])}\n`;
+  return `${cell(item["key"])}\t${cell(item["value"])}\t(revision ${item["revision"]})\n`;
 }
 
 async function printJson(response: Response): Promise<void> {
-  print(await response.text());
+  show(await response.text());
+}
+
+/** Prints text that others wrote; a terminal sees no control byte of theirs. */
+function show(text: string): void {
+  print(Deno.stdout.isTerminal() ? escapeText(text) : text);
+}
+
+/** Prints a value: its very bytes, or for a terminal what can be shown of them, and a line's end. */
+function showValue(value: Uint8Array): void {
+  if (Deno.stdout.isTerminal()) print(`${escapeBytes(value)}\n`);
+  else printBytes(value);
 }
 
 /** As the gateway lists values: text where it is UTF-8, base64 where not. */
@@ -266,9 +268,12 @@ async function main(): Promise<void> {
       }
     }
     const timeoutMs = durationSetting("timeout", settings.text("timeout") ?? "5s");
-    await verb.run(words, settings, (request) => send(request, { endpoints, timeoutMs }));
+    const reach = { endpoints, timeoutMs };
+    bypassProxyOnLoopback(Deno.env);
+    await verb.run(words, settings, (request) => send(request, reach), reach);
   } catch (error) {
-    complain(`statecraft kv: ${(error as Error).message}`);
+    const line = `statecraft kv: ${(error as Error).message}`;
+    complain(Deno.stderr.isTerminal() ? escapeText(line) : line);
     if (error instanceof UsageError) Deno.exit(EXIT.usage);
     Deno.exit(error instanceof ClientError ? error.exitCode : EXIT.failure);
   }

@@ -44,6 +44,8 @@ const exceptions: Readonly<Record<string, string>> = {
     "the chart's text is made from the machine's own description, wherever it is served",
   "transport/http/routes/cluster.ts -> machines/explain.ts":
     "an explanation's text is made where its values are, wherever it is served",
+  "cli/http_client.ts -> transport/http/limits.ts":
+    "the bounds of the time that a request may ask for",
   "transport/wire/codec.ts -> machines/raft_types.ts": "the bound of a term is checked on the wire",
   "actors/runtime/actor.ts -> transport/wire/limits.ts":
     "an address that the wire cannot carry is refused where it is made",

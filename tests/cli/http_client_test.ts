@@ -1,12 +1,27 @@
 import { assert, assertEquals, assertLessOrEqual, assertRejects } from "@std/assert";
-import { ClientError, RETRY_PAUSE_MS, send } from "../../cli/http_client.ts";
+import {
+  ANSWER_MARGIN_MS,
+  ASK_MS_MAX,
+  askAll,
+  ATTEMPT_MS_MIN,
+  bypassProxyOnLoopback,
+  ClientError,
+  RETRY_PAUSE_MS,
+  send,
+} from "../../cli/http_client.ts";
+import { REQUEST_TIMEOUT_MS_MAX, REQUEST_TIMEOUT_MS_MIN } from "../../transport/http/limits.ts";
 import { EXIT } from "../../cli/usage.ts";
 import { GatewayError, problemResponse } from "../../transport/http/problem.ts";
 
 interface Server extends AsyncDisposable {
   readonly endpoint: string;
-  /** What arrived: method, path, body and idempotency key. */
-  readonly requests: { line: string; body: string; once: string | null }[];
+  /** What arrived: method, path, body, idempotency key and time. */
+  readonly requests: {
+    line: string;
+    body: string;
+    once: string | null;
+    timeoutMs: number;
+  }[];
 }
 
 /** A server that answers its n-th request with the n-th answer, and the last one for ever. */
@@ -18,6 +33,7 @@ function serve(...answers: (() => Response | Promise<Response>)[]): Server {
       line: `${request.method} ${new URL(request.url).pathname}`,
       body: await request.text(),
       once: request.headers.get("idempotency-key"),
+      timeoutMs: Number(request.headers.get("statecraft-timeout-ms")),
     });
     return await answers[Math.min(requests.length, answers.length) - 1]!();
   });
@@ -167,4 +183,59 @@ Deno.test("S20: retries pause between rounds and end with the deadline", async (
   await clientError(endpoints, "PUT", timeoutMs);
   // However slow the machine: a pause is never shorter than it says.
   assertLessOrEqual(server.requests.length, endpoints.length * (timeoutMs / RETRY_PAUSE_MS + 1));
+});
+
+Deno.test("X8: every endpoint that hangs costs its share, and the server is told a little less", async () => {
+  using hanging = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await using server = serve(ok);
+  const hung = `http://127.0.0.1:${(hanging.addr as Deno.NetAddr).port}`;
+  const options = { endpoints: [hung, hung, server.endpoint], timeoutMs: 3_000 };
+  for (const method of ["GET", "PUT"] as const) {
+    const response = await send({ method, path: "/v1/kv/a" }, options);
+    assertEquals(await response.text(), "fine\n");
+  }
+  for (const { timeoutMs } of server.requests) {
+    assertLessOrEqual(timeoutMs, 1_001 - ANSWER_MARGIN_MS);
+    assertLessOrEqual(REQUEST_TIMEOUT_MS_MIN, timeoutMs);
+  }
+});
+
+Deno.test("X8: the server's time stays within its bounds", async () => {
+  await using server = serve(ok);
+  for (const timeoutMs of [ATTEMPT_MS_MIN, 10 * 60_000]) {
+    const reach = { endpoints: [server.endpoint], timeoutMs };
+    await (await send({ method: "GET", path: "/v1/kv/a" }, reach)).body?.cancel();
+  }
+  assertLessOrEqual(REQUEST_TIMEOUT_MS_MIN, server.requests[0]!.timeoutMs);
+  assertEquals(server.requests[1]!.timeoutMs, REQUEST_TIMEOUT_MS_MAX);
+});
+
+Deno.test("X8: an answer that stops in its middle is asked for elsewhere", async () => {
+  await using stuck = serve(() =>
+    new Response(new ReadableStream({ start: (body) => body.enqueue(new Uint8Array(3)) }))
+  );
+  await using server = serve(ok);
+  const reach = { endpoints: [stuck.endpoint, server.endpoint], timeoutMs: 1_000 };
+  const response = await send({ method: "GET", path: "/v1/kv/a" }, reach);
+  assertEquals(await response.text(), "fine\n");
+});
+
+Deno.test("X8: NO_PROXY keeps what it had and gains loopback", () => {
+  const environment = new Map([["NO_PROXY", "example.org"]]);
+  bypassProxyOnLoopback({
+    get: (name) => environment.get(name),
+    set: environment.set.bind(environment),
+  });
+  assertEquals(environment.get("NO_PROXY"), "example.org,127.0.0.0/8,::1,localhost");
+  assertEquals(environment.get("no_proxy"), "127.0.0.0/8,::1,localhost");
+});
+
+Deno.test("X8: all endpoints are asked at once, and one that hangs costs no more than ASK_MS_MAX", async () => {
+  using hanging = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await using server = serve(unavailable);
+  const hung = `http://127.0.0.1:${(hanging.addr as Deno.NetAddr).port}`;
+  const reach = { endpoints: [hung, server.endpoint], timeoutMs: never };
+  const [first, second] = await askAll({ path: "/readyz", accept: "text/plain" }, reach);
+  assertEquals(first, { endpoint: hung, failure: `no answer within ${ASK_MS_MAX} ms` });
+  assert(second!.failure === undefined && second!.status === 503);
 });

@@ -14,11 +14,11 @@ type Kv = (args: readonly string[], stdin?: Uint8Array<ArrayBuffer>) => Promise<
 
 const script = new URL("../../cli/kv.ts", import.meta.url).pathname;
 
-function kvAt(endpoints: string): Kv {
+function kvAt(endpoints: string, env: Record<string, string> = {}): Kv {
   return async (args, stdin) => {
     const child = new Deno.Command(Deno.execPath(), {
       args: ["run", "--quiet", "--allow-net", "--allow-env", "--allow-read", script, ...args],
-      env: { STATECRAFT_ENDPOINTS: endpoints },
+      env: { STATECRAFT_ENDPOINTS: endpoints, ...env },
       stdin: stdin === undefined ? "null" : "piped",
       stdout: "piped",
       stderr: "piped",
@@ -41,12 +41,12 @@ function refusedEndpoint(): string {
 }
 
 /** Steps on a node of one member. */
-async function withNode(run: (kv: Kv) => Promise<void>): Promise<void> {
+async function withNode(run: (kv: Kv, endpoint: string) => Promise<void>): Promise<void> {
   const dataDir = await Deno.makeTempDir();
   try {
     const http = { hostname: "127.0.0.1", port: 0 };
     await using node = await startNode({ id: 1, single: true, dataDir, http });
-    await run(kvAt(node.httpAddress));
+    await run(kvAt(node.httpAddress), node.httpAddress);
   } finally {
     await Deno.remove(dataDir, { recursive: true });
   }
@@ -119,11 +119,18 @@ Deno.test("the verbs do what they say", async (t) => {
     await t.step("status and transfer", async () => {
       assertMatch(
         (await kv(["status"])).stdout,
-        /^cluster [0-9a-f]+, seen from node 1 \(leader\)\n/,
+        /^cluster [0-9a-f]+\nENDPOINT .*\nhttp:\S+ +1 +leader +1 +1 +\d+ +\d+ +\d+\nmembers, /,
       );
       assertEquals(JSON.parse((await kv(["status", "-o", "json"])).stdout).leader, 1);
       assertEquals(JSON.parse((await kv(["transfer", "1"])).stdout).leader, 1);
       assertFailed(await kv(["transfer", "2"]), EXIT.usage, /Node 2 is not a voter/);
+    });
+    await t.step("health and explain", async () => {
+      assertMatch((await kv(["health"])).stdout, /\nhttp:\S+ +1 +yes\n$/);
+      assertEquals(JSON.parse((await kv(["health", "-o", "json"])).stdout).leader, 1);
+      assertMatch((await kv(["explain"])).stdout, /^http:\S+\n[^]*leader/);
+      const line = JSON.parse((await kv(["explain", "-o", "ndjson"])).stdout);
+      assertEquals(line.explanation.states.length > 0, true);
     });
     await t.step("a value that is too large is exit code 1", async () => {
       const value = new Uint8Array(1024 * 1024 + 1);
@@ -133,6 +140,91 @@ Deno.test("the verbs do what they say", async (t) => {
         /The limit is 1048576 bytes/,
       );
     });
+  });
+});
+
+/** An endpoint that accepts connections and never answers, as a node does that SIGSTOP holds. */
+function hangingEndpoint(): { readonly endpoint: string } & Disposable {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return {
+    endpoint: `http://127.0.0.1:${listener.addr.port}`,
+    [Symbol.dispose]: () => listener.close(),
+  };
+}
+
+Deno.test("X8: an endpoint that hangs leaves time for the next one", async () => {
+  using hanging = hangingEndpoint();
+  const dataDir = await Deno.makeTempDir();
+  try {
+    const http = { hostname: "127.0.0.1", port: 0 };
+    await using node = await startNode({ id: 1, single: true, dataDir, http });
+    const kv = kvAt(`${hanging.endpoint},${node.httpAddress}`);
+    const put = await kv(["put", "a", "b", "--timeout", "3s"]);
+    assertEquals([put.code, JSON.parse(put.stdout).revision], [EXIT.ok, 1], put.stderr);
+    const get = async (): Promise<void> => {
+      const { code, stdout, stderr } = await kv(["get", "a", "--timeout", "3s"]);
+      assertEquals([code, stdout], [EXIT.ok, "b"], stderr);
+    };
+    const survey = async (verb: string): Promise<void> => {
+      const { code, stdout, stderr } = await kv([verb, "--timeout", "3s"]);
+      assertEquals([code, stderr], [EXIT.ok, ""], verb);
+      assertMatch(stdout, /no answer within \d+ ms/);
+      assertStringIncludes(stdout, node.httpAddress);
+    };
+    await Promise.all([get(), ...["status", "health", "explain"].map(survey)]);
+  } finally {
+    await Deno.remove(dataDir, { recursive: true });
+  }
+});
+
+Deno.test("X8: status says where the endpoints differ, and a cluster without a leader is exit code 5", async () => {
+  const answer = (fields: object): Deno.HttpServer<Deno.NetAddr> =>
+    Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      () => Response.json({ clusterId: "c", role: "follower", term: 3, members: [], ...fields }),
+    );
+  const one = answer({ nodeId: 1, role: "leader", leader: 1, term: 2 });
+  const two = answer({ nodeId: 2 });
+  const three = answer({ nodeId: 3, leader: 3, role: "leader", clusterId: "d" });
+  const stranger = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => new Response("Welcome"),
+  );
+  const at = (...servers: Deno.HttpServer<Deno.NetAddr>[]): Kv =>
+    kvAt(servers.map(({ addr }) => `http://127.0.0.1:${addr.port}`).join());
+  try {
+    const all = await at(one, two, three, stranger)(["status"]);
+    assertEquals([all.code, all.stderr], [EXIT.ok, ""]);
+    assertMatch(all.stdout, /^cluster d\n/);
+    assertMatch(
+      all.stdout,
+      /differ in the cluster id: http:\S+ says c, http:\S+ says c, .* says d\n/,
+    );
+    assertMatch(all.stdout, /differ in the term: http:\S+ says 2, http:\S+ says 3, /);
+    assertMatch(all.stdout, /differ in the leader: http:\S+ says 1, http:\S+ says none, /);
+    assertMatch(all.stdout, /is no Statecraft node: 200 Welcome\n/);
+    // An old leader does not count: the highest term has none.
+    for (const verb of ["status", "health"]) {
+      const { code, stdout, stderr } = await at(one, two)([verb]);
+      assertEquals(code, EXIT.unavailable, verb);
+      assertMatch(stdout, /^(cluster c\n)?ENDPOINT /);
+      assertMatch(stderr, /^statecraft kv: no leader in term 3; kv explain says why\n$/);
+    }
+    const alone = await kvAt(refusedEndpoint())(["status"]);
+    assertEquals(alone.code, EXIT.unavailable);
+    assertMatch(alone.stdout, /Connection refused/);
+  } finally {
+    await Promise.all([one, two, three, stranger].map((server) => server.shutdown()));
+  }
+});
+
+Deno.test("X8: a proxy of the environment is not asked for loopback", async () => {
+  await withNode(async (_kv, endpoint) => {
+    const proxy = refusedEndpoint();
+    const kv = kvAt(endpoint, { HTTP_PROXY: proxy, http_proxy: proxy, ALL_PROXY: proxy });
+    const put = await kv(["put", "a", "b", "--timeout", "3s"]);
+    assertEquals([put.code, put.stderr], [EXIT.ok, ""]);
+    assertEquals((await kv(["status"])).code, EXIT.ok);
   });
 });
 
