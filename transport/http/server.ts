@@ -20,7 +20,7 @@ export interface HttpServerOptions {
   readonly spareFile: string;
   /** Takes what an operator should know. */
   readonly log: (
-    level: "info" | "warn",
+    level: "debug" | "warn",
     event: string,
     fields: Record<string, string | number>,
   ) => void;
@@ -65,7 +65,13 @@ export class HttpServer {
 
   #serve(): Deno.HttpServer<Deno.NetAddr> {
     const { hostname, port } = this.#at;
-    const server = Deno.serve({ hostname, port, onListen: () => {} }, this.#options.handler);
+    // The runtime writes an answer that was given up to stderr, unless it is told what else to do.
+    const onError = (error: unknown): Response => {
+      this.#options.log("debug", "http-answer-cut", { cause: String(error) });
+      return new Response(null, { status: 500 });
+    };
+    const options = { hostname, port, onListen: () => {}, onError };
+    const server = Deno.serve(options, this.#options.handler);
     server.finished.catch((error) => this.#restart(`${error.message}`));
     return server;
   }
