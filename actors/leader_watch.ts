@@ -7,17 +7,23 @@
  * @module
  */
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
-import type { Ports, TimerHandle } from "./runtime/ports.ts";
+import type { Ports } from "./runtime/ports.ts";
 
-/** Pause before a request that surely had no effect is tried again while a leader is known. */
+/** First pause before a request that surely had no effect is tried again. */
 export const RETRY_PAUSE_MS = 20;
+/** Longest such pause. A leader that is known and does not answer is given up within an election timeout. */
+export const RETRY_PAUSE_MS_MAX = 320;
+
+/** The pause after a number of attempts, while a leader is known: doubled each time. */
+export function retryPauseMs(attempts: number): number {
+  return Math.min(RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS * 2 ** (attempts - 1));
+}
 
 /** Wakes requests when it is worth trying again. */
 export class LeaderWatch {
   readonly #ports: Ports;
   readonly #deadlines: Deadlines;
-  #waiters = new Set<Waiter>();
-  #timer: TimerHandle | undefined;
+  readonly #waiters = new Set<Waiter>();
 
   constructor(ports: Ports) {
     this.#ports = ports;
@@ -29,42 +35,31 @@ export class LeaderWatch {
     return this.#waiters.size;
   }
 
-  /**
-   * Resolves when a leader is heard of, or at `deadlineMs`. While a leader is known already, it
-   * resolves after RETRY_PAUSE_MS, which all who wait share.
-   */
-  wait(options: { readonly leaderIsKnown: boolean; readonly deadlineMs: number }): Promise<void> {
-    const leftMs = Math.max(1, options.deadlineMs - this.#ports.clock.monotonicMs());
+  /** Resolves at the next `wake`, or at `untilMs` if that is earlier. */
+  wait(untilMs: number): Promise<void> {
+    const leftMs = Math.max(1, untilMs - this.#ports.clock.monotonicMs());
     return new Promise((resolve) => {
+      const expire = (): void => {
+        this.#waiters.delete(waiter);
+        resolve();
+      };
       const waiter: Waiter = {
         place: -1,
         tick: 0,
+        expire,
         wake: () => {
           this.#deadlines.clear(waiter);
-          this.#waiters.delete(waiter);
-          resolve();
-        },
-        expire: () => {
-          this.#waiters.delete(waiter);
-          resolve();
+          expire();
         },
       };
       this.#waiters.add(waiter);
       this.#deadlines.set(waiter, leftMs);
-      if (options.leaderIsKnown) this.#wakeSoon();
     });
   }
 
-  /** A leader is known, or another one: everybody tries again. */
-  leaderChanged(): void {
+  /** There is a leader, or another one, or none to wait for any more: all who wait try again. */
+  wake(): void {
     for (const waiter of [...this.#waiters]) waiter.wake();
-  }
-
-  #wakeSoon(): void {
-    this.#timer ??= this.#ports.timers.set(RETRY_PAUSE_MS, () => {
-      this.#timer = undefined;
-      this.leaderChanged();
-    });
   }
 }
 

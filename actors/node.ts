@@ -314,6 +314,7 @@ export class StatecraftNode implements AsyncDisposable {
     this.#log("info", "stopping", { role: this.#core.role });
     const drained = this.#server?.shutdown() ?? Promise.resolve();
     if (!this.#failed) await this.#handOver();
+    this.#gateway.stopping();
     // What does not end by then ends with the process: a server that drains cannot be aborted, its
     // signal throws BadResource (Deno 2.9.6).
     await within(Promise.all([drained, this.#answerPeers()]), DRAIN_MS_MAX);

@@ -39,7 +39,7 @@ import { REQUEST_TIMEOUT_MS } from "../transport/http/limits.ts";
 import { GatewayError } from "../transport/http/problem.ts";
 import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
-import { LeaderWatch, RETRY_PAUSE_MS } from "./leader_watch.ts";
+import { LeaderWatch, RETRY_PAUSE_MS, retryPauseMs } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
 import type { RaftAnswer, RaftRequest } from "./raft_request.ts";
 
@@ -109,10 +109,15 @@ export class NodeClient implements GatewayPort {
     const { leaderId, currentTerm } = this.#options.core.context;
     if (leaderId !== undefined) {
       this.#lastLeader = { id: leaderId, term: currentTerm, lostMs: Infinity };
-      this.#leaderWatch.leaderChanged();
+      this.#leaderWatch.wake();
     } else if (this.#lastLeader?.lostMs === Infinity) {
       this.#lastLeader = { ...this.#lastLeader, lostMs: this.#nowMs };
     }
+  }
+
+  /** To be called once the node is on its way down: requests that wait are answered now. */
+  stopping(): void {
+    this.#leaderWatch.wake();
   }
 
   write(write: KvWrite, timeoutMs: number): Promise<KvWriteResult> {
@@ -259,17 +264,19 @@ export class NodeClient implements GatewayPort {
     const deadlineMs = this.#nowMs + timeoutMs;
     if (consistency !== "stale") {
       this.counters.reads++;
-      for (;;) {
+      for (let attempts = 1;; attempts++) {
         const attempt = await this.#sharedBarrier(deadlineMs);
         if (attempt.kind === "answer" && attempt.answer.status === "ready") break;
         // A read changes nothing, so it may always be tried again.
-        await this.#pause(deadlineMs, attempt.kind === "answer" ? "no leader" : attempt.detail);
+        const detail = attempt.kind === "answer" ? "no leader" : attempt.detail;
+        await this.#pause({ deadlineMs, detail, attempts, mayHaveHadEffect: false });
       }
     }
     if (minRevision === undefined) return;
     while (this.#options.store.revision < minRevision) {
       const detail = `the store is at revision ${this.#options.store.revision}`;
-      await this.#pause(deadlineMs, detail);
+      // Not the leader is awaited here but the next entry, so the pause stays short.
+      await this.#pause({ deadlineMs, detail, attempts: 1, mayHaveHadEffect: false });
     }
   }
 
@@ -302,7 +309,7 @@ export class NodeClient implements GatewayPort {
   ): Promise<RaftAnswer> {
     const deadlineMs = this.#nowMs + allMs;
     let mayHaveHadEffect = false;
-    for (;;) {
+    for (let attempts = 1;; attempts++) {
       const leader = this.#options.core.context.leaderId ?? this.nodeId;
       const attempt = await this.#ask(this.#options.raftOn(leader), request, deadlineMs);
       if (attempt.kind === "unknown") {
@@ -323,7 +330,7 @@ export class NodeClient implements GatewayPort {
         if (isFinal) return answer;
       }
       const detail = attempt.kind === "answer" ? "the leader changed" : attempt.detail;
-      await this.#pause(deadlineMs, detail, mayHaveHadEffect);
+      await this.#pause({ deadlineMs, detail, attempts, mayHaveHadEffect });
     }
   }
 
@@ -343,7 +350,14 @@ export class NodeClient implements GatewayPort {
   }
 
   /** Waits before the next attempt, or gives up with what is known of the outcome. */
-  async #pause(deadlineMs: number, detail: string, mayHaveHadEffect = false): Promise<void> {
+  async #pause(
+    { deadlineMs, detail, attempts, mayHaveHadEffect }: {
+      readonly deadlineMs: number;
+      readonly detail: string;
+      readonly attempts: number;
+      readonly mayHaveHadEffect: boolean;
+    },
+  ): Promise<void> {
     const { core, isStopping } = this.#options;
     if (this.#nowMs + RETRY_PAUSE_MS >= deadlineMs || isStopping()) {
       if (mayHaveHadEffect) throw new GatewayError("outcome-unknown", detail);
@@ -351,8 +365,11 @@ export class NodeClient implements GatewayPort {
       const known = leaderId === undefined ? {} : { leader: leaderId };
       throw new GatewayError("unavailable", `No leader took the request: ${detail}`, known);
     }
-    const leaderIsKnown = core.context.leaderId !== undefined;
-    await this.#leaderWatch.wait({ leaderIsKnown, deadlineMs: deadlineMs - RETRY_PAUSE_MS });
+    const lastMs = deadlineMs - RETRY_PAUSE_MS;
+    const isLeaderKnown = core.context.leaderId !== undefined;
+    await this.#leaderWatch.wait(
+      isLeaderKnown ? Math.min(lastMs, this.#nowMs + retryPauseMs(attempts)) : lastMs,
+    );
   }
 
   #surroundings(): Surroundings {

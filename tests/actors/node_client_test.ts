@@ -22,7 +22,7 @@ import type {
   KvWrite,
   ReadOptions,
 } from "../../transport/http/gateway_port.ts";
-import { REQUEST_TIMEOUT_MS } from "../../transport/http/limits.ts";
+import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from "../../transport/http/limits.ts";
 import { GatewayError, type Outcome as WriteOutcome } from "../../transport/http/problem.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
@@ -342,6 +342,22 @@ Deno.test("a node on its way down does not keep a request waiting", async () => 
     ["links", true],
     ["disk", true],
   ]);
+});
+
+Deno.test("a request that waits for a leader is answered when the node goes down", async () => {
+  const bench = new Bench(refused("not-leader"));
+  const { core, gateway, ports } = bench;
+  core.beginTurn(ports.clock.monotonicMs() + 1_000);
+  core.elapse();
+  core.endTurn();
+  assertEquals(core.context.leaderId, undefined);
+  const longest = gateway.write(PUT, REQUEST_TIMEOUT_MS_MAX);
+  ports.advance(1);
+  for (let turns = 0; turns < 20; turns++) await Promise.resolve();
+  bench.stopping = true;
+  gateway.stopping();
+  await bench.fails(longest, "unavailable", "not-applied");
+  assert(ports.clock.monotonicMs() < REQUEST_TIMEOUT_MS);
 });
 
 Deno.test("a transfer is checked, asked of the leader, and says how it ended", async () => {
