@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { ReplicationBounds } from "../machines/bounds.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import { RaftCore } from "../machines/raft_core.ts";
 import { RaftLog } from "../machines/raft_log.ts";
@@ -63,6 +64,8 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   readonly id: NodeId;
   readonly membership: Membership;
   readonly timing: RaftTiming;
+  /** Default DEFAULT_BOUNDS. */
+  readonly bounds?: ReplicationBounds;
   readonly system: ActorSystem;
   readonly wal: WalHost["ref"];
   /** What the WAL held of this group. */
@@ -95,6 +98,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       id,
       group,
       timing,
+      ...(options.bounds === undefined ? {} : { bounds: options.bounds }),
       records: recordFormat,
       random: () => ports.random.next(),
       log,

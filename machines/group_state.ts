@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { DEFAULT_BOUNDS, type ReplicationBounds } from "./bounds.ts";
 import type { Leadership } from "./leadership.ts";
 import { PendingWrites, type Write } from "./pending_writes.ts";
 import type { RaftLog } from "./raft_log.ts";
@@ -44,12 +45,6 @@ export const DEFAULT_TIMING: RaftTiming = {
 export const VOTE_SLACK_MS_MAX = 5_000;
 /** Share of the slowest recent write's latency that a write's latency is remembered as at least. */
 const LATENCY_MEMORY = 0.9;
-
-/**
- * Entry bytes that a leader holds uncommitted: requests that would begin beyond it are refused as
- * overloaded.
- */
-export const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
 
 /** A process begins to count its read attempts below this, at random; the count stays an exact integer. */
 const FIRST_READ_ID_MAX = 2 ** 52;
@@ -99,6 +94,8 @@ export interface GroupOptions {
   readonly id: NodeId;
   readonly group: GroupId;
   readonly timing: RaftTiming;
+  /** Default {@linkcode DEFAULT_BOUNDS}. */
+  readonly bounds?: ReplicationBounds;
   readonly records: RecordFormat;
   /** Uniform in [0, 1); draws election timeouts and where read ids begin. */
   readonly random: () => number;
@@ -113,6 +110,7 @@ export class GroupState {
   readonly id: NodeId;
   readonly group: GroupId;
   readonly timing: RaftTiming;
+  readonly bounds: ReplicationBounds;
   readonly records: RecordFormat;
   readonly log: RaftLog;
   /** Host time of the running turn; set once per turn. */
@@ -158,6 +156,7 @@ export class GroupState {
     this.id = options.id;
     this.group = options.group;
     this.timing = options.timing;
+    this.bounds = options.bounds ?? DEFAULT_BOUNDS;
     this.records = options.records;
     this.log = options.log;
     this.nowMs = options.nowMs;

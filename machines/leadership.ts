@@ -5,6 +5,7 @@
  *
  * @module
  */
+import type { ReplicationBounds } from "./bounds.ts";
 import { Progress } from "./progress.ts";
 import type { LogIndex, NodeId } from "./raft_types.ts";
 import { ReadRounds } from "./read_queue.ts";
@@ -34,9 +35,10 @@ export class Leadership {
     readonly logTimeMs: number;
     readonly heartbeatMs: number;
     readonly quorumMs: number;
+    readonly bounds: ReplicationBounds;
   }) {
-    const { peers, lastLogIndex, nowMs } = start;
-    this.progress = new Map(peers.map((peer) => [peer, new Progress({ lastLogIndex, nowMs })]));
+    const { peers, nowMs, bounds } = start;
+    this.progress = new Map(peers.map((peer) => [peer, new Progress(start, bounds)]));
     this.heartbeatDeadlineMs = nowMs + start.heartbeatMs;
     this.quorumDeadlineMs = nowMs + start.quorumMs;
     this.#logTimeBaseMs = nowMs - start.logTimeMs;

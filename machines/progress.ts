@@ -4,12 +4,8 @@
  *
  * @module
  */
+import { DEFAULT_BOUNDS, type ReplicationBounds } from "./bounds.ts";
 import type { LogIndex } from "./raft_types.ts";
-
-/** AppendEntries that carry entries and await their reply; more wait for replies. */
-export const INFLIGHT_MESSAGES_MAX = 128;
-/** Entry bytes awaiting replies of one follower; more wait for replies. */
-export const INFLIGHT_BYTES_MAX = 8 * 1024 * 1024;
 
 /**
  * probe: nextIndex is a guess, one message at a time; replicate: it was right, so it runs ahead
@@ -32,9 +28,14 @@ export class Progress {
   probeSent = false;
   #inflight: { lastIndex: LogIndex; bytes: number }[] = [];
   #inflightBytes = 0;
+  readonly #bounds: ReplicationBounds;
 
   /** Begins as the paper says: nextIndex is the leader's lastLogIndex + 1, matchIndex 0. */
-  constructor(start: { readonly lastLogIndex: LogIndex; readonly nowMs: number }) {
+  constructor(
+    start: { readonly lastLogIndex: LogIndex; readonly nowMs: number },
+    bounds: ReplicationBounds = DEFAULT_BOUNDS,
+  ) {
+    this.#bounds = bounds;
     this.nextIndex = start.lastLogIndex + 1;
     this.lastContactMs = start.nowMs;
   }
@@ -47,8 +48,9 @@ export class Progress {
   /** Whether another message with entries may leave now. */
   get maySend(): boolean {
     if (this.mode === "probe") return !this.probeSent;
-    return this.mode === "replicate" && this.#inflight.length < INFLIGHT_MESSAGES_MAX &&
-      this.#inflightBytes < INFLIGHT_BYTES_MAX;
+    return this.mode === "replicate" &&
+      this.#inflight.length < this.#bounds.inflightMessagesMax &&
+      this.#inflightBytes < this.#bounds.inflightBytesMax;
   }
 
   /** Entries up to `lastIndex` left; replicate mode goes on after them without waiting. */

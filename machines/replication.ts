@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type GroupState, UNCOMMITTED_BYTES_MAX } from "./group_state.ts";
+import type { GroupState } from "./group_state.ts";
 import { Leadership } from "./leadership.ts";
 import type { Progress } from "./progress.ts";
 import { quorumIndex } from "./quorum.ts";
@@ -21,14 +21,11 @@ import { acknowledgeRound, beginReadRound } from "./reads.ts";
 import { packRequests } from "./request_batch.ts";
 import { noteCaughtUp } from "./transfer.ts";
 
-/** Entry bytes in one AppendEntries; a single larger entry still goes, alone. Larger messages look like a dead leader. */
-export const APPEND_BYTES_MAX = 1024 * 1024;
-
 const NO_PAYLOAD = new Uint8Array(0);
 
 /** "Upon election": nextIndex and matchIndex anew, and a no-op so that earlier terms' entries commit (s8). */
 export function startTerm(state: GroupState, context: RaftContext): void {
-  const { nowMs, timing: { heartbeatMs, electionTimeoutMsMax } } = state;
+  const { nowMs, bounds, timing: { heartbeatMs, electionTimeoutMsMax } } = state;
   state.leadership = new Leadership({
     peers: [...context.voters, ...context.learners].filter((peer) => peer !== state.id),
     lastLogIndex: state.log.lastIndex,
@@ -36,6 +33,7 @@ export function startTerm(state: GroupState, context: RaftContext): void {
     logTimeMs: state.lastLogTimeMs,
     heartbeatMs,
     quorumMs: electionTimeoutMsMax,
+    bounds,
   });
   state.electionDeadlineMs = undefined;
   state.candidacies = 0;
@@ -58,7 +56,7 @@ export function appendCommands(
   context: RaftContext,
   event: Extract<RaftEvent, { type: "Propose" }>,
 ): void {
-  const room = UNCOMMITTED_BYTES_MAX - state.log.bytesAfter(state.commitIndex);
+  const room = state.bounds.uncommittedBytesMax - state.log.bytesAfter(state.commitIndex);
   if (room <= 0) {
     state.proposeOutcome = { accepted: false, reason: "overloaded" };
     return;
@@ -187,7 +185,7 @@ export function sendAppends(state: GroupState, context: RaftContext): void {
   beginReadRound(state, context);
   for (const [peer, progress] of state.lead.progress) {
     while (progress.maySend && progress.nextIndex <= state.log.lastIndex) {
-      sendAppend(state, context, peer, progress, APPEND_BYTES_MAX);
+      sendAppend(state, context, peer, progress, state.bounds.appendBytesMax);
     }
     if (progress.beatDue) sendAppend(state, context, peer, progress, 0);
   }

@@ -6,14 +6,15 @@
  *
  * @module
  */
+import { APPEND_BYTES_MAX, UNCOMMITTED_BYTES_MAX } from "../../machines/bounds.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { DEFAULT_TIMING, UNCOMMITTED_BYTES_MAX } from "../../machines/group_state.ts";
+import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { logIsUpToDate } from "../../machines/election.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
 import type { NodeId, RaftMessage, Term } from "../../machines/raft_types.ts";
 import { TERM_JUMP_MAX, TERM_MAX } from "../../machines/raft_types.ts";
-import { APPEND_BYTES_MAX } from "../../machines/replication.ts";
+
 import { READS_PENDING_MAX } from "../../machines/read_queue.ts";
 import {
   ENTRY_REQUEST_BYTES,

@@ -4,9 +4,10 @@
  *
  * @module
  */
+import { INFLIGHT_BYTES_MAX, INFLIGHT_MESSAGES_MAX } from "../../machines/bounds.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { INFLIGHT_BYTES_MAX, INFLIGHT_MESSAGES_MAX, Progress } from "../../machines/progress.ts";
+import { Progress } from "../../machines/progress.ts";
 
 const begin = (lastLogIndex = 10): Progress => new Progress({ lastLogIndex, nowMs: 0 });
 

@@ -345,15 +345,15 @@ export const mutants: readonly Mutant[] = [
   {
     name: "inflight window unbounded",
     file: "machines/progress.ts",
-    find: "this.#inflight.length < INFLIGHT_MESSAGES_MAX &&",
+    find: "this.#inflight.length < this.#bounds.inflightMessagesMax &&",
     replace: "this.#inflight.length < Infinity &&",
     suspects: [core],
   },
   {
     name: "uncommitted bytes unbounded",
     file: "machines/replication.ts",
-    find: "  const room = UNCOMMITTED_BYTES_MAX - state.log.bytesAfter(state.commitIndex);",
-    replace: "  const room = UNCOMMITTED_BYTES_MAX + 0 * state.log.bytesAfter(state.commitIndex);",
+    find: "  const room = state.bounds.uncommittedBytesMax -",
+    replace: "  const room = state.bounds.uncommittedBytesMax - 0 *",
     suspects: [core],
   },
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { DEFAULT_BOUNDS, type ReplicationBounds } from "../../machines/bounds.ts";
 import type { KvGroup } from "../../actors/group.ts";
 import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
@@ -40,6 +41,16 @@ export interface SimClusterOptions {
 const SEGMENT_BYTES_MIN = 1024;
 const SEGMENT_DOUBLINGS = 11;
 
+/** Bounds from what a few writes fill to what a node uses. */
+function drawBounds(dice: Dice): ReplicationBounds {
+  return {
+    appendBytesMax: DEFAULT_BOUNDS.appendBytesMax >> dice.below(15),
+    inflightMessagesMax: DEFAULT_BOUNDS.inflightMessagesMax >> dice.below(8),
+    inflightBytesMax: DEFAULT_BOUNDS.inflightBytesMax >> dice.below(16),
+    uncommittedBytesMax: DEFAULT_BOUNDS.uncommittedBytesMax >> dice.below(14),
+  };
+}
+
 /** When a process that has started greets the others, and how often it tries again. */
 const HELLO_MS = 50;
 
@@ -75,6 +86,8 @@ export class SimCluster {
   readonly groups: readonly GroupId[];
   /** Log lines of the nodes and of the faults, if asked for. */
   readonly transcript: string[] = [];
+  /** Events after which a leader's window to a follower was full. */
+  windowsFilled = 0;
   /** Why processes ended by themselves. */
   readonly failures: { readonly node: NodeId; readonly error: Error }[] = [];
   readonly invariants: readonly Invariant[] = [
@@ -113,6 +126,7 @@ export class SimCluster {
         groups: this.groups,
         membership: { voters: ids, learners: [] },
         timing: options.timing ?? DEFAULT_TIMING,
+        bounds: drawBounds(this.dice),
         loop: this.loop,
         dice: this.dice,
         tornPartBytes: this.dice.chance(0.5) ? 512 : 4096,
@@ -388,6 +402,9 @@ export class SimCluster {
       state.log.lastIndex !== seen.terms.length || state.log.lastTerm !== (seen.terms.at(-1) ?? 0)
     ) {
       this.#lookAtLog(id, host, seen);
+    }
+    for (const progress of state.leadership?.progress.values() ?? []) {
+      if (progress.inflightMessages > 0 && !progress.maySend) this.windowsFilled++;
     }
     const { durableIndex } = state;
     const durableTerm = state.log.termAt(durableIndex) ?? 0;

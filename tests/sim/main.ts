@@ -92,6 +92,7 @@ class Report {
   #simulatedMs = 0;
   #operations = 0;
   #segments = 0;
+  #windowsFilled = 0;
   #found = false;
 
   constructor(seeds: number, historyFile: string | undefined) {
@@ -108,6 +109,7 @@ class Report {
     this.#simulatedMs += result.simulatedMs;
     this.#operations += result.operations;
     this.#segments += result.segments;
+    this.#windowsFilled += result.windowsFilled;
     for (const [name, count] of result.faults) {
       this.#faults.set(name, (this.#faults.get(name) ?? 0) + count);
     }
@@ -123,7 +125,7 @@ class Report {
         `seed ${seed} ok: trace ${traceHash}; ${this.#done} seeds, ` +
           `${(this.#simulatedMs / 3_600_000).toFixed(2)} simulated hours, ` +
           `${(this.#simulatedMs / realMs).toFixed(0)} x real time, ` +
-          `${this.#operations} operations, ${faults} faults, ${this.#segments} segments`,
+          `${this.#operations} operations, ${faults} faults, ${this.#segments} segments, windows full ${this.#windowsFilled} times`,
       );
     }
     return true;

@@ -27,6 +27,8 @@ export interface SeedResult {
   readonly faults: readonly (readonly [name: string, count: number])[];
   /** Segments of logs that were begun. */
   readonly segments: number;
+  /** Events after which a leader's window to a follower was full. */
+  readonly windowsFilled: number;
   readonly transcript: readonly string[];
   /** NDJSON, if it was asked for. */
   readonly history: string | undefined;
@@ -37,7 +39,7 @@ export interface SeedResult {
 /** Runs the seed to its end. */
 export function runSeed({ options, twice, history }: SeedTask): SeedResult {
   const result = simulate(options);
-  const { traceHash, simulatedMs, operations, unknown, segments } = result;
+  const { traceHash, simulatedMs, operations, unknown, segments, windowsFilled } = result;
   const again = twice ? simulate(options).traceHash : traceHash;
   const violation = again === traceHash
     ? result.violation
@@ -49,6 +51,7 @@ export function runSeed({ options, twice, history }: SeedTask): SeedResult {
     operations,
     unknown,
     segments,
+    windowsFilled,
     faults: [...result.faults],
     transcript: [...result.transcript],
     history: history ? historyToNdjson(result.history) : undefined,

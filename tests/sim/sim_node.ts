@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { ReplicationBounds } from "../../machines/bounds.ts";
 import type { Log } from "../../actors/runtime/ports.ts";
 import { GroupHost, type KvGroup, spawnWal } from "../../actors/group.ts";
 import { ActorSystem } from "../../actors/runtime/system.ts";
@@ -45,6 +46,7 @@ export interface SimNodeOptions {
   readonly groups: readonly GroupId[];
   readonly membership: Membership;
   readonly timing: RaftTiming;
+  readonly bounds: ReplicationBounds;
   readonly loop: EventLoop;
   readonly dice: Dice;
   readonly tornPartBytes: number;
@@ -125,7 +127,7 @@ export class SimNode {
   start(): void {
     const { id, groups, membership, timing, loop, dice, send, log, onFailed, onGroup, onRan } =
       this.#options;
-    const { segmentBytes } = this.#options;
+    const { segmentBytes, bounds } = this.#options;
     const life = new ProcessLife(loop, dice, this.clock, () => onRan(id));
     this.life = life;
     this.lives++;
@@ -159,6 +161,7 @@ export class SimNode {
         id,
         membership,
         timing,
+        bounds,
         system,
         wal: wal.ref,
         recovered: opened.groups.get(group),

@@ -47,6 +47,8 @@ export interface SimulationResult {
   readonly faults: ReadonlyMap<string, number>;
   /** Segments of logs that were begun. */
   readonly segments: number;
+  /** Events after which a leader's window to a follower was full. */
+  readonly windowsFilled: number;
   /** Undefined if nothing was found. */
   readonly violation: string | undefined;
   readonly transcript: readonly string[];
@@ -101,6 +103,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     unknown: history.filter(({ returnMs }) => returnMs === undefined).length,
     faults: counts,
     segments: [...cluster.nodes.values()].reduce((sum, node) => sum + node.segments, 0),
+    windowsFilled: cluster.windowsFilled,
     violation: violation ?? unexpectedFailure(cluster),
     transcript: cluster.transcript,
     history,

@@ -9,9 +9,10 @@
  *
  * @module
  */
+import { APPEND_BYTES_MAX } from "../../../machines/bounds.ts";
 import { assert, assertEquals } from "@std/assert";
 import { DEFAULT_TIMING } from "../../../machines/group_state.ts";
-import { APPEND_BYTES_MAX } from "../../../machines/replication.ts";
+
 import type { NodeId } from "../../../machines/raft_types.ts";
 import { CoreCluster } from "../core_cluster.ts";
 

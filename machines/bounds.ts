@@ -1,0 +1,40 @@
+/**
+ * How much a leader takes and sends before it waits (thesis s10.2.2, pipelining).
+ *
+ * Safety never depends on these, only how fast and how large a group is; so the simulator draws them
+ * from its seed, small enough that every window fills.
+ *
+ * @module
+ */
+
+/** Entry bytes in one AppendEntries; a single larger entry still goes, alone. Larger messages look like a dead leader. */
+export const APPEND_BYTES_MAX = 1024 * 1024;
+/** AppendEntries that carry entries and await their reply; more wait for replies. */
+export const INFLIGHT_MESSAGES_MAX = 128;
+/** Entry bytes awaiting replies of one follower; more wait for replies. */
+export const INFLIGHT_BYTES_MAX = 8 * 1024 * 1024;
+/**
+ * Entry bytes that a leader holds uncommitted: requests that would begin beyond it are refused as
+ * overloaded.
+ */
+export const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
+
+/** The bounds of one group. */
+export interface ReplicationBounds {
+  /** As {@linkcode APPEND_BYTES_MAX}. */
+  readonly appendBytesMax: number;
+  /** As {@linkcode INFLIGHT_MESSAGES_MAX}. */
+  readonly inflightMessagesMax: number;
+  /** As {@linkcode INFLIGHT_BYTES_MAX}. */
+  readonly inflightBytesMax: number;
+  /** As {@linkcode UNCOMMITTED_BYTES_MAX}. */
+  readonly uncommittedBytesMax: number;
+}
+
+/** What a node uses. */
+export const DEFAULT_BOUNDS: ReplicationBounds = {
+  appendBytesMax: APPEND_BYTES_MAX,
+  inflightMessagesMax: INFLIGHT_MESSAGES_MAX,
+  inflightBytesMax: INFLIGHT_BYTES_MAX,
+  uncommittedBytesMax: UNCOMMITTED_BYTES_MAX,
+};
