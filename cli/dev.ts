@@ -5,6 +5,7 @@
  */
 import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import { checkNodeDirectory } from "../mod.ts";
+import { bypassProxyOnLoopback } from "./http_client.ts";
 import { hostPortSetting, memberListSetting, numberSetting, readSettings } from "./settings.ts";
 import { complain, EXIT, print, UsageError } from "./usage.ts";
 
@@ -34,6 +35,10 @@ interface Member {
   readonly id: number;
   readonly http: string;
   readonly child: Deno.ChildProcess;
+  /** The words after `deno task node` that start this member by hand. */
+  readonly words: readonly string[];
+  /** Whether the child has said that it serves; before, a stranger may answer at its address. */
+  serves: boolean;
 }
 
 /** The words of the command that runs one node with this Deno. */
@@ -50,13 +55,17 @@ export function nodeWords(args: readonly string[]): [program: string, ...words: 
  */
 export function nodeCommand(
   args: readonly string[],
-  options: { readonly stderr: "inherit" | "piped" } = { stderr: "inherit" },
+  options: {
+    readonly stderr: "inherit" | "piped";
+    /** With `--supervised`: the node speaks on stdout and stops when its stdin ends. */
+    readonly supervised?: boolean;
+  } = { stderr: "inherit" },
 ): Deno.Command {
   const [program, ...words] = nodeWords(args);
   return new Deno.Command(program, {
-    args: words,
-    stdin: "null",
-    stdout: "null",
+    args: options.supervised === true ? [...words, "--supervised"] : words,
+    stdin: options.supervised === true ? "piped" : "null",
+    stdout: options.supervised === true ? "piped" : "null",
     stderr: options.stderr,
     detached: true,
   });
@@ -91,26 +100,35 @@ function startMembers(args: readonly string[]): Member[] {
   }
   return ids.map((id) => {
     const port = httpPort + id - 1;
-    const child = nodeCommand([
+    const words = [
       ...["--id", String(id), "--peers", peers, "--http-peers", httpPeers],
       ...["--http", `127.0.0.1:${port}`, "--data", `${data}/node-${id}`],
-    ]).spawn();
-    return { id, http: `http://127.0.0.1:${port}`, child };
+    ];
+    const child = nodeCommand(words, { stderr: "inherit", supervised: true }).spawn();
+    return { id, http: `http://127.0.0.1:${port}`, child, words, serves: false };
   });
 }
 
-/** Polls until a member knows the leader. */
+/** Notes when a child serves, and reads on, so that its stdout never fills up. */
+async function watchStdout(member: Member): Promise<void> {
+  for await (const _chunk of member.child.stdout) member.serves = true;
+}
+
+/**
+ * Polls until a member knows the leader. Only a child that serves is asked: it has bound its address,
+ * so what answers there is that child, and not a stranger that was there before.
+ */
 async function untilLeader(
   members: readonly Member[],
   ended: () => boolean,
 ): Promise<ClusterStatus> {
   const deadlineMs = performance.now() + DEV_START_MS_MAX;
   while (performance.now() < deadlineMs && !ended()) {
-    for (const { http } of members) {
+    for (const { id, http } of members.filter(({ serves }) => serves)) {
       try {
         const response = await fetch(`${http}/v1/cluster`, { signal: AbortSignal.timeout(1_000) });
         const status = await response.json() as ClusterStatus;
-        if (status.leader !== undefined) return status;
+        if (status.nodeId === id && status.leader !== undefined && !ended()) return status;
       } catch {
         // Not up yet.
       }
@@ -118,6 +136,11 @@ async function untilLeader(
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
   throw new Error(ended() ? "a node ended; its line above says why" : "no leader was elected");
+}
+
+/** A word as a shell reads it. */
+function quoted(word: string): string {
+  return /^[\w./:=,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 async function stopAll(members: readonly Member[]): Promise<void> {
@@ -142,10 +165,14 @@ async function main(): Promise<void> {
   }
   let ended = 0;
   let stopping = false;
-  for (const { id, child } of members) {
-    child.status.then(({ code }) => {
+  bypassProxyOnLoopback(Deno.env);
+  for (const member of members) {
+    const { id, child } = member;
+    watchStdout(member);
+    child.status.then(({ code, signal }) => {
       ended++;
-      if (!stopping) complain(`statecraft dev: node ${id} ended with code ${code}`);
+      const how = signal === null ? `with code ${code}` : `by ${signal}`;
+      if (!stopping) complain(`statecraft dev: node ${id} ended ${how}`);
     });
   }
   const stop = async (exitCode: number): Promise<void> => {
@@ -162,10 +189,15 @@ async function main(): Promise<void> {
     const { leader, term } = await untilLeader(members, () => ended > 0);
     const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
     print(`leader elected: node ${leader} in term ${term}, ${seconds} s after the start\n`);
-    for (const { id, http } of members) print(`  node ${id}  ${http}\n`);
+    for (const { id, http, child } of members) {
+      print(`  node ${id}  ${http}  process ${child.pid}\n`);
+    }
     print(`chart    ${members[0]!.http}/v1/raft/chart?format=mermaid\n`);
     print(`explain  ${members[0]!.http}/v1/raft/explain\n`);
     print(`try      curl -X PUT --data-binary hello ${members[0]!.http}/v1/kv/greeting\n`);
+    const victim = members.at(-1)!;
+    print(`kill     kill -9 ${victim.child.pid}\n`);
+    print(`revive   deno task node ${victim.words.map(quoted).join(" ")}\n`);
     print("Ctrl-C stops the cluster\n");
   } catch (error) {
     complain(`statecraft dev: ${(error as Error).message}`);

@@ -62,6 +62,8 @@ Starts one member of a Statecraft cluster.
   --heartbeat-ms N              (default 50; at most a third of MIN)
   --log-level LEVEL             debug, info, warn or error (default info)
   --log-format FORMAT           text or json (default text)
+  --supervised                  for a program that starts nodes: print the HTTP address on stdout
+                                once it is served, and stop in order when stdin ends
   --help, --version
 
 Every flag can be set as STATECRAFT_<FLAG> in the environment, such as STATECRAFT_LOG_LEVEL.
@@ -83,7 +85,7 @@ const flags = {
     "log-level",
     "log-format",
   ],
-  boolean: ["single", "help", "version"],
+  boolean: ["single", "supervised", "help", "version"],
 } as const;
 
 /** What the settings say, checked. */
@@ -190,8 +192,8 @@ function urlSetting(text: string): string {
   return url.origin;
 }
 
-/** The first signal stops in order, the second at once. */
-function stopOnSignals(node: StatecraftNode, lines: LineWriter): void {
+/** The first signal stops in order, the second at once. The answer does what a signal does. */
+function stopOnSignals(node: StatecraftNode, lines: LineWriter): () => void {
   let stopping = false;
   const stop = (): void => {
     if (stopping) Deno.exit(EXIT.failure);
@@ -207,6 +209,21 @@ function stopOnSignals(node: StatecraftNode, lines: LineWriter): void {
   };
   Deno.addSignalListener("SIGTERM", stop);
   Deno.addSignalListener("SIGINT", stop);
+  return stop;
+}
+
+/**
+ * Calls `stop` at the end of stdin. Whoever holds the other end of that pipe lets go of it when it
+ * ends, even by SIGKILL, so no node outlives the program that started it.
+ */
+async function stopWithStdin(stop: () => void): Promise<void> {
+  const bytes = new Uint8Array(64);
+  try {
+    while (await Deno.stdin.read(bytes) !== null);
+  } catch {
+    // A stdin that cannot be read has ended, too.
+  }
+  stop();
 }
 
 /** Ends the process with its last lines written, if they can be. */
@@ -250,7 +267,11 @@ async function main(): Promise<void> {
       ...options,
       onFailed: (error) => void exit(lines, exitCodeOf(error, EXIT.failure)),
     });
-    stopOnSignals(node, lines);
+    const stop = stopOnSignals(node, lines);
+    if (settings.isOn("supervised")) {
+      print(`${node.httpAddress}\n`);
+      stopWithStdin(stop);
+    }
   } catch (error) {
     complain(`statecraft node: ${complaintOf(error, dataDir)}`);
     Deno.exit(exitCodeOf(error, EXIT.usage));

@@ -1,4 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
+import { nodeCommand } from "../../cli/dev.ts";
 import { openDataDirectory } from "../../storage/log/data_directory.ts";
 import { DenoDisk } from "../../storage/log/deno_disk.ts";
 import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
@@ -73,6 +74,117 @@ Deno.test("dev prints a working cluster, and Ctrl-C in its terminal stops every 
       // It has ended, as it should.
     }
     await Promise.all([dev.status, ...reading]);
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+interface Dev {
+  readonly child: Deno.ChildProcess;
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  /** Ends once dev and every node that writes to its stderr have ended. */
+  readonly ended: Promise<unknown>;
+}
+
+function startDev(directory: string, { raftPort, httpPort }: {
+  readonly raftPort: number;
+  readonly httpPort: number;
+}): Dev {
+  const script = new URL("../../cli/dev.ts", import.meta.url).pathname;
+  const permissions = ["net", "read", "write", "env", "run"].map((name) => `--allow-${name}`);
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--quiet", ...permissions, script, "--nodes", String(NODES)],
+      ...["--data", directory, "--base-raft-port", String(raftPort)],
+      ...["--base-http-port", String(httpPort)],
+    ],
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  let [stdout, stderr] = ["", ""];
+  const read = async (
+    stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+    add: (text: string) => void,
+  ): Promise<void> => {
+    for await (const text of stream.pipeThrough(new TextDecoderStream())) add(text);
+  };
+  const ended = Promise.all([
+    child.status,
+    read(child.stdout, (text) => stdout += text),
+    read(child.stderr, (text) => stderr += text),
+  ]);
+  return { child, stdout: () => stdout, stderr: () => stderr, ended };
+}
+
+Deno.test("X14: a dev that is killed leaves no node behind, and says how to kill and revive one", async () => {
+  const directory = await Deno.makeTempDir();
+  const first = freePortRange(2 * NODES);
+  const dev = startDev(directory, { raftPort: first, httpPort: first + NODES });
+  const pids: number[] = [];
+  try {
+    await eventually(
+      "the cluster",
+      () => /Ctrl-C/.test(dev.stdout()) ? true : undefined,
+      dev.stderr,
+    );
+    for (const [, pid] of dev.stdout().matchAll(/ {2}process (\d+)$/gm)) pids.push(Number(pid));
+    assertEquals(pids.length, NODES);
+    // What it says about one member is true.
+    const [, victim] = /^kill {5}kill -9 (\d+)$/m.exec(dev.stdout())!;
+    const [, words] = /^revive {3}deno task node (.*)$/m.exec(dev.stdout())!;
+    Deno.kill(Number(victim), "SIGKILL");
+    await eventually(
+      "the end of the victim",
+      () => /node 3 ended by SIGKILL/.test(dev.stderr()) ? true : undefined,
+      dev.stderr,
+    );
+    const revived = nodeCommand(words!.split(" "), { stderr: "piped" }).spawn();
+    const output = new Response(revived.stderr).text();
+    try {
+      await eventually("the revived node", async () => {
+        const response = await fetch(`http://127.0.0.1:${first + 2 * NODES - 1}/readyz`)
+          .catch(() => undefined);
+        await response?.body?.cancel();
+        return response?.ok === true ? true : undefined;
+      }, dev.stderr);
+    } finally {
+      revived.kill("SIGTERM");
+      const [{ code }, text] = await Promise.all([revived.status, output]);
+      assertEquals(code, 0, text);
+    }
+    dev.child.kill("SIGKILL");
+    // Their stderr is the pipe that is read here; it ends with the last of them.
+    await dev.ended;
+    assertEquals([...dev.stderr().matchAll(/ node \d {2}stopped$/gm)].length, NODES - 1);
+  } finally {
+    for (const pid of pids) {
+      try {
+        Deno.kill(pid, "SIGKILL");
+      } catch {
+        // It has ended, as it should.
+      }
+    }
+    await dev.ended;
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("X14: dev does not take a stranger's answer for its node's", async () => {
+  const directory = await Deno.makeTempDir();
+  const first = freePortRange(2 * NODES);
+  const httpPort = first + NODES;
+  const stranger = Deno.serve(
+    { hostname: "127.0.0.1", port: httpPort, onListen: () => {} },
+    () => Response.json({ clusterId: "c", nodeId: 1, leader: 1, term: 7, members: [] }),
+  );
+  try {
+    const dev = startDev(directory, { raftPort: first, httpPort });
+    await dev.ended;
+    assertEquals([(await dev.child.status).code, dev.stdout()], [1, ""], dev.stderr());
+    assertMatch(dev.stderr(), /Cannot serve HTTP on 127\.0\.0\.1:\d+: /);
+    assertMatch(dev.stderr(), /statecraft dev: a node ended; its line above says why/);
+  } finally {
+    await stranger.shutdown();
     await Deno.remove(directory, { recursive: true });
   }
 });
