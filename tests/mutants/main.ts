@@ -29,6 +29,8 @@ const COPIED = [
   "deno.lock",
   "mod.ts",
   "ARCHITECTURE.md",
+  "CHANGELOG.md",
+  "README.md",
   "actors",
   "machines",
   "storage",
