@@ -140,6 +140,26 @@ export const httpCases: readonly HttpCase[] = [
     },
   },
   {
+    name: "X14: HEAD says of every route how many bytes GET answers with, or nothing",
+    run: async (send) => {
+      await put(send, "head-length", "12345");
+      const known = ["/livez", "/version", "/v1/raft/chart", "/v1/kv/no-head", "/nowhere"];
+      for (const path of ["/v1/kv/head-length", "/v1/kv?prefix=head-l&count_only", ...known]) {
+        const get = await send(path);
+        const head = await send(path, { method: "HEAD" });
+        assertEquals([head.status, await head.text()], [get.status, ""], path);
+        const { length } = await get.bytes();
+        assertEquals(head.headers.get("content-length"), String(length), path);
+      }
+      for (const path of ["/v1/kv?prefix=head-l", "/v1/kv?key=head-length"]) {
+        const head = await send(path, { method: "HEAD" });
+        assertEquals([head.status, await head.text()], [200, ""]);
+        assertEquals(head.headers.get("content-length"), null, path);
+        assertEquals(head.headers.get("content-type"), "application/json");
+      }
+    },
+  },
+  {
     name: "DELETE counts what it deleted, and a missing key is not an error",
     run: async (send) => {
       const revision = await put(send, "delete", "x");
@@ -582,6 +602,12 @@ export const httpCases: readonly HttpCase[] = [
         const response = await send("/v1/kv/form/append", { method: "POST", headers, body: "x" });
         await response.body?.cancel();
         assertEquals(response.status, 200);
+      }
+      for (const type of ["application/x-www-form-urlencoded", "text/plain", undefined]) {
+        const headers: Record<string, string> = type === undefined ? {} : { "content-type": type };
+        const body = new TextEncoder().encode('{"to":1}');
+        const response = await send("/v1/cluster/transfer", { method: "POST", headers, body });
+        assertEquals([response.status, (await response.json()).leader], [200, 1], type);
       }
       const writes: [string, string][] = [
         ["PUT", "/v1/kv/form"],

@@ -26,8 +26,17 @@ function gateway(): Gateway {
   const defects: unknown[] = [];
   const onDefect = (error: unknown): void => void defects.push(error);
   const handler = createGateway(port, { version: "1.2.3", nowMs: () => port.nowMs, onDefect });
-  const send: Send = async (path, init) => await handler(requestOf(path, init));
+  const send: Send = async (path, init) => sentOf(init, await handler(requestOf(path, init)));
   return { port, handler, send, defects };
+}
+
+/** As the runtime sends it: no body after HEAD, but its length, unless it is a stream. */
+async function sentOf(init: RequestInit | undefined, answer: Response): Promise<Response> {
+  if (init?.method !== "HEAD") return answer;
+  const { status, headers } = answer;
+  const { length } = await answer.bytes();
+  if (!headers.has("content-length") && length > 0) headers.set("content-length", String(length));
+  return new Response(null, { status, headers });
 }
 
 /** As the runtime makes it: with the Host that the URL is made from. */

@@ -87,6 +87,12 @@ async function readChunks(
   return bytes;
 }
 
+/** What clients call JSON, or send without being asked: `curl -d`, `fetch` with a text. */
+const jsonTypes = [
+  ...["application/json", "application/x-www-form-urlencoded", "text/plain"],
+  "application/octet-stream",
+];
+
 /** A JSON body, not yet validated. */
 export async function readJson(
   request: Request,
@@ -94,8 +100,8 @@ export async function readJson(
   clock: BodyClock,
 ): Promise<unknown> {
   const type = mediaTypeOf(request);
-  if (type !== "application/json") {
-    throw new GatewayError("unsupported-media-type", "Send application/json");
+  if (type !== undefined && !jsonTypes.includes(type)) {
+    throw new GatewayError("unsupported-media-type", `Send application/json, not ${type}`);
   }
   const bytes = await readBody(request, bytesMax, clock);
   try {

@@ -25,6 +25,12 @@ export interface GatewayOptions {
   readonly onDefect: (error: unknown) => void;
 }
 
+/** What the gateway tells its routes besides the request. */
+export interface GatewayEnvironment {
+  /** Whether the client asked with HEAD: the answer to GET, whose body is not sent. */
+  readonly isHead: boolean;
+}
+
 /** Methods that routes have; HEAD goes with GET. */
 const methods = ["GET", "PUT", "POST", "DELETE"];
 
@@ -60,7 +66,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
       const detail = `${REQUESTS_IN_FLIGHT_MAX} requests are in flight already`;
       return problemResponse(new GatewayError("overloaded", detail));
     }
-    return app.fetch(request);
+    return request.method === "HEAD" ? answerHead(app, request) : app.fetch(request);
   };
   return (request) => {
     const startMs = options.nowMs();
@@ -79,6 +85,15 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
     response.then(({ status }) => leave(status), () => leave(500));
     return response;
   };
+}
+
+/**
+ * The answer to the same GET, whose body the runtime measures and does not send. Hono would drop the
+ * body itself, and the runtime then says that it has no bytes.
+ */
+function answerHead(app: Hono, { url, headers }: Request): Response | Promise<Response> {
+  const environment: GatewayEnvironment = { isHead: true };
+  return app.fetch(new Request(url, { headers }), environment);
 }
 
 /** 405 with the methods that the path has, or 404 if it has none. */

@@ -7,6 +7,7 @@
  */
 import type { Context, Hono } from "hono";
 import { createHash } from "node:crypto";
+import type { GatewayEnvironment } from "../gateway.ts";
 import type {
   Consistency,
   GatewayPort,
@@ -140,7 +141,7 @@ async function item(c: Context, { port, large }: Routes): Promise<Response> {
   const pieces = (function* (): Generator<Uint8Array, void> {
     yield utf8.encode(JSON.stringify(itemOf(entry, { encoding, keysOnly: false })) + "\n");
   })();
-  const response = json(isHead(c) ? null : large.stream(pieces, sizeOf(entry)), context);
+  const response = json(isHead(c) ? unmeasured() : large.stream(pieces, sizeOf(entry)), context);
   response.headers.append("etag", `"${entry.revision}"`);
   return response;
 }
@@ -256,7 +257,7 @@ async function list(c: Context, { port, large }: Routes): Promise<Response> {
   let bytes = 0;
   for (const entry of entries) bytes += keysOnly ? ITEM_BYTES + entry.key.length : sizeOf(entry);
   const pieces = pagePieces(entries, { encoding, keysOnly, next, revision: context.revision });
-  return json(isHead(c) ? null : large.stream(pieces, bytes), context);
+  return json(isHead(c) ? unmeasured() : large.stream(pieces, bytes), context);
 }
 
 /** A page of a listing, item by item. */
@@ -318,7 +319,7 @@ function written(result: Applied, body: Record<string, unknown>, status: 200 | 2
   return response;
 }
 
-function json(body: string | ReadableStream<Uint8Array> | null, context: ReadContext): Response {
+function json(body: string | ReadableStream<Uint8Array>, context: ReadContext): Response {
   const response = new Response(body, { headers: { "content-type": "application/json" } });
   response.headers.append("statecraft-revision", String(context.revision));
   appendMeta(response.headers, context);
@@ -358,9 +359,14 @@ function keyToWrite(c: Context): string {
   return keyFromPath(pathRest(url));
 }
 
-/** A body for a HEAD request is read by nobody: it would hold its bytes until it is given up. */
+/** Whether the body is not sent. Nobody reads a large one then: it would hold its bytes until it is given up. */
 function isHead(c: Context): boolean {
-  return c.req.method === "HEAD";
+  return (c.env as GatewayEnvironment | undefined)?.isHead === true;
+}
+
+/** In place of a body that is not sent: the runtime takes it to be of unknown length. */
+function unmeasured(): ReadableStream<Uint8Array> {
+  return new ReadableStream({ start: (controller) => controller.close() });
 }
 
 function hasKey(c: Context): boolean {
@@ -369,7 +375,7 @@ function hasKey(c: Context): boolean {
 
 /** The key in `?key=`, for keys that a path cannot hold. */
 function keyInQuery(c: Context): string {
-  const known = c.req.method === "GET" || isHead(c) ? itemParameters : [...writeParameters, "key"];
+  const known = c.req.method === "GET" ? itemParameters : [...writeParameters, "key"];
   const text = queryOf(c.req.url, known).get("key");
   if (text === undefined) {
     throw new GatewayError("invalid-request", "Name the key in the path, or with ?key=");
