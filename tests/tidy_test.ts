@@ -239,7 +239,14 @@ Deno.test("files are named after one concept and leave nothing undone", () => {
 });
 
 Deno.test("every path that a comment or a document names is there", () => {
-  const documents = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "tests/README.md"]
+  const documents = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "LEARN.md",
+    "bench/NOTES.md",
+    "tests/README.md",
+  ]
     .map((path) => ({ path, text: Deno.readTextFileSync(new URL(`../${path}`, import.meta.url)) }));
   const isThere = (path: string): boolean => {
     try {

@@ -3,7 +3,7 @@
  *
  * A frame is an unsigned big-endian 32-bit length and a MessagePack array `[tag, ...fields]`; the
  * fields are in the order in which {@linkcode createCodec}'s two switches name them. Entries
- * travel as one bin: the records that the leader wrote to its own log (ARCHITECTURE.md, decision 7).
+ * travel as one bin: the records that the leader wrote to its own log (ARCHITECTURE.md, "An entry is its record").
  *
  * A connection speaks one version of the protocol, the highest that both sides know. Within a version
  * fields are only ever appended, and what is appended is read over by who does not know it, so that
