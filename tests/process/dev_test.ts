@@ -179,8 +179,19 @@ Deno.test("X14: dev does not take a stranger's answer for its node's", async () 
   );
   try {
     const dev = startDev(directory, { raftPort: first, httpPort });
-    await dev.ended;
-    assertEquals([(await dev.child.status).code, dev.stdout()], [1, ""], dev.stderr());
+    let code: number | undefined;
+    dev.child.status.then((status) => code = status.code);
+    try {
+      await eventually(
+        "the end of dev",
+        () => code !== undefined || dev.stdout() !== "" ? true : undefined,
+        dev.stderr,
+      );
+      assertEquals([code, dev.stdout()], [1, ""], dev.stderr());
+    } finally {
+      if (code === undefined) dev.child.kill("SIGTERM");
+      await dev.ended;
+    }
     assertMatch(dev.stderr(), /Cannot serve HTTP on 127\.0\.0\.1:\d+: /);
     assertMatch(dev.stderr(), /statecraft dev: a node ended; its line above says why/);
   } finally {
