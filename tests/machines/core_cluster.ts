@@ -361,7 +361,7 @@ function describeChange({ from, to, cause, term, leaderId }: RoleChange): string
 }
 
 /** Heartbeats and their answers would drown the play. */
-function isQuiet(message: RaftMessage): boolean {
+export function isQuiet(message: RaftMessage): boolean {
   return (message.type === "AppendEntries" && message.runs.length === 0) ||
     (message.type === "AppendEntriesReply" && message.accepted);
 }

@@ -24,6 +24,7 @@ import { NoLostWrite } from "./invariants/inv7_no_lost_write.ts";
 import { StateMachineSafety } from "./invariants/inv4_state_machine_safety.ts";
 import { SimNetwork } from "./network.ts";
 import type { Invariant, Observation } from "./observation.ts";
+import { describeDisk, describeFate } from "./play.ts";
 import { Dice } from "./random.ts";
 import { SimNode } from "./sim_node.ts";
 
@@ -118,6 +119,8 @@ export class SimCluster {
       directoryOf: (id) => this.node(id).directoryId,
       deliver: (to, message, sender) => this.#deliver(to, message, sender),
     });
+    this.network.onFate = (fate, { from, to }, message) =>
+      this.say(() => describeFate(fate, { from, to }, message));
     this.network.onSend = (from, to, message, frame) => this.#sent(from, to, message, frame);
     const ids = Array.from({ length: options.nodes }, (_, offset) => offset + 1);
     for (const id of ids) {
@@ -139,6 +142,7 @@ export class SimCluster {
         },
         onFailed: (error) => this.#failed(id, error),
         onGroup: (host) => this.#watchStore(id, host),
+        onDisk: (operation, failed) => this.say(() => describeDisk(id, operation, failed)),
         onRan: (ran) => void (this.#ran = ran),
       });
       this.nodes.set(id, node);
@@ -179,11 +183,12 @@ export class SimCluster {
     return leader;
   }
 
-  /** Adds a line to the play, and to the digest. */
-  say(line: string): void {
-    if (this.#options.transcript === true) {
-      this.transcript.push(`${this.loop.nowMs.toFixed(3).padStart(12)}  ${line}`);
-    }
+  /** Adds a line to the play, if there is one; a frequent line is made only then. */
+  say(line: string | (() => string | undefined)): void {
+    if (this.#options.transcript !== true) return;
+    const text = typeof line === "string" ? line : line();
+    if (text === undefined) return;
+    this.transcript.push(`${this.loop.nowMs.toFixed(3).padStart(12)}  ${text}`);
   }
 
   /** Starts every node. */

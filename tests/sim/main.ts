@@ -5,6 +5,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { complain, printLine } from "../../cli/usage.ts";
+import { faults } from "./faults.ts";
 import { runSeed, runSeeds, type SeedResult, type SeedTask } from "./seed_run.ts";
 import { DEFAULT_SIMULATION } from "./simulation.ts";
 
@@ -23,7 +24,7 @@ const HELP = `Usage: deno task sim [flags]
   --ops N               client operations a second (default ${DEFAULT_SIMULATION.operationsPerSecond})
   --only LIST           only these faults
   --twice               run each seed twice and compare their traces
-  --transcript          print the run as a play
+  --transcript          print the run as a play: messages, disks, clients, faults
   --history FILE        write the clients' history as NDJSON
   --commit ID           ignored; tells the reader which commit the seed failed on
 `;
@@ -59,7 +60,13 @@ async function main(): Promise<void> {
   const first = number("seed", 1);
   const seeds = number("seeds", 1);
   const jobs = Math.min(seeds, JOBS_MAX, number("jobs", navigator.hardwareConcurrency));
-  const only = args["only"] as string | undefined;
+  const only = (args["only"] as string | undefined)?.split(",");
+  const unknown = only?.find((name) => !faults.some((fault) => fault.name === name));
+  if (unknown !== undefined) {
+    const names = faults.map(({ name }) => name).join(", ");
+    complain(`statecraft sim: --only does not know "${unknown}"; the faults are ${names}`);
+    Deno.exit(2);
+  }
   const settings = {
     nodes: number("nodes", DEFAULT_SIMULATION.nodes),
     groups: number("groups", DEFAULT_SIMULATION.groups),
@@ -67,7 +74,7 @@ async function main(): Promise<void> {
     faultsPerHour: number("faults-per-hour", DEFAULT_SIMULATION.faultsPerHour),
     operationsPerSecond: number("ops", DEFAULT_SIMULATION.operationsPerSecond),
     transcript: args["transcript"] === true,
-    ...(only === undefined ? {} : { only: only.split(",") }),
+    ...(only === undefined ? {} : { only }),
   };
   const historyFile = args["history"] as string | undefined;
   const tasks = function* (): Generator<SeedTask> {

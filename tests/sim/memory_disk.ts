@@ -28,6 +28,8 @@ export interface DiskOperation {
     | "syncDirectory"
     | "syncDirectoryData";
   readonly path: string;
+  /** Length of what is appended. */
+  readonly bytes?: number;
 }
 
 /** Picks a number from 0 to `count - 1`. */
@@ -307,7 +309,7 @@ class MemoryFile implements DiskFile {
   append(bytes: Uint8Array): void {
     this.#checkOpen();
     try {
-      this.#disk.perform({ type: "append", path: this.#path });
+      this.#disk.perform({ type: "append", path: this.#path, bytes: bytes.length });
     } catch (error) {
       if (error instanceof DiskError) write(this.#inode, bytes.subarray(0, bytes.length >>> 1));
       throw error;

@@ -70,6 +70,9 @@ export interface SimNetworkOptions {
   ) => boolean;
 }
 
+/** What became of a frame; one that is sent may still be cut under way. */
+export type Fate = "sent" | "duplicated" | "lost" | "cut" | "arrived" | "refused";
+
 /** Connects the nodes of a simulated cluster. */
 export class SimNetwork {
   readonly counters: NetworkCounters = {
@@ -88,6 +91,8 @@ export class SimNetwork {
   extraDelayMs: (message: WireMessage) => number = () => 0;
   /** Called with every frame that is sent. */
   onSend: (from: NodeId, to: NodeId, message: WireMessage, frame: Uint8Array) => void = () => {};
+  /** Called with everything that becomes of a frame. */
+  onFate: (fate: Fate, way: { from: NodeId; to: NodeId }, message: WireMessage) => void = () => {};
   readonly #loop: EventLoop;
   readonly #dice: Dice;
   readonly #codec = createCodec(recordFormat);
@@ -141,19 +146,21 @@ export class SimNetwork {
     this.onSend(from, to, message, frame);
     if (this.#cut.has(`${from}>${to}`)) {
       this.counters.cut++;
-      return;
+      return this.onFate("cut", { from, to }, message);
     }
     const { quality } = this;
     if (quality.loss > 0 && this.#dice.chance(quality.loss)) {
       this.counters.lost++;
-      return;
+      return this.onFate("lost", { from, to }, message);
     }
+    this.onFate("sent", { from, to }, message);
     const body = frame.subarray(FRAME_HEADER_BYTES);
     const extraMs = this.extraDelayMs(message);
     const sent: SentFrame = { from, to, sentFrom: this.#options.directoryOf(from), body };
     this.#plan(sent, extraMs);
     if (quality.duplication > 0 && this.#dice.chance(quality.duplication)) {
       this.counters.duplicated++;
+      this.onFate("duplicated", { from, to }, message);
       this.#plan(sent, extraMs);
     }
     this.#remember(sent);
@@ -181,13 +188,16 @@ export class SimNetwork {
   }
 
   #arrive({ from, to, sentFrom, body }: SentFrame): void {
+    const message = this.#codec.decode(body.slice());
     // The link may have been cut while the frame was under way.
     if (this.#cut.has(`${from}>${to}`)) {
       this.counters.cut++;
-      return;
+      return this.onFate("cut", { from, to }, message);
     }
-    const message = this.#codec.decode(body.slice());
-    if (!this.#options.deliver(to, message, { from, sentFrom })) this.counters.refused++;
+    this.onFate("arrived", { from, to }, message);
+    if (this.#options.deliver(to, message, { from, sentFrom })) return;
+    this.counters.refused++;
+    this.onFate("refused", { from, to }, message);
   }
 
   #remember(frame: SentFrame): void {

@@ -17,7 +17,7 @@ import { type PeerIdentities, StoredPeerIdentities } from "../../storage/log/pee
 import { Wal } from "../../storage/log/wal.ts";
 import type { ActorWire, WireMessage } from "../../transport/wire/messages.ts";
 import { type EventLoop, ProcessLife } from "./event_loop.ts";
-import { MemoryDisk } from "./memory_disk.ts";
+import { type DiskOperation, MemoryDisk } from "./memory_disk.ts";
 import type { Dice } from "./random.ts";
 
 /** How a node's disk behaves now. */
@@ -56,6 +56,8 @@ export interface SimNodeOptions {
   readonly log: Log;
   /** Called when the process ended by itself. */
   readonly onFailed: (error: Error) => void;
+  /** Called with every operation of the disk, and whether it fails. */
+  readonly onDisk: (operation: DiskOperation, failed: boolean) => void;
   /** Called after each event of the node's process. */
   readonly onRan: (id: NodeId) => void;
   /** Called after a group was assembled, before it handles anything. */
@@ -95,15 +97,10 @@ export class SimNode {
           dice.exponential(this.diskQuality.syncMsMean);
         this.life?.after(latencyMs, run);
       },
-      fault: ({ type, path }) => {
-        const { diskQuality } = this;
-        if (type === "create" && path.startsWith("wal/")) this.segments++;
-        if (diskQuality.full && (type === "append" || type === "create")) {
-          return new DiskError("Cannot write: no space is left", { code: "no-space", path });
-        }
-        if (!diskQuality.failNextSync || type !== "syncData") return undefined;
-        diskQuality.failNextSync = false;
-        return new DiskError("Cannot sync: input/output error", { code: "io", path });
+      fault: (operation) => {
+        const error = this.#diskFault(operation);
+        options.onDisk(operation, error !== undefined);
+        return error;
       },
     });
   }
@@ -220,5 +217,17 @@ export class SimNode {
     if (life.paused) life.after(0, take);
     else take();
     return true;
+  }
+
+  /** What goes wrong with an operation of the disk; undefined if nothing does. */
+  #diskFault({ type, path }: DiskOperation): DiskError | undefined {
+    const { diskQuality } = this;
+    if (type === "create" && path.startsWith("wal/")) this.segments++;
+    if (diskQuality.full && (type === "append" || type === "create")) {
+      return new DiskError("Cannot write: no space is left", { code: "no-space", path });
+    }
+    if (!diskQuality.failNextSync || type !== "syncData") return undefined;
+    diskQuality.failNextSync = false;
+    return new DiskError("Cannot sync: input/output error", { code: "io", path });
   }
 }

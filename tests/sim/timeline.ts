@@ -67,13 +67,21 @@ function position(atMs: number, startMs: number, endMs: number): number {
   return Math.round((Math.min(atMs, endMs) - startMs) / (endMs - startMs || 1) * BAR_CHARS);
 }
 
-function describe({ type, value, expected, result }: Operation): string {
-  const what = type === "get" || type === "delete"
-    ? type
-    : `${type} ${value}${type === "cas" ? ` if ${expected}` : ""}`;
-  if (result === undefined) return `${what} -> ?`;
-  if ("ok" in result) return `${what} -> ${result.ok ? "ok" : "refused"} @${result.revision}`;
-  return `${what} -> ${result.value ?? "(none)"} @${result.revision}`;
+function describe(operation: Operation): string {
+  return `${describeRequest(operation)} -> ${describeResult(operation)}`;
+}
+
+/** What a client asked for, without the key. */
+export function describeRequest({ type, value, expected }: Operation): string {
+  if (type === "get" || type === "delete") return type;
+  return `${type} ${value}${type === "cas" ? ` if ${expected}` : ""}`;
+}
+
+/** What a client was told; "?" if nothing. */
+export function describeResult({ result }: Operation): string {
+  if (result === undefined) return "?";
+  if ("ok" in result) return `${result.ok ? "ok" : "refused"} @${result.revision}`;
+  return `${result.value ?? "(none)"} @${result.revision}`;
 }
 
 function escape(text: string): string {

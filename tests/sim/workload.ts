@@ -10,6 +10,7 @@ import type { GroupId, NodeId } from "../../machines/raft_types.ts";
 import { type Command, encodeRequest } from "../../storage/kv/command.ts";
 import type { SimCluster } from "./cluster.ts";
 import type { Operation } from "./history.ts";
+import { describeBegin, describeEnd } from "./play.ts";
 
 /** How clients behave. */
 export interface WorkloadOptions {
@@ -135,15 +136,17 @@ class Client {
     const base = { client: `c${this.#number}`, key, invokeMs: loop.nowMs };
     const open = { returnMs: undefined, result: undefined };
     this.busy = true;
-    if (draw < 0.4) return this.#read({ ...base, type: "get", ...open });
     let operation: Operation;
-    if (draw < 0.6) operation = { ...base, type: "put", value: text, ...open };
+    if (draw < 0.4) operation = { ...base, type: "get", ...open };
+    else if (draw < 0.6) operation = { ...base, type: "put", value: text, ...open };
     else if (draw < 0.85) operation = { ...base, type: "append", value: text, ...open };
     else if (draw < 0.95) {
       const expected = this.#revisions.get(key) ?? 0;
       operation = { ...base, type: "cas", value: text, expected, ...open };
     } else operation = { ...base, type: "delete", ...open };
-    this.#write(operation);
+    this.#cluster.say(() => describeBegin(operation));
+    if (operation.type === "get") this.#read(operation);
+    else this.#write(operation);
   }
 
   #write(operation: Operation): void {
@@ -158,7 +161,7 @@ class Client {
     const giveUpMs = operation.invokeMs + deadlineMs;
     let attempts = 0;
     const attempt = (): void => {
-      if (this.#cluster.loop.nowMs >= giveUpMs) return this.#end();
+      if (this.#cluster.loop.nowMs >= giveUpMs) return this.#end(operation);
       attempts++;
       this.#ask({ type: "Propose", payload }, (answer) => {
         if (answer === undefined) return this.#later(attempt);
@@ -172,7 +175,7 @@ class Client {
           this.#generation++;
           this.#sequence = 0;
           if (attempts === 1) this.#forget(operation);
-          return this.#end();
+          return this.#end(operation);
         }
         operation.returnMs = this.#cluster.loop.nowMs;
         if (answer.status === "ok") {
@@ -184,7 +187,7 @@ class Client {
           operation.result = { ok: false, revision: answer.revision };
           this.#revisions.set(operation.key, answer.revision);
         } else this.#forget(operation);
-        this.#end();
+        this.#end(operation);
       });
     };
     attempt();
@@ -196,7 +199,7 @@ class Client {
     // Reads go to any node: a follower asks the leader for a read index.
     this.#target = this.#cluster.dice.pick(this.#cluster.ids);
     const attempt = (): void => {
-      if (this.#cluster.loop.nowMs >= giveUpMs) return this.#end();
+      if (this.#cluster.loop.nowMs >= giveUpMs) return this.#end(operation);
       this.#ask({ type: "ReadBarrier" }, (answer, host) => {
         if (answer?.status !== "ready") {
           this.#target = this.#cluster.dice.pick(this.#cluster.ids);
@@ -209,7 +212,7 @@ class Client {
           : { value: decoder.decode(entry.value), revision: entry.revision };
         this.#revisions.set(operation.key, entry?.revision ?? 0);
         this.#workload.history.push(operation);
-        this.#end();
+        this.#end(operation);
       });
     };
     attempt();
@@ -259,7 +262,8 @@ class Client {
     history.splice(history.lastIndexOf(operation), 1);
   }
 
-  #end(): void {
+  #end(operation: Operation): void {
+    this.#cluster.say(() => describeEnd(operation));
     this.busy = false;
     this.think();
   }
