@@ -31,7 +31,7 @@ import { createGateway } from "../transport/http/gateway.ts";
 import { HttpServer } from "../transport/http/server.ts";
 import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
 import { Histogram } from "../transport/http/prometheus.ts";
-import { tcpNetwork } from "../transport/wire/tcp.ts";
+import { createTcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
 import { GroupHost, type KvGroup, RAFT_ACTOR_NAME, spawnWal, type WalHost } from "./group.ts";
 import { NodeClient } from "./node_client.ts";
@@ -151,7 +151,10 @@ export class StatecraftNode implements AsyncDisposable {
     this.#members = membersOf(options);
     this.#httpPeers = new Map(options.httpPeers ?? derivedHttpPeers(this.#members));
 
-    const disk: Disk = new DenoDisk(options.dataDir);
+    const disk: Disk = new DenoDisk(
+      options.dataDir,
+      () => this.#server?.shed("the log needs a file descriptor"),
+    );
     const directory = openDataDirectory(disk, {
       ...ownerOf(options, this.#members),
       newDirectoryId: crypto.randomUUID(),
@@ -197,7 +200,7 @@ export class StatecraftNode implements AsyncDisposable {
       clusterId: this.#clusterId,
       identities,
       peers: this.#members,
-      network: tcpNetwork,
+      network: createTcpNetwork(() => this.#server?.shed("the peers need a file descriptor")),
       system: this.#system,
       onRaft: (message) => {
         if (message.group === DEFAULT_GROUP) this.#group.receive(message);

@@ -18,14 +18,20 @@ const FILE_MODE = 0o600;
 /** A directory of the real file system. */
 export class DenoDisk implements Disk {
   readonly #root: string;
+  readonly #makeRoom: (() => void) | undefined;
 
-  /** @param root Path of the directory; it need not exist yet. */
-  constructor(root: string) {
+  /**
+   * @param root Path of the directory; it need not exist yet.
+   * @param makeRoom Called when no file descriptor is left, to close some; then the call is tried
+   * once more. Default: the call fails.
+   */
+  constructor(root: string, makeRoom?: () => void) {
     this.#root = root;
+    this.#makeRoom = makeRoom;
   }
 
   makeDirectory(path: string): void {
-    attempt("create directory", path, () => {
+    this.#attempt("create directory", path, () => {
       const full = this.#full(path);
       const missing: string[] = [];
       for (let at = full; !isDirectory(at); at = parentOf(at)) missing.push(at);
@@ -38,14 +44,14 @@ export class DenoDisk implements Disk {
   }
 
   list(path: string): string[] {
-    return attempt("list", path, () => {
+    return this.#attempt("list", path, () => {
       const names = Array.from(Deno.readDirSync(this.#full(path)), (entry) => entry.name);
       return names.sort();
     });
   }
 
   exists(path: string): boolean {
-    return attempt("look up", path, () => {
+    return this.#attempt("look up", path, () => {
       try {
         Deno.lstatSync(this.#full(path));
         return true;
@@ -58,27 +64,27 @@ export class DenoDisk implements Disk {
   }
 
   readFile(path: string): Uint8Array {
-    return attempt("read", path, () => Deno.readFileSync(this.#full(path)));
+    return this.#attempt("read", path, () => Deno.readFileSync(this.#full(path)));
   }
 
   open(path: string): DiskFile {
-    return attempt("open", path, () => new DenoFile(this.#full(path), path));
+    return this.#attempt("open", path, () => new DenoFile(this.#full(path), path));
   }
 
   rename(from: string, to: string): void {
-    attempt("rename", from, () => Deno.renameSync(this.#full(from), this.#full(to)));
+    this.#attempt("rename", from, () => Deno.renameSync(this.#full(from), this.#full(to)));
   }
 
   remove(path: string): void {
-    attempt("remove", path, () => Deno.removeSync(this.#full(path)));
+    this.#attempt("remove", path, () => Deno.removeSync(this.#full(path)));
   }
 
   syncDirectory(path: string): void {
-    attempt("sync directory", path, () => syncDirectory(this.#full(path)));
+    this.#attempt("sync directory", path, () => syncDirectory(this.#full(path)));
   }
 
   syncDirectoryData(path: string, done: (error: DiskError | undefined) => void): void {
-    const directory = attempt("sync directory", path, () => {
+    const directory = this.#attempt("sync directory", path, () => {
       return Deno.openSync(this.#full(path), { read: true });
     });
     directory.sync().then(
@@ -88,7 +94,7 @@ export class DenoDisk implements Disk {
   }
 
   removeDirectory(path: string): void {
-    attempt("remove directory", path, () => {
+    this.#attempt("remove directory", path, () => {
       try {
         Deno.removeSync(this.#full(path));
       } catch (error) {
@@ -99,7 +105,7 @@ export class DenoDisk implements Disk {
   }
 
   lock(path: string): DiskLock | undefined {
-    return attempt("lock", path, () => {
+    return this.#attempt("lock", path, () => {
       const directory = Deno.openSync(this.#full(path), { read: true });
       let held = false;
       try {
@@ -110,6 +116,19 @@ export class DenoDisk implements Disk {
       // The operating system drops the lock with the handle, also if the process is killed.
       return held ? { release: () => directory.close() } : undefined;
     });
+  }
+
+  /** As `attempt`; safe to try again, since what failed for want of a descriptor did nothing yet. */
+  #attempt<T>(verb: string, path: string, run: () => T): T {
+    try {
+      return attempt(verb, path, run);
+    } catch (error) {
+      if (this.#makeRoom === undefined || (error as DiskError).code !== "too-many-files") {
+        throw error;
+      }
+      this.#makeRoom();
+      return attempt(verb, path, run);
+    }
   }
 
   #full(path: string): string {

@@ -703,7 +703,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a listener that ran out of descriptors stays down",
     file: "transport/http/server.ts",
-    find: "    server.finished.catch((error) => this.#restart(`${error.message}`));",
+    find: "    server.finished.catch((error) => this.shed(`${error.message}`));",
     replace: "    server.finished.catch(() => {});",
     suspects: ["tests/process"],
   },
@@ -720,5 +720,12 @@ export const mutants: readonly Mutant[] = [
     find: "      end();\n      controller.error(",
     replace: "      controller.error(",
     suspects: [transport],
+  },
+  {
+    name: "the log fails when clients hold all descriptors",
+    file: "storage/log/deno_disk.ts",
+    find: "      this.#makeRoom();\n",
+    replace: "",
+    suspects: [storage],
   },
 ];

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DenoDisk } from "../../storage/log/deno_disk.ts";
 import { DiskError } from "../../storage/log/disk.ts";
+import { withFewDescriptors } from "../few_descriptors.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { testDisk } from "./disk_conformance.ts";
 
@@ -148,3 +149,39 @@ Deno.test("memory disk: faults hit the operation they name", () => {
   file.syncData((error) => failure = error);
   assertEquals(failure?.code, "no-space");
 });
+
+Deno.test(
+  "X3: a disk that finds no file descriptor left asks for room and goes on",
+  { ignore: Deno.build.os === "windows" },
+  async () => {
+    const root = Deno.makeTempDirSync();
+    const script = `
+      import { DenoDisk } from "${new URL("../../storage/log/deno_disk.ts", import.meta.url)}";
+      const [root] = Deno.args;
+      let calls = 0;
+      const disk = new DenoDisk(root, () => { calls++; free(4); });
+      disk.makeDirectory("wal");
+      for (const use of [
+        () => disk.open("wal/a").append(new Uint8Array(8)),
+        () => disk.syncDirectory("wal"),
+        () => disk.list("wal"),
+        () => disk.readFile("wal/a"),
+        () => new Promise((resolve) => disk.syncDirectoryData("wal", resolve)),
+      ]) {
+        fill();
+        const error = await use();
+        if (error instanceof Error) throw error;
+      }
+      fill();
+      let code;
+      try { new DenoDisk(root).open("wal/b"); } catch (error) { code = error.code; }
+      console.log(JSON.stringify({ calls, code }));
+    `;
+    try {
+      const found = await withFewDescriptors(script, [root]);
+      assertEquals(found, { calls: 5, code: "too-many-files" });
+    } finally {
+      Deno.removeSync(root, { recursive: true });
+    }
+  },
+);

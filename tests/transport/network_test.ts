@@ -12,6 +12,7 @@ import {
 } from "../../transport/wire/limits.ts";
 import type { CloseReason, Connection, Listener, Network } from "../../transport/wire/network.ts";
 import { tcpNetwork } from "../../transport/wire/tcp.ts";
+import { withFewDescriptors } from "../few_descriptors.ts";
 import { MemoryNetwork } from "../sim/memory_network.ts";
 
 const LOCAL = { hostname: "127.0.0.1", port: 0 };
@@ -230,3 +231,35 @@ for (const { name, create } of NETWORKS) {
     network.listen(first.address, () => new Side().handlers).close();
   });
 }
+
+Deno.test(
+  "X3: tcp that finds no file descriptor left asks for room, and accepts later",
+  { ignore: Deno.build.os === "windows" },
+  async () => {
+    const script = `
+      import { createTcpNetwork } from "${new URL("../../transport/wire/tcp.ts", import.meta.url)}";
+      let calls = 0;
+      const network = createTcpNetwork(() => { calls++; free(4); });
+      const quiet = { onFrame() {}, onClose() {} };
+      let accepted;
+      const isAccepted = new Promise((resolve) => accepted = resolve);
+      const listener = network.listen({ hostname: "127.0.0.1", port: 0 }, () => (accepted(), quiet));
+      fill();
+      free(1);
+      network.dial(listener.address, quiet);
+      await isAccepted;
+      const whenAccepting = calls;
+      fill();
+      const reason = await new Promise((resolve) =>
+        network.dial(listener.address, { ...quiet, onClose: resolve })
+      );
+      console.log(JSON.stringify({ whenAccepting, calls, code: reason.code }));
+      Deno.exit();
+    `;
+    assertEquals(await withFewDescriptors(script), {
+      whenAccepting: 1,
+      calls: 2,
+      code: "dial-failed",
+    });
+  },
+);

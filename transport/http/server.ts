@@ -63,6 +63,18 @@ export class HttpServer {
     await this.#server.shutdown();
   }
 
+  /**
+   * Gives the reserve back at once, closes idle connections and listens anew; requests under way are
+   * answered.
+   */
+  shed(cause: string): void {
+    if (this.#stopping || this.#restarting !== undefined) return;
+    this.#release();
+    this.#restarts++;
+    this.#options.log("warn", "http-connections-shed", { cause, times: this.#restarts });
+    this.#restarting = this.#listenAnew().finally(() => this.#restarting = undefined);
+  }
+
   #serve(): Deno.HttpServer<Deno.NetAddr> {
     const { hostname, port } = this.#at;
     // The runtime writes an answer that was given up to stderr, unless it is told what else to do.
@@ -72,7 +84,7 @@ export class HttpServer {
     };
     const options = { hostname, port, onListen: () => {}, onError };
     const server = Deno.serve(options, this.#options.handler);
-    server.finished.catch((error) => this.#restart(`${error.message}`));
+    server.finished.catch((error) => this.shed(`${error.message}`));
     return server;
   }
 
@@ -89,15 +101,6 @@ export class HttpServer {
 
   #release(): void {
     for (const file of this.#spare.splice(0)) file.close();
-  }
-
-  /** Closes idle connections and listens anew; requests under way are answered. */
-  #restart(cause: string): void {
-    if (this.#stopping || this.#restarting !== undefined) return;
-    this.#release();
-    this.#restarts++;
-    this.#options.log("warn", "http-connections-shed", { cause, times: this.#restarts });
-    this.#restarting = this.#listenAnew().finally(() => this.#restarting = undefined);
   }
 
   async #listenAnew(): Promise<void> {

@@ -24,18 +24,35 @@ import {
 import { WireError } from "./messages.ts";
 
 /** Deno's TCP as {@linkcode Network}: no delay (Nagle), bounded queues, needs `--allow-net`. */
-export const tcpNetwork: Network = {
-  listen: listenTcp,
-  dial: (to, handlers) => TcpConnection.dial(to, handlers),
-};
+export const tcpNetwork: Network = createTcpNetwork(() => {});
+
+/**
+ * As {@linkcode tcpNetwork}. `makeRoom` is called when no file descriptor is left for a connection,
+ * to close others; the connection itself is accepted or dialled later.
+ */
+export function createTcpNetwork(makeRoom: () => void): Network {
+  const tell = (error: unknown): void => {
+    if (isOutOfDescriptors(error)) makeRoom();
+  };
+  return {
+    listen: (at, accept) => listenTcp(at, accept, tell),
+    dial: (to, handlers) => TcpConnection.dial(to, handlers, tell),
+  };
+}
+
+function isOutOfDescriptors(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown };
+  return code === "EMFILE" || code === "ENFILE";
+}
 
 function listenTcp(
   at: HostPort,
   accept: (connection: Connection) => ConnectionHandlers,
+  onError: (error: unknown) => void,
 ): Listener {
   const listener = Deno.listen({ hostname: at.hostname, port: at.port, transport: "tcp" });
   const stop = new AbortController();
-  acceptAll(listener, stop.signal, accept);
+  acceptAll(listener, stop.signal, { accept, onError });
   return {
     address: { hostname: listener.addr.hostname, port: listener.addr.port },
     close: () => {
@@ -49,14 +66,18 @@ function listenTcp(
 async function acceptAll(
   listener: Deno.TcpListener,
   stop: AbortSignal,
-  accept: (connection: Connection) => ConnectionHandlers,
+  { accept, onError }: {
+    readonly accept: (connection: Connection) => ConnectionHandlers;
+    readonly onError: (error: unknown) => void;
+  },
 ): Promise<void> {
   while (!stop.aborted) {
     let conn: Deno.TcpConn;
     try {
       conn = await listener.accept();
-    } catch {
+    } catch (error) {
       // A connection that died in the queue, or no descriptor left: the listener itself is sound.
+      if (!stop.aborted) onError(error);
       if (!stop.aborted) await pause(ACCEPT_RETRY_MS, stop);
       continue;
     }
@@ -96,10 +117,14 @@ class TcpConnection implements Connection {
     this.#reader = new FrameReader(HELLO_FRAME_BYTES_MAX, (body) => this.#handlers?.onFrame(body));
   }
 
-  static dial(to: HostPort, handlers: ConnectionHandlers): TcpConnection {
+  static dial(
+    to: HostPort,
+    handlers: ConnectionHandlers,
+    onError: (error: unknown) => void,
+  ): TcpConnection {
     const connection = new TcpConnection(formatHostPort(to));
     connection.#handlers = handlers;
-    connection.#dial(to);
+    connection.#dial(to, onError);
     return connection;
   }
 
@@ -155,7 +180,7 @@ class TcpConnection implements Connection {
     this.#endTimer = setTimeout(() => this.close(), END_FLUSH_MS_MAX);
   }
 
-  async #dial(to: HostPort): Promise<void> {
+  async #dial(to: HostPort, onError: (error: unknown) => void): Promise<void> {
     let conn: Deno.TcpConn;
     try {
       conn = await Deno.connect({
@@ -165,6 +190,7 @@ class TcpConnection implements Connection {
         signal: this.#dialling.signal,
       });
     } catch (error) {
+      onError(error);
       return this.#lose({ code: "dial-failed", detail: describe(error) });
     }
     if (this.#phase !== "dialling") return closeQuietly(conn);
