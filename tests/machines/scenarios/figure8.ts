@@ -4,9 +4,6 @@
  * S1 to S5 are nodes 1 to 5. A command as large as a whole message keeps S1's entries of term 2 and
  * of term 4 in messages of their own, as in the figure.
  *
- * The transcript is golden; after a wanted change: `deno test -A -u tests/machines/scenarios`, and
- * read the difference as you would code.
- *
  * @module
  */
 import { APPEND_BYTES_MAX } from "../../../machines/bounds.ts";
@@ -15,6 +12,7 @@ import { DEFAULT_TIMING } from "../../../machines/group_state.ts";
 
 import type { NodeId } from "../../../machines/raft_types.ts";
 import { CoreCluster } from "../core_cluster.ts";
+import type { Plays } from "./plays.ts";
 
 /** Figure 8 (a) to (c): S1 leads term 4, and its entry of term 2 is on S1, S2 and S3. */
 function untilC(): CoreCluster {
@@ -73,42 +71,47 @@ function campaignInVain(cluster: CoreCluster, id: NodeId): void {
   assert(cluster.core(id).role !== "leader");
 }
 
-Deno.test("Figure 8 (d): an entry of an earlier term that a majority has can still be overwritten", async (t) => {
-  const cluster = untilC();
-  cluster.scene("(d) S1 crashes; S5 is elected for term 5 and overwrites the entry of term 2");
-  cluster.crash(1);
-  cluster.restart(5);
-  cluster.heal();
-  // Its first pre-vote tells it that term 4 has been.
-  campaignInVain(cluster, 5);
-  cluster.elect(5);
-  cluster.elapse(2 * DEFAULT_TIMING.heartbeatMs);
-  cluster.scene("S1 returns and is brought to equal S5");
-  cluster.restart(1);
-  cluster.elapse(2 * DEFAULT_TIMING.heartbeatMs);
-  for (const id of [1, 2, 3, 4, 5]) {
-    assertEquals(cluster.termsOf(id), [1, 3, 5], `S${id}`);
-    assertEquals(cluster.core(id).state.commitIndex, 3, `S${id}`);
-  }
-  await t.assertSnapshot(cluster.play);
-});
-
-Deno.test("Figure 8 (e): once an entry of the leader's own term is on a majority, all before it are safe", async (t) => {
-  const cluster = untilC();
-  cluster.scene("(e) the entry of term 4 reaches S2 and S3, and everything before it is committed");
-  cluster.isLost = ({ to }) => to === 4;
-  cluster.elapse(2 * DEFAULT_TIMING.heartbeatMs);
-  assertEquals(cluster.core(1).state.commitIndex, 4);
-  cluster.scene("S1 crashes; S5 cannot win, whoever can has the entries");
-  cluster.crash(1);
-  cluster.restart(5);
-  cluster.heal();
-  campaignInVain(cluster, 5);
-  campaignInVain(cluster, 5);
-  cluster.elect(3);
-  cluster.elapse(2 * DEFAULT_TIMING.heartbeatMs);
-  for (const id of [2, 3, 4, 5]) {
-    assertEquals(cluster.termsOf(id).slice(0, 4), [1, 2, 2, 4], `S${id}`);
-  }
-  await t.assertSnapshot(cluster.play);
-});
+/** The plays of this scenario, by title. */
+export const figure8: Plays = {
+  "Figure 8 (d): an entry of an earlier term that a majority has can still be overwritten": () => {
+    const cluster = untilC();
+    cluster.scene("(d) S1 crashes; S5 is elected for term 5 and overwrites the entry of term 2");
+    cluster.crash(1);
+    cluster.restart(5);
+    cluster.heal();
+    // Its first pre-vote tells it that term 4 has been.
+    campaignInVain(cluster, 5);
+    cluster.elect(5);
+    cluster.elapse(2 * DEFAULT_TIMING.heartbeatMs);
+    cluster.scene("S1 returns and is brought to equal S5");
+    cluster.restart(1);
+    cluster.elapse(2 * DEFAULT_TIMING.heartbeatMs);
+    for (const id of [1, 2, 3, 4, 5]) {
+      assertEquals(cluster.termsOf(id), [1, 3, 5], `S${id}`);
+      assertEquals(cluster.core(id).state.commitIndex, 3, `S${id}`);
+    }
+    return cluster;
+  },
+  "Figure 8 (e): once an entry of the leader's own term is on a majority, all before it are safe":
+    () => {
+      const cluster = untilC();
+      cluster.scene(
+        "(e) the entry of term 4 reaches S2 and S3, and everything before it is committed",
+      );
+      cluster.isLost = ({ to }) => to === 4;
+      cluster.elapse(2 * DEFAULT_TIMING.heartbeatMs);
+      assertEquals(cluster.core(1).state.commitIndex, 4);
+      cluster.scene("S1 crashes; S5 cannot win, whoever can has the entries");
+      cluster.crash(1);
+      cluster.restart(5);
+      cluster.heal();
+      campaignInVain(cluster, 5);
+      campaignInVain(cluster, 5);
+      cluster.elect(3);
+      cluster.elapse(2 * DEFAULT_TIMING.heartbeatMs);
+      for (const id of [2, 3, 4, 5]) {
+        assertEquals(cluster.termsOf(id).slice(0, 4), [1, 2, 2, 4], `S${id}`);
+      }
+      return cluster;
+    },
+};
