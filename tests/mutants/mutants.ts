@@ -728,4 +728,33 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     suspects: [storage],
   },
+  // Command line
+  {
+    name: "the first endpoint may take the whole time",
+    file: "cli/http_client.ts",
+    find: "Math.max(ATTEMPT_MS_MIN, leftMs / attempts)",
+    replace: "leftMs",
+    suspects: ["tests/cli"],
+  },
+  {
+    name: "status believes a leader of an old term",
+    file: "cli/survey.ts",
+    find: "other.term - one.term || rank(other)",
+    replace: "rank(other)",
+    suspects: ["tests/cli"],
+  },
+  {
+    name: "dev believes a stranger",
+    file: "cli/dev.ts",
+    find: "members.filter(({ serves }) => serves)",
+    replace: "members",
+    suspects: ["tests/process"],
+  },
+  {
+    name: "a node outlives the program that started it",
+    file: "cli/node.ts",
+    find: "      stopWithStdin(stop);\n",
+    replace: "",
+    suspects: ["tests/process"],
+  },
 ];

@@ -153,9 +153,15 @@ Deno.test("X14: a dev that is killed leaves no node behind, and says how to kill
       assertEquals(code, 0, text);
     }
     dev.child.kill("SIGKILL");
-    // Their stderr is the pipe that is read here; it ends with the last of them.
-    await dev.ended;
-    assertEquals([...dev.stderr().matchAll(/ node \d {2}stopped$/gm)].length, NODES - 1);
+    // Their stderr is the pipe that is read here.
+    await eventually(
+      "the end of the nodes",
+      () =>
+        [...dev.stderr().matchAll(/ node [12] {2}stopped$/gm)].length === NODES - 1
+          ? true
+          : undefined,
+      dev.stderr,
+    );
   } finally {
     for (const pid of pids) {
       try {
