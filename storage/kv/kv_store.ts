@@ -179,9 +179,9 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     return { results, changes };
   }
 
-  /** Nothing here changes by time alone: what has expired is absent at once, whoever asks. */
+  /** What has expired is absent at once, whoever asks; only a full table needs time to pass. */
   nextDeadlineMs(): number {
-    return Infinity;
+    return this.#once.nextRoomMs();
   }
 
   freeze(): FrozenState {

@@ -60,3 +60,6 @@ export const VALUE_SLAB_BYTES = 2_048;
 
 /** Bytes of the largest value that shares a buffer. */
 export const SHARED_VALUE_BYTES_MAX = VALUE_SLAB_BYTES / 8;
+
+/** Log time without an entry after which a full table asks for one that makes room. */
+export const ROOM_PAUSE_MS = 1_000;

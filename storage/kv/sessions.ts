@@ -10,10 +10,13 @@
 import type { CommandResult, Once } from "./command.ts";
 import {
   EXPIRED_PER_ENTRY_MAX,
+  FINGERPRINT_CHARS_MAX,
   IDEMPOTENCY_BYTES_MAX,
+  IDEMPOTENCY_KEY_CHARS_MAX,
   IDEMPOTENCY_RECORD_BYTES,
   IDEMPOTENCY_RETENTION_MS,
   IDEMPOTENCY_RETENTION_MS_MIN,
+  ROOM_PAUSE_MS,
   SESSION_IDLE_MS,
   SESSION_WINDOW,
   SESSIONS_MAX,
@@ -175,6 +178,28 @@ export class OnceTables {
   }
 
   /**
+   * Log time at which a full table has room again; Infinity if it has, or will have it at the next
+   * entry. What `isFull` refuses makes no entry, so that without one for this no time would pass.
+   */
+  nextRoomMs(): number {
+    const isFullOfKeys = this.#keyBytes + KEY_RECORD_BYTES_MAX > this.#idempotencyBytesMax;
+    const key = isFullOfKeys ? this.#keysByUse.first()?.[1] : undefined;
+    const isFullOfSessions = this.#sessions.size >= this.#sessionsMax;
+    const session = isFullOfSessions ? this.#sessionsByUse.first()?.[1] : undefined;
+    const roomMs = Math.min(
+      this.#dueMs(key, IDEMPOTENCY_RETENTION_MS_MIN),
+      this.#dueMs(session, SESSION_IDLE_MS),
+    );
+    return Math.max(roomMs, this.#nowMs + ROOM_PAUSE_MS);
+  }
+
+  /** When the record will be that old; Infinity if there is none or it is. */
+  #dueMs(record: { readonly usedMs: number } | undefined, ageMs: number): number {
+    if (record === undefined || record.usedMs + ageMs <= this.#nowMs) return Infinity;
+    return record.usedMs + ageMs;
+  }
+
+  /**
    * The answer to a request that must not be applied: the first result of one that has been, or
    * why it cannot be; `undefined` if it is to be applied and its result to be passed to `record`.
    */
@@ -322,6 +347,10 @@ export class OnceTables {
     return feedResult(this.#item.begin(HASH_RESULT).text(clientId).number(sequence), result);
   }
 }
+
+/** What the largest record of an idempotency key counts for. */
+const KEY_RECORD_BYTES_MAX = IDEMPOTENCY_RECORD_BYTES + IDEMPOTENCY_KEY_CHARS_MAX +
+  FINGERPRINT_CHARS_MAX;
 
 /** What a record of an idempotency key counts for. */
 function bytesOf(key: string, fingerprint: string): number {

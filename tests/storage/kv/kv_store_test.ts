@@ -22,6 +22,7 @@ import {
   IDEMPOTENCY_RECORD_BYTES,
   IDEMPOTENCY_RETENTION_MS,
   IDEMPOTENCY_RETENTION_MS_MIN,
+  ROOM_PAUSE_MS,
   SESSION_IDLE_MS,
   SESSION_WINDOW,
   SHARED_VALUE_BYTES_MAX,
@@ -315,6 +316,37 @@ Deno.test("X19: a full table of idempotency keys forgets those beyond the least 
   // The oldest made room, and no other: its key is free again.
   for (const n of [1, 2, 3]) assert("replayed" in put(n));
   assert(!("replayed" in put(0)));
+});
+
+Deno.test("X19: a full table asks for time to pass, since what it refuses makes no entry", () => {
+  const idempotencyKey = (n: number): Once => (
+    { type: "idempotencyKey", key: `i${n}`, fingerprint: "f" }
+  );
+  const session = (n: number): Once => ({ type: "session", clientId: `c${n}`, sequence: 1 });
+  const tables = [
+    {
+      once: idempotencyKey,
+      options: { idempotencyBytesMax: 2 * (IDEMPOTENCY_RECORD_BYTES + 3) },
+      ageMs: IDEMPOTENCY_RETENTION_MS_MIN,
+    },
+    { once: session, options: { sessionsMax: 2 }, ageMs: SESSION_IDLE_MS },
+  ];
+  for (const { once, options, ageMs } of tables) {
+    const client = new Client(options);
+    const { store } = client;
+    const command: Command = { type: "delete", key: "k" };
+    const check = (): unknown => store.check(encodeRequest({ command, once: once(9) }));
+    assertEquals(store.nextDeadlineMs(), Infinity);
+    const firstMs = client.timeMs;
+    for (const n of [1, 2]) client.apply(command, once(n));
+    assertEquals(check(), "overloaded");
+    assertEquals(store.nextDeadlineMs(), firstMs + ageMs);
+    // While entries come, they let time pass: nothing is asked for.
+    client.wait(ageMs - 1);
+    assertEquals([check(), store.nextDeadlineMs()], ["overloaded", client.timeMs + ROOM_PAUSE_MS]);
+    client.wait(ROOM_PAUSE_MS);
+    assertEquals([check(), store.nextDeadlineMs()], [undefined, Infinity]);
+  }
 });
 
 Deno.test("IDEMPOTENCY_BYTES_MAX holds what its comment says", () => {
