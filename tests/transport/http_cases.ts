@@ -646,6 +646,20 @@ export const httpCases: readonly HttpCase[] = [
     },
   },
   {
+    name: "X9: a path that only decoded begins as a key's does names no key",
+    run: async (send) => {
+      for (const method of ["PUT", "GET", "DELETE"]) {
+        const body = method === "PUT" ? { body: "v" } : {};
+        const response = await send("/%761/kv/one/v1/kv/other", { method, ...body });
+        assertEquals(response.status, 404, method);
+        await response.body?.cancel();
+      }
+      const other = await send("/v1/kv/other");
+      await other.body?.cancel();
+      assertEquals(other.status, 404);
+    },
+  },
+  {
     name: "a key is the rest of the path, slashes and all, however they are written",
     run: async (send) => {
       const revision = await put(send, "config/db/host", "h");

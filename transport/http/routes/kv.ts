@@ -342,9 +342,13 @@ function appendMeta(headers: Headers, context: ReadContext): void {
   headers.append("statecraft-term", String(context.term));
 }
 
-/** The rest of the path after `/v1/kv/`, not decoded. */
+/**
+ * The rest of the path after `/v1/kv/`, not decoded. The router decodes, so the path must begin so as
+ * it was sent: `/%761/kv/a/v1/kv/b` would else name two keys.
+ */
 function pathRest(url: string): string {
-  const at = url.indexOf("/v1/kv/");
+  const path = url.indexOf("/", "http://".length);
+  const at = url.startsWith("/v1/kv/", path) ? path : -1;
   const start = at + "/v1/kv/".length;
   let end = start;
   while (end < url.length && url[end] !== "?" && url[end] !== "#") end++;
