@@ -189,13 +189,12 @@ function openLocked(
     return { ...create(disk, options), created: true, release, discard };
   }
   let stored = readIdentity(disk);
-  if (!isOwner(stored.identity, options)) {
-    if (!hasPromisedNothing(disk, stored.identity)) {
-      throw new IdentityMismatchError(stored.identity, options);
-    }
-    // Its log names the wrong owner. The directory's id stays: a peer may have noted it already.
-    removeLog(disk);
-    stored = store(disk, options, stored.directoryId);
+  const isOurs = isOwner(stored.identity, options);
+  // A wrong address made a wrong cluster id, too, which the peers would refuse for ever.
+  if (!isOurs || stored.identity.clusterId !== options.clusterId) {
+    const isFree = hasPromisedNothing(disk, stored.identity);
+    if (!isOurs && !isFree) throw new IdentityMismatchError(stored.identity, options);
+    if (isFree) stored = foundAnew(disk, options, stored.directoryId);
   }
   checkLogIsThere(disk);
   // A crash may have come between the rename and its sync.
@@ -223,6 +222,12 @@ function hasPromisedNothing(disk: Disk, identity: WalIdentity): boolean {
   if (disk.exists(PEERS_FILE.path)) return false;
   if (!disk.exists(WAL_DIRECTORY)) return true;
   return replay(disk, identity).groups.size === 0;
+}
+
+/** Its log names the wrong owner. The directory's id stays: a peer may have noted it already. */
+function foundAnew(disk: Disk, options: DataDirectoryOptions, directoryId: string): StoredIdentity {
+  removeLog(disk);
+  return store(disk, options, directoryId);
 }
 
 function removeAll(disk: Disk): void {

@@ -121,6 +121,18 @@ Deno.test("X7: a directory that has promised nothing is not spoilt by a wrong fi
       wal.close();
     }
   }
+  // A typo in an address alone makes another cluster id, which the peers would refuse for ever.
+  for (const hasLog of [true, false]) {
+    const disk = new MemoryDisk();
+    const computed = { ...options, clusterIdSource: "computed" } as const;
+    const first = openDataDirectory(disk, { ...computed, clusterId: "c-typo" });
+    if (hasLog) Wal.open(disk, first.identity).wal.close();
+    first.release();
+    checkDataDirectory(disk, computed);
+    const second = openDataDirectory(disk, computed);
+    assertEquals([second.identity.clusterId, second.directoryId], ["c-1", "d-1"]);
+    Wal.open(disk, second.identity).wal.close();
+  }
   // One that has met a peer is no empty one, though it has stored nothing.
   const disk = new MemoryDisk();
   const directory = openDataDirectory(disk, options);
