@@ -19,6 +19,8 @@ const FILE_MODE = 0o600;
 export class DenoDisk implements Disk {
   readonly #root: string;
   readonly #makeRoom: (() => void) | undefined;
+  /** The directories locked through this disk, by path. */
+  readonly #locked = new Map<string, Deno.FsFile>();
 
   /**
    * @param root Path of the directory; it need not exist yet.
@@ -68,15 +70,24 @@ export class DenoDisk implements Disk {
   }
 
   open(path: string): DiskFile {
-    return this.#attempt("open", path, () => new DenoFile(this.#full(path), path));
+    return this.#attempt("open", path, () => {
+      this.#checkPlaces();
+      return new DenoFile(this.#full(path), path);
+    });
   }
 
   rename(from: string, to: string): void {
-    this.#attempt("rename", from, () => Deno.renameSync(this.#full(from), this.#full(to)));
+    this.#attempt("rename", from, () => {
+      this.#checkPlaces();
+      Deno.renameSync(this.#full(from), this.#full(to));
+    });
   }
 
   remove(path: string): void {
-    this.#attempt("remove", path, () => Deno.removeSync(this.#full(path)));
+    this.#attempt("remove", path, () => {
+      this.#checkPlaces();
+      Deno.removeSync(this.#full(path));
+    });
   }
 
   syncDirectory(path: string): void {
@@ -113,9 +124,27 @@ export class DenoDisk implements Disk {
       } finally {
         if (!held) directory.close();
       }
+      if (!held) return undefined;
+      this.#locked.set(path, directory);
+      const release = (): void => {
+        this.#locked.delete(path);
+        directory.close();
+      };
       // The operating system drops the lock with the handle, also if the process is killed.
-      return held ? { release: () => directory.close() } : undefined;
+      return { release };
     });
+  }
+
+  /**
+   * A locked directory that was moved keeps its lock, but its path may lead to another one: what is
+   * put there would be missing here, and ruin what is there.
+   */
+  #checkPlaces(): void {
+    for (const [path, directory] of this.#locked) {
+      const [locked, found] = [directory.statSync(), Deno.statSync(this.#full(path))];
+      if (locked.dev === found.dev && locked.ino === found.ino) continue;
+      throw new Error("the directory was moved while in use, and another one has its path");
+    }
   }
 
   /** As `attempt`; safe to try again, since what failed for want of a descriptor did nothing yet. */

@@ -12,7 +12,7 @@ import { type Disk, DiskError } from "../../storage/log/disk.ts";
 import { IDENTITY_BYTES_MAX } from "../../storage/log/limits.ts";
 import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
 import { Wal } from "../../storage/log/wal.ts";
-import { WalLockedError } from "../../storage/log/wal_errors.ts";
+import { WalFailedError, WalLockedError } from "../../storage/log/wal_errors.ts";
 import { encodeHardState } from "../../storage/log/wal_record.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { forEachPowerLoss } from "./power_loss.ts";
@@ -210,6 +210,31 @@ Deno.test("X6: two processes cannot write one log, whatever is removed or moved"
     wal.close();
     first.release();
     Wal.open(disk, first.identity).wal.close();
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+});
+
+Deno.test("X6: a directory that was moved while in use writes nothing into the one that took its path", () => {
+  const root = Deno.makeTempDirSync();
+  try {
+    const path = `${root}/data`;
+    const disk = new DenoDisk(path);
+    const directory = openDataDirectory(disk, options);
+    const { wal } = Wal.open(disk, { ...directory.identity, segmentBytes: 1 });
+    const peers = StoredPeerIdentities.open(disk, directory.directoryId);
+    Deno.renameSync(path, `${root}/moved`);
+    const others = new DenoDisk(path);
+    const other = openDataDirectory(others, { ...options, newDirectoryId: "d-2" });
+    const opened = Wal.open(others, other.identity);
+    const before = [others.list(""), others.list("wal")];
+    assertThrows(() => peers.recognise(2, "d-3"), DiskError, "was moved");
+    assertThrows(() => wal.append([]), WalFailedError, "was moved");
+    assertEquals([others.list(""), others.list("wal")], before);
+    opened.wal.close();
+    other.release();
+    wal.close();
+    directory.release();
   } finally {
     Deno.removeSync(root, { recursive: true });
   }
