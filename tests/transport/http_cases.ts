@@ -288,6 +288,21 @@ export const httpCases: readonly HttpCase[] = [
     },
   },
   {
+    name: "no request passes for a repeat of another, whatever bytes its key and body hold",
+    run: async (send) => {
+      const bytes = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
+      const append = (key: string, body: string, more = {}): Promise<Response> => {
+        const headers = { "idempotency-key": "passes-1", ...more };
+        return send(`/v1/kv/${key}/append`, { method: "POST", headers, body: bytes(body) });
+      };
+      await (await send("/v1/kv/passes", { method: "PUT", body: bytes("v") })).body?.cancel();
+      const first = await append("passes", "\nx", { "if-match": "*" });
+      await first.body?.cancel();
+      assertEquals(first.status, 200);
+      await assertProblem(await append("passes%0A*", "x"), 422, "idempotency-mismatch");
+    },
+  },
+  {
     name: "a repeated create is 201 again, and a repeated failure stays one",
     run: async (send) => {
       const headers = { "idempotency-key": "create-1", "if-none-match": "*" };

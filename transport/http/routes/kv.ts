@@ -573,11 +573,11 @@ function onceOf(
       `An idempotency key has 1 to ${IDEMPOTENCY_KEY_LENGTH_MAX} printable ASCII characters`,
     );
   }
-  // By what the request means: a key in the store may be encoded in more than one way.
+  // By what the request means: a key in the store may be encoded in more than one way. As JSON, so
+  // that no part can pass for another: keys hold any byte.
+  const headers = ["if-match", "if-none-match", "content-type"].map((name) => c.req.header(name));
   const digest = createHash("sha256")
-    .update(`${action} ${storeKey}\n`, "latin1")
-    .update(`${c.req.header("if-match") ?? ""}\n${c.req.header("if-none-match") ?? ""}\n`)
-    .update(`${c.req.header("content-type") ?? ""}\n`)
+    .update(JSON.stringify([action, storeKey, ...headers]))
     .update(body);
   return { once: { type: "idempotencyKey", key, fingerprint: digest.digest("base64url") } };
 }
