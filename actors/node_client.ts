@@ -22,7 +22,7 @@ import {
 import type { RaftCore } from "../machines/raft_core.ts";
 import { raftMachine } from "../machines/raft_machine.ts";
 import type { GroupId, NodeId, Term } from "../machines/raft_types.ts";
-import { encodeRequest } from "../storage/kv/command.ts";
+import { type CommandResult, encodeRequest, type Request } from "../storage/kv/command.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type {
   ClusterStatus,
@@ -30,8 +30,6 @@ import type {
   HealthCheck,
   KvEntry,
   KvRange,
-  KvWrite,
-  KvWriteResult,
   ReadContext,
   ReadOptions,
 } from "../transport/http/gateway_port.ts";
@@ -120,23 +118,10 @@ export class NodeClient implements GatewayPort {
     this.#leaderWatch.wake();
   }
 
-  write(write: KvWrite, timeoutMs: number): Promise<KvWriteResult> {
-    const { type, key, value, contentType, condition, once } = write;
-    const payload = encodeRequest({
-      command: type === "delete"
-        ? { type, key, ...(condition === undefined ? {} : { condition }) }
-        : {
-          type,
-          key,
-          value: value ?? new Uint8Array(0),
-          ...(contentType === undefined ? {} : { contentType }),
-          ...(condition === undefined ? {} : { condition }),
-        },
-      ...(once === undefined ? {} : { once }),
-    });
-    const request: RaftRequest = { type: "Propose", payload };
-    const mayRepeat = once !== undefined;
-    return this.#askLeader(request, { mayRepeat, timeoutMs }) as Promise<KvWriteResult>;
+  write(write: Request, timeoutMs: number): Promise<CommandResult> {
+    const request: RaftRequest = { type: "Propose", payload: encodeRequest(write) };
+    const mayRepeat = write.once !== undefined;
+    return this.#askLeader(request, { mayRepeat, timeoutMs }) as Promise<CommandResult>;
   }
 
   async get(

@@ -13,15 +13,10 @@ import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { LinkFact } from "../../machines/explain.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
-import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
+import { decodeRequest, encodeRequest, type Request } from "../../storage/kv/command.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { recordFormat } from "../../storage/log/wal_record.ts";
-import type {
-  ClusterStatus,
-  Consistency,
-  KvWrite,
-  ReadOptions,
-} from "../../transport/http/gateway_port.ts";
+import type { ClusterStatus, Consistency, ReadOptions } from "../../transport/http/gateway_port.ts";
 import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from "../../transport/http/limits.ts";
 import { GatewayError, type Outcome as WriteOutcome } from "../../transport/http/problem.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
@@ -153,19 +148,20 @@ class Bench {
   }
 }
 
-const PUT: KvWrite = { type: "put", key: "k", value: new Uint8Array([1]) };
-const ONCE: KvWrite = {
+const COMMAND = { type: "put", key: "k", value: new Uint8Array([1]) } as const;
+const PUT: Request = { command: COMMAND };
+const ONCE: Request = {
   ...PUT,
   once: { type: "idempotencyKey", key: "once", fingerprint: "f" },
 };
 
 Deno.test("a write goes to the leader, whole", async () => {
   const bench = new Bench(answer(OK));
-  const write: KvWrite = { ...ONCE, contentType: "text/plain", condition: { revision: 7 } };
+  const command = { ...COMMAND, contentType: "text/plain", condition: { revision: 7 } };
+  const write: Request = { ...ONCE, command };
   assertEquals(await bench.run(bench.gateway.write(write, REQUEST_TIMEOUT_MS)), OK);
   assertEquals(bench.asked, ["Propose of 2"]);
-  const { once, ...command } = write;
-  assertEquals<unknown>(decodeRequest(bench.payloads[0]!), { command, once: once! });
+  assertEquals<unknown>(decodeRequest(bench.payloads[0]!), write);
 });
 
 Deno.test("what surely had no effect is tried again until it has one", async () => {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Command, CommandResult, Request } from "../../storage/kv/command.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
 import type {
@@ -12,8 +13,6 @@ import type {
   HealthCheck,
   KvEntry,
   KvRange,
-  KvWrite,
-  KvWriteResult,
   ReadContext,
   ReadOptions,
 } from "../../transport/http/gateway_port.ts";
@@ -33,11 +32,11 @@ export class FakePort implements GatewayPort {
   nowMs = 0;
   checks: HealthCheck[] = [{ name: "fake", ok: true, message: "well" }];
   /** Writes that reached the port, in order. */
-  readonly writes: KvWrite[] = [];
+  readonly writes: Request[] = [];
   /** Consistency of every read that reached the port, in order. */
   readonly reads: Consistency[] = [];
   readonly #entries = new Map<string, KvEntry>();
-  readonly #results = new Map<string, { fingerprint: string; result: KvWriteResult }>();
+  readonly #results = new Map<string, { fingerprint: string; result: CommandResult }>();
   #revision = 0;
 
   /** What was asked to expire and not taken back, with its delay. */
@@ -48,9 +47,10 @@ export class FakePort implements GatewayPort {
     return () => this.expiring.delete(expire);
   }
 
-  write(write: KvWrite): Promise<KvWriteResult> {
-    this.writes.push(write);
-    const { once } = write;
+  write(request: Request): Promise<CommandResult> {
+    this.writes.push(request);
+    const { once, command } = request;
+    if (once?.type === "session") throw new Error("Cannot write: the gateway has no sessions");
     const known = once === undefined ? undefined : this.#results.get(once.key);
     if (known !== undefined && known.fingerprint !== once!.fingerprint) {
       return Promise.resolve({ status: "idempotency-mismatch" });
@@ -59,7 +59,7 @@ export class FakePort implements GatewayPort {
       const { result } = known;
       return Promise.resolve(result.status === "ok" ? { ...result, replayed: true } : result);
     }
-    const result = this.#apply(write);
+    const result = this.#apply(command);
     if (once !== undefined) {
       this.#results.set(once.key, { fingerprint: once.fingerprint, result });
     }
@@ -160,7 +160,8 @@ export class FakePort implements GatewayPort {
     return { servedBy: 1, leaderId: this.leaderId, term: 1, revision: this.#revision };
   }
 
-  #apply({ type, key, value, contentType, condition }: KvWrite): KvWriteResult {
+  #apply(command: Command): CommandResult {
+    const { key, condition } = command;
     const old = this.#entries.get(key);
     const holds = condition === undefined ||
       (condition === "absent"
@@ -169,20 +170,22 @@ export class FakePort implements GatewayPort {
         ? old !== undefined
         : old?.revision === condition.revision);
     if (!holds) return { status: "precondition-failed", revision: old?.revision ?? 0 };
-    if (type === "delete") {
+    if (command.type === "delete") {
       const deleted = this.#entries.delete(key) ? 1 : 0;
       this.#revision += deleted;
       const revision = this.#revision;
       return { status: "ok", revision, version: 0, length: 0, created: false, deleted };
     }
-    const bytes = type === "put" || old === undefined ? [...value!] : [...old.value, ...value!];
+    const isPut = command.type === "put";
+    const before = isPut || old === undefined ? [] : [...old.value];
+    const bytes = [...before, ...command.value];
     if (bytes.length > VALUE_BYTES_MAX) return { status: "too-large" };
     const revision = ++this.#revision;
     const version = (old?.version ?? 0) + 1;
     this.#entries.set(key, {
       key,
       value: new Uint8Array(bytes),
-      contentType: type === "put" ? contentType : old?.contentType,
+      contentType: isPut ? command.contentType : old?.contentType,
       created: old?.created ?? revision,
       revision,
       version,

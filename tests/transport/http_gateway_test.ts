@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { KvWriteResult } from "../../transport/http/gateway_port.ts";
+import type { CommandResult } from "../../storage/kv/command.ts";
 import { createGateway, type GatewayHandler } from "../../transport/http/gateway.ts";
 import {
   BODY_MS_MAX,
@@ -84,7 +84,7 @@ Deno.test("every problem code has its status, and says what became of the write"
 });
 
 Deno.test("a result that is no success is an error of its own", async () => {
-  const results: [KvWriteResult, number, ProblemCode][] = [
+  const results: [CommandResult, number, ProblemCode][] = [
     [{ status: "precondition-failed", revision: 0 }, 412, "precondition-failed"],
     [{ status: "too-large" }, 413, "too-large"],
     [{ status: "idempotency-mismatch" }, 422, "idempotency-mismatch"],

@@ -5,55 +5,11 @@
  *
  * @module
  */
+import type { CommandResult, Request } from "../../storage/kv/command.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
 import type { Role } from "../../machines/raft_machine.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
-
-/** When a conditional write takes effect. */
-export type WriteCondition = "absent" | "present" | { readonly revision: number };
-
-/** Makes a repeated write take effect once. */
-export interface IdempotencyKey {
-  readonly type: "idempotencyKey";
-  readonly key: string;
-  /** Digest of the request: the same key with another request is an error. */
-  readonly fingerprint: string;
-}
-
-/** A write of one key. */
-export interface KvWrite {
-  readonly type: "put" | "append" | "delete";
-  readonly key: string;
-  /** For put and append. */
-  readonly value?: Uint8Array;
-  /** For put: the media type to serve the value with. */
-  readonly contentType?: string;
-  readonly condition?: WriteCondition;
-  readonly once?: IdempotencyKey;
-}
-
-/** What a committed write did. */
-export type KvWriteResult =
-  | {
-    readonly status: "ok";
-    /** Store revision after the write. */
-    readonly revision: number;
-    /** Changes of the key since its creation; 0 after a delete. */
-    readonly version: number;
-    /** Value length in bytes after the write. */
-    readonly length: number;
-    readonly created: boolean;
-    /** Keys deleted. */
-    readonly deleted: number;
-    /** The result of an earlier request with the same idempotency key. */
-    readonly replayed?: boolean;
-  }
-  | { readonly status: "precondition-failed"; readonly revision: number }
-  | { readonly status: "too-large" }
-  | { readonly status: "idempotency-mismatch" }
-  | { readonly status: "session-expired" }
-  | { readonly status: "overloaded" };
 
 /** How fresh a read must be; API.md. */
 export type Consistency = "linearizable" | "lease" | "follower" | "stale";
@@ -154,7 +110,7 @@ export interface HealthCheck {
 /** The node behind the gateway. Methods reject with GatewayError. */
 export interface GatewayPort {
   readonly nodeId: NodeId;
-  write(write: KvWrite, timeoutMs: number): Promise<KvWriteResult>;
+  write(request: Request, timeoutMs: number): Promise<CommandResult>;
   get(
     key: string,
     options: ReadOptions,

@@ -5,20 +5,22 @@
  *
  * @module
  */
+import type {
+  CommandResult,
+  Condition,
+  Once,
+  Request as KvRequest,
+} from "../../../storage/kv/command.ts";
 import type { Context, Hono } from "hono";
 import { createHash } from "node:crypto";
 import type { GatewayEnvironment } from "../gateway.ts";
 import type {
   Consistency,
   GatewayPort,
-  IdempotencyKey,
   KvEntry,
   KvRange,
-  KvWrite,
-  KvWriteResult,
   ReadContext,
   ReadOptions,
-  WriteCondition,
 } from "../gateway_port.ts";
 import { readBody, refuseEncoded } from "../body.ts";
 import {
@@ -74,7 +76,7 @@ const utf8 = new TextEncoder();
 const NO_QUERY: ReadonlyMap<string, string> = new Map();
 
 /** A committed write that took effect. */
-type Applied = Extract<KvWriteResult, { status: "ok" }>;
+type Applied = Extract<CommandResult, { status: "ok" }>;
 
 /** What the routes share. */
 interface Routes {
@@ -192,15 +194,10 @@ async function put(c: Context, port: GatewayPort, key: string): Promise<Response
   const condition = conditionOf(c);
   const contentType = contentTypeOf(c);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
-  const write: KvWrite = {
-    type: "put",
-    key,
-    value,
-    ...(contentType === undefined ? {} : { contentType }),
-    ...(condition === undefined ? {} : { condition }),
-    ...onceOf(c, { key, action: "put", body: value }),
-  };
-  const result = await apply(c, port, write);
+  const result = await apply(c, port, {
+    command: { type: "put", key, value, contentType, condition },
+    once: onceOf(c, { key, action: "put", body: value }),
+  });
   const { revision, version, created } = result;
   return written(result, { revision, version }, created ? 201 : 200);
 }
@@ -210,11 +207,8 @@ async function append(c: Context, port: GatewayPort, key: string): Promise<Respo
   const condition = conditionOf(c);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
   const result = await apply(c, port, {
-    type: "append",
-    key,
-    value,
-    ...(condition === undefined ? {} : { condition }),
-    ...onceOf(c, { key, action: "append", body: value }),
+    command: { type: "append", key, value, condition },
+    once: onceOf(c, { key, action: "append", body: value }),
   });
   const { revision, version, length } = result;
   return written(result, { revision, version, length }, 200);
@@ -223,10 +217,8 @@ async function append(c: Context, port: GatewayPort, key: string): Promise<Respo
 async function remove(c: Context, port: GatewayPort, key: string): Promise<Response> {
   const condition = conditionOf(c);
   const result = await apply(c, port, {
-    type: "delete",
-    key,
-    ...(condition === undefined ? {} : { condition }),
-    ...onceOf(c, { key, action: "delete", body: NO_BYTES }),
+    command: { type: "delete", key, condition },
+    once: onceOf(c, { key, action: "delete", body: NO_BYTES }),
   });
   const { deleted, revision } = result;
   return written(result, { deleted, revision }, 200);
@@ -285,8 +277,8 @@ function sizeOf({ key, value }: KvEntry): number {
 }
 
 /** Applies a write, or turns what kept it from taking effect into an error. */
-async function apply(c: Context, port: GatewayPort, write: KvWrite): Promise<Applied> {
-  const result = await port.write(write, timeoutOf(c));
+async function apply(c: Context, port: GatewayPort, request: KvRequest): Promise<Applied> {
+  const result = await port.write(request, timeoutOf(c));
   switch (result.status) {
     case "ok":
       return result;
@@ -519,7 +511,7 @@ function resume(range: KvRange, query: ReadonlyMap<string, string>): KvRange {
   return range.start !== undefined && range.start > start ? range : { ...range, start };
 }
 
-function conditionOf(c: Context): WriteCondition | undefined {
+function conditionOf(c: Context): Condition | undefined {
   const ifMatch = c.req.header("if-match");
   const ifNoneMatch = c.req.header("if-none-match");
   if (ifMatch === undefined && ifNoneMatch === undefined) return undefined;
@@ -560,12 +552,12 @@ function onceOf(
   c: Context,
   { key: storeKey, action, body }: {
     readonly key: string;
-    readonly action: KvWrite["type"];
+    readonly action: KvRequest["command"]["type"];
     readonly body: Uint8Array;
   },
-): { once?: IdempotencyKey } {
+): Once | undefined {
   const header = c.req.header("idempotency-key");
-  if (header === undefined) return {};
+  if (header === undefined) return undefined;
   const key = /^"(.*)"$/.exec(header)?.[1] ?? header;
   if (key.length < 1 || key.length > IDEMPOTENCY_KEY_LENGTH_MAX || !/^[\x21-\x7e]+$/.test(key)) {
     throw new GatewayError(
@@ -579,5 +571,5 @@ function onceOf(
   const digest = createHash("sha256")
     .update(JSON.stringify([action, storeKey, ...headers]))
     .update(body);
-  return { once: { type: "idempotencyKey", key, fingerprint: digest.digest("base64url") } };
+  return { type: "idempotencyKey", key, fingerprint: digest.digest("base64url") };
 }
