@@ -17,7 +17,7 @@ import {
 } from "../mod.ts";
 import type { LogLevel } from "../actors/runtime/ports.ts";
 import type { NodeOptions } from "../actors/node.ts";
-import { type LineWriter, LOG_FLUSH_MS_MAX } from "./line_writer.ts";
+import { LineWriter, LOG_FLUSH_MS_MAX } from "./line_writer.ts";
 import { createLog, type LogFormat, type LogWriter } from "./log_writer.ts";
 import {
   hostPortSetting,
@@ -26,7 +26,7 @@ import {
   readSettings,
   type Settings,
 } from "./settings.ts";
-import { complain, EXIT, NODE_EXIT, print, UsageError } from "./usage.ts";
+import { EXIT, NODE_EXIT, print, UsageError } from "./usage.ts";
 
 /** The highest id whose default HTTP port exists. */
 const DEFAULT_HTTP_ID_MAX = 65_535 - 8_000;
@@ -256,13 +256,15 @@ function complaintOf(error: unknown, dataDir: string | undefined): string {
 
 async function main(): Promise<void> {
   let dataDir: string | undefined;
+  // Whoever starts nodes may not read what they say: a start that fails must end all the same.
+  let lines = new LineWriter(Deno.stderr, () => "");
   try {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
     if (settings.isOn("help")) return print(HELP);
     if (settings.isOn("version")) return print(`statecraft ${VERSION}\n`);
     const options = nodeOptionsOf(settings);
     dataDir = options.dataDir;
-    const { lines } = options.writer;
+    ({ lines } = options.writer);
     const node = await startNode({
       ...options,
       onFailed: (error) => void exit(lines, exitCodeOf(error, EXIT.failure)),
@@ -273,8 +275,8 @@ async function main(): Promise<void> {
       stopWithStdin(stop);
     }
   } catch (error) {
-    complain(`statecraft node: ${complaintOf(error, dataDir)}`);
-    Deno.exit(exitCodeOf(error, EXIT.usage));
+    lines.write(`statecraft node: ${complaintOf(error, dataDir)}`);
+    await exit(lines, exitCodeOf(error, EXIT.usage));
   }
 }
 

@@ -5,9 +5,12 @@
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import { nodeWords } from "../../cli/dev.ts";
+import { EXIT } from "../../cli/usage.ts";
 import { freePorts, persist } from "./real_cluster.ts";
 
 const WRITES = 300;
+/** A start that fails is given up for hung after this. */
+const START_MS_MAX = 30_000;
 
 interface Kept {
   readonly http: string;
@@ -48,6 +51,12 @@ async function withNode(
   }
 }
 
+/** Shell words that open descriptor 3 to a pipe which nobody reads, and fill it. */
+function fullPipe(directory: string): string {
+  return `mkfifo "${directory}/log" && exec 3<>"${directory}/log" && ` +
+    "head -c 65536 /dev/zero >&3 && ";
+}
+
 async function serves(http: string): Promise<void> {
   await Promise.all(
     Array.from(
@@ -77,10 +86,25 @@ Deno.test("X4: a member lives on when its log's disk is full, and counts what it
 Deno.test("X4: a member lives on when nobody reads the pipe of its log, which is full", async () => {
   const directory = await Deno.makeTempDir();
   try {
-    const fill = `mkfifo "${directory}/log" && exec 3<>"${directory}/log" && ` +
-      "head -c 65536 /dev/zero >&3 && ";
-    await withNode("2>&3", async ({ http }) => await serves(http), fill);
+    await withNode("2>&3", async ({ http }) => await serves(http), fullPipe(directory));
   } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("X4: a start that fails ends, though nobody reads the full pipe of its log", async () => {
+  const directory = await Deno.makeTempDir();
+  const child = new Deno.Command("sh", {
+    args: ["-c", `${fullPipe(directory)}exec "$@" 2>&3`, "sh", ...nodeWords([])],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  const killer = setTimeout(() => child.kill("SIGKILL"), START_MS_MAX);
+  try {
+    assertEquals((await child.status).code, EXIT.usage);
+  } finally {
+    clearTimeout(killer);
     await Deno.remove(directory, { recursive: true });
   }
 });
