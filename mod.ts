@@ -31,6 +31,8 @@ export { DEFAULT_TIMING, type RaftTiming } from "./machines/group_state.ts";
 export type { ClusterStatus, MemberStatus } from "./transport/http/gateway_port.ts";
 export type { Role } from "./machines/raft_machine.ts";
 export type { GroupId, LogIndex, NodeId, Term } from "./machines/raft_types.ts";
+export type { Log, LogLevel } from "./actors/runtime/ports.ts";
+export type { HostPort } from "./transport/wire/network.ts";
 
 // What a member can fail with.
 export {
@@ -78,74 +80,5 @@ export type {
   RequestRefusal,
   StateMachine,
 } from "./machines/state_machine.ts";
-
-// The actor runtime.
-export {
-  Actor,
-  type ActorContext,
-  type ActorRef,
-  ActorStoppedError,
-  type Address,
-  CallError,
-  type CallOptions,
-  CallTimeoutError,
-  type Delivery,
-  type DeliveryOutcome,
-  formatAddress,
-  type LocalRef,
-  MailboxFullError,
-  MessageRefusedError,
-  type Outcome,
-  parseAddress,
-  RemoteError,
-  type StopReason,
-  UnreachableError,
-} from "./actors/runtime/actor.ts";
-export type {
-  ActorMetrics,
-  RemoteContract,
-  SpawnOptions,
-  Supervision,
-} from "./actors/runtime/cell.ts";
-export type { AnswerContract, RemoteCounters, RemoteLink } from "./actors/runtime/remote.ts";
-export type { WhenFull } from "./actors/runtime/mailbox.ts";
-export { denoPorts } from "./actors/deno_ports.ts";
-export type {
-  Clock,
-  Log,
-  LogLevel,
-  Ports,
-  Random,
-  Scheduler,
-  TimerHandle,
-  Timers,
-} from "./actors/runtime/ports.ts";
-export {
-  ActorSystem,
-  type StopResult,
-  type SystemFailure,
-  type SystemOptions,
-  type SystemStatus,
-} from "./actors/runtime/system.ts";
-
-// Links between processes.
-export type { GreeterCounters } from "./actors/greeter.ts";
-export type { PeerCounters, PeerStatus, VersionRange } from "./actors/peer_link.ts";
-export { Peers, type PeersOptions, type PeersStatus } from "./actors/peers.ts";
-export type { PeerContext } from "./machines/peer_machine.ts";
-export type * from "./machines/raft_types.ts";
-export type { PeerIdentities } from "./storage/log/peer_identities.ts";
-export { recordFormat } from "./storage/log/wal_record.ts";
-export { type Codec, createCodec } from "./transport/wire/codec.ts";
-export type {
-  CloseReason,
-  Connection,
-  ConnectionHandlers,
-  HostPort,
-  Listener,
-  Network,
-} from "./transport/wire/network.ts";
-export { tcpNetwork } from "./transport/wire/tcp.ts";
-export type * from "./transport/wire/messages.ts";
 
 export { chartDocument } from "./machines/chart_document.ts";

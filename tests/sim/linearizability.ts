@@ -85,11 +85,36 @@ interface Choice {
   readonly others: Register[];
 }
 
+/**
+ * One key's operations without those that no order needs, which an outage makes many of: a read of
+ * unknown outcome, and a write of unknown outcome whose value nobody was ever told. Where such a write
+ * took effect, it was overwritten before anybody saw it, and an order without it explains the same;
+ * only a refused compare-and-set may have been told its revision.
+ */
+function relevant(operations: readonly Operation[]): readonly Operation[] {
+  const values: string[] = [];
+  const revisions = new Set<number>([0]);
+  for (const { result } of operations) {
+    if (result === undefined) continue;
+    if ("value" in result && result.value !== undefined) values.push(result.value);
+    if (!("ok" in result) || result.ok) revisions.add(result.revision);
+  }
+  const isExplained = operations.every(({ result }) =>
+    result === undefined || !("ok" in result) || result.ok || revisions.has(result.revision)
+  );
+  return operations.filter(({ type, value, returnMs }) => {
+    if (returnMs !== undefined || type === "delete") return true;
+    if (type === "get") return false;
+    return !isExplained || values.some((told) => told.includes(value!));
+  });
+}
+
 /** Searches for an order of one key's operations. */
 function search(
-  operations: readonly Operation[],
+  all: readonly Operation[],
   stepsMax: number,
 ): "linearizable" | "violation" | "undecided" {
+  const operations = relevant(all);
   const head = timeline(operations);
   const linearized = new Uint32Array(Math.ceil(operations.length / 32));
   const visited = new Set<string>();

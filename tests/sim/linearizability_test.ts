@@ -205,6 +205,31 @@ Deno.test("long histories of real registers are accepted, with progress", () => 
   assertEquals(progress, Array.from({ length: 20 }, (_, at) => at + 1));
 });
 
+Deno.test("an outage with many writes of unknown outcome is decided", () => {
+  const outage = Array.from(
+    { length: 60 },
+    (_, at) =>
+      op(`c${at}`, [10 + at, undefined], at % 3 === 0 ? "append" : at % 3 === 1 ? "put" : "cas", {
+        value: `lost-${at};`,
+        ...(at % 3 === 2 ? { expected: 1 } : {}),
+      }),
+  );
+  const before = op("a", [0, 1], "put", ok("x;", 1));
+  const after = [
+    op("a", [200, 201], "get", got("x;", 1)),
+    op("a", [202, 203], "append", ok("y;", 2)),
+    op("a", [204, 205], "get", got("x;y;", 2)),
+  ];
+  assertEquals(checkLinearizable([before, ...outage, ...after]).verdict, "linearizable");
+  const stale = op("b", [206, 207], "get", got("x;", 1));
+  assertEquals(checkLinearizable([before, ...outage, ...after, stale]).verdict, "violation");
+  // One of them took effect, and a refused compare-and-set was told its revision.
+  const refused = op("b", [202, 203], "cas", {
+    ...{ value: "z", expected: 1, result: { ok: false, revision: 3 } },
+  });
+  assertEquals(checkLinearizable([before, ...outage.slice(0, 4), refused]).verdict, "linearizable");
+});
+
 Deno.test("a search that takes too long is undecided, not accepted", () => {
   const history = generate(new Dice(9), 200, 8);
   assertEquals(checkLinearizable(history, { stepsMax: 10 }), { verdict: "undecided", keys: ["k"] });
