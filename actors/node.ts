@@ -161,9 +161,14 @@ export class StatecraftNode implements AsyncDisposable {
     });
     undo.push(() => this.#served ? directory.release() : directory.discard());
     this.#clusterId = directory.identity.clusterId;
-    const opened = Wal.open(disk, { clusterId: this.#clusterId, nodeId: id });
+    const opened = Wal.open(disk, {
+      clusterId: this.#clusterId,
+      nodeId: id,
+      wasBegun: directory.logBegun,
+    });
     this.#wal = opened.wal;
     undo.push(() => opened.wal.close());
+    directory.noteLogBegun();
     this.#tornTail = opened.tornTail;
     const identities = StoredPeerIdentities.open(disk, directory.directoryId);
 

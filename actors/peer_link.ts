@@ -322,12 +322,12 @@ export class PeerLink {
     this.#step({ type: "Closed" });
   }
 
-  #sendFrame(message: WireMessage): boolean {
+  #sendFrame(message: WireMessage, codec = this.#link?.codec): boolean {
     const link = this.#link;
-    if (link === undefined) return false;
+    if (link === undefined || codec === undefined) return false;
     let frame: Uint8Array;
     try {
-      frame = link.codec.encode(message);
+      frame = codec.encode(message);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       this.#counters.unencodable++;
@@ -404,6 +404,8 @@ export class PeerLink {
     this.#incarnation = this.#accepted?.incarnation;
     this.#accepted = undefined;
     const { self, incarnation, identities } = this.#host;
+    // Before both sides know the version, they speak the lowest.
+    const greeting = this.#host.createCodec(this.#host.versions.min);
     this.#sendFrame({
       type: "HelloReply",
       from: self,
@@ -411,7 +413,7 @@ export class PeerLink {
       refusal: undefined,
       directoryId: identities.own,
       version: this.#link!.version,
-    });
+    }, greeting);
   }
 
   #sendHello(): void {

@@ -3,7 +3,7 @@
  *
  * | path | what |
  * |---|---|
- * | `identity.json` | `{"formatVersion":3,"clusterId":"…","nodeId":1,"directoryId":"…","members":[1,2,3]}` |
+ * | `identity.json` | `{"formatVersion":3,"clusterId":"…","nodeId":1,"directoryId":"…","members":[1,2,3],"logBegun":true}` |
  * | `peers.json` | `{"formatVersion":1,"peers":{"2":"…"}}`: the peers' directories, see peer_identities.ts |
  * | `wal/` | the write-ahead log |
  *
@@ -30,7 +30,7 @@ import {
 import type { NodeId } from "../../machines/raft_types.ts";
 import type { Disk, DiskLock } from "./disk.ts";
 import { IDENTITY_BYTES_MAX, NODE_ID_MAX, PEERS_BYTES_MAX } from "./limits.ts";
-import { replay } from "./wal_replay.ts";
+import { lacksFirstHeader, replay } from "./wal_replay.ts";
 import { checkIdentity, sequenceOf, WAL_DIRECTORY, type WalIdentity } from "./wal_segment.ts";
 
 /** Another process uses the directory. */
@@ -98,6 +98,13 @@ export interface DataDirectory {
   readonly directoryId: string;
   /** Whether this call created it: the node has never voted or stored anything here. */
   readonly created: boolean;
+  /** Whether its log was begun: one that is missing, or lacks its first header, is lost. */
+  readonly logBegun: boolean;
+  /**
+   * The log is there and durable, and the node may promise things. From now on a directory without it
+   * has lost it, and with it votes and acknowledged writes: it does not start.
+   */
+  noteLogBegun(): void;
   /** Lets other processes use it. */
   release(): void;
   /**
@@ -124,6 +131,7 @@ const IDENTITY_FILE: DirectoryFile = {
 interface StoredIdentity {
   readonly identity: DirectoryOwner;
   readonly directoryId: string;
+  readonly logBegun: boolean;
 }
 
 /**
@@ -138,9 +146,9 @@ export function checkDataDirectory(
   options: DirectoryOwner & Pick<DataDirectoryOptions, "clusterIdSource">,
 ): void {
   if (!disk.exists("") || !disk.exists(IDENTITY_FILE.path)) return;
-  const { identity } = readIdentity(disk);
-  if (!isOwner(identity, options) && !hasPromisedNothing(disk, identity)) {
-    throw new IdentityMismatchError(identity, options);
+  const stored = readIdentity(disk);
+  if (!isOwner(stored.identity, options) && !hasPromisedNothing(disk, stored)) {
+    throw new IdentityMismatchError(stored.identity, options);
   }
 }
 
@@ -178,28 +186,34 @@ function openLocked(
 ): DataDirectory {
   const release = (): void => lock.release();
   if (!disk.exists(IDENTITY_FILE.path)) {
+    const made = create(disk, options);
     const discard = (): void => {
       try {
-        if (!disk.exists(PEERS_FILE.path)) removeAll(disk);
+        if (!disk.exists(PEERS_FILE.path)) removeAll(disk, made);
       } finally {
         release();
       }
       if (isNew) disk.removeDirectory("");
     };
-    return { ...create(disk, options), created: true, release, discard };
+    const noteLogBegun = (): void => store(disk, { ...made, logBegun: true });
+    return { ...made, created: true, noteLogBegun, release, discard };
   }
   let stored = readIdentity(disk);
   const isOurs = isOwner(stored.identity, options);
   // A wrong address made a wrong cluster id, too, which the peers would refuse for ever.
   if (!isOurs || stored.identity.clusterId !== options.clusterId) {
-    const isFree = hasPromisedNothing(disk, stored.identity);
+    const isFree = hasPromisedNothing(disk, stored);
     if (!isOurs && !isFree) throw new IdentityMismatchError(stored.identity, options);
-    if (isFree) stored = foundAnew(disk, options, stored.directoryId);
+    if (isFree) stored = foundAnew(disk, options, stored);
   }
-  checkLogIsThere(disk);
+  checkLogIsThere(disk, stored);
   // A crash may have come between the rename and its sync.
   disk.syncDirectory("");
-  return { ...stored, created: false, release, discard: release };
+  const found = stored;
+  const noteLogBegun = (): void => {
+    if (!found.logBegun) store(disk, { ...found, logBegun: true });
+  };
+  return { ...found, created: false, noteLogBegun, release, discard: release };
 }
 
 /** Whether a directory of `stored` is the one that this start wants. */
@@ -218,27 +232,38 @@ function sameMembers(one: readonly NodeId[], other: readonly NodeId[]): boolean 
 }
 
 /** Whether no peer was met, and no vote, term or entry was stored: nobody can rely on the node. */
-function hasPromisedNothing(disk: Disk, identity: WalIdentity): boolean {
+function hasPromisedNothing(disk: Disk, { identity, logBegun }: StoredIdentity): boolean {
   if (disk.exists(PEERS_FILE.path)) return false;
-  if (!disk.exists(WAL_DIRECTORY)) return true;
-  return replay(disk, identity).groups.size === 0;
+  if (!disk.exists(WAL_DIRECTORY)) return !logBegun;
+  const found = replay(disk, identity);
+  return found.groups.size === 0 && !(logBegun && lacksFirstHeader(found));
 }
 
 /** Its log names the wrong owner. The directory's id stays: a peer may have noted it already. */
-function foundAnew(disk: Disk, options: DataDirectoryOptions, directoryId: string): StoredIdentity {
-  removeLog(disk);
-  return store(disk, options, directoryId);
+function foundAnew(
+  disk: Disk,
+  options: DataDirectoryOptions,
+  stored: StoredIdentity,
+): StoredIdentity {
+  removeLog(disk, stored);
+  const { directoryId } = stored;
+  const { clusterId, nodeId, members } = options;
+  const founded = { identity: { clusterId, nodeId, members }, directoryId, logBegun: false };
+  store(disk, founded);
+  return founded;
 }
 
-function removeAll(disk: Disk): void {
-  removeLog(disk);
+function removeAll(disk: Disk, made: StoredIdentity): void {
+  removeLog(disk, made);
   disk.removeDirectory(WAL_DIRECTORY);
   disk.remove(IDENTITY_FILE.path);
 }
 
 /** Removes a log that holds nothing, from its end, so that a crash in between leaves no hole. */
-function removeLog(disk: Disk): void {
+function removeLog(disk: Disk, stored: StoredIdentity): void {
   if (!disk.exists(WAL_DIRECTORY)) return;
+  // Or a crash in between would leave a directory that seems to have lost it.
+  if (readIdentity(disk).logBegun) store(disk, { ...stored, logBegun: false });
   for (const name of disk.list(WAL_DIRECTORY).reverse()) {
     if (sequenceOf(name) === undefined) continue;
     disk.remove(`${WAL_DIRECTORY}/${name}`);
@@ -252,36 +277,39 @@ function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
       throw new IdentityDamagedError(`there is ${path} in it, but no identity`);
     }
   }
-  return store(disk, options, options.newDirectoryId);
+  const { clusterId, nodeId, members, newDirectoryId: directoryId } = options;
+  const made = { identity: { clusterId, nodeId, members }, directoryId, logBegun: false };
+  store(disk, made);
+  return made;
 }
 
-function store(
-  disk: Disk,
-  { clusterId, nodeId, members }: DataDirectoryOptions,
-  directoryId: string,
-): StoredIdentity {
-  replaceFile(disk, IDENTITY_FILE, { clusterId, nodeId, directoryId, members });
-  return { identity: { clusterId, nodeId, members }, directoryId };
+function store(disk: Disk, { identity, directoryId, logBegun }: StoredIdentity): void {
+  const { clusterId, nodeId, members } = identity;
+  replaceFile(disk, IDENTITY_FILE, { clusterId, nodeId, directoryId, members, logBegun });
 }
 
 /**
- * A node greets its peers only once its log is there, so a directory that knows peers and has no
- * log has lost it, and the promises in it. Its id alone would be welcome.
+ * A node promises nothing before its log is there, so a directory that says so, or that knows peers,
+ * and has no log has lost it, and the promises in it. Its id alone would be welcome.
  */
-function checkLogIsThere(disk: Disk): void {
-  if (!disk.exists(PEERS_FILE.path)) return;
+function checkLogIsThere(disk: Disk, { logBegun }: StoredIdentity): void {
+  if (!logBegun && !disk.exists(PEERS_FILE.path)) return;
   const isThere = disk.exists(WAL_DIRECTORY) &&
     disk.list(WAL_DIRECTORY).some((name) => sequenceOf(name) !== undefined);
   if (!isThere) {
-    throw new IdentityDamagedError("its log is missing: bring the old directory back as it was");
+    throw new IdentityDamagedError("its log is missing");
   }
 }
 
 function readIdentity(disk: Disk): StoredIdentity {
   const { path } = IDENTITY_FILE;
-  const { clusterId, nodeId, directoryId, members } = readFields(disk, IDENTITY_FILE);
+  const fields = readFields(disk, IDENTITY_FILE);
+  const { clusterId, nodeId, directoryId, members, logBegun } = fields;
   if (typeof clusterId !== "string" || typeof nodeId !== "number" || !isDirectoryId(directoryId)) {
     throw new IdentityDamagedError(`${path} lacks an id`);
+  }
+  if (typeof logBegun !== "boolean") {
+    throw new IdentityDamagedError(`${path} does not say whether the log was begun`);
   }
   if (!isMemberList(members) || !members.includes(nodeId)) {
     throw new IdentityDamagedError(`${path} lacks the members`);
@@ -292,7 +320,7 @@ function readIdentity(disk: Disk): StoredIdentity {
   } catch (error) {
     throw new IdentityDamagedError(`${path} is not valid: ${(error as Error).message}`);
   }
-  return { identity, directoryId };
+  return { identity, directoryId, logBegun };
 }
 
 function isMemberList(value: unknown): value is NodeId[] {

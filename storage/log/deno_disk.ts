@@ -91,11 +91,15 @@ export class DenoDisk implements Disk {
   }
 
   syncDirectory(path: string): void {
-    this.#attempt("sync directory", path, () => syncDirectory(this.#full(path)));
+    this.#attempt("sync directory", path, () => {
+      this.#checkPlaces();
+      syncDirectory(this.#full(path));
+    });
   }
 
   syncDirectoryData(path: string, done: (error: DiskError | undefined) => void): void {
     const directory = this.#attempt("sync directory", path, () => {
+      this.#checkPlaces();
       return Deno.openSync(this.#full(path), { read: true });
     });
     directory.sync().then(

@@ -18,9 +18,9 @@
 import type { GroupId } from "../../machines/raft_types.ts";
 import type { Disk, DiskFile, DiskLock } from "./disk.ts";
 import { SEGMENT_BYTES, WRITE_GATHER_BYTES_MAX } from "./limits.ts";
-import { WalFailedError, WalLockedError } from "./wal_errors.ts";
+import { WalCorruptError, WalFailedError, WalLockedError } from "./wal_errors.ts";
 import { RECORD_HEADER_BYTES, writeMark } from "./wal_record.ts";
-import { type RecoveredGroup, type Replay, replay } from "./wal_replay.ts";
+import { lacksFirstHeader, type RecoveredGroup, type Replay, replay } from "./wal_replay.ts";
 import {
   checkIdentity,
   encodeSegmentHeader,
@@ -36,6 +36,8 @@ const GATHER_BYTES_MIN = 4096;
 export interface WalOptions extends WalIdentity {
   /** A segment of this size is followed by a new one. Default SEGMENT_BYTES. */
   readonly segmentBytes?: number;
+  /** The log was begun once: if not even its first header is whole, it is damaged and not torn. */
+  readonly wasBegun?: boolean;
 }
 
 /** A log and what was in it. */
@@ -89,6 +91,9 @@ export class Wal {
     if (lock === undefined) throw new WalLockedError(WAL_DIRECTORY);
     try {
       const found = replay(disk, options);
+      if (options.wasBegun === true && lacksFirstHeader(found)) {
+        throw new WalCorruptError(segmentPath(1), 0, "its header was whole once");
+      }
       cutTornTail(disk, found);
       const segment = openDurably(disk, options, found);
       const wal = new Wal(disk, { options, lock, segment });

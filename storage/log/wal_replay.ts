@@ -51,6 +51,11 @@ export interface Replay {
   readonly tornAt: TornTail | undefined;
 }
 
+/** Whether not even the first segment's header counts: there is no log, or not any more. */
+export function lacksFirstHeader({ starts }: Pick<Replay, "starts">): boolean {
+  return starts.size === 0;
+}
+
 /** Everything from `offset` of segment `sequence` on does not count. */
 export interface TornTail {
   readonly sequence: number;

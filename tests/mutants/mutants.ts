@@ -639,8 +639,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a directory with promises is founded anew",
     file: "storage/log/data_directory.ts",
-    find: "  return replay(disk, identity).groups.size === 0;",
-    replace: "  return replay(disk, identity).groups.size >= 0;",
+    find: "  return found.groups.size === 0 && !(logBegun",
+    replace: "  return found.groups.size >= 0 && !(logBegun",
     suspects: [storage],
   },
   {
@@ -670,6 +670,35 @@ export const mutants: readonly Mutant[] = [
     find: '        this.#group.raft.signal({ type: "Disk", condition });',
     replace: "",
     suspects: [actors],
+  },
+  {
+    name: "a log that was begun and is lost is begun anew",
+    file: "storage/log/wal.ts",
+    find: "if (options.wasBegun === true && lacksFirstHeader(found)) {",
+    replace:
+      "if (options.wasBegun === undefined && lacksFirstHeader(found) && found.starts.size > 0) {",
+    suspects: [storage],
+  },
+  {
+    name: "a full table of keys waits for room for ever",
+    file: "storage/kv/kv_store.ts",
+    find: "    return this.#once.nextRoomMs();",
+    replace: "    return Infinity;",
+    suspects: [storage, actors],
+  },
+  {
+    name: "a directory that was moved while in use is not noticed",
+    file: "storage/log/deno_disk.ts",
+    find: "      if (locked.dev === found.dev && locked.ino === found.ino) continue;",
+    replace: "      if (locked.dev === locked.dev || found.dev === 0) continue;",
+    suspects: [storage],
+  },
+  {
+    name: "a wrong address of the first start stays",
+    file: "storage/log/data_directory.ts",
+    find: "  if (!isOurs || stored.identity.clusterId !== options.clusterId) {",
+    replace: "  if (!isOurs) {",
+    suspects: [storage],
   },
   {
     name: "a link speaks the highest version of its own",

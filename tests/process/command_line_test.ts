@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { nodeCommand } from "../../cli/dev.ts";
 import { NODE_EXIT } from "../../cli/usage.ts";
-import { eventually, freePorts, RealCluster, RealNode } from "./real_cluster.ts";
+import { eventually, freePorts, persist, RealCluster, RealNode } from "./real_cluster.ts";
 
 interface Run {
   readonly code: number;
@@ -196,6 +196,22 @@ Deno.test("a directory that cannot be used is named in one line", async () => {
       /^statecraft node: [^\n]*identity\.json is not JSON[^\n]*; bring it back as it was[^\n]*\n$/,
     );
     assertEquals(damaged.code, NODE_EXIT.damagedLog);
+  });
+});
+
+Deno.test("a member that lost its log alone does not start, also if it is the only one", async () => {
+  await inDirectory(async (directory) => {
+    const [port] = freePorts(1);
+    const http = `http://127.0.0.1:${port}`;
+    const args = ["--id", "1", "--single", "--http", `127.0.0.1:${port}`, "--data", directory];
+    const node = new RealNode(1, http, args);
+    await persist([http], "/v1/kv/k", { method: "PUT", body: "v" });
+    node.signal("SIGTERM");
+    assertEquals((await node.ended).code, 0);
+    await Deno.remove(`${directory}/wal`, { recursive: true });
+    const run = await runNode(args);
+    assertEquals(run.code, NODE_EXIT.damagedLog);
+    assertMatch(run.stderr, /^statecraft node: [^\n]*its log is missing[^\n]*\n$/);
   });
 });
 

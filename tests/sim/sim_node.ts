@@ -128,14 +128,17 @@ export class SimNode {
     const life = new ProcessLife(loop, dice, this.clock, () => onRan(id));
     this.life = life;
     this.lives++;
-    const { directoryId } = openDataDirectory(this.disk, {
+    const directory = openDataDirectory(this.disk, {
       nodeId: id,
       clusterId: CLUSTER_ID,
       members: membership.voters,
       clusterIdSource: "configured",
       newDirectoryId: this.directoryId,
     });
-    const opened = Wal.open(this.disk, { clusterId: CLUSTER_ID, nodeId: id, segmentBytes });
+    const { directoryId, logBegun: wasBegun } = directory;
+    const identity = { clusterId: CLUSTER_ID, nodeId: id };
+    const opened = Wal.open(this.disk, { ...identity, segmentBytes, wasBegun });
+    directory.noteLogBegun();
     this.identities = StoredPeerIdentities.open(this.disk, directoryId);
     const system = new ActorSystem({
       node: id,

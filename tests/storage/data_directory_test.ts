@@ -12,9 +12,10 @@ import { type Disk, DiskError } from "../../storage/log/disk.ts";
 import { IDENTITY_BYTES_MAX } from "../../storage/log/limits.ts";
 import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
 import { Wal } from "../../storage/log/wal.ts";
-import { WalFailedError, WalLockedError } from "../../storage/log/wal_errors.ts";
+import { WalCorruptError, WalFailedError, WalLockedError } from "../../storage/log/wal_errors.ts";
 import { encodeHardState } from "../../storage/log/wal_record.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
+import { openWal } from "./open_wal.ts";
 import { forEachPowerLoss } from "./power_loss.ts";
 
 const options: DataDirectoryOptions = {
@@ -147,10 +148,11 @@ Deno.test("X7: a crash while a directory is founded anew leaves it to the old ow
   const right = { ...options, members: [1, 2] };
   const owners = new Set<string>();
   forEachPowerLoss({
-    operations: 16,
+    operations: 24,
     prepare: (disk) => {
       const first = openDataDirectory(disk, options);
       Wal.open(disk, first.identity).wal.close();
+      first.noteLogBegun();
       first.release();
     },
     work: (disk) => openDataDirectory(disk, right),
@@ -159,10 +161,10 @@ Deno.test("X7: a crash while a directory is founded anew leaves it to the old ow
       const opened = openDataDirectory(disk, right);
       assertEquals(opened.identity.members, [1, 2]);
       if (returned !== undefined) assertEquals(opened.directoryId, returned.directoryId);
-      Wal.open(disk, opened.identity).wal.close();
+      Wal.open(disk, { ...opened.identity, wasBegun: opened.logBegun }).wal.close();
     },
   });
-  assertEquals(owners.size, 2);
+  assertEquals(owners.size, 3, "the old owner, the old one without its log, the new one");
 });
 
 Deno.test("X7: a first start that fails takes back what it made, and nothing else", () => {
@@ -172,6 +174,7 @@ Deno.test("X7: a first start that fails takes back what it made, and nothing els
     const disk = new DenoDisk(path);
     const first = openDataDirectory(disk, options);
     Wal.open(disk, first.identity).wal.close();
+    first.noteLogBegun();
     first.discard();
     assertEquals([...Deno.readDirSync(`${root}/new`)].length, 0);
     const second = openDataDirectory(disk, { ...options, newDirectoryId: "d-2" });
@@ -287,6 +290,54 @@ Deno.test("a directory that has met peers and lost its log is refused", () => {
   openDataDirectory(disk, options).release();
   for (const name of disk.list("wal")) disk.erase(`wal/${name}`);
   assertThrows(() => openDataDirectory(disk, options), IdentityDamagedError, "log is missing");
+});
+
+Deno.test("a directory that has begun its log and lost it is refused, by whatever was removed", () => {
+  const begun = (): MemoryDisk => {
+    const disk = new MemoryDisk();
+    const directory = openDataDirectory(disk, options);
+    assertEquals(directory.logBegun, false);
+    Wal.open(disk, directory.identity).wal.close();
+    directory.noteLogBegun();
+    directory.release();
+    return disk;
+  };
+  const whole = openDataDirectory(begun(), options);
+  assertEquals(whole.logBegun, true);
+  const path = "wal/00000000000000000001.wal";
+  const gone = begun();
+  gone.erase(path);
+  for (const wanted of [options, { ...options, members: [1] }]) {
+    const error = assertThrows(() => openDataDirectory(gone, wanted));
+    assert(error instanceof IdentityDamagedError || error instanceof IdentityMismatchError);
+  }
+  for (const length of [0, 64, 127]) {
+    const cut = begun();
+    cut.replace(path, cut.readFile(path).slice(0, length));
+    // It has promised something, for all that anybody can tell: nobody founds it anew.
+    assertThrows(
+      () => openDataDirectory(cut, { ...options, members: [1] }),
+      IdentityMismatchError,
+    );
+    const { identity, logBegun: wasBegun } = openDataDirectory(cut, options);
+    assertThrows(() => openWal(cut, { ...identity, wasBegun }), WalCorruptError, "whole once");
+  }
+});
+
+Deno.test("a crash between an identity and its log is no loss", () => {
+  forEachPowerLoss({
+    operations: 24,
+    work: (disk) => {
+      const directory = openDataDirectory(disk, options);
+      Wal.open(disk, { ...directory.identity, wasBegun: directory.logBegun });
+      directory.noteLogBegun();
+      return directory;
+    },
+    check: (disk) => {
+      const directory = openDataDirectory(disk, options);
+      Wal.open(disk, { ...directory.identity, wasBegun: directory.logBegun });
+    },
+  });
 });
 
 Deno.test("a crash while a directory is created leaves none or a whole one", () => {

@@ -481,6 +481,12 @@ Deno.test("codec: fields that a later version appends are read over, in every me
   );
 });
 
+Deno.test("codec: a reason that a later version appends is a refusal", () => {
+  const reply = codec.decode(encodeMsgpack([2, 1, 2, refusals.length + 1, "d", 0]));
+  assert(reply.type === "HelloReply" && reply.refusal === "unknown-reason");
+  assertEquals(roundTrip(reply), reply);
+});
+
 Deno.test("codec: encode gives bytes of the caller's own", () => {
   const first = codec.encode({ type: "Ping", id: 1 });
   const copy = first.slice();

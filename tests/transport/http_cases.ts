@@ -792,6 +792,8 @@ export const httpCases: readonly HttpCase[] = [
         ["GET", "/v1/kv/parameter?consistancy=stale"],
         ["GET", "/v1/kv?perfix=a"],
         ["POST", "/v1/kv/parameter/append?ttl=1s"],
+        ["GET", "/v1/kv?limit=1&limit=2"],
+        ["DELETE", "/v1/kv?key=a&key=b"],
       ];
       for (const [method, path] of requests) {
         const response = await send(path, { method });

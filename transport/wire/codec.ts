@@ -106,7 +106,7 @@ const TYPES = new Map<number, WireMessage["type"]>(
 );
 
 /** A refusal's position is its number on the wire, 0 being welcome: append, never reorder. */
-const REFUSALS: readonly RefusalReason[] = [
+const REFUSALS: readonly Exclude<RefusalReason, "unknown-reason">[] = [
   "wrong-magic",
   "wrong-version",
   "wrong-cluster",
@@ -116,6 +116,9 @@ const REFUSALS: readonly RefusalReason[] = [
   "wrong-directory",
   "wrong-target-directory",
 ];
+
+/** Highest number of a reason; it stands for any that nobody knows. */
+const REFUSAL_MAX = 0x7f;
 
 const NAME = /^[a-z0-9-]{1,64}$/;
 const INTEGER_MAX = Number.MAX_SAFE_INTEGER;
@@ -175,7 +178,7 @@ function encode(w: FrameWriter, message: WireMessage): Uint8Array {
     case "HelloReply":
       w.uint(message.from);
       w.uint(message.incarnation);
-      w.uint(message.refusal === undefined ? 0 : REFUSALS.indexOf(message.refusal) + 1);
+      w.uint(message.refusal === undefined ? 0 : refusalNumber(message.refusal));
       w.string(message.directoryId);
       w.uint(message.version);
       break;
@@ -309,14 +312,24 @@ function decodeHello(c: BodyCursor): Hello {
   };
 }
 
+function refusalNumber(refusal: RefusalReason): number {
+  const at = REFUSALS.findIndex((reason) => reason === refusal);
+  return at < 0 ? REFUSAL_MAX : at + 1;
+}
+
+/** A reason that a later version has appended refuses like any other. */
+function refusalOf(number: number): RefusalReason | undefined {
+  return number === 0 ? undefined : REFUSALS[number - 1] ?? "unknown-reason";
+}
+
 function decodeHelloReply(c: BodyCursor): HelloReply {
   const from = node(c);
   const incarnation = c.uint("incarnation", INTEGER_MAX);
-  const refusal = c.uint("refusal", REFUSALS.length);
+  const refusal = c.uint("refusal", REFUSAL_MAX);
   const directoryId = nameOf(c, "directoryId");
   const version = c.uint("version", GROUP_ID_MAX);
   return {
-    ...{ type: "HelloReply", from, incarnation, refusal: REFUSALS[refusal - 1] },
+    ...{ type: "HelloReply", from, incarnation, refusal: refusalOf(refusal) },
     ...{ directoryId, version },
   };
 }

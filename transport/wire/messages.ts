@@ -50,6 +50,7 @@ export interface Hello {
  *
  * `wrong-directory`: the sender has another data directory than the receiver remembers of it.
  * `wrong-target-directory`: the sender remembers another one of the receiver than the receiver has.
+ * `unknown-reason`: a later version has said one that this version does not know; it is never sent.
  */
 export type RefusalReason =
   | "wrong-magic"
@@ -59,7 +60,8 @@ export type RefusalReason =
   | "unknown-node"
   | "wrong-direction"
   | "wrong-directory"
-  | "wrong-target-directory";
+  | "wrong-target-directory"
+  | "unknown-reason";
 
 /** The answer to {@linkcode Hello}; a refusal is the last frame of its connection. */
 export interface HelloReply {

@@ -429,6 +429,9 @@ function queryOf(url: string, known: readonly string[]): ReadonlyMap<string, str
     if (!known.includes(name)) {
       throw new GatewayError("invalid-request", `This version has no parameter "${name}" here`);
     }
+    if (query.has(name)) {
+      throw new GatewayError("invalid-request", `The parameter "${name}" is there twice`);
+    }
     query.set(name, equals < 0 ? "" : part.slice(equals + 1));
   }
   return query;
