@@ -190,9 +190,14 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
   #letTimePass(): number {
     const { core, machine } = this.#options;
     const { leadership, nowMs, log } = core.state;
-    const deadlineMs = leadership === undefined ? Infinity : machine.nextDeadlineMs();
+    if (leadership === undefined) {
+      // The entry may be lost with the leadership, and its index never be reached.
+      this.#timePassesAt = 0;
+      return Infinity;
+    }
+    const deadlineMs = machine.nextDeadlineMs();
     if (deadlineMs === Infinity || machine.lastApplied < this.#timePassesAt) return Infinity;
-    const leftMs = deadlineMs - leadership!.logTimeAt(nowMs);
+    const leftMs = deadlineMs - leadership.logTimeAt(nowMs);
     if (leftMs > 0) return nowMs + leftMs;
     core.machineDue();
     this.#timePassesAt = log.lastIndex;

@@ -43,7 +43,7 @@ class Bench {
   readonly toMachine: MachineSignal<CommandResult>[] = [];
   readonly #mailbox: Delivery<Arrival, RaftAnswer>[] = [];
 
-  constructor(voters: readonly number[] = [1, 2, 3]) {
+  constructor(voters: readonly number[] = [1, 2, 3], machine = new KvStore()) {
     const { ports } = this;
     this.core = new RaftCore({
       id: 1,
@@ -75,7 +75,7 @@ class Bench {
       ports,
       send: (to, message) => void this.sent.push({ to, message }),
       wal,
-      machine: new KvStore(),
+      machine,
       machineActor,
       self: () => self,
     });
@@ -554,3 +554,49 @@ Deno.test("WAITING_BYTES_MAX: requests that come on top of what waits are refuse
   assertEquals(refused.length, 3);
   assertEquals(refused[0]!.answers, [{ status: "refused", reason: "overloaded", leader: 1 }]);
 });
+
+Deno.test("time passes under a later leadership, though the entry for it was lost with the first", () => {
+  const machine = new DueMachine();
+  const bench = new Bench([1, 2, 3], machine);
+  const { log } = bench.core.state;
+  bench.lead();
+  for (let count = 0; count < 2; count++) {
+    bench.turn({ type: "Propose", payload: COMMAND });
+    bench.syncAll();
+  }
+  machine.deadlineMs = 0;
+  bench.turn({ type: "BurstRead" });
+  assertEquals(log.lastIndex, 4);
+  // Node 2 leads and replaces all but the first entry; then node 1 leads again.
+  const run = encodeRun({
+    group: 0,
+    term: 2,
+    firstIndex: 2,
+    timeMs: 1,
+    kind: "noop",
+    payloads: [new Uint8Array(0)],
+  });
+  const replaced = { prevLogIndex: 1, prevLogTerm: 1, leaderCommit: 2, round: 0, runs: [run] };
+  bench.turn(bench.message("AppendEntries", { term: 2, from: 2, ...replaced }));
+  bench.syncAll();
+  assertEquals(log.lastIndex, 2);
+  machine.reached = 2;
+  bench.lead();
+  machine.reached = 3;
+  bench.turn({ type: "BurstRead" });
+  assertEquals(log.lastIndex, 4, "the empty entry of its term, and one for time");
+});
+
+/** A store whose deadline and progress the test sets. */
+class DueMachine extends KvStore {
+  deadlineMs = Infinity;
+  reached = 1;
+
+  override get lastApplied(): number {
+    return this.reached;
+  }
+
+  override nextDeadlineMs(): number {
+    return this.deadlineMs;
+  }
+}

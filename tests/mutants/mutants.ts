@@ -609,6 +609,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "time waits for an entry that was lost with a leadership",
+    file: "actors/raft_actor.ts",
+    find: "      this.#timePassesAt = 0;\n",
+    replace: "",
+    suspects: [actors],
+  },
+  {
     name: "a full table of idempotency keys forgets live ones",
     file: "storage/kv/sessions.ts",
     find: "if (!this.#forgetOldestKey(IDEMPOTENCY_RETENTION_MS_MIN)) return",
