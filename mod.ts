@@ -64,7 +64,7 @@ export {
   type ChartTransition,
   describeChart,
 } from "./machines/chart.ts";
-export { charts } from "./machines/chart_document.ts";
+export { chartDocument, charts } from "./machines/chart_document.ts";
 export {
   type Cause,
   type Explanation,
@@ -80,5 +80,3 @@ export type {
   RequestRefusal,
   StateMachine,
 } from "./machines/state_machine.ts";
-
-export { chartDocument } from "./machines/chart_document.ts";

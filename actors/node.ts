@@ -1,10 +1,10 @@
 /**
  * One member process: what starts in which order, how it stops, and how it fails.
  *
- * Start: lock the data directory, replay the log, then WAL, KV and Raft actors, peers, and HTTP
+ * Start: lock the data directory, replay the log, then WAL, machine and Raft actors, peers, and HTTP
  * last. Stop: HTTP accepts no more, leadership goes to another voter, requests drain, then the
- * actors in reverse order, the peers, the log and the lock. Fail stop: when the Raft, KV or WAL
- * actor throws, nothing more leaves the node and the process is to exit.
+ * actors in reverse order, the peers, the log and the lock. Fail stop: when the Raft, machine or
+ * WAL actor throws, nothing more leaves the node and the process is to exit.
  *
  * @module
  */

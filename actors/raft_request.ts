@@ -56,7 +56,7 @@ export function raftRequestOf(value: WireValue): RaftRequest | undefined {
 }
 
 /** Fields that an answer must have besides its status, and how large each may be. */
-const ANSWER_FIELDS: Readonly<Record<string, readonly string[]>> = {
+const ANSWER_FIELDS = {
   "ok": ["revision", "version", "length", "deleted"],
   "precondition-failed": ["revision"],
   "too-large": [],
@@ -67,7 +67,7 @@ const ANSWER_FIELDS: Readonly<Record<string, readonly string[]>> = {
   "ready": [],
   "transferred": ["leader", "term"],
   "refused": ["leader"],
-};
+} satisfies Record<RaftAnswer["status"], readonly string[]>;
 
 const REASONS: readonly unknown[] = [
   "not-leader",
@@ -82,7 +82,7 @@ export function raftAnswerOf(value: WireValue): RaftAnswer | undefined {
   if (!isRecord(value) || typeof value["status"] !== "string") return undefined;
   const { status } = value;
   if (!Object.hasOwn(ANSWER_FIELDS, status)) return undefined;
-  for (const name of ANSWER_FIELDS[status]!) {
+  for (const name of ANSWER_FIELDS[status as RaftAnswer["status"]]) {
     if (!isInteger(value[name], 0, Number.MAX_SAFE_INTEGER)) return undefined;
   }
   if (status === "ok" && typeof value["created"] !== "boolean") return undefined;

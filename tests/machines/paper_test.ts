@@ -2,7 +2,7 @@
  * The Raft paper (Fig. 2, Fig. 3, s5) and the dissertation (s3.8, s3.10, s4.2, s6.2, s6.4, s9.6,
  * s10.2), one test for each sentence, named by it.
  *
- * Sentences about lastApplied and the state machine are the KV actor's, and tested there.
+ * Sentences about lastApplied and the state machine are the machine actor's, and tested there.
  *
  * @module
  */

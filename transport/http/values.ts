@@ -13,7 +13,6 @@ import { GatewayError } from "./problem.ts";
 export type JsonBytes = string | { readonly base64: string };
 
 const plainKey = /^[A-Za-z0-9_.~!$&'()*+,;=:@/-]+$/;
-const utf8 = new TextEncoder();
 // A byte order mark is part of the bytes: dropping it would list other bytes than are stored.
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -85,13 +84,6 @@ export function keyAs(encoding: JsonEncoding, key: string): JsonBytes {
 /** A byte string as JSON. */
 export function keyToJson(key: string): JsonBytes {
   return plainKey.test(key) ? key : bytesToJson(bytesOf(key));
-}
-
-/** Text to the byte string of its UTF-8. */
-export function byteStringOfText(text: string): string {
-  let packed = "";
-  for (const byte of utf8.encode(text)) packed += String.fromCharCode(byte);
-  return packed;
 }
 
 /** The bytes of a byte string. */
