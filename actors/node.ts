@@ -359,7 +359,8 @@ export class StatecraftNode implements AsyncDisposable {
     try {
       await this.#group.raft.call({ type: "Transfer", to }, { timeoutMs: HANDOVER_MS_MAX });
     } catch (error) {
-      this.#log("warn", "hand-over-failed", { to, error: String(error) });
+      // The member may be on its way down as well; the others elect a leader all the same.
+      this.#log("info", "hand-over-failed", { to, error: String(error) });
     }
   }
 

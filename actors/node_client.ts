@@ -41,6 +41,8 @@ import { LeaderWatch, RETRY_PAUSE_MS, retryPauseMs } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
 import type { RaftAnswer, RaftRequest } from "./raft_request.ts";
 
+const NO_LEADER = "This node knows no leader; /v1/raft/explain says why";
+
 /** What the node gives its gateway. */
 export interface NodeClientOptions {
   readonly group: GroupId;
@@ -259,7 +261,8 @@ export class NodeClient implements GatewayPort {
     }
     if (minRevision === undefined) return;
     while (this.#options.store.revision < minRevision) {
-      const detail = `the store is at revision ${this.#options.store.revision}`;
+      const { revision } = this.#options.store;
+      const detail = `revision ${minRevision} was not reached in time, this node is at ${revision}`;
       // Not the leader is awaited here but the next entry, so the pause stays short.
       await this.#pause({ deadlineMs, detail, attempts: 1, mayHaveHadEffect: false });
     }
@@ -314,7 +317,7 @@ export class NodeClient implements GatewayPort {
           (answer.status !== "refused" || answer.reason === "aborted");
         if (isFinal) return answer;
       }
-      const detail = attempt.kind === "answer" ? "the leader changed" : attempt.detail;
+      const detail = attempt.kind === "answer" ? "the request was not taken" : attempt.detail;
       await this.#pause({ deadlineMs, detail, attempts, mayHaveHadEffect });
     }
   }
@@ -347,8 +350,12 @@ export class NodeClient implements GatewayPort {
     if (this.#nowMs + RETRY_PAUSE_MS >= deadlineMs || isStopping()) {
       if (mayHaveHadEffect) throw new GatewayError("outcome-unknown", detail);
       const { leaderId } = core.context;
-      const known = leaderId === undefined ? {} : { leader: leaderId };
-      throw new GatewayError("unavailable", `No leader took the request: ${detail}`, known);
+      if (leaderId === undefined) {
+        throw new GatewayError("unavailable", `${NO_LEADER} (${detail})`);
+      }
+      throw new GatewayError("unavailable", `Node ${leaderId} leads: ${detail}`, {
+        leader: leaderId,
+      });
     }
     const lastMs = deadlineMs - RETRY_PAUSE_MS;
     const isLeaderKnown = core.context.leaderId !== undefined;

@@ -195,7 +195,7 @@ async function main(): Promise<void> {
     print(`chart    ${members[0]!.http}/v1/raft/chart?format=mermaid\n`);
     print(`explain  ${members[0]!.http}/v1/raft/explain\n`);
     print(`try      curl -X PUT --data-binary hello ${members[0]!.http}/v1/kv/greeting\n`);
-    const victim = members.at(-1)!;
+    const victim = members.find(({ id }) => id === leader) ?? members[0]!;
     print(`kill     kill -9 ${victim.child.pid}\n`);
     print(`revive   deno task node ${victim.words.map(quoted).join(" ")}\n`);
     print("Ctrl-C stops the cluster\n");

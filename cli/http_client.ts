@@ -55,13 +55,15 @@ export async function send(request: ClientRequest, reach: Reach): Promise<Respon
   const headers = new Headers(request.headers);
   if (request.method !== "GET") headers.set("idempotency-key", `"${crypto.randomUUID()}"`);
   let last = "no endpoint was tried";
+  // What a node says of the cluster tells more than that another one cannot be reached.
+  let said: string | undefined;
   let mayHaveBeenApplied = false;
   for (;;) {
     for (const [at, endpoint] of reach.endpoints.entries()) {
       const leftMs = deadlineMs - performance.now();
       if (leftMs <= 0) {
         const exitCode = mayHaveBeenApplied ? EXIT.outcomeUnknown : EXIT.unavailable;
-        throw new ClientError(last, exitCode);
+        throw new ClientError(said ?? last, exitCode);
       }
       const attemptMs = attemptMsOf(leftMs, reach.endpoints.length - at);
       headers.set("statecraft-timeout-ms", String(serverMsOf(attemptMs)));
@@ -74,7 +76,7 @@ export async function send(request: ClientRequest, reach: Reach): Promise<Respon
         });
         if (response.ok) return new Response(await response.bytes(), { headers: response.headers });
         const problem = await problemOf(response);
-        last = problem.message;
+        said = problem.message;
         if (problem.outcome === "unknown") mayHaveBeenApplied = true;
         if (!problem.retryable) {
           const isUnknown = problem.outcome === "unknown" && request.method !== "GET";
