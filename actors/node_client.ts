@@ -310,7 +310,7 @@ export class NodeClient implements GatewayPort {
             "The leader holds too much that is not committed, or too many idempotency keys";
           throw new GatewayError("overloaded", detail);
         }
-        if (answer.status === "refused" && answer.reason === "invalid") {
+        if (answer.status === "refused" && answer.reason === "invalid" && !mayHaveHadEffect) {
           throw new GatewayError("invalid-request", "The leader cannot read the request");
         }
         const isFinal = answer.status !== "not-applied" &&

@@ -197,7 +197,7 @@ Deno.test("a lost answer leaves the outcome unknown, and only a write with a key
 });
 
 Deno.test("once an answer was lost, no later refusal makes the outcome known", async () => {
-  const later = [refused("not-leader"), NOT_DELIVERED, refused("overloaded")];
+  const later = [refused("not-leader"), NOT_DELIVERED, refused("overloaded"), refused("invalid")];
   for (const reaction of later) {
     const bench = new Bench(LOST, reaction);
     await bench.fails(bench.gateway.write(ONCE, REQUEST_TIMEOUT_MS), "outcome-unknown", "unknown");
