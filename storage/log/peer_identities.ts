@@ -34,7 +34,6 @@
  *   down, which is what it is there to survive.
  * - A directory that goes back in time, such as a backup, keeps its id and is not recognised. Only
  *   the directory as it was may be brought back.
- * - A directory of which only the identity is left, log and peers both gone, is not recognised.
  * - Hellos are not authenticated yet: whoever reaches the port can claim an id, and the first to
  *   claim it is remembered for good. To forget a peer that should not have been met, stop the node
  *   and take it out of `peers.json`; it is on whoever does that to know that no promise is lost.

@@ -9,6 +9,7 @@ import type { Log } from "../../actors/runtime/ports.ts";
 import { GroupHost, type KvGroup, spawnWal } from "../../actors/group.ts";
 import { ActorSystem } from "../../actors/runtime/system.ts";
 import type { RaftTiming } from "../../machines/group_state.ts";
+import { describeRoleChange } from "../../machines/raft_step.ts";
 import type { GroupId, Membership, NodeId } from "../../machines/raft_types.ts";
 import { openDataDirectory } from "../../storage/log/data_directory.ts";
 import { DiskError } from "../../storage/log/disk.ts";
@@ -166,13 +167,10 @@ export class SimNode {
         wal: wal.ref,
         recovered: opened.groups.get(group),
         send,
-        onRoleChange: ({ from, to, cause, term, leaderId }) =>
-          log("info", from === to ? "leader" : "role", {
-            ...(groups.length > 1 ? { group } : {}),
-            ...(from === to ? {} : { from, to, cause }),
-            term,
-            leader: leaderId ?? "none",
-          }),
+        onRoleChange: (change) => {
+          const { event, fields } = describeRoleChange(change);
+          log("info", event, { ...(groups.length > 1 ? { group } : {}), ...fields });
+        },
       });
       this.groups.set(group, host);
       onGroup(host);
