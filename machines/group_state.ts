@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { appendAll } from "./append_all.ts";
 import { DEFAULT_BOUNDS, type ReplicationBounds } from "./bounds.ts";
 import type { Leadership } from "./leadership.ts";
 import { PendingWrites, type Write } from "./pending_writes.ts";
@@ -265,7 +266,7 @@ export class GroupState {
       outbox.write = { hardState, runs: this.#runs };
       this.writes.push(outbox.write, this.#promises, this.nowMs);
     } else if (this.#promises.length > 0 && !this.writes.wait(this.#promises)) {
-      outbox.messages.push(...this.#promises);
+      appendAll(outbox.messages, this.#promises);
     }
     this.outbox = emptyOutbox();
     this.#runs = [];

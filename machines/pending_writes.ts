@@ -13,6 +13,7 @@
  *
  * @module
  */
+import { appendAll } from "./append_all.ts";
 import { lastIndexOf } from "./raft_log.ts";
 import type { EntryRun, Envelope, HardState, LogIndex, Term } from "./raft_types.ts";
 
@@ -64,7 +65,7 @@ export class PendingWrites {
   /** Has messages wait for the newest write; false if nothing is under way. */
   wait(messages: readonly Envelope[]): boolean {
     const newest = this.#writes.at(-1);
-    newest?.messages.push(...messages);
+    if (newest !== undefined) appendAll(newest.messages, messages);
     return newest !== undefined;
   }
 

@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { appendAll } from "./append_all.ts";
 import { initialTransition } from "xstate";
 import * as election from "./election.ts";
 import { type GroupOptions, GroupState, type Outbox, type ProposeOutcome } from "./group_state.ts";
@@ -180,7 +181,7 @@ export class RaftCore {
     if (hardState?.votedFor === state.id) {
       this.#feed({ type: "VoteDurable", term: hardState.currentTerm });
     }
-    state.outbox.messages.push(...messages);
+    appendAll(state.outbox.messages, messages);
   }
 
   /** Hands leadership to `to` (thesis s3.10); the outbox says if it was refused or aborted. */

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { appendAll } from "./append_all.ts";
 import type { GroupState } from "./group_state.ts";
 import { isQuorum } from "./quorum.ts";
 import type { RaftContext, RaftEvent } from "./raft_machine.ts";
@@ -21,7 +22,7 @@ export function queueReads(state: GroupState, _context: RaftContext, event: Read
   const { reads } = state.lead;
   if (reads.waiting.length + event.readIds.length > READS_PENDING_MAX) {
     refuseReads(state, _context, event);
-  } else reads.waiting.push(...event.readIds);
+  } else appendAll(reads.waiting, event.readIds);
 }
 
 /** Leader: a follower's request waits like the leader's own reads. */
@@ -59,13 +60,13 @@ export function completeReads(
   if (batch === undefined || reply.from !== context.leaderId) return;
   batches.delete(reply.readId);
   const { readIds } = batch;
-  if (reply.readIndex === 0) state.outbox.readsRefused.push(...readIds);
+  if (reply.readIndex === 0) appendAll(state.outbox.readsRefused, readIds);
   else state.outbox.readsReady.push({ readIndex: reply.readIndex, readIds });
 }
 
 /** No leader is known to serve the reads. */
 export function refuseReads(state: GroupState, _context: RaftContext, event: ReadEvent): void {
-  state.outbox.readsRefused.push(...event.readIds);
+  appendAll(state.outbox.readsRefused, event.readIds);
 }
 
 /** This node does not lead, or is overloaded: the follower's reads are refused with read index 0. */
@@ -79,8 +80,8 @@ export function refuseForwardedRead(
 
 /** Whoever served this node's reads no longer can: they are refused at once, not left to hang. */
 export function dropReads(state: GroupState): void {
-  state.outbox.readsRefused.push(...state.leadership?.reads.takeAll() ?? []);
-  state.outbox.readsRefused.push(...state.forwarded.takeAll());
+  appendAll(state.outbox.readsRefused, state.leadership?.reads.takeAll() ?? []);
+  appendAll(state.outbox.readsRefused, state.forwarded.takeAll());
 }
 
 /** Follower: an answer that is overdue was lost; the batch is refused so that its reads can be retried. */
@@ -89,7 +90,7 @@ export function refuseOverdueReads(state: GroupState): void {
   for (const [readId, batch] of batches) {
     if (state.nowMs - batch.sentMs < state.timing.electionTimeoutMsMax) return;
     batches.delete(readId);
-    state.outbox.readsRefused.push(...batch.readIds);
+    appendAll(state.outbox.readsRefused, batch.readIds);
   }
 }
 

@@ -119,6 +119,9 @@ function checkHabits(source: Source): string[] {
   if (name !== "mod.ts" && /^export \* from/m.test(text)) {
     violations.push(`${source.path}: is a barrel`);
   }
+  if (/\.push\(\.\.\.(?!texts)/.test(text) && !/^(tests|bench)\//.test(source.path)) {
+    violations.push(`${source.path}: spreads an array onto the stack; see machines/append_all.ts`);
+  }
   if (/\bimport\(/.test(text)) violations.push(`${source.path}: imports while it runs`);
   if (/^import\s+"/m.test(text)) violations.push(`${source.path}: imports for side effects`);
   const leftovers = ["TO" + "DO", "FIX" + "ME", "XX" + "X"];
@@ -304,6 +307,7 @@ Deno.test("every check finds a planted violation", () => {
     ])),
     1,
   );
+  assertEquals(found(checkHabits(plant("machines/a.ts", "a.push(...b);"))), 1);
   const nothing = (): boolean => false;
   assertEquals(found(checkPaths(plant("a.ts", "// See storage/gone.ts."), nothing)), 1);
   assertEquals(found(checkPaths({ path: "A.md", text: "`cli/gone.ts`" }, nothing)), 1);

@@ -405,7 +405,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a refused read is served",
     file: "machines/reads.ts",
-    find: "  if (reply.readIndex === 0) state.outbox.readsRefused.push(...readIds);",
+    find: "  if (reply.readIndex === 0) appendAll(state.outbox.readsRefused, readIds);",
     replace: "  if (reply.readIndex < 0) state.outbox.readsRefused.push(...readIds);",
     suspects: [core, "sim"],
   },
