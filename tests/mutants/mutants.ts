@@ -383,7 +383,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a read joins the running round",
     file: "machines/reads.ts",
-    find: "  } else reads.waiting.push(...event.readIds);",
+    find: "  } else appendAll(reads.waiting, event.readIds);",
     replace:
       "  } else if (reads.running !== undefined) (reads.running.readIds as number[]).push(...event.readIds);\n  else reads.waiting.push(...event.readIds);",
     suspects: [core, "sim"],
