@@ -60,6 +60,20 @@ export interface NodeClientOptions {
   readonly isStopping: () => boolean;
 }
 
+/** What a command can come to; a faulty node may answer with anything else that an actor answers. */
+const commandStatuses: readonly string[] = [
+  "ok",
+  "precondition-failed",
+  "too-large",
+  "idempotency-mismatch",
+  "session-expired",
+  "overloaded",
+] satisfies CommandResult["status"][];
+
+function isCommandResult(answer: RaftAnswer): answer is CommandResult {
+  return commandStatuses.includes(answer.status);
+}
+
 /** How an attempt ended. */
 type Attempt =
   | { readonly kind: "answer"; readonly answer: RaftAnswer }
@@ -67,7 +81,7 @@ type Attempt =
   | { readonly kind: "no-effect"; readonly detail: string }
   | { readonly kind: "unknown"; readonly detail: string };
 
-/** A question for a read index that later reads may share. */
+/** A read barrier that is under way. A read may join it while the Raft actor has begun no other turn. */
 interface SharedBarrier {
   /** The Raft actor's last turn before it. */
   readonly turn: number;
@@ -120,10 +134,12 @@ export class NodeClient implements GatewayPort {
     this.#leaderWatch.wake();
   }
 
-  write(write: Request, timeoutMs: number): Promise<CommandResult> {
+  async write(write: Request, timeoutMs: number): Promise<CommandResult> {
     const request: RaftRequest = { type: "Propose", payload: encodeRequest(write) };
     const mayRepeat = write.once !== undefined;
-    return this.#askLeader(request, { mayRepeat, timeoutMs }) as Promise<CommandResult>;
+    const answer = await this.#askLeader(request, { mayRepeat, timeoutMs });
+    if (isCommandResult(answer)) return answer;
+    throw new GatewayError("outcome-unknown", `The leader answered a write with ${answer.status}`);
   }
 
   async get(

@@ -285,7 +285,7 @@ export class RemoteActors {
     if (wire.type === "ActorFail") {
       return call.settle({ ok: false, error: fromWire(wire.error, call.address) });
     }
-    const value = answer === undefined ? wire.payload : answer(wire.payload);
+    const value = answer === undefined ? wire.payload : readAnswer(answer, wire.payload);
     if (answer === undefined || value !== undefined) return call.settle({ ok: true, value });
     this.#refused++;
     const text = `Cannot call ${call.address}: its answer is none that this node knows`;
@@ -310,5 +310,14 @@ export class RemoteActors {
     watches.delete(key);
     if (watches.size === 0) this.#watches.delete(address.node);
     for (const watcher of watch.watchers) this.#host.tell(watcher, address, key);
+  }
+}
+
+/** What the payload means to the caller; nothing if its contract throws. */
+function readAnswer(answer: AnswerContract<unknown>, payload: WireValue): unknown {
+  try {
+    return answer(payload);
+  } catch {
+    return undefined;
   }
 }

@@ -164,6 +164,13 @@ Deno.test("a write goes to the leader, whole", async () => {
   assertEquals<unknown>(decodeRequest(bench.payloads[0]!), write);
 });
 
+Deno.test("an answer that is none to a write leaves its outcome unknown", async () => {
+  for (const odd of [answer({ status: "ready" }), refused("aborted")]) {
+    const bench = new Bench(odd);
+    await bench.fails(bench.gateway.write(PUT, REQUEST_TIMEOUT_MS), "outcome-unknown", "unknown");
+  }
+});
+
 Deno.test("what surely had no effect is tried again until it has one", async () => {
   const none = [NOT_DELIVERED, refused("not-leader"), answer({ status: "not-applied" })];
   const bench = new Bench(...none, refused("transferring"), answer(OK));

@@ -878,13 +878,16 @@ Deno.test("X2: an answer that is none fails the call, with an unknown outcome", 
   world.spawn("echo", echo, { system: world.other });
   const ref = world.system.ref<unknown, unknown>(
     REMOTE,
-    (value) => typeof value === "number" ? value : undefined,
+    (value) => {
+      if (value === "throw") throw new Error("planted");
+      return typeof value === "number" ? value : undefined;
+    },
   );
   const good = world.ask(ref, 1);
-  const bad = world.ask(ref, { status: "ok" });
+  const bad = ["throw", { status: "ok" }].map((value) => world.ask(ref, value));
   world.flush();
   assertEquals(good, [{ ok: true, value: 1 }]);
-  assertEquals(errorOf(bad).name, "AnswerRefusedError");
+  for (const outcome of bad) assertEquals(errorOf(outcome).name, "AnswerRefusedError");
 });
 
 Deno.test("X12: a signal finds its place behind what waits, however full the mailbox is", () => {
