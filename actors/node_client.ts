@@ -39,7 +39,7 @@ import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
 import { LeaderWatch, RETRY_PAUSE_MS, retryPauseMs } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
-import type { RaftAnswer, RaftRequest } from "./raft_request.ts";
+import { isCommandResult, type RaftAnswer, type RaftRequest } from "./raft_request.ts";
 
 const NO_LEADER = "This node knows no leader; /v1/raft/explain says why";
 
@@ -58,20 +58,6 @@ export interface NodeClientOptions {
   readonly links: () => readonly LinkFact[];
   /** Whether the node is on its way down. */
   readonly isStopping: () => boolean;
-}
-
-/** What a command can come to; a faulty node may answer with anything else that an actor answers. */
-const commandStatuses: readonly string[] = [
-  "ok",
-  "precondition-failed",
-  "too-large",
-  "idempotency-mismatch",
-  "session-expired",
-  "overloaded",
-] satisfies CommandResult["status"][];
-
-function isCommandResult(answer: RaftAnswer): answer is CommandResult {
-  return commandStatuses.includes(answer.status);
 }
 
 /** How an attempt ended. */

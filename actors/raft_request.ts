@@ -55,14 +55,19 @@ export function raftRequestOf(value: WireValue): RaftRequest | undefined {
   }
 }
 
-/** Fields that an answer must have besides its status, and how large each may be. */
-const ANSWER_FIELDS = {
+/** What a command can come to, with the integers that each must have besides its status. */
+const RESULT_FIELDS = {
   "ok": ["revision", "version", "length", "deleted"],
   "precondition-failed": ["revision"],
   "too-large": [],
   "idempotency-mismatch": [],
   "session-expired": [],
   "overloaded": [],
+} satisfies Record<CommandResult["status"], readonly string[]>;
+
+/** The same of every answer. */
+const ANSWER_FIELDS = {
+  ...RESULT_FIELDS,
   "not-applied": [],
   "ready": [],
   "transferred": ["leader", "term"],
@@ -76,6 +81,11 @@ const REASONS: readonly unknown[] = [
   "aborted",
   "invalid",
 ] satisfies readonly Refused["reason"][];
+
+/** Whether it is an answer to a write: a faulty node may answer with any other. */
+export function isCommandResult(answer: RaftAnswer): answer is CommandResult {
+  return Object.hasOwn(RESULT_FIELDS, answer.status);
+}
 
 /** The answer that a value of another node means; undefined if none. */
 export function raftAnswerOf(value: WireValue): RaftAnswer | undefined {

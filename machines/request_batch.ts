@@ -17,7 +17,7 @@ export const REQUEST_BYTES_MAX = 2 * 1024 * 1024 - REQUEST_HEADER_BYTES;
  */
 export const ENTRY_REQUEST_BYTES = 64 * 1024;
 /** Requests gathered in one entry. */
-export const ENTRY_REQUESTS_MAX = 1_024;
+const ENTRY_REQUESTS_MAX = 1_024;
 
 /** Payloads for the requests, and how many requests each holds. Takes those that `bytesMax` allows, at least one. */
 export function packRequests(

@@ -23,9 +23,9 @@ import type { CommandResult } from "./command.ts";
 import type { KeyRecord, Session, SessionResult } from "./sessions.ts";
 
 /** A chunk is handed over once it has this many bytes; a larger item has a chunk of its own. */
-export const STATE_CHUNK_BYTES = 64 * 1024;
+const STATE_CHUNK_BYTES = 64 * 1024;
 /** Version of the layout. */
-export const STATE_VERSION = 1;
+const STATE_VERSION = 1;
 
 /** What a store holds besides its tables. */
 export interface StateHead {

@@ -195,8 +195,7 @@ function openLocked(
       }
       if (isNew) disk.removeDirectory("");
     };
-    const noteLogBegun = (): void => store(disk, { ...made, logBegun: true });
-    return { ...made, created: true, noteLogBegun, release, discard };
+    return { ...made, created: true, ...logNote(disk, made), release, discard };
   }
   let stored = readIdentity(disk);
   const isOurs = isOwner(stored.identity, options);
@@ -209,11 +208,15 @@ function openLocked(
   checkLogIsThere(disk, stored);
   // A crash may have come between the rename and its sync.
   disk.syncDirectory("");
-  const found = stored;
-  const noteLogBegun = (): void => {
-    if (!found.logBegun) store(disk, { ...found, logBegun: true });
+  return { ...stored, created: false, ...logNote(disk, stored), release, discard: release };
+}
+
+function logNote(disk: Disk, stored: StoredIdentity): Pick<DataDirectory, "noteLogBegun"> {
+  return {
+    noteLogBegun: () => {
+      if (!stored.logBegun) store(disk, { ...stored, logBegun: true });
+    },
   };
-  return { ...found, created: false, noteLogBegun, release, discard: release };
 }
 
 /** Whether a directory of `stored` is the one that this start wants. */
@@ -235,8 +238,8 @@ function sameMembers(one: readonly NodeId[], other: readonly NodeId[]): boolean 
 function hasPromisedNothing(disk: Disk, { identity, logBegun }: StoredIdentity): boolean {
   if (disk.exists(PEERS_FILE.path)) return false;
   if (!disk.exists(WAL_DIRECTORY)) return !logBegun;
-  const found = replay(disk, identity);
-  return found.groups.size === 0 && !(logBegun && lacksFirstHeader(found));
+  const log = replay(disk, identity);
+  return log.groups.size === 0 && !(logBegun && lacksFirstHeader(log));
 }
 
 /** Its log names the wrong owner. The directory's id stays: a peer may have noted it already. */
@@ -246,11 +249,7 @@ function foundAnew(
   stored: StoredIdentity,
 ): StoredIdentity {
   removeLog(disk, stored);
-  const { directoryId } = stored;
-  const { clusterId, nodeId, members } = options;
-  const founded = { identity: { clusterId, nodeId, members }, directoryId, logBegun: false };
-  store(disk, founded);
-  return founded;
+  return found(disk, options, stored.directoryId);
 }
 
 function removeAll(disk: Disk, made: StoredIdentity): void {
@@ -277,10 +276,18 @@ function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
       throw new IdentityDamagedError(`there is ${path} in it, but no identity`);
     }
   }
-  const { clusterId, nodeId, members, newDirectoryId: directoryId } = options;
-  const made = { identity: { clusterId, nodeId, members }, directoryId, logBegun: false };
-  store(disk, made);
-  return made;
+  return found(disk, options, options.newDirectoryId);
+}
+
+/** Makes the directory that of `owner`, whose log is still to be begun. */
+function found(
+  disk: Disk,
+  { clusterId, nodeId, members }: DirectoryOwner,
+  directoryId: string,
+): StoredIdentity {
+  const founded = { identity: { clusterId, nodeId, members }, directoryId, logBegun: false };
+  store(disk, founded);
+  return founded;
 }
 
 function store(disk: Disk, { identity, directoryId, logBegun }: StoredIdentity): void {

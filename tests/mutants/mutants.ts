@@ -646,8 +646,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a directory with promises is founded anew",
     file: "storage/log/data_directory.ts",
-    find: "  return found.groups.size === 0 && !(logBegun",
-    replace: "  return found.groups.size >= 0 && !(logBegun",
+    find: "  return log.groups.size === 0 && !(logBegun",
+    replace: "  return log.groups.size >= 0 && !(logBegun",
     suspects: [storage],
   },
   {
@@ -753,8 +753,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "an answer that nobody reads keeps its bytes",
     file: "transport/http/stream.ts",
-    find: "      end();\n      controller.error(",
-    replace: "      controller.error(",
+    find: "        end();\n        controller.error(",
+    replace: "        controller.error(",
     suspects: [transport],
   },
   {

@@ -7,8 +7,8 @@ import type { GatewayPort } from "./gateway_port.ts";
 import { BODY_MS_MAX, WHOLE_BODY_BYTES_MAX } from "./limits.ts";
 import { GatewayError } from "./problem.ts";
 
-/** Who measures the time that a body takes. */
-export type BodyClock = Pick<GatewayPort, "expireAfter">;
+/** Who measures the time that a client takes to send or to read. */
+export type ClientClock = Pick<GatewayPort, "expireAfter">;
 
 /**
  * The body's bytes.
@@ -19,7 +19,7 @@ export type BodyClock = Pick<GatewayPort, "expireAfter">;
 export function readBody(
   request: Request,
   bytesMax: number,
-  clock: BodyClock,
+  clock: ClientClock,
 ): Promise<Uint8Array> {
   const declared = request.headers.get("content-length");
   if (declared !== null) {
@@ -34,7 +34,7 @@ export function readBody(
 /** A body that never ends would keep its place among the requests in flight for ever. */
 function inTime(
   body: Promise<Uint8Array>,
-  clock: BodyClock,
+  clock: ClientClock,
   reader?: ReadableStreamDefaultReader,
 ): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
@@ -78,6 +78,11 @@ async function readChunks(
     reader.cancel().catch(() => {});
     throw error instanceof GatewayError ? error : endedEarly();
   }
+  return joinBytes(chunks, length);
+}
+
+/** The chunks, which have `length` bytes in all, as one. */
+export function joinBytes(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   let at = 0;
   for (const chunk of chunks) {
@@ -97,7 +102,7 @@ const jsonTypes = [
 export async function readJson(
   request: Request,
   bytesMax: number,
-  clock: BodyClock,
+  clock: ClientClock,
 ): Promise<unknown> {
   const type = mediaTypeOf(request);
   if (type !== undefined && !jsonTypes.includes(type)) {

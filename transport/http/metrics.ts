@@ -10,7 +10,7 @@ import { targetOf } from "./target.ts";
 import { formatHistograms, formatMetrics, Histogram } from "./prometheus.ts";
 
 /** Buckets of the latency of requests, in seconds: from a stale read to the longest deadline. */
-export const HTTP_BUCKETS_SECONDS: readonly number[] = [
+const HTTP_BUCKETS_SECONDS: readonly number[] = [
   ...[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05],
   ...[0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60],
 ];

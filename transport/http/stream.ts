@@ -7,27 +7,17 @@
  *
  * @module
  */
+import { type ClientClock, joinBytes } from "./body.ts";
 import { RESPONSE_BYTES_MAX, RESPONSE_CHUNK_BYTES, RESPONSE_STALL_MS_MAX } from "./limits.ts";
 import { GatewayError } from "./problem.ts";
 
-/** Who measures the time for which a client does not read. */
-export interface StreamClock {
-  /** Calls `expire` once `delayMs` have passed, unless it is taken back. */
-  expireAfter(delayMs: number, expire: () => void): () => void;
-}
-
 /** The large answers of one gateway that are under way. */
 export class LargeResponses {
-  readonly #clock: StreamClock;
+  readonly #clock: ClientClock;
   #bytes = 0;
 
-  constructor(clock: StreamClock) {
+  constructor(clock: ClientClock) {
     this.#clock = clock;
-  }
-
-  /** Bytes of answers that were not read yet. */
-  get bytes(): number {
-    return this.#bytes;
   }
 
   /**
@@ -52,31 +42,26 @@ export class LargeResponses {
       takeBack();
       this.#bytes -= bytes;
     };
+    const watch = (controller: ReadableStreamDefaultController): void => {
+      takeBack = this.#clock.expireAfter(RESPONSE_STALL_MS_MAX, () => {
+        end();
+        controller.error(new Error(`nobody read the answer for ${RESPONSE_STALL_MS_MAX} ms`));
+      });
+    };
     return new ReadableStream({
-      start: (controller) => this.#watch(controller, end, (watch) => takeBack = watch),
+      start: watch,
       pull: (controller) => {
         takeBack();
         const piece = nextPiece(pieces);
         if (piece !== undefined) {
           controller.enqueue(piece);
-          return this.#watch(controller, end, (watch) => takeBack = watch);
+          return watch(controller);
         }
         end();
         controller.close();
       },
       cancel: end,
     }, { highWaterMark: 0 });
-  }
-
-  #watch(
-    controller: ReadableStreamDefaultController,
-    end: () => void,
-    keep: (takeBack: () => void) => void,
-  ): void {
-    keep(this.#clock.expireAfter(RESPONSE_STALL_MS_MAX, () => {
-      end();
-      controller.error(new Error(`nobody read the answer for ${RESPONSE_STALL_MS_MAX} ms`));
-    }));
   }
 }
 
@@ -91,13 +76,7 @@ function nextPiece(pieces: Iterator<Uint8Array>): Uint8Array<ArrayBuffer> | unde
     bytes += next.value.length;
   }
   if (joined.length <= 1) return joined[0] as Uint8Array<ArrayBuffer> | undefined;
-  const chunk = new Uint8Array(bytes);
-  let at = 0;
-  for (const piece of joined) {
-    chunk.set(piece, at);
-    at += piece.length;
-  }
-  return chunk;
+  return joinBytes(joined, bytes);
 }
 
 /** A value in pieces of RESPONSE_CHUNK_BYTES. */

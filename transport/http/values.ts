@@ -82,7 +82,7 @@ export function keyAs(encoding: JsonEncoding, key: string): JsonBytes {
 }
 
 /** A byte string as JSON. */
-export function keyToJson(key: string): JsonBytes {
+function keyToJson(key: string): JsonBytes {
   return plainKey.test(key) ? key : bytesToJson(bytesOf(key));
 }
 
