@@ -19,3 +19,10 @@ export const TIMER_GRACE_MS = 50;
  * became durable, a timer) always finds room. Full: messages of peers are dropped, and sent again.
  */
 export const RAFT_MAILBOX_CAPACITY = 128 * 1_024;
+
+/** How long a stop may take to hand leadership over; then others elect by time-out. */
+export const HANDOVER_MS_MAX = 1_500;
+/** How long a stop waits for the requests in flight; then it goes on without them. */
+export const DRAIN_MS_MAX = 2_000;
+/** How long a stop may take to drain the actors' mailboxes. */
+export const ACTOR_STOP_MS_MAX = 1_000;

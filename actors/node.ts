@@ -1,64 +1,28 @@
 /**
- * One member process: what starts in which order, how it stops, and how it fails.
- *
- * Start: lock the data directory, replay the log, then WAL, machine and Raft actors, peers, and HTTP
- * last. Stop: HTTP accepts no more, leadership goes to another voter, requests drain, then the
- * actors in reverse order, the peers, the log and the lock. Fail stop: when the Raft, machine or
- * WAL actor throws, nothing more leaves the node and the process is to exit.
+ * A member on Deno: options with their defaults, and the disk, the network, the clock and the HTTP
+ * listener that a {@linkcode Process} stands on.
  *
  * @module
  */
 import { createHash } from "node:crypto";
 import { DEFAULT_TIMING, type RaftTiming } from "../machines/group_state.ts";
-import type { Explanation, LinkFact } from "../machines/explain.ts";
-import type { RaftCore } from "../machines/raft_core.ts";
-import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
+import type { Explanation } from "../machines/explain.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
-import {
-  checkDataDirectory,
-  type DirectoryOwner,
-  openDataDirectory,
-} from "../storage/log/data_directory.ts";
+import { checkDataDirectory, type DirectoryOwner } from "../storage/log/data_directory.ts";
 import { DenoDisk } from "../storage/log/deno_disk.ts";
-import type { Disk } from "../storage/log/disk.ts";
-import { KvStore } from "../storage/kv/kv_store.ts";
-import { StoredPeerIdentities } from "../storage/log/peer_identities.ts";
-import { Wal } from "../storage/log/wal.ts";
-import { recordFormat } from "../storage/log/wal_record.ts";
-import { createCodec } from "../transport/wire/codec.ts";
-import type { ClusterStatus, MemberStatus } from "../transport/http/gateway_port.ts";
-import { createGateway } from "../transport/http/gateway.ts";
+import type { ClusterStatus } from "../transport/http/gateway_port.ts";
+import type { GatewayHandler } from "../transport/http/gateway.ts";
 import { HttpServer } from "../transport/http/server.ts";
 import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
-import { Histogram } from "../transport/http/prometheus.ts";
 import { createTcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
-import { GroupHost, type KvGroup, RAFT_ACTOR_NAME, spawnWal, type WalHost } from "./group.ts";
-import { NodeClient } from "./node_client.ts";
-import {
-  COMMIT_BUCKETS_SECONDS,
-  formatNodeMetrics,
-  FSYNC_BUCKETS_SECONDS,
-} from "./node_metrics.ts";
-import type { PeerStatus } from "./peer_link.ts";
-import { Peers, type PeersOptions } from "./peers.ts";
+import { Process } from "./process.ts";
 import type { Log } from "./runtime/ports.ts";
-import { type RaftAnswer, raftAnswerOf, type RaftRequest } from "./raft_request.ts";
-import { isLostDirectory, refusalText } from "./refusal_text.ts";
-import { ActorSystem } from "./runtime/system.ts";
 
 /** Version of the package. */
 export const VERSION = "0.1.0";
 /** The only group until sharding. */
-export const DEFAULT_GROUP: GroupId = 0;
-/** How long a stop may take to hand leadership over; then others elect by time-out. */
-export const HANDOVER_MS_MAX = 1_500;
-/** How long a stop waits for the requests in flight; then it goes on without them. */
-export const DRAIN_MS_MAX = 2_000;
-/** How often a node that stops looks whether it has answered what others asked it. */
-const ANSWERED_POLL_MS = 5;
-/** How long a stop may take to drain the actors' mailboxes. */
-export const ACTOR_STOP_MS_MAX = 1_000;
+const DEFAULT_GROUP: GroupId = 0;
 /** Port of the Raft address, and of the HTTP address, of the node with id 0. */
 const DEFAULT_RAFT_PORT_BASE = 7000;
 const DEFAULT_HTTP_PORT_BASE = 8000;
@@ -106,344 +70,95 @@ export function startNode(options: NodeOptions): Promise<StatecraftNode> {
 export class StatecraftNode implements AsyncDisposable {
   /** The member's id. */
   readonly id: NodeId;
-  readonly #log: Log;
-  readonly #members: ReadonlyMap<NodeId, HostPort>;
-  readonly #httpPeers: Map<NodeId, string>;
-  readonly #undo: (() => void)[] = [];
-  readonly #fsync = new Histogram(FSYNC_BUCKETS_SECONDS);
-  readonly #commit = new Histogram(COMMIT_BUCKETS_SECONDS);
-  readonly #system: ActorSystem;
-  readonly #clusterId: string;
-  readonly #wal: Wal;
-  readonly #tornTail: string | undefined;
-  readonly #walActor: WalHost;
-  readonly #group: KvGroup;
-  readonly #peers: Peers;
-  readonly #gateway: NodeClient;
-  readonly #droppedLogLines: () => number;
-  #server: HttpServer | undefined;
-  #leaderChanges = 0;
-  #stopping: Promise<void> | undefined;
-  #failed = false;
-  /** Whether the start succeeded: from then on the directory is kept. */
-  #served = false;
+  readonly #process: Process;
 
   /** See {@linkcode startNode}. */
   static start(options: NodeOptions): Promise<StatecraftNode> {
-    const undo: (() => void)[] = [];
     try {
-      const node = new StatecraftNode(options, undo);
-      node.#serve(options);
-      return Promise.resolve(node);
+      return Promise.resolve(new StatecraftNode(options));
     } catch (error) {
-      for (const step of undo.reverse()) step();
       return Promise.reject(error);
     }
   }
 
-  private constructor(options: NodeOptions, undo: (() => void)[]) {
-    const { id, timing = DEFAULT_TIMING, log = () => {} } = options;
+  private constructor(options: NodeOptions) {
+    const { id, dataDir, timing = DEFAULT_TIMING, log = () => {} } = options;
     checkTiming(timing);
+    const members = membersOf(options);
+    const httpPeers = new Map(options.httpPeers ?? derivedHttpPeers(members));
+    let server: HttpServer | undefined;
     this.id = id;
-    this.#log = log;
-    this.#undo = undo;
-    this.#droppedLogLines = options.droppedLogLines ?? (() => 0);
-    this.#members = membersOf(options);
-    this.#httpPeers = new Map(options.httpPeers ?? derivedHttpPeers(this.#members));
-
-    const disk: Disk = new DenoDisk(
-      options.dataDir,
-      () => this.#server?.shed("the log needs a file descriptor"),
-    );
-    const directory = openDataDirectory(disk, {
-      ...ownerOf(options, this.#members),
-      newDirectoryId: crypto.randomUUID(),
-    });
-    undo.push(() => this.#served ? directory.release() : directory.discard());
-    this.#clusterId = directory.identity.clusterId;
-    const opened = Wal.open(disk, {
-      clusterId: this.#clusterId,
-      nodeId: id,
-      wasBegun: directory.logBegun,
-    });
-    this.#wal = opened.wal;
-    undo.push(() => opened.wal.close());
-    directory.noteLogBegun();
-    this.#tornTail = opened.tornTail;
-    const identities = StoredPeerIdentities.open(disk, directory.directoryId);
-
-    this.#system = new ActorSystem({
-      node: id,
-      ports: denoPorts,
-      log,
-      onFailed: ({ error }) => this.#fail(error, options.onFailed),
-    });
-    this.#walActor = spawnWal(this.#system, this.#wal, {
-      onDiskCondition: (condition) => {
-        log("warn", "disk-condition", { condition });
-        this.#group.raft.signal({ type: "Disk", condition });
+    this.#process = Process.start({
+      world: {
+        ports: denoPorts,
+        disk: new DenoDisk(dataDir, () => server?.shed("the log needs a file descriptor")),
+        network: createTcpNetwork(() => server?.shed("the peers need a file descriptor")),
+        serveHttp: (handler) => {
+          server = listenHttp(options, handler, log);
+          if (options.httpPeers?.has(id) !== true) {
+            httpPeers.set(id, reachableUrl(server.address, members.get(id)!));
+          }
+          return server;
+        },
       },
-      onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
-    });
-    this.#group = new GroupHost({
-      group: DEFAULT_GROUP,
-      machine: new KvStore(),
-      id,
-      membership: { voters: [...this.#members.keys()].sort((a, b) => a - b), learners: [] },
+      directory: { ...ownerOf(options, members), newDirectoryId: crypto.randomUUID() },
+      members,
+      listen: listenAddressOf(options, members),
+      groups: [DEFAULT_GROUP],
       timing,
-      system: this.#system,
-      wal: this.#walActor.ref,
-      recovered: opened.groups.get(DEFAULT_GROUP),
-      send: (to, message) => void this.#peers.send(to, message),
-      onRoleChange: (change) => this.#logRole(change),
-      onCommit: (durationMs) => this.#commit.observe(durationMs / 1000),
-    });
-    undo.push(() => void this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
-    this.#peers = startPeers({
-      listen: listenAddressOf(options, this.#members),
-      self: id,
-      clusterId: this.#clusterId,
-      identities,
-      peers: this.#members,
-      network: createTcpNetwork(() => this.#server?.shed("the peers need a file descriptor")),
-      system: this.#system,
-      onRaft: (message) => {
-        if (message.group === DEFAULT_GROUP) this.#group.receive(message);
-      },
-      createCodec: () => createCodec(recordFormat),
-      ports: denoPorts,
+      version: VERSION,
+      httpAddressOf: (node) => httpPeers.get(node),
       log,
+      ...(options.droppedLogLines === undefined
+        ? {}
+        : { droppedLogLines: options.droppedLogLines }),
+      onFailed: options.onFailed ?? ((error) => {
+        throw error;
+      }),
     });
-    undo.push(() => this.#peers.stop());
-    this.#gateway = new NodeClient({
-      group: DEFAULT_GROUP,
-      core: this.#core,
-      store: this.#group.machine,
-      ports: denoPorts,
-      raftOn: (node) =>
-        this.#system.ref<RaftRequest, RaftAnswer>(
-          { node, name: RAFT_ACTOR_NAME, group: DEFAULT_GROUP },
-          raftAnswerOf,
-        ),
-      status: () => this.status(),
-      metrics: () => this.#metrics(),
-      httpAddressOf: (node) => this.#httpPeers.get(node),
-      links: () => this.#links(),
-      isStopping: () => this.#stopping !== undefined,
-    });
-  }
-
-  get #core(): RaftCore {
-    return this.#group.core;
   }
 
   /** Where this member serves HTTP. */
   get httpAddress(): string {
-    return urlOf(this.#server!.address);
+    return urlOf(this.#process.httpAddress!);
   }
 
   /** What `GET /v1/cluster` answers. */
   status(): ClusterStatus {
-    const { context, role, state } = this.#core;
-    return {
-      clusterId: this.#clusterId,
-      nodeId: this.id,
-      group: DEFAULT_GROUP,
-      role,
-      term: context.currentTerm,
-      leader: context.leaderId,
-      commitIndex: state.commitIndex,
-      appliedIndex: this.#group.machine.lastApplied,
-      lastLogIndex: state.log.lastIndex,
-      revision: this.#group.machine.revision,
-      stateHash: this.#group.machine.stateHash(),
-      members: this.#memberStatuses(),
-    };
+    return this.#process.status();
   }
 
   /** Why the member is in its role, and what holds each transition back. */
   explain(): Explanation {
-    return this.#gateway.explain();
+    return this.#process.explain();
   }
 
   /** Stops in order; resolves when everything is closed. Idempotent. */
   stop(): Promise<void> {
-    return this.#stopping ??= this.#stop();
+    return this.#process.stop();
   }
 
   /** As {@linkcode stop}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
+}
 
-  #serve(options: NodeOptions): void {
-    const { hostname, port } = options.http ??
-      { hostname: "127.0.0.1", port: DEFAULT_HTTP_PORT_BASE + this.id };
-    const { state, context } = this.#core;
-    const handler = createGateway(this.#gateway, {
-      version: VERSION,
-      nowMs: () => denoPorts.clock.monotonicMs(),
-      onDefect: (error) => this.#log("error", "gateway-defect", { error: String(error) }),
-    });
-    try {
-      this.#server = new HttpServer({
-        at: { hostname, port },
-        handler,
-        spareFile: options.dataDir,
-        log: this.#log,
-      });
-    } catch (error) {
-      const { message } = error as Error;
-      throw new Error(`Cannot serve HTTP on ${formatHostPort({ hostname, port })}: ${message}`, {
-        cause: error,
-      });
-    }
-    this.#served = true;
-    if (options.httpPeers?.has(this.id) !== true) {
-      this.#httpPeers.set(this.id, this.#reachableHttpAddress());
-    }
-    // Only now: a start that fails says so in one line, not after others.
-    if (this.#tornTail !== undefined) {
-      this.#log("warn", "log-tail-cut", { reason: this.#tornTail });
-    }
-    const { lastIndex: entries } = state.log;
-    this.#log("info", "log-replayed", { entries, term: context.currentTerm });
-    this.#log("info", "serving", { http: this.httpAddress, cluster: this.#clusterId });
-  }
-
-  /** Where clients reach this node, if nobody said: a wildcard address is none that they could use. */
-  #reachableHttpAddress(): string {
-    const { hostname, port } = this.#server!.address;
-    const isWildcard = hostname === "0.0.0.0" || hostname === "::";
-    return isWildcard ? urlOf({ ...this.#members.get(this.id)!, port }) : this.httpAddress;
-  }
-
-  async #stop(): Promise<void> {
-    this.#log("info", "stopping", { role: this.#core.role });
-    const drained = this.#server?.shutdown() ?? Promise.resolve();
-    if (!this.#failed) await this.#handOver();
-    this.#gateway.stopping();
-    // What does not end by then ends with the process: a server that drains cannot be aborted, its
-    // signal throws BadResource (Deno 2.9.6).
-    await within(Promise.all([drained, this.#answerPeers()]), DRAIN_MS_MAX);
-    if (!this.#failed) await this.#system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
-    await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));
-    // The peers, the log and the lock, in reverse order of their opening.
-    for (const step of this.#undo.reverse()) step();
-    this.#undo.length = 0;
-    this.#log("info", "stopped", {});
-  }
-
-  /**
-   * Waits for what other nodes have asked this one: writes that it took while it led are answered
-   * once it hears from the next leader that they are committed, or never will be.
-   */
-  async #answerPeers(): Promise<void> {
-    const untilMs = performance.now() + DRAIN_MS_MAX;
-    while (this.#system.status().inboundCalls > 0 && performance.now() < untilMs) {
-      await new Promise((resolve) => setTimeout(resolve, ANSWERED_POLL_MS));
-    }
-  }
-
-  /** Gives leadership to the voter that has most of the log and answers. */
-  async #handOver(): Promise<void> {
-    if (this.#core.role !== "leader") return;
-    const { voters } = this.#core.context;
-    const progress = this.#core.state.leadership?.progress;
-    const connected = this.#peers.status().peers
-      .filter(({ peer, state }) => voters.includes(peer) && state.startsWith("connected"))
-      .map(({ peer }) => peer)
-      .sort((a, b) => (progress?.get(b)?.matchIndex ?? 0) - (progress?.get(a)?.matchIndex ?? 0));
-    const [to] = connected;
-    if (to === undefined) return;
-    try {
-      await this.#group.raft.call({ type: "Transfer", to }, { timeoutMs: HANDOVER_MS_MAX });
-    } catch (error) {
-      // The member may be on its way down as well; the others elect a leader all the same.
-      this.#log("info", "hand-over-failed", { to, error: String(error) });
-    }
-  }
-
-  #fail(error: Error, onFailed: NodeOptions["onFailed"]): void {
-    if (this.#failed) return;
-    this.#failed = true;
-    this.#log("error", "node-failed", describeFailure(error));
-    if (onFailed === undefined) throw error;
-    onFailed(error);
-  }
-
-  #logRole(change: RoleChange): void {
-    if (change.leaderId !== undefined) this.#leaderChanges++;
-    const { event, fields } = describeRoleChange(change);
-    this.#log("info", event, fields);
-    this.#gateway?.leaderChanged();
-  }
-
-  #links(): LinkFact[] {
-    const nowMs = denoPorts.clock.monotonicMs();
-    return this.#peers.status().peers.map((status) => {
-      const isUp = status.state.startsWith("connected");
-      const refusal = isUp ? undefined : refusalOf(status);
-      const isDirectoryLost = !isUp && isLostDirectory(status.context.refusal);
-      return {
-        peer: status.peer,
-        isUp,
-        forMs: nowMs - status.sinceMs,
-        detail: status.closeDetail,
-        ...(refusal === undefined ? {} : { refusal }),
-        isDirectoryLost,
-      };
-    });
-  }
-
-  #memberStatuses(): MemberStatus[] {
-    const { context, state } = this.#core;
-    const links = new Map(this.#peers.status().peers.map((status) => [status.peer, status]));
-    return [...this.#members].map(([id, { hostname, port }]) => {
-      const matchIndex = state.leadership?.progress.get(id)?.matchIndex;
-      const link = links.get(id);
-      const isConnected = link?.state.startsWith("connected") === true;
-      const refusal = link === undefined || isConnected ? undefined : refusalOf(link);
-      return {
-        id,
-        voter: context.voters.includes(id),
-        raftAddress: formatHostPort({ hostname, port }),
-        httpAddress: this.#httpPeers.get(id) ?? "",
-        self: id === this.id,
-        link: id === this.id ? "self" : isConnected ? "connected" : "down",
-        ...(matchIndex === undefined ? {} : { matchIndex }),
-        ...(refusal === undefined ? {} : { refusal }),
-      };
-    });
-  }
-
-  #metrics(): string {
-    return formatNodeMetrics({
-      core: this.#core,
-      store: this.#group.machine,
-      counters: this.#group.raftActor.counters,
-      gatewayCounters: this.#gateway.counters,
-      peers: this.#peers.status(),
-      actors: this.#system.metrics(),
-      leaderChanges: this.#leaderChanges,
-      fsync: this.#fsync,
-      commit: this.#commit,
-      version: VERSION,
-      system: this.#system.status(),
-      walBytes: this.#wal.position,
-      httpSheds: this.#server?.restarts ?? 0,
-      droppedLogLines: this.#droppedLogLines(),
-    });
+/** Serves HTTP where the options say; the error names the address. */
+function listenHttp(options: NodeOptions, handler: GatewayHandler, log: Log): HttpServer {
+  const at = options.http ?? { hostname: "127.0.0.1", port: DEFAULT_HTTP_PORT_BASE + options.id };
+  try {
+    return new HttpServer({ at, handler, spareFile: options.dataDir, log });
+  } catch (error) {
+    const { message } = error as Error;
+    throw new Error(`Cannot serve HTTP on ${formatHostPort(at)}: ${message}`, { cause: error });
   }
 }
 
-/** What failed, and what an operator does next. */
-function describeFailure(error: Error): Record<string, string> {
-  if (error.name === "WalFailedError") {
-    const next = "mend the disk, then start the member again: what it acknowledged is on it";
-    return { error: error.message, next };
-  }
-  return { error: error.stack ?? String(error), next: "report this line: it is a defect" };
+/** Where clients reach a node that nobody named: a wildcard address is none that they could use. */
+function reachableUrl({ hostname, port }: HostPort, raftAddress: HostPort): string {
+  const isWildcard = hostname === "0.0.0.0" || hostname === "::";
+  return urlOf({ hostname: isWildcard ? raftAddress.hostname : hostname, port });
 }
 
 /**
@@ -514,24 +229,6 @@ function membersOf(
   return members;
 }
 
-/** As `Peers.start`; the error names the address. */
-function startPeers(options: PeersOptions): Peers {
-  try {
-    return Peers.start(options);
-  } catch (error) {
-    const { message } = error as Error;
-    throw new Error(`Cannot listen for peers on ${formatHostPort(options.listen)}: ${message}`, {
-      cause: error,
-    });
-  }
-}
-
-/** Why there is no link to a peer, if one of the two refused the other. */
-function refusalOf({ peer, context: { refusal, dials } }: PeerStatus): string | undefined {
-  if (refusal === undefined) return undefined;
-  return refusalText({ reason: refusal, dials, peer }) ?? refusal;
-}
-
 /** A single member has nobody to listen for: it takes no port that another could want. */
 function listenAddressOf(options: NodeOptions, members: ReadonlyMap<NodeId, HostPort>): HostPort {
   if (options.listen !== undefined) return options.listen;
@@ -548,12 +245,4 @@ function derivedHttpPeers(members: ReadonlyMap<NodeId, HostPort>): [NodeId, stri
 
 function urlOf(address: HostPort): string {
   return `http://${formatHostPort(address)}`;
-}
-
-/** Waits for the promise, but no longer than `ms`. */
-async function within(promise: Promise<unknown>, ms: number): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, ms));
-  await Promise.race([promise, timeout]);
-  clearTimeout(timer);
 }

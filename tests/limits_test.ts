@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { CALL_TIMEOUT_MS_MAX, MAILBOX_CAPACITY } from "../actors/runtime/limits.ts";
-import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "../actors/node.ts";
+import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "../actors/limits.ts";
 import { STOP_MS_MAX } from "../cli/node.ts";
 import { DEFAULT_TIMING } from "../machines/group_state.ts";
 import { REQUEST_BYTES_MAX, REQUEST_HEADER_BYTES } from "../machines/request_batch.ts";

@@ -673,9 +673,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "the disk's condition is not told to Raft",
-    file: "actors/node.ts",
-    find: '        this.#group.raft.signal({ type: "Disk", condition });',
-    replace: "",
+    file: "actors/process.ts",
+    find: 'host.raft.signal({ type: "Disk", condition });',
+    replace: "void host;",
     suspects: [actors],
   },
   {

@@ -1,0 +1,451 @@
+/**
+ * One member process: the groups it hosts and what they share, on ports that stand for the world.
+ * actors/node.ts gives it Deno's; the simulator gives it a clock, a disk and a network of its own.
+ *
+ * Start: lock the data directory, replay the log, then WAL, machine and Raft actors, peers, and HTTP
+ * last. Stop: HTTP accepts no more, leadership goes to another voter, requests drain, then the
+ * actors in reverse order, the peers, the log and the lock. Fail stop: when the Raft, machine or
+ * WAL actor throws, nothing more leaves the process and it is to exit.
+ *
+ * @module
+ */
+import type { ReplicationBounds } from "../machines/bounds.ts";
+import type { Explanation } from "../machines/explain.ts";
+import type { RaftTiming } from "../machines/group_state.ts";
+import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
+import type { GroupId, NodeId } from "../machines/raft_types.ts";
+import { type DataDirectoryOptions, openDataDirectory } from "../storage/log/data_directory.ts";
+import type { Disk } from "../storage/log/disk.ts";
+import { KvStore } from "../storage/kv/kv_store.ts";
+import { type PeerIdentities, StoredPeerIdentities } from "../storage/log/peer_identities.ts";
+import { type OpenedWal, Wal } from "../storage/log/wal.ts";
+import { recordFormat } from "../storage/log/wal_record.ts";
+import { createGateway, type GatewayHandler } from "../transport/http/gateway.ts";
+import type { ClusterStatus } from "../transport/http/gateway_port.ts";
+import { Histogram } from "../transport/http/prometheus.ts";
+import { createCodec } from "../transport/wire/codec.ts";
+import { formatHostPort, type HostPort, type Network } from "../transport/wire/network.ts";
+import { GroupHost, type KvGroup, RAFT_ACTOR_NAME, spawnWal, type WalHost } from "./group.ts";
+import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "./limits.ts";
+import { NodeClient } from "./node_client.ts";
+import {
+  COMMIT_BUCKETS_SECONDS,
+  formatNodeMetrics,
+  FSYNC_BUCKETS_SECONDS,
+} from "./node_metrics.ts";
+import { Peers, type PeersOptions } from "./peers.ts";
+import { linkFacts, memberStatuses } from "./process_status.ts";
+import { type RaftAnswer, raftAnswerOf, type RaftRequest } from "./raft_request.ts";
+import type { Log, Ports } from "./runtime/ports.ts";
+import { ActorSystem } from "./runtime/system.ts";
+
+/** How often a process that stops looks whether it has answered what others asked it. */
+const ANSWERED_POLL_MS = 5;
+
+/** What a process serves HTTP with. */
+export interface HttpService {
+  /** Where it really listens. */
+  readonly address: HostPort;
+  /** Times it closed idle connections for want of file descriptors. */
+  readonly restarts: number;
+  /** Accepts no more, and resolves once every request is answered. */
+  shutdown(): Promise<void>;
+}
+
+/** The world as a process sees it. */
+export interface ProcessWorld {
+  /** Clock, timers, chance and turns. */
+  readonly ports: Ports;
+  /** The data directory. */
+  readonly disk: Disk;
+  /** The way to the other members. */
+  readonly network: Network;
+  /**
+   * Begins to serve HTTP with this handler; without it nobody listens, and requests come through
+   * {@linkcode Process.gateway}.
+   *
+   * @throws {Error} If that cannot be; the start fails.
+   */
+  readonly serveHttp?: (handler: GatewayHandler) => HttpService;
+}
+
+/** What a process starts from. */
+export interface ProcessOptions {
+  readonly world: ProcessWorld;
+  /** Whose directory it must be. */
+  readonly directory: DataDirectoryOptions;
+  /** Every member's Raft address, this one's too: voters, in every group. */
+  readonly members: ReadonlyMap<NodeId, HostPort>;
+  /** Where to listen for the other members. */
+  readonly listen: HostPort;
+  /** The groups to host, at least one; the first is the one that HTTP serves. */
+  readonly groups: readonly GroupId[];
+  readonly timing: RaftTiming;
+  /** Default DEFAULT_BOUNDS. */
+  readonly bounds?: ReplicationBounds;
+  /** Bytes after which a segment of the log ends; default SEGMENT_BYTES. */
+  readonly segmentBytes?: number;
+  /** Version of the package. */
+  readonly version: string;
+  /** Where clients reach a member, an URL; undefined if unknown. */
+  readonly httpAddressOf: (node: NodeId) => string | undefined;
+  readonly log: Log;
+  /** Lines that `log` could not write. */
+  readonly droppedLogLines?: () => number;
+  /** Called once, when the process failed: nothing more leaves it, and it is to end. */
+  readonly onFailed: (error: Error) => void;
+  /** Called with each group once it is assembled, before it handles anything. */
+  readonly onGroup?: (group: KvGroup) => void;
+  /** Called when the link to a peer is up or lost. */
+  readonly onLink?: PeersOptions["onLink"];
+}
+
+/** A group and what serves it here. */
+interface HostedGroup {
+  readonly host: KvGroup;
+  readonly client: NodeClient;
+  readonly commit: Histogram;
+  leaderChanges: number;
+  /** Made when it is first asked for. */
+  gateway: GatewayHandler | undefined;
+}
+
+/** A running member. */
+export class Process {
+  /** The member's id. */
+  readonly id: NodeId;
+  /** The cluster that its directory was founded for. */
+  readonly clusterId: string;
+  /** Whose directory is whose, as this process knows it. */
+  readonly identities: PeerIdentities;
+  /** The actors. */
+  readonly system: ActorSystem;
+  readonly #options: ProcessOptions;
+  readonly #undo: (() => void)[];
+  readonly #fsync = new Histogram(FSYNC_BUCKETS_SECONDS);
+  readonly #wal: Wal;
+  readonly #walActor: WalHost;
+  readonly #groups = new Map<GroupId, HostedGroup>();
+  readonly #peers: Peers;
+  #http: HttpService | undefined;
+  #stopping: Promise<void> | undefined;
+  #failed = false;
+  /** Whether the start succeeded: from then on the directory is kept. */
+  #serves = false;
+
+  /**
+   * Starts a member; there may be no leader yet.
+   *
+   * @throws {DirectoryLockedError} If another process uses the data directory.
+   * @throws {IdentityMismatchError} If the directory belongs to another node or cluster.
+   * @throws {WalError} If the log is damaged.
+   * @throws {Error} If an address cannot be listened on. Nothing is left behind.
+   */
+  static start(options: ProcessOptions): Process {
+    const undo: (() => void)[] = [];
+    try {
+      return new Process(options, undo);
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      throw error;
+    }
+  }
+
+  private constructor(options: ProcessOptions, undo: (() => void)[]) {
+    const { world: { disk, network, ports, serveHttp }, directory: owner, log } = options;
+    this.#options = options;
+    this.#undo = undo;
+    this.id = owner.nodeId;
+    const directory = openDataDirectory(disk, owner);
+    undo.push(() => this.#serves ? directory.release() : directory.discard());
+    this.clusterId = directory.identity.clusterId;
+    const opened = Wal.open(disk, {
+      clusterId: this.clusterId,
+      nodeId: this.id,
+      wasBegun: directory.logBegun,
+      ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+    });
+    this.#wal = opened.wal;
+    undo.push(() => opened.wal.close());
+    directory.noteLogBegun();
+    this.identities = StoredPeerIdentities.open(disk, directory.directoryId);
+
+    this.system = new ActorSystem({
+      node: this.id,
+      ports,
+      log,
+      onFailed: ({ error }) => this.#fail(error),
+    });
+    this.#walActor = spawnWal(this.system, this.#wal, {
+      onDiskCondition: (condition) => {
+        log("warn", "disk-condition", { condition });
+        for (const { host } of this.#groups.values()) host.raft.signal({ type: "Disk", condition });
+      },
+      onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
+    });
+    for (const group of options.groups) this.#groups.set(group, this.#assemble(group, opened));
+    undo.push(() => void this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
+    this.#peers = startPeers({
+      listen: options.listen,
+      self: this.id,
+      clusterId: this.clusterId,
+      identities: this.identities,
+      peers: options.members,
+      network,
+      system: this.system,
+      onRaft: (message) => this.#groups.get(message.group)?.host.receive(message),
+      createCodec: () => createCodec(recordFormat),
+      ports,
+      log,
+      ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
+    });
+    undo.push(() => this.#peers.stop());
+    this.#http = serveHttp?.(this.gateway());
+    this.#serves = true;
+    this.#announce(opened);
+  }
+
+  /** Where it serves HTTP; undefined if it does not. */
+  get httpAddress(): HostPort | undefined {
+    return this.#http?.address;
+  }
+
+  /** The groups that it hosts. */
+  get groups(): ReadonlyMap<GroupId, { readonly host: KvGroup; readonly client: NodeClient }> {
+    return this.#groups;
+  }
+
+  /** What answers HTTP requests to a group; default the first. */
+  gateway(group: GroupId = this.#options.groups[0]!): GatewayHandler {
+    const hosted = this.#hosted(group);
+    const { world: { ports }, version, log } = this.#options;
+    return hosted.gateway ??= createGateway(hosted.client, {
+      version,
+      nowMs: () => ports.clock.monotonicMs(),
+      onDefect: (error) => log("error", "gateway-defect", { error: String(error) }),
+    });
+  }
+
+  /** What `GET /v1/cluster` answers for a group; default the first. */
+  status(group: GroupId = this.#options.groups[0]!): ClusterStatus {
+    const { host: { core, machine } } = this.#hosted(group);
+    const { context, role, state } = core;
+    return {
+      clusterId: this.clusterId,
+      nodeId: this.id,
+      group,
+      role,
+      term: context.currentTerm,
+      leader: context.leaderId,
+      commitIndex: state.commitIndex,
+      appliedIndex: machine.lastApplied,
+      lastLogIndex: state.log.lastIndex,
+      revision: machine.revision,
+      stateHash: machine.stateHash(),
+      members: memberStatuses({
+        self: this.id,
+        members: this.#options.members,
+        httpAddressOf: this.#options.httpAddressOf,
+        peers: this.#peers.status().peers,
+        core,
+      }),
+    };
+  }
+
+  /** Why the member is in its role in a group, and what holds each transition back. */
+  explain(group: GroupId = this.#options.groups[0]!): Explanation {
+    return this.#hosted(group).client.explain();
+  }
+
+  /** Stops in order; resolves when everything is closed. Idempotent. */
+  stop(): Promise<void> {
+    return this.#stopping ??= this.#stop();
+  }
+
+  #hosted(group: GroupId): HostedGroup {
+    const hosted = this.#groups.get(group);
+    if (hosted === undefined) throw new RangeError(`Cannot serve group ${group}: it is not here`);
+    return hosted;
+  }
+
+  #assemble(group: GroupId, opened: OpenedWal): HostedGroup {
+    const { members, timing, bounds, onGroup, world: { ports }, httpAddressOf } = this.#options;
+    const commit = new Histogram(COMMIT_BUCKETS_SECONDS);
+    const host: KvGroup = new GroupHost({
+      group,
+      machine: new KvStore(),
+      id: this.id,
+      membership: { voters: [...members.keys()].sort((a, b) => a - b), learners: [] },
+      timing,
+      ...(bounds === undefined ? {} : { bounds }),
+      system: this.system,
+      wal: this.#walActor.ref,
+      recovered: opened.groups.get(group),
+      send: (to, message) => void this.#peers.send(to, message),
+      onRoleChange: (change) => this.#roleChanged(group, change),
+      onCommit: (durationMs) => commit.observe(durationMs / 1000),
+    });
+    onGroup?.(host);
+    const client = new NodeClient({
+      group,
+      core: host.core,
+      store: host.machine,
+      ports,
+      raftOn: (node) =>
+        this.system.ref<RaftRequest, RaftAnswer>(
+          { node, name: RAFT_ACTOR_NAME, group },
+          raftAnswerOf,
+        ),
+      status: () => this.status(group),
+      metrics: () => this.#metrics(group),
+      httpAddressOf,
+      links: () => linkFacts(this.#peers.status().peers, ports.clock.monotonicMs()),
+      isStopping: () => this.#stopping !== undefined,
+    });
+    return { host, client, commit, leaderChanges: 0, gateway: undefined };
+  }
+
+  /** Only now that all is well: a start that fails says so in one line, not after others. */
+  #announce({ tornTail }: OpenedWal): void {
+    const { log } = this.#options;
+    if (tornTail !== undefined) log("warn", "log-tail-cut", { reason: tornTail });
+    for (const { host: { core, group } } of this.#groups.values()) {
+      const { lastIndex: entries } = core.state.log;
+      const term = core.context.currentTerm;
+      log("info", "log-replayed", { ...this.#labelOf(group), entries, term });
+    }
+    const at = this.httpAddress;
+    const http = at === undefined ? undefined : `http://${formatHostPort(at)}`;
+    log("info", "serving", { http, cluster: this.clusterId });
+  }
+
+  async #stop(): Promise<void> {
+    const { log } = this.#options;
+    for (const { host: { core, group } } of this.#groups.values()) {
+      log("info", "stopping", { ...this.#labelOf(group), role: core.role });
+    }
+    const drained = this.#http?.shutdown() ?? Promise.resolve();
+    const groups = [...this.#groups.values()];
+    if (!this.#failed) await Promise.all(groups.map(({ host }) => this.#handOver(host)));
+    for (const { client } of groups) client.stopping();
+    // What does not end by then ends with the process: a server that drains cannot be aborted, its
+    // signal throws BadResource (Deno 2.9.6).
+    await this.#within(DRAIN_MS_MAX, Promise.all([drained, this.#answerPeers()]));
+    if (!this.#failed) await this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
+    await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));
+    // The peers, the log and the lock, in reverse order of their opening.
+    for (const step of this.#undo.reverse()) step();
+    this.#undo.length = 0;
+    log("info", "stopped", {});
+  }
+
+  /**
+   * Waits for what other nodes have asked this one: writes that it took while it led are answered
+   * once it hears from the next leader that they are committed, or never will be.
+   */
+  async #answerPeers(): Promise<void> {
+    const { clock } = this.#options.world.ports;
+    const untilMs = clock.monotonicMs() + DRAIN_MS_MAX;
+    while (this.system.status().inboundCalls > 0 && clock.monotonicMs() < untilMs) {
+      await this.#pause(ANSWERED_POLL_MS);
+    }
+  }
+
+  /** Gives leadership to the voter that has most of the log and answers. */
+  async #handOver({ core, raft, group }: KvGroup): Promise<void> {
+    if (core.role !== "leader") return;
+    const { voters } = core.context;
+    const progress = core.state.leadership?.progress;
+    const connected = this.#peers.status().peers
+      .filter(({ peer, state }) => voters.includes(peer) && state.startsWith("connected"))
+      .map(({ peer }) => peer)
+      .sort((a, b) => (progress?.get(b)?.matchIndex ?? 0) - (progress?.get(a)?.matchIndex ?? 0));
+    const [to] = connected;
+    if (to === undefined) return;
+    try {
+      await raft.call({ type: "Transfer", to }, { timeoutMs: HANDOVER_MS_MAX });
+    } catch (error) {
+      // The member may be on its way down as well; the others elect a leader all the same.
+      const { log } = this.#options;
+      log("info", "hand-over-failed", { ...this.#labelOf(group), to, error: String(error) });
+    }
+  }
+
+  #fail(error: Error): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#options.log("error", "node-failed", describeFailure(error));
+    this.#options.onFailed(error);
+  }
+
+  #roleChanged(group: GroupId, change: RoleChange): void {
+    const { event, fields } = describeRoleChange(change);
+    this.#options.log("info", event, { ...this.#labelOf(group), ...fields });
+    const hosted = this.#groups.get(group);
+    if (hosted === undefined) return;
+    if (change.leaderId !== undefined) hosted.leaderChanges++;
+    hosted.client.leaderChanged();
+  }
+
+  /** What a log line says of the group: nothing while there is one only. */
+  #labelOf(group: GroupId): { readonly group?: GroupId } {
+    return this.#options.groups.length > 1 ? { group } : {};
+  }
+
+  #metrics(group: GroupId): string {
+    const { host, client, leaderChanges, commit } = this.#hosted(group);
+    return formatNodeMetrics({
+      core: host.core,
+      store: host.machine,
+      counters: host.raftActor.counters,
+      gatewayCounters: client.counters,
+      peers: this.#peers.status(),
+      actors: this.system.metrics(),
+      leaderChanges,
+      fsync: this.#fsync,
+      commit,
+      version: this.#options.version,
+      system: this.system.status(),
+      walBytes: this.#wal.position,
+      httpSheds: this.#http?.restarts ?? 0,
+      droppedLogLines: this.#options.droppedLogLines?.() ?? 0,
+    });
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => this.#options.world.ports.timers.set(ms, resolve));
+  }
+
+  /** Waits for the promise, but no longer than `ms`. */
+  async #within(ms: number, promise: Promise<unknown>): Promise<void> {
+    const { timers } = this.#options.world.ports;
+    await new Promise<void>((resolve) => {
+      const timer = timers.set(ms, resolve);
+      promise.then(() => {
+        timers.clear(timer);
+        resolve();
+      });
+    });
+  }
+}
+
+/** What failed, and what an operator does next. */
+function describeFailure(error: Error): Record<string, string> {
+  if (error.name === "WalFailedError") {
+    const next = "mend the disk, then start the member again: what it acknowledged is on it";
+    return { error: error.message, next };
+  }
+  return { error: error.stack ?? String(error), next: "report this line: it is a defect" };
+}
+
+/** As `Peers.start`; the error names the address. */
+function startPeers(options: PeersOptions): Peers {
+  try {
+    return Peers.start(options);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new Error(`Cannot listen for peers on ${formatHostPort(options.listen)}: ${message}`, {
+      cause: error,
+    });
+  }
+}
