@@ -7,7 +7,7 @@
  * @module
  */
 
-/** A member process, 1 to 2^31. */
+/** A member process, 1 to {@linkcode NODE_ID_MAX}. */
 export type NodeId = number;
 /** One Raft group of a process, 0 to 2^32-1. */
 export type GroupId = number;
@@ -16,6 +16,8 @@ export type Term = number;
 /** A position in the log; the first entry has index 1. */
 export type LogIndex = number;
 
+/** Highest node id. A log or a directory of a higher one, and a frame that names one, are refused. */
+export const NODE_ID_MAX = 2 ** 31;
 /** Highest term accepted from anybody; far above what elections reach, far below 2^53. */
 export const TERM_MAX = 2 ** 48;
 /** A message whose term is ahead of ours by more than this comes from a faulty node and is dropped. */

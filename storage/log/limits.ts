@@ -20,7 +20,7 @@ export const RECOVERED_BLOCK_BYTES = 1024 * 1024;
 export const CLUSTER_ID_CHARS_MAX = 64;
 
 /** Highest node id; opening a log or a data directory throws a RangeError. */
-export const NODE_ID_MAX = 2 ** 31;
+export { NODE_ID_MAX } from "../../machines/raft_types.ts";
 
 /** Largest identity file that is read; a larger one is refused as damaged. */
 export const IDENTITY_BYTES_MAX = 4096;

@@ -29,7 +29,7 @@ export const WIRE_ARRAY_LENGTH_MAX = 64 * 1024;
 /** Entries of a map. More: {@linkcode WireError} `too-large`. */
 export const WIRE_MAP_LENGTH_MAX = 4 * 1024;
 /** Highest node id (2^31). Higher: {@linkcode WireError} `bad-field`. */
-export const NODE_ID_MAX = 2 ** 31;
+export { NODE_ID_MAX } from "../../machines/raft_types.ts";
 /** Highest group id (2^32-1). Higher: {@linkcode WireError} `bad-field`. */
 export const GROUP_ID_MAX = 2 ** 32 - 1;
 /** Length of a cluster id, a data directory's id and an actor name, all `^[a-z0-9-]{1,64}$`. Else: {@linkcode WireError} `bad-field`. */
