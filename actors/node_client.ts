@@ -23,13 +23,13 @@ import type { RaftCore } from "../machines/raft_core.ts";
 import { raftMachine } from "../machines/raft_machine.ts";
 import type { GroupId, NodeId, Term } from "../machines/raft_types.ts";
 import { type CommandResult, encodeRequest, type Request } from "../storage/kv/command.ts";
+import type { KvBounds, KvItem, KvRange } from "../storage/kv/entry.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type {
   ClusterStatus,
   GatewayPort,
   HealthCheck,
-  KvEntry,
-  KvRange,
+  ListOptions,
   ReadContext,
   ReadOptions,
 } from "../transport/http/gateway_port.ts";
@@ -131,7 +131,7 @@ export class NodeClient implements GatewayPort {
   async get(
     key: string,
     options: ReadOptions,
-  ): Promise<{ entry: KvEntry | undefined; context: ReadContext }> {
+  ): Promise<{ entry: KvItem | undefined; context: ReadContext }> {
     await this.#freshness(options);
     const entry = this.#options.store.get(key);
     return {
@@ -142,25 +142,14 @@ export class NodeClient implements GatewayPort {
 
   async list(
     range: KvRange,
-    options: ReadOptions,
-  ): Promise<{ entries: KvEntry[]; more: boolean; context: ReadContext }> {
+    options: ListOptions,
+  ): Promise<{ items: KvItem[]; more: boolean; context: ReadContext }> {
     await this.#freshness(options);
-    const { limit, bytesMax, ...bounds } = range;
-    const entries: KvEntry[] = [];
-    let bytes = 0;
-    let more = false;
-    // One more than the limit tells whether there is more.
-    for (const entry of this.#options.store.range({ ...bounds, limit: limit + 1 })) {
-      bytes += entry.value.length;
-      more = entries.length === limit || (bytes > bytesMax && entries.length > 0);
-      if (more) break;
-      entries.push(entry);
-    }
-    return { entries, more, context: this.#readContext() };
+    return { ...this.#options.store.page(range, options.bytesMax), context: this.#readContext() };
   }
 
   async count(
-    bounds: { readonly start?: string; readonly end?: string },
+    bounds: KvBounds,
     options: ReadOptions,
   ): Promise<{ count: number; context: ReadContext }> {
     await this.#freshness(options);

@@ -20,6 +20,7 @@
  */
 import { toByteString, writeByteString } from "../byte_string.ts";
 import type { CommandResult } from "./command.ts";
+import type { KvItem } from "./entry.ts";
 import type { KeyRecord, Session, SessionResult } from "./sessions.ts";
 
 /** A chunk is handed over once it has this many bytes; a larger item has a chunk of its own. */
@@ -34,19 +35,9 @@ export interface StateHead {
   readonly logTimeMs: number;
 }
 
-/** What of an entry cannot be computed anew. */
-export interface StateEntry {
-  readonly key: string;
-  readonly value: Uint8Array;
-  readonly contentType: string | undefined;
-  readonly created: number;
-  readonly revision: number;
-  readonly version: number;
-}
-
 /** An item of a state. */
 export type StateItem =
-  | { readonly type: "entry"; readonly entry: StateEntry }
+  | { readonly type: "entry"; readonly entry: KvItem }
   | { readonly type: "key"; readonly record: KeyRecord }
   | { readonly type: "session"; readonly session: Session }
   | { readonly type: "result"; readonly result: SessionResult };

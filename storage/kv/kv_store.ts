@@ -29,49 +29,22 @@ import {
   REQUEST_VERSION,
 } from "./command.ts";
 import { crc32c } from "../crc32c.ts";
+import type { KvBounds, KvEntry, KvItem, KvRange } from "./entry.ts";
 import { SHARED_VALUE_BYTES_MAX, VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "./limits.ts";
 import { readState, StateError, type StateItem, writeState } from "./frozen_state.ts";
 import { type FrozenOnceTables, OnceTables, type OnceTablesOptions } from "./sessions.ts";
-import { type FrozenMap, SkipList } from "./skip_list.ts";
+import { type FrozenMap, type KeyRange, SkipList } from "./skip_list.ts";
 import { ItemHash, SetHash } from "./state_hash.ts";
 
 export type { CommandResult } from "./command.ts";
 
-/** What is stored at a key. Entries are never changed, but replaced. */
-export interface KvEntry {
-  /** Must not be changed by readers. */
-  readonly value: Uint8Array;
-  readonly contentType: string | undefined;
-  /** Revision of the key's creation. */
-  readonly created: number;
-  /** Revision of its last change. */
-  readonly revision: number;
-  /** Changes since its creation, which is the first. */
-  readonly version: number;
+/** What the store keeps of an entry besides. */
+interface StoredEntry extends KvEntry {
   /** CRC-32C of the value as a signed integer, which V8 keeps without a box. */
   readonly valueCrc: number;
   /** What the entry adds to the state hash. */
   readonly low: number;
   readonly high: number;
-}
-
-/** An entry and its key. */
-export interface KvItem extends KvEntry {
-  /** A byte string. */
-  readonly key: string;
-}
-
-/** Which entries to read: those within all the bounds given. */
-export interface KvRange {
-  /** Included. */
-  readonly start?: string | undefined;
-  /** Excluded. */
-  readonly end?: string | undefined;
-  readonly prefix?: string | undefined;
-  /** Most entries to yield. */
-  readonly limit: number;
-  /** Descending order. */
-  readonly reverse?: boolean | undefined;
 }
 
 /** A key that an entry changed. */
@@ -108,7 +81,7 @@ const NOTHING: Applied<never, never> = { results: [], changes: [] };
  */
 export class KvStore implements StateMachine<CommandResult, KvChange> {
   readonly version = REQUEST_VERSION;
-  #entries: SkipList<KvEntry>;
+  #entries: SkipList<StoredEntry>;
   readonly #values = new ByteSlabs(VALUE_SLAB_BYTES, SHARED_VALUE_BYTES_MAX);
   readonly #options: KvStoreOptions;
   #hash = new SetHash();
@@ -225,23 +198,34 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
 
   /** Yields the entries of a range in order; nothing may be applied before it is read to the end. */
   *range(range: KvRange): Generator<KvItem, void> {
-    const { prefix = "", limit, reverse } = range;
-    const beyondPrefix = prefixEnd(prefix);
-    const start = range.start !== undefined && range.start > prefix ? range.start : prefix;
-    const end = range.end !== undefined && (beyondPrefix === undefined || range.end < beyondPrefix)
-      ? range.end
-      : beyondPrefix;
+    const { limit, reverse } = range;
     let left = limit;
     if (left <= 0) return;
-    for (const [key, entry] of this.#entries.scan({ start, end, reverse })) {
+    for (const [key, entry] of this.#entries.scan({ ...keyRangeOf(range), reverse })) {
       yield { key, ...entry };
       if (--left === 0) return;
     }
   }
 
-  /** How many keys there are from `start`, inclusive, to `end`, exclusive; does not look at each. */
-  count(range: Pick<KvRange, "start" | "end"> = {}): number {
-    return this.#entries.count({ start: range.start, end: range.end });
+  /** As many entries of a range as have at most `bytesMax` bytes of values, but at least one. */
+  page(range: KvRange, bytesMax: number): { items: KvItem[]; more: boolean } {
+    const { limit } = range;
+    const items: KvItem[] = [];
+    let bytes = 0;
+    // One more than the limit tells whether there is more.
+    for (const item of this.range({ ...range, limit: limit + 1 })) {
+      bytes += item.value.length;
+      if (items.length === limit || (bytes > bytesMax && items.length > 0)) {
+        return { items, more: true };
+      }
+      items.push(item);
+    }
+    return { items, more: false };
+  }
+
+  /** How many keys there are within the bounds; does not look at each. */
+  count(bounds: KvBounds = {}): number {
+    return this.#entries.count(keyRangeOf(bounds));
   }
 
   /**
@@ -301,11 +285,11 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     }
   }
 
-  #put({ key, value, contentType }: PutCommand, old: KvEntry | undefined): CommandResult {
+  #put({ key, value, contentType }: PutCommand, old: StoredEntry | undefined): CommandResult {
     return this.#store(key, old, this.#copy(value), contentType, crc32c(value) | 0);
   }
 
-  #append({ key, value }: AppendCommand, old: KvEntry | undefined): CommandResult {
+  #append({ key, value }: AppendCommand, old: StoredEntry | undefined): CommandResult {
     if (old === undefined) {
       return this.#store(key, old, this.#copy(value), undefined, crc32c(value) | 0);
     }
@@ -325,7 +309,7 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     return copy;
   }
 
-  #delete({ key }: DeleteCommand, old: KvEntry | undefined): CommandResult {
+  #delete({ key }: DeleteCommand, old: StoredEntry | undefined): CommandResult {
     if (old !== undefined) {
       this.#revision++;
       this.#hash.remove(old);
@@ -339,7 +323,7 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
 
   #store(
     key: string,
-    old: KvEntry | undefined,
+    old: StoredEntry | undefined,
     value: Uint8Array,
     contentType: string | undefined,
     valueCrc: number,
@@ -362,8 +346,8 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     key: string,
     value: Uint8Array,
     contentType: string | undefined,
-    numbers: Pick<KvEntry, "created" | "revision" | "version" | "valueCrc">,
-  ): KvEntry {
+    numbers: Pick<StoredEntry, "created" | "revision" | "version" | "valueCrc">,
+  ): StoredEntry {
     const { created, revision, version, valueCrc } = numbers;
     const { low, high } = this.#item.begin(HASH_ENTRY).text(key).text(contentType ?? "")
       .number(created).number(revision).number(version).number(value.length).number(valueCrc);
@@ -371,14 +355,24 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
   }
 }
 
-function holds(condition: Condition, entry: KvEntry | undefined): boolean {
+function holds(condition: Condition, entry: StoredEntry | undefined): boolean {
   if (condition === "absent") return entry === undefined;
   if (condition === "present") return entry !== undefined;
   return entry?.revision === condition.revision;
 }
 
+/** The bounds without a prefix. */
+function keyRangeOf({ prefix = "", start, end }: KvBounds): KeyRange {
+  const beyondPrefix = prefixEnd(prefix);
+  const isEndBelow = end !== undefined && (beyondPrefix === undefined || end < beyondPrefix);
+  return {
+    start: start !== undefined && start > prefix ? start : prefix,
+    end: isEndBelow ? end : beyondPrefix,
+  };
+}
+
 function* itemsOf(
-  entries: FrozenMap<KvEntry>,
+  entries: FrozenMap<StoredEntry>,
   { keys, sessions, results }: FrozenOnceTables,
 ): Generator<StateItem, void> {
   for (const [key, entry] of entries.scan()) yield { type: "entry", entry: { key, ...entry } };

@@ -245,10 +245,10 @@ Deno.test("S12: no read but a stale one is answered before this node's barrier i
     assertEquals([context.servedBy, context.leaderId], [1, 2]);
 
     const never = new Bench(refused("not-leader"));
-    const range = { limit: 1, reverse: false, bytesMax: 1 };
     const requests = [
       (): Promise<unknown> => never.gateway.get("k", reading(consistency)),
-      (): Promise<unknown> => never.gateway.list(range, reading(consistency)),
+      (): Promise<unknown> =>
+        never.gateway.list({ limit: 1 }, { ...reading(consistency), bytesMax: 1 }),
       (): Promise<unknown> => never.gateway.count({}, reading(consistency)),
     ];
     for (const request of requests) await never.fails(request(), "unavailable", "not-applied");
@@ -321,9 +321,9 @@ Deno.test("a listing ends at its limit or its bytes, and says if there is more",
     applyRequest(bench.store, encodeRequest({ command }));
   }
   const list = async (limit: number, bytesMax: number): Promise<[string[], boolean]> => {
-    const range = { limit, bytesMax, reverse: false };
-    const { entries, more } = await bench.run(bench.gateway.list(range, reading("stale")));
-    return [entries.map(({ key }) => key), more];
+    const options = { ...reading("stale"), bytesMax };
+    const { items, more } = await bench.run(bench.gateway.list({ limit }, options));
+    return [items.map(({ key }) => key), more];
   };
   assertEquals(await list(5, 50), [["k1", "k2", "k3", "k4", "k5"], false]);
   assertEquals(await list(4, 50), [["k1", "k2", "k3", "k4"], true]);

@@ -6,7 +6,7 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { nodeWords } from "../../cli/dev.ts";
-import { VALUE_BYTES_MAX } from "../../transport/http/limits.ts";
+import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { eventually, freePorts, persist, RealCluster } from "./real_cluster.ts";
 
 /** File descriptors that the node may have open, of which it needs about 20 itself. */

@@ -8,13 +8,12 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
-  CONTENT_TYPE_LENGTH_MAX,
-  IDEMPOTENCY_KEY_LENGTH_MAX,
+  CONTENT_TYPE_CHARS_MAX,
+  IDEMPOTENCY_KEY_CHARS_MAX,
   KEY_BYTES_MAX,
-  LIST_BYTES_MAX,
-  LIST_LIMIT_MAX,
   VALUE_BYTES_MAX,
-} from "../../transport/http/limits.ts";
+} from "../../storage/kv/limits.ts";
+import { LIST_BYTES_MAX, LIST_LIMIT_MAX } from "../../transport/http/limits.ts";
 
 /** Sends one request; `path` begins with "/" and is not encoded further. */
 export type Send = (path: string, init?: RequestInit) => Promise<Response>;
@@ -332,9 +331,9 @@ export const httpCases: readonly HttpCase[] = [
         await response.body?.cancel();
         return response.status;
       };
-      assertEquals(await status("k".repeat(IDEMPOTENCY_KEY_LENGTH_MAX)), 201);
-      assertEquals(await status(`"${"q".repeat(IDEMPOTENCY_KEY_LENGTH_MAX)}"`), 200);
-      for (const bad of ["k".repeat(IDEMPOTENCY_KEY_LENGTH_MAX + 1), '""', "a b", "\u00e9"]) {
+      assertEquals(await status("k".repeat(IDEMPOTENCY_KEY_CHARS_MAX)), 201);
+      assertEquals(await status(`"${"q".repeat(IDEMPOTENCY_KEY_CHARS_MAX)}"`), 200);
+      for (const bad of ["k".repeat(IDEMPOTENCY_KEY_CHARS_MAX + 1), '""', "a b", "\u00e9"]) {
         assertEquals(await status(bad), 400, bad);
       }
     },
@@ -598,7 +597,7 @@ export const httpCases: readonly HttpCase[] = [
         await typeAfter("application/x-www-form-urlencoded"),
         "application/octet-stream",
       );
-      const longest = `text/${"x".repeat(CONTENT_TYPE_LENGTH_MAX - 5)}`;
+      const longest = `text/${"x".repeat(CONTENT_TYPE_CHARS_MAX - 5)}`;
       assertEquals(await typeAfter(longest), longest);
       const headers = { "content-type": `${longest}x` };
       await assertProblem(

@@ -1,9 +1,11 @@
 /**
- * A gateway port over plain arrays: what the routes are tested against, without a node.
+ * A gateway port over a store alone: what the routes are tested against, without a node.
  *
  * @module
  */
-import type { Command, CommandResult, Request } from "../../storage/kv/command.ts";
+import { type CommandResult, encodeRequest, type Request } from "../../storage/kv/command.ts";
+import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
+import { KvStore } from "../../storage/kv/kv_store.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
 import type {
@@ -11,12 +13,11 @@ import type {
   Consistency,
   GatewayPort,
   HealthCheck,
-  KvEntry,
-  KvRange,
+  ListOptions,
   ReadContext,
   ReadOptions,
 } from "../../transport/http/gateway_port.ts";
-import { VALUE_BYTES_MAX } from "../../transport/http/limits.ts";
+import { applyRequest } from "../storage/kv/apply.ts";
 
 const CHART: ChartDescription = {
   id: "fake",
@@ -35,9 +36,7 @@ export class FakePort implements GatewayPort {
   readonly writes: Request[] = [];
   /** Consistency of every read that reached the port, in order. */
   readonly reads: Consistency[] = [];
-  readonly #entries = new Map<string, KvEntry>();
-  readonly #results = new Map<string, { fingerprint: string; result: CommandResult }>();
-  #revision = 0;
+  readonly #store = new KvStore();
 
   /** What was asked to expire and not taken back, with its delay. */
   readonly expiring = new Map<() => void, number>();
@@ -49,55 +48,33 @@ export class FakePort implements GatewayPort {
 
   write(request: Request): Promise<CommandResult> {
     this.writes.push(request);
-    const { once, command } = request;
-    if (once?.type === "session") throw new Error("Cannot write: the gateway has no sessions");
-    const known = once === undefined ? undefined : this.#results.get(once.key);
-    if (known !== undefined && known.fingerprint !== once!.fingerprint) {
-      return Promise.resolve({ status: "idempotency-mismatch" });
-    }
-    if (known !== undefined) {
-      const { result } = known;
-      return Promise.resolve(result.status === "ok" ? { ...result, replayed: true } : result);
-    }
-    const result = this.#apply(command);
-    if (once !== undefined) {
-      this.#results.set(once.key, { fingerprint: once.fingerprint, result });
-    }
-    return Promise.resolve(result);
+    return Promise.resolve(applyRequest(this.#store, encodeRequest(request)));
   }
 
   get(
     key: string,
     { consistency }: ReadOptions,
-  ): Promise<{ entry: KvEntry | undefined; context: ReadContext }> {
+  ): Promise<{ entry: KvItem | undefined; context: ReadContext }> {
     this.reads.push(consistency);
-    return Promise.resolve({ entry: this.#entries.get(key), context: this.#context() });
+    const found = this.#store.get(key);
+    const entry = found === undefined ? undefined : { key, ...found };
+    return Promise.resolve({ entry, context: this.#context() });
   }
 
   list(
     range: KvRange,
-    { consistency }: ReadOptions,
-  ): Promise<{ entries: KvEntry[]; more: boolean; context: ReadContext }> {
+    { consistency, bytesMax }: ListOptions,
+  ): Promise<{ items: KvItem[]; more: boolean; context: ReadContext }> {
     this.reads.push(consistency);
-    const found = this.#within(range);
-    if (range.reverse) found.reverse();
-    const entries: KvEntry[] = [];
-    let bytes = 0;
-    for (const entry of found.slice(0, range.limit)) {
-      bytes += entry.value.length;
-      if (bytes > range.bytesMax && entries.length > 0) break;
-      entries.push(entry);
-    }
-    const more = entries.length < found.length;
-    return Promise.resolve({ entries, more, context: this.#context() });
+    return Promise.resolve({ ...this.#store.page(range, bytesMax), context: this.#context() });
   }
 
   count(
-    range: { readonly start?: string; readonly end?: string },
+    bounds: KvBounds,
     { consistency }: ReadOptions,
   ): Promise<{ count: number; context: ReadContext }> {
     this.reads.push(consistency);
-    return Promise.resolve({ count: this.#within(range).length, context: this.#context() });
+    return Promise.resolve({ count: this.#store.count(bounds), context: this.#context() });
   }
 
   transfer(to: number): Promise<{ leader: number; term: number }> {
@@ -115,7 +92,7 @@ export class FakePort implements GatewayPort {
       commitIndex: 0,
       appliedIndex: 0,
       lastLogIndex: 0,
-      revision: this.#revision,
+      revision: this.#store.revision,
       stateHash: "",
       members: [],
     };
@@ -149,48 +126,7 @@ export class FakePort implements GatewayPort {
     return this.leaderId;
   }
 
-  #within(range: { readonly start?: string; readonly end?: string }): KvEntry[] {
-    const { start = "", end } = range;
-    return [...this.#entries.values()]
-      .filter(({ key }) => key >= start && (end === undefined || key < end))
-      .sort((a, b) => a.key < b.key ? -1 : 1);
-  }
-
   #context(): ReadContext {
-    return { servedBy: 1, leaderId: this.leaderId, term: 1, revision: this.#revision };
-  }
-
-  #apply(command: Command): CommandResult {
-    const { key, condition } = command;
-    const old = this.#entries.get(key);
-    const holds = condition === undefined ||
-      (condition === "absent"
-        ? old === undefined
-        : condition === "present"
-        ? old !== undefined
-        : old?.revision === condition.revision);
-    if (!holds) return { status: "precondition-failed", revision: old?.revision ?? 0 };
-    if (command.type === "delete") {
-      const deleted = this.#entries.delete(key) ? 1 : 0;
-      this.#revision += deleted;
-      const revision = this.#revision;
-      return { status: "ok", revision, version: 0, length: 0, created: false, deleted };
-    }
-    const isPut = command.type === "put";
-    const before = isPut || old === undefined ? [] : [...old.value];
-    const bytes = [...before, ...command.value];
-    if (bytes.length > VALUE_BYTES_MAX) return { status: "too-large" };
-    const revision = ++this.#revision;
-    const version = (old?.version ?? 0) + 1;
-    this.#entries.set(key, {
-      key,
-      value: new Uint8Array(bytes),
-      contentType: isPut ? command.contentType : old?.contentType,
-      created: old?.created ?? revision,
-      revision,
-      version,
-    });
-    const created = old === undefined;
-    return { status: "ok", revision, version, length: bytes.length, created, deleted: 0 };
+    return { servedBy: 1, leaderId: this.leaderId, term: 1, revision: this.#store.revision };
   }
 }

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { CommandResult } from "../../storage/kv/command.ts";
+import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { createGateway, type GatewayHandler } from "../../transport/http/gateway.ts";
 import {
   BODY_MS_MAX,
@@ -7,7 +8,6 @@ import {
   REQUESTS_IN_FLIGHT_MAX,
   RESPONSE_BYTES_MAX,
   RESPONSE_STALL_MS_MAX,
-  VALUE_BYTES_MAX,
   WHOLE_BODY_BYTES_MAX,
 } from "../../transport/http/limits.ts";
 import { GatewayError, type ProblemCode } from "../../transport/http/problem.ts";
@@ -218,7 +218,7 @@ Deno.test("a large answer is made as it is read", async () => {
   let made = 0;
   const entry = { key: "k", contentType: undefined, created: 1, revision: 1, version: 1 };
   port.list = () => {
-    const entries = Array.from({ length: 64 }, () => ({
+    const items = Array.from({ length: 64 }, () => ({
       ...entry,
       get value(): Uint8Array {
         made++;
@@ -226,7 +226,7 @@ Deno.test("a large answer is made as it is read", async () => {
       },
     }));
     const context = { servedBy: 1, leaderId: 1, term: 1, revision: 1 };
-    return Promise.resolve({ entries, more: false, context });
+    return Promise.resolve({ items, more: false, context });
   };
   const reader = (await send("/v1/kv")).body!.getReader();
   const counted = made;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { startNode, type StatecraftNode } from "../../mod.ts";
-import { VALUE_BYTES_MAX } from "../../transport/http/limits.ts";
+import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
 
 /** Runs a test on a node of one member in a directory of its own. */

@@ -6,6 +6,7 @@
  * @module
  */
 import type { CommandResult, Request } from "../../storage/kv/command.ts";
+import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
 import type { Role } from "../../machines/raft_machine.ts";
@@ -23,22 +24,8 @@ export interface ReadOptions {
   readonly timeoutMs: number;
 }
 
-/** A key's value with its revisions. */
-export interface KvEntry {
-  readonly key: string;
-  readonly value: Uint8Array;
-  readonly contentType?: string | undefined;
-  readonly created: number;
-  readonly revision: number;
-  readonly version: number;
-}
-
-/** A range to list; `start` inclusive, `end` exclusive. */
-export interface KvRange {
-  readonly start?: string;
-  readonly end?: string;
-  readonly limit: number;
-  readonly reverse: boolean;
+/** What a listing asks for besides its keys. */
+export interface ListOptions extends ReadOptions {
   /** Stop before the values listed exceed this, but list at least one. */
   readonly bytesMax: number;
 }
@@ -114,15 +101,15 @@ export interface GatewayPort {
   get(
     key: string,
     options: ReadOptions,
-  ): Promise<{ readonly entry: KvEntry | undefined; readonly context: ReadContext }>;
-  list(range: KvRange, options: ReadOptions): Promise<{
-    readonly entries: readonly KvEntry[];
+  ): Promise<{ readonly entry: KvItem | undefined; readonly context: ReadContext }>;
+  list(range: KvRange, options: ListOptions): Promise<{
+    readonly items: readonly KvItem[];
     /** Whether the range holds more. */
     readonly more: boolean;
     readonly context: ReadContext;
   }>;
   count(
-    range: { readonly start?: string; readonly end?: string },
+    bounds: KvBounds,
     options: ReadOptions,
   ): Promise<{ readonly count: number; readonly context: ReadContext }>;
   transfer(to: NodeId): Promise<{ readonly leader: NodeId; readonly term: Term }>;

@@ -1,17 +1,11 @@
 /**
- * Every bound of the HTTP gateway, with its unit and what happens when it is hit.
+ * Every bound of the HTTP gateway, with its unit and what happens when it is hit. Those of keys and
+ * values are the store's (storage/kv/limits.ts): what exceeds them is 400, a value 413 before the
+ * rest of it is read.
  *
  * @module
  */
 
-/** Bytes of a key after decoding. Longer or empty: 400. */
-export const KEY_BYTES_MAX = 1024;
-/** Bytes of a value. Longer: 413, before the rest is read. */
-export const VALUE_BYTES_MAX = 1024 * 1024;
-/** Characters of a stored content type. Longer: 400. */
-export const CONTENT_TYPE_LENGTH_MAX = 128;
-/** Characters of an idempotency key. Longer or empty: 400. */
-export const IDEMPOTENCY_KEY_LENGTH_MAX = 64;
 /** Bytes of a JSON request body. Longer: 413. */
 export const JSON_BODY_BYTES_MAX = 64 * 1024;
 /** Entries of a listing's page if the request does not say. */

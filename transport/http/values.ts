@@ -6,7 +6,8 @@
  *
  * @module
  */
-import { KEY_BYTES_MAX } from "./limits.ts";
+import { toBytes, toByteString } from "../../storage/byte_string.ts";
+import { KEY_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { GatewayError } from "./problem.ts";
 
 /** Bytes in JSON. */
@@ -78,24 +79,17 @@ export type JsonEncoding = "text" | "base64";
 
 /** A byte string as JSON, in the way that a request asked for. */
 export function keyAs(encoding: JsonEncoding, key: string): JsonBytes {
-  return encoding === "base64" ? bytesOf(key).toBase64() : keyToJson(key);
+  return encoding === "base64" ? toBytes(key).toBase64() : keyToJson(key);
 }
 
 /** A byte string as JSON. */
 function keyToJson(key: string): JsonBytes {
-  return plainKey.test(key) ? key : bytesToJson(bytesOf(key));
-}
-
-/** The bytes of a byte string. */
-export function bytesOf(key: string): Uint8Array {
-  const bytes = new Uint8Array(key.length);
-  for (let i = 0; i < key.length; i++) bytes[i] = key.charCodeAt(i);
-  return bytes;
+  return plainKey.test(key) ? key : bytesToJson(toBytes(key));
 }
 
 /** A page's end as an opaque cursor. */
 export function cursorOf(key: string): string {
-  return bytesOf(key).toBase64({ alphabet: "base64url", omitPadding: true });
+  return toBytes(key).toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
 /** The key in a cursor. */
@@ -104,9 +98,7 @@ export function keyOfCursor(cursor: string): string {
   if (bytes === undefined || bytes.length === 0 || bytes.length > KEY_BYTES_MAX) {
     throw new GatewayError("invalid-request", "The cursor is not one that a listing returned");
   }
-  let key = "";
-  for (const byte of bytes) key += String.fromCharCode(byte);
-  return key;
+  return toByteString(bytes);
 }
 
 function decodeCursor(cursor: string): Uint8Array | undefined {

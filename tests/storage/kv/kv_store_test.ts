@@ -10,12 +10,8 @@ import {
   encodeRequest,
   type Once,
 } from "../../../storage/kv/command.ts";
-import {
-  type KvItem,
-  type KvRange,
-  KvStore,
-  type KvStoreOptions,
-} from "../../../storage/kv/kv_store.ts";
+import type { KvItem, KvRange } from "../../../storage/kv/entry.ts";
+import { KvStore, type KvStoreOptions } from "../../../storage/kv/kv_store.ts";
 import {
   EXPIRED_PER_ENTRY_MAX,
   IDEMPOTENCY_BYTES_MAX,
@@ -177,6 +173,9 @@ Deno.test("range reads within all its bounds, in both directions", () => {
   assertEquals(read({ limit: 2 }), keys.slice(0, 2));
   assertEquals(read({ limit: 0 }), []);
   assertEquals(read({ limit: 2, reverse: true, prefix: "a" }), ["ac", "ab\xff"]);
+  for (const bounds of [{}, { prefix: "ab" }, { prefix: "\xff", start: "\xff\0" }, { end: "b" }]) {
+    assertEquals(client.store.count(bounds), read(bounds).length);
+  }
   const [item] = client.store.range({ prefix: "b", limit: 1 }) as Iterable<KvItem>;
   assertEquals([item!.key, item!.revision, String.fromCharCode(...item!.value)], ["b", 3, "b"]);
 });

@@ -5,75 +5,50 @@
  *
  * @module
  */
-import type {
-  CommandResult,
-  Condition,
-  Once,
-  Request as KvRequest,
-} from "../../../storage/kv/command.ts";
+import type { CommandResult, Request as KvRequest } from "../../../storage/kv/command.ts";
+import type { KvItem, KvRange } from "../../../storage/kv/entry.ts";
 import type { Context, Hono } from "hono";
-import { createHash } from "node:crypto";
+import { VALUE_BYTES_MAX } from "../../../storage/kv/limits.ts";
 import type { GatewayEnvironment } from "../gateway.ts";
-import type {
-  Consistency,
-  GatewayPort,
-  KvEntry,
-  KvRange,
-  ReadContext,
-  ReadOptions,
-} from "../gateway_port.ts";
+import type { GatewayPort, ReadContext } from "../gateway_port.ts";
 import { readBody, refuseEncoded } from "../body.ts";
-import {
-  CONTENT_TYPE_LENGTH_MAX,
-  IDEMPOTENCY_KEY_LENGTH_MAX,
-  KEY_BYTES_MAX,
-  LARGE_VALUE_BYTES,
-  LIST_BYTES_MAX,
-  LIST_LIMIT_DEFAULT,
-  LIST_LIMIT_MAX,
-  REQUEST_TIMEOUT_MS,
-  REQUEST_TIMEOUT_MS_MAX,
-  REQUEST_TIMEOUT_MS_MIN,
-  VALUE_BYTES_MAX,
-} from "../limits.ts";
-import { LargeResponses, piecesOf } from "../stream.ts";
-import {
-  bytesAs,
-  checkKey,
-  cursorOf,
-  type JsonEncoding,
-  keyAs,
-  keyFromPath,
-  keyOfCursor,
-  percentDecode,
-} from "../values.ts";
+import { LARGE_VALUE_BYTES, LIST_BYTES_MAX } from "../limits.ts";
 import { GatewayError, problemResponse } from "../problem.ts";
+import { LargeResponses, piecesOf } from "../stream.ts";
+import { bytesAs, cursorOf, type JsonEncoding, keyAs, keyFromPath } from "../values.ts";
+import {
+  boundsOf,
+  conditionOf,
+  contentTypeOf,
+  DEFAULT_CONTENT_TYPE,
+  encodingOf,
+  hasKey,
+  isOn,
+  itemParameters,
+  keyInQuery,
+  keyToWrite,
+  limitOf,
+  listParameters,
+  onceOf,
+  pathRest,
+  queryOf,
+  readOptionsOf,
+  resume,
+  tagsOf,
+  timeoutOf,
+  valueParameters,
+  writeParameters,
+} from "./kv_request.ts";
 
-const DEFAULT_CONTENT_TYPE = "application/octet-stream";
 /**
  * A value with a type of its own is shown, never run: it shares its origin with the pages of this
  * node. Browsers only ever save one of the default type.
  */
 const VALUE_POLICY = "default-src 'none'; sandbox";
-/** What clients such as curl send when nobody chose a type. */
-const unaskedTypes = [DEFAULT_CONTENT_TYPE, "application/x-www-form-urlencoded"];
-/** What the gateway itself takes on any path. */
-const writeParameters = ["redirect"];
-const readParameters = [...writeParameters, "consistency", "min_revision"];
-const valueParameters = [...readParameters, "meta"];
-const itemParameters = [...readParameters, "key", "encoding"];
-const listParameters = [
-  ...[...readParameters, "encoding"],
-  ...["prefix", "start", "end", "limit", "cursor", "reverse", "keys_only", "count_only"],
-];
-const consistencies = ["linearizable", "lease", "follower", "stale"];
-
 /** About how many bytes of JSON an entry is besides its key and value. */
 const ITEM_BYTES = 80;
 const NO_BYTES = new Uint8Array(0);
 const utf8 = new TextEncoder();
-
-const NO_QUERY: ReadonlyMap<string, string> = new Map();
 
 /** A committed write that took effect. */
 type Applied = Extract<CommandResult, { status: "ok" }>;
@@ -240,21 +215,21 @@ async function list(c: Context, { port, large }: Routes): Promise<Response> {
     ...bounds,
     limit: limitOf(query),
     reverse: isOn(query, "reverse"),
-    bytesMax: keysOnly ? Infinity : LIST_BYTES_MAX,
   };
   const encoding = encodingOf(query);
-  const { entries, more, context } = await port.list(resume(range, query), options);
-  const last = entries.at(-1);
+  const bytesMax = keysOnly ? Infinity : LIST_BYTES_MAX;
+  const { items, more, context } = await port.list(resume(range, query), { ...options, bytesMax });
+  const last = items.at(-1);
   const next = more && last !== undefined ? cursorOf(last.key) : undefined;
   let bytes = 0;
-  for (const entry of entries) bytes += keysOnly ? ITEM_BYTES + entry.key.length : sizeOf(entry);
-  const pieces = pagePieces(entries, { encoding, keysOnly, next, revision: context.revision });
+  for (const item of items) bytes += keysOnly ? ITEM_BYTES + item.key.length : sizeOf(item);
+  const pieces = pagePieces(items, { encoding, keysOnly, next, revision: context.revision });
   return json(isHead(c) ? unmeasured() : large.stream(pieces, bytes), context);
 }
 
 /** A page of a listing, item by item. */
 function* pagePieces(
-  entries: readonly KvEntry[],
+  items: readonly KvItem[],
   { encoding, keysOnly, next, revision }: {
     readonly encoding: JsonEncoding;
     readonly keysOnly: boolean;
@@ -263,8 +238,8 @@ function* pagePieces(
   },
 ): Generator<Uint8Array, void> {
   yield utf8.encode('{"items":[');
-  for (let at = 0; at < entries.length; at++) {
-    const text = JSON.stringify(itemOf(entries[at]!, { encoding, keysOnly }));
+  for (let at = 0; at < items.length; at++) {
+    const text = JSON.stringify(itemOf(items[at]!, { encoding, keysOnly }));
     yield utf8.encode(at === 0 ? text : `,${text}`);
   }
   const rest = { ...(next === undefined ? {} : { next }), revision };
@@ -272,7 +247,7 @@ function* pagePieces(
 }
 
 /** About how many bytes of JSON an entry is. */
-function sizeOf({ key, value }: KvEntry): number {
+function sizeOf({ key, value }: KvItem): number {
   return ITEM_BYTES + key.length + value.length;
 }
 
@@ -319,7 +294,7 @@ function json(body: string | ReadableStream<Uint8Array>, context: ReadContext): 
 }
 
 function itemOf(
-  entry: KvEntry,
+  entry: KvItem,
   { encoding, keysOnly }: { readonly encoding: JsonEncoding; readonly keysOnly: boolean },
 ): Record<string, unknown> {
   const { revision, created, version } = entry;
@@ -334,27 +309,6 @@ function appendMeta(headers: Headers, context: ReadContext): void {
   headers.append("statecraft-term", String(context.term));
 }
 
-/**
- * The rest of the path after `/v1/kv/`, not decoded. The router decodes, so the path must begin so as
- * it was sent: `/%761/kv/a/v1/kv/b` would else name two keys.
- */
-function pathRest(url: string): string {
-  const path = url.indexOf("/", "http://".length);
-  const at = url.startsWith("/v1/kv/", path) ? path : -1;
-  const start = at + "/v1/kv/".length;
-  let end = start;
-  while (end < url.length && url[end] !== "?" && url[end] !== "#") end++;
-  if (at < 0 || end === start) throw new GatewayError("no-such-route", "The path has no key");
-  return url.slice(start, end);
-}
-
-/** The key of a write, whose query has nothing to say. */
-function keyToWrite(c: Context): string {
-  const { url } = c.req;
-  queryOf(url, writeParameters);
-  return keyFromPath(pathRest(url));
-}
-
 /** Whether the body is not sent. Nobody reads a large one then: it would hold its bytes until it is given up. */
 function isHead(c: Context): boolean {
   return (c.env as GatewayEnvironment | undefined)?.isHead === true;
@@ -363,216 +317,4 @@ function isHead(c: Context): boolean {
 /** In place of a body that is not sent: the runtime takes it to be of unknown length. */
 function unmeasured(): ReadableStream<Uint8Array> {
   return new ReadableStream({ start: (controller) => controller.close() });
-}
-
-function hasKey(c: Context): boolean {
-  return /[?&]key=/.test(c.req.url);
-}
-
-/** The key in `?key=`, for keys that a path cannot hold. */
-function keyInQuery(c: Context): string {
-  const known = c.req.method === "GET" ? itemParameters : [...writeParameters, "key"];
-  const text = queryOf(c.req.url, known).get("key");
-  if (text === undefined) {
-    throw new GatewayError("invalid-request", "Name the key in the path, or with ?key=");
-  }
-  return checkKey(percentDecode(text.replaceAll("+", "%20")));
-}
-
-function encodingOf(query: ReadonlyMap<string, string>): JsonEncoding {
-  const value = query.get("encoding");
-  if (value === undefined) return "text";
-  if (value === "base64") return value;
-  throw new GatewayError("invalid-request", "encoding is base64, or not given");
-}
-
-function readOptionsOf(c: Context, query: ReadonlyMap<string, string>): ReadOptions {
-  const text = query.get("min_revision");
-  if (text !== undefined && !/^\d{1,15}$/.test(text)) {
-    throw new GatewayError("invalid-request", "min_revision is a revision, such as 17");
-  }
-  return {
-    consistency: consistencyOf(query),
-    timeoutMs: timeoutOf(c),
-    ...(text === undefined ? {} : { minRevision: Number(text) }),
-  };
-}
-
-/** How long the client waits, which it may tell so that an answer arrives before it has left. */
-function timeoutOf(c: Context): number {
-  const text = c.req.header("statecraft-timeout-ms");
-  if (text === undefined) return REQUEST_TIMEOUT_MS;
-  const timeoutMs = Number(text);
-  const isValid = /^\d{1,6}$/.test(text) && timeoutMs >= REQUEST_TIMEOUT_MS_MIN &&
-    timeoutMs <= REQUEST_TIMEOUT_MS_MAX;
-  if (isValid) return timeoutMs;
-  throw new GatewayError(
-    "invalid-request",
-    `Statecraft-Timeout-Ms is ${REQUEST_TIMEOUT_MS_MIN} to ${REQUEST_TIMEOUT_MS_MAX}`,
-  );
-}
-
-/**
- * Query parameters, values not decoded; keys in them are bytes, which URLSearchParams cannot hold.
- *
- * @throws {GatewayError} invalid-request if one is not among `known`: what a client asks for and
- * does not get, such as `ttl`, must not pass in silence.
- */
-function queryOf(url: string, known: readonly string[]): ReadonlyMap<string, string> {
-  const start = url.indexOf("?");
-  if (start < 0) return NO_QUERY;
-  const query = new Map<string, string>();
-  for (const part of url.slice(start + 1).split("&")) {
-    if (part === "") continue;
-    const equals = part.indexOf("=");
-    const name = equals < 0 ? part : part.slice(0, equals);
-    if (!known.includes(name)) {
-      throw new GatewayError("invalid-request", `This version has no parameter "${name}" here`);
-    }
-    if (query.has(name)) {
-      throw new GatewayError("invalid-request", `The parameter "${name}" is there twice`);
-    }
-    query.set(name, equals < 0 ? "" : part.slice(equals + 1));
-  }
-  return query;
-}
-
-function isOn(query: ReadonlyMap<string, string>, name: string): boolean {
-  const value = query.get(name);
-  if (value === undefined || value === "false") return false;
-  if (value === "true" || value === "") return true;
-  throw new GatewayError("invalid-request", `${name} is true or false`);
-}
-
-function consistencyOf(query: ReadonlyMap<string, string>): Consistency {
-  const value = query.get("consistency") ?? "linearizable";
-  if (!consistencies.includes(value)) {
-    throw new GatewayError("invalid-request", `consistency is one of ${consistencies.join(", ")}`);
-  }
-  return value as Consistency;
-}
-
-function limitOf(query: ReadonlyMap<string, string>): number {
-  const text = query.get("limit");
-  if (text === undefined) return LIST_LIMIT_DEFAULT;
-  const limit = Number(text);
-  if (!/^\d+$/.test(text) || limit < 1 || limit > LIST_LIMIT_MAX) {
-    throw new GatewayError("invalid-request", `limit is a number from 1 to ${LIST_LIMIT_MAX}`);
-  }
-  return limit;
-}
-
-function boundsOf(query: ReadonlyMap<string, string>): { start?: string; end?: string } {
-  const prefix = boundOf(query, "prefix");
-  const start = boundOf(query, "start");
-  const end = boundOf(query, "end");
-  if (prefix === undefined) {
-    return { ...(start ? { start } : {}), ...(end === undefined ? {} : { end }) };
-  }
-  if (start !== undefined || end !== undefined) {
-    throw new GatewayError("invalid-request", "prefix does not go with start and end");
-  }
-  const after = afterPrefix(prefix);
-  return {
-    ...(prefix === "" ? {} : { start: prefix }),
-    ...(after === undefined ? {} : { end: after }),
-  };
-}
-
-function boundOf(query: ReadonlyMap<string, string>, name: string): string | undefined {
-  const text = query.get(name);
-  if (text === undefined) return undefined;
-  const bound = percentDecode(text.replaceAll("+", "%20"));
-  if (bound.length > KEY_BYTES_MAX) {
-    throw new GatewayError(
-      "invalid-request",
-      `${name} has ${bound.length} bytes, the limit is ${KEY_BYTES_MAX}`,
-    );
-  }
-  return bound;
-}
-
-/** The smallest byte string above all that begin with `prefix`; undefined if there is none. */
-function afterPrefix(prefix: string): string | undefined {
-  let length = prefix.length;
-  while (length > 0 && prefix.charCodeAt(length - 1) === 0xff) length--;
-  if (length === 0) return undefined;
-  return prefix.slice(0, length - 1) + String.fromCharCode(prefix.charCodeAt(length - 1) + 1);
-}
-
-/** Narrows the range to what the cursor left. */
-function resume(range: KvRange, query: ReadonlyMap<string, string>): KvRange {
-  const cursor = query.get("cursor");
-  if (cursor === undefined) return range;
-  const last = keyOfCursor(cursor);
-  // A cursor only narrows: one of another listing must not lead out of this one's bounds.
-  if (range.reverse) {
-    return range.end !== undefined && range.end < last ? range : { ...range, end: last };
-  }
-  // The smallest byte string above `last` is `last` with a zero byte.
-  const start = `${last}\0`;
-  return range.start !== undefined && range.start > start ? range : { ...range, start };
-}
-
-function conditionOf(c: Context): Condition | undefined {
-  const ifMatch = c.req.header("if-match");
-  const ifNoneMatch = c.req.header("if-none-match");
-  if (ifMatch === undefined && ifNoneMatch === undefined) return undefined;
-  if (ifMatch !== undefined && ifNoneMatch !== undefined) {
-    throw new GatewayError("invalid-request", "Send If-Match or If-None-Match, not both");
-  }
-  if (ifNoneMatch !== undefined) {
-    if (ifNoneMatch.trim() === "*") return "absent";
-    throw new GatewayError("invalid-request", "A write's If-None-Match is *");
-  }
-  if (ifMatch!.trim() === "*") return "present";
-  const revision = /^\s*"(\d{1,15})"\s*$/.exec(ifMatch!)?.[1];
-  if (revision === undefined) {
-    throw new GatewayError("invalid-request", 'If-Match is one revision such as "17", or *');
-  }
-  return { revision: Number(revision) };
-}
-
-function tagsOf(header: string): string[] {
-  return header.split(",").map((tag) => tag.trim());
-}
-
-/** The content type to store: none for what a client sends without being asked. */
-function contentTypeOf(c: Context): string | undefined {
-  const type = c.req.header("content-type");
-  if (type === undefined || unaskedTypes.includes(type)) return undefined;
-  if (type.length > CONTENT_TYPE_LENGTH_MAX || !/^[\x20-\x7e]+$/.test(type)) {
-    throw new GatewayError(
-      "invalid-request",
-      `A content type has at most ${CONTENT_TYPE_LENGTH_MAX} printable ASCII characters`,
-    );
-  }
-  return type;
-}
-
-/** The idempotency key with the digest of everything that makes the request what it is. */
-function onceOf(
-  c: Context,
-  { key: storeKey, action, body }: {
-    readonly key: string;
-    readonly action: KvRequest["command"]["type"];
-    readonly body: Uint8Array;
-  },
-): Once | undefined {
-  const header = c.req.header("idempotency-key");
-  if (header === undefined) return undefined;
-  const key = /^"(.*)"$/.exec(header)?.[1] ?? header;
-  if (key.length < 1 || key.length > IDEMPOTENCY_KEY_LENGTH_MAX || !/^[\x21-\x7e]+$/.test(key)) {
-    throw new GatewayError(
-      "invalid-request",
-      `An idempotency key has 1 to ${IDEMPOTENCY_KEY_LENGTH_MAX} printable ASCII characters`,
-    );
-  }
-  // By what the request means: a key in the store may be encoded in more than one way. As JSON, so
-  // that no part can pass for another: keys hold any byte.
-  const headers = ["if-match", "if-none-match", "content-type"].map((name) => c.req.header(name));
-  const digest = createHash("sha256")
-    .update(JSON.stringify([action, storeKey, ...headers]))
-    .update(body);
-  return { type: "idempotencyKey", key, fingerprint: digest.digest("base64url") };
 }

@@ -1,0 +1,267 @@
+/**
+ * What a request for `/v1/kv` asks for, read from its path, query and headers.
+ *
+ * @module
+ */
+import type { Condition, Once, Request as KvRequest } from "../../../storage/kv/command.ts";
+import type { KvBounds, KvRange } from "../../../storage/kv/entry.ts";
+import type { Context } from "hono";
+import { createHash } from "node:crypto";
+import {
+  CONTENT_TYPE_CHARS_MAX,
+  IDEMPOTENCY_KEY_CHARS_MAX,
+  KEY_BYTES_MAX,
+} from "../../../storage/kv/limits.ts";
+import type { Consistency, ReadOptions } from "../gateway_port.ts";
+import {
+  LIST_LIMIT_DEFAULT,
+  LIST_LIMIT_MAX,
+  REQUEST_TIMEOUT_MS,
+  REQUEST_TIMEOUT_MS_MAX,
+  REQUEST_TIMEOUT_MS_MIN,
+} from "../limits.ts";
+import { GatewayError } from "../problem.ts";
+import { checkKey, type JsonEncoding, keyFromPath, keyOfCursor, percentDecode } from "../values.ts";
+
+/** The content type of a value that was stored without one. */
+export const DEFAULT_CONTENT_TYPE = "application/octet-stream";
+/** What clients such as curl send when nobody chose a type. */
+const unaskedTypes = [DEFAULT_CONTENT_TYPE, "application/x-www-form-urlencoded"];
+/** What the gateway itself takes on any path. */
+export const writeParameters = ["redirect"];
+const readParameters = [...writeParameters, "consistency", "min_revision"];
+export const valueParameters = [...readParameters, "meta"];
+export const itemParameters = [...readParameters, "key", "encoding"];
+export const listParameters = [
+  ...[...readParameters, "encoding"],
+  ...["prefix", "start", "end", "limit", "cursor", "reverse", "keys_only", "count_only"],
+];
+const consistencies = ["linearizable", "lease", "follower", "stale"];
+
+const NO_QUERY: ReadonlyMap<string, string> = new Map();
+
+/**
+ * The rest of the path after `/v1/kv/`, not decoded. The router decodes, so the path must begin so as
+ * it was sent: `/%761/kv/a/v1/kv/b` would else name two keys.
+ */
+export function pathRest(url: string): string {
+  const path = url.indexOf("/", "http://".length);
+  const at = url.startsWith("/v1/kv/", path) ? path : -1;
+  const start = at + "/v1/kv/".length;
+  let end = start;
+  while (end < url.length && url[end] !== "?" && url[end] !== "#") end++;
+  if (at < 0 || end === start) throw new GatewayError("no-such-route", "The path has no key");
+  return url.slice(start, end);
+}
+
+/** The key of a write, whose query has nothing to say. */
+export function keyToWrite(c: Context): string {
+  const { url } = c.req;
+  queryOf(url, writeParameters);
+  return keyFromPath(pathRest(url));
+}
+
+/** Whether the query names a key. */
+export function hasKey(c: Context): boolean {
+  return /[?&]key=/.test(c.req.url);
+}
+
+/** The key in `?key=`, for keys that a path cannot hold. */
+export function keyInQuery(c: Context): string {
+  const known = c.req.method === "GET" ? itemParameters : [...writeParameters, "key"];
+  const text = queryOf(c.req.url, known).get("key");
+  if (text === undefined) {
+    throw new GatewayError("invalid-request", "Name the key in the path, or with ?key=");
+  }
+  return checkKey(percentDecode(text.replaceAll("+", "%20")));
+}
+
+/** How the answer is to carry bytes. */
+export function encodingOf(query: ReadonlyMap<string, string>): JsonEncoding {
+  const value = query.get("encoding");
+  if (value === undefined) return "text";
+  if (value === "base64") return value;
+  throw new GatewayError("invalid-request", "encoding is base64, or not given");
+}
+
+/** How fresh a read must be, and how long it may wait. */
+export function readOptionsOf(c: Context, query: ReadonlyMap<string, string>): ReadOptions {
+  const text = query.get("min_revision");
+  if (text !== undefined && !/^\d{1,15}$/.test(text)) {
+    throw new GatewayError("invalid-request", "min_revision is a revision, such as 17");
+  }
+  return {
+    consistency: consistencyOf(query),
+    timeoutMs: timeoutOf(c),
+    ...(text === undefined ? {} : { minRevision: Number(text) }),
+  };
+}
+
+/** How long the client waits, which it may tell so that an answer arrives before it has left. */
+export function timeoutOf(c: Context): number {
+  const text = c.req.header("statecraft-timeout-ms");
+  if (text === undefined) return REQUEST_TIMEOUT_MS;
+  const timeoutMs = Number(text);
+  const isValid = /^\d{1,6}$/.test(text) && timeoutMs >= REQUEST_TIMEOUT_MS_MIN &&
+    timeoutMs <= REQUEST_TIMEOUT_MS_MAX;
+  if (isValid) return timeoutMs;
+  throw new GatewayError(
+    "invalid-request",
+    `Statecraft-Timeout-Ms is ${REQUEST_TIMEOUT_MS_MIN} to ${REQUEST_TIMEOUT_MS_MAX}`,
+  );
+}
+
+/**
+ * Query parameters, values not decoded; keys in them are bytes, which URLSearchParams cannot hold.
+ *
+ * @throws {GatewayError} invalid-request if one is not among `known`: what a client asks for and
+ * does not get, such as `ttl`, must not pass in silence.
+ */
+export function queryOf(url: string, known: readonly string[]): ReadonlyMap<string, string> {
+  const start = url.indexOf("?");
+  if (start < 0) return NO_QUERY;
+  const query = new Map<string, string>();
+  for (const part of url.slice(start + 1).split("&")) {
+    if (part === "") continue;
+    const equals = part.indexOf("=");
+    const name = equals < 0 ? part : part.slice(0, equals);
+    if (!known.includes(name)) {
+      throw new GatewayError("invalid-request", `This version has no parameter "${name}" here`);
+    }
+    if (query.has(name)) {
+      throw new GatewayError("invalid-request", `The parameter "${name}" is there twice`);
+    }
+    query.set(name, equals < 0 ? "" : part.slice(equals + 1));
+  }
+  return query;
+}
+
+/** Whether a parameter is given, and is not `false`. */
+export function isOn(query: ReadonlyMap<string, string>, name: string): boolean {
+  const value = query.get(name);
+  if (value === undefined || value === "false") return false;
+  if (value === "true" || value === "") return true;
+  throw new GatewayError("invalid-request", `${name} is true or false`);
+}
+
+function consistencyOf(query: ReadonlyMap<string, string>): Consistency {
+  const value = query.get("consistency") ?? "linearizable";
+  if (!consistencies.includes(value)) {
+    throw new GatewayError("invalid-request", `consistency is one of ${consistencies.join(", ")}`);
+  }
+  return value as Consistency;
+}
+
+/** Most entries of a page. */
+export function limitOf(query: ReadonlyMap<string, string>): number {
+  const text = query.get("limit");
+  if (text === undefined) return LIST_LIMIT_DEFAULT;
+  const limit = Number(text);
+  if (!/^\d+$/.test(text) || limit < 1 || limit > LIST_LIMIT_MAX) {
+    throw new GatewayError("invalid-request", `limit is a number from 1 to ${LIST_LIMIT_MAX}`);
+  }
+  return limit;
+}
+
+/** The keys that a listing is of. */
+export function boundsOf(query: ReadonlyMap<string, string>): KvBounds {
+  const prefix = boundOf(query, "prefix");
+  const start = boundOf(query, "start");
+  const end = boundOf(query, "end");
+  if (prefix !== undefined && (start !== undefined || end !== undefined)) {
+    throw new GatewayError("invalid-request", "prefix does not go with start and end");
+  }
+  return { prefix, start, end };
+}
+
+function boundOf(query: ReadonlyMap<string, string>, name: string): string | undefined {
+  const text = query.get(name);
+  if (text === undefined) return undefined;
+  const bound = percentDecode(text.replaceAll("+", "%20"));
+  if (bound.length > KEY_BYTES_MAX) {
+    throw new GatewayError(
+      "invalid-request",
+      `${name} has ${bound.length} bytes, the limit is ${KEY_BYTES_MAX}`,
+    );
+  }
+  return bound;
+}
+
+/** Narrows the range to what the cursor left. */
+export function resume(range: KvRange, query: ReadonlyMap<string, string>): KvRange {
+  const cursor = query.get("cursor");
+  if (cursor === undefined) return range;
+  const last = keyOfCursor(cursor);
+  // A cursor only narrows: one of another listing must not lead out of this one's bounds.
+  if (range.reverse) {
+    return range.end !== undefined && range.end < last ? range : { ...range, end: last };
+  }
+  // The smallest byte string above `last` is `last` with a zero byte.
+  const start = `${last}\0`;
+  return range.start !== undefined && range.start > start ? range : { ...range, start };
+}
+
+/** What a write's headers say must hold of its key. */
+export function conditionOf(c: Context): Condition | undefined {
+  const ifMatch = c.req.header("if-match");
+  const ifNoneMatch = c.req.header("if-none-match");
+  if (ifMatch === undefined && ifNoneMatch === undefined) return undefined;
+  if (ifMatch !== undefined && ifNoneMatch !== undefined) {
+    throw new GatewayError("invalid-request", "Send If-Match or If-None-Match, not both");
+  }
+  if (ifNoneMatch !== undefined) {
+    if (ifNoneMatch.trim() === "*") return "absent";
+    throw new GatewayError("invalid-request", "A write's If-None-Match is *");
+  }
+  if (ifMatch!.trim() === "*") return "present";
+  const revision = /^\s*"(\d{1,15})"\s*$/.exec(ifMatch!)?.[1];
+  if (revision === undefined) {
+    throw new GatewayError("invalid-request", 'If-Match is one revision such as "17", or *');
+  }
+  return { revision: Number(revision) };
+}
+
+/** The tags that a header lists. */
+export function tagsOf(header: string): string[] {
+  return header.split(",").map((tag) => tag.trim());
+}
+
+/** The content type to store: none for what a client sends without being asked. */
+export function contentTypeOf(c: Context): string | undefined {
+  const type = c.req.header("content-type");
+  if (type === undefined || unaskedTypes.includes(type)) return undefined;
+  if (type.length > CONTENT_TYPE_CHARS_MAX || !/^[\x20-\x7e]+$/.test(type)) {
+    throw new GatewayError(
+      "invalid-request",
+      `A content type has at most ${CONTENT_TYPE_CHARS_MAX} printable ASCII characters`,
+    );
+  }
+  return type;
+}
+
+/** The idempotency key with the digest of everything that makes the request what it is. */
+export function onceOf(
+  c: Context,
+  { key: storeKey, action, body }: {
+    readonly key: string;
+    readonly action: KvRequest["command"]["type"];
+    readonly body: Uint8Array;
+  },
+): Once | undefined {
+  const header = c.req.header("idempotency-key");
+  if (header === undefined) return undefined;
+  const key = /^"(.*)"$/.exec(header)?.[1] ?? header;
+  if (key.length < 1 || key.length > IDEMPOTENCY_KEY_CHARS_MAX || !/^[\x21-\x7e]+$/.test(key)) {
+    throw new GatewayError(
+      "invalid-request",
+      `An idempotency key has 1 to ${IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters`,
+    );
+  }
+  // By what the request means: a key in the store may be encoded in more than one way. As JSON, so
+  // that no part can pass for another: keys hold any byte.
+  const headers = ["if-match", "if-none-match", "content-type"].map((name) => c.req.header(name));
+  const digest = createHash("sha256")
+    .update(JSON.stringify([action, storeKey, ...headers]))
+    .update(body);
+  return { type: "idempotencyKey", key, fingerprint: digest.digest("base64url") };
+}
