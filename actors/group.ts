@@ -11,7 +11,7 @@ import { RaftLog } from "../machines/raft_log.ts";
 import { type RaftStep, type RoleChange, roleChangeOf } from "../machines/raft_step.ts";
 import type { GroupId, Membership, NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
-import type { CommandResult } from "../storage/kv/command.ts";
+import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type { RecoveredGroup } from "../storage/log/wal_replay.ts";
 import { recordFormat } from "../storage/log/wal_record.ts";
@@ -19,13 +19,18 @@ import type { Wal } from "../storage/log/wal.ts";
 import { MachineActor, type MachineSignal } from "./machine_actor.ts";
 import { RAFT_MAILBOX_CAPACITY } from "./limits.ts";
 import { RaftActor, type RaftActorMessage, type RaftSignal } from "./raft_actor.ts";
-import { type RaftAnswer, raftRequestOf } from "./raft_request.ts";
-import type { LocalRef } from "./runtime/actor.ts";
+import {
+  type RaftAnswer,
+  raftAnswerContract,
+  type RaftRequest,
+  raftRequestOf,
+} from "./raft_request.ts";
+import type { ActorRef, LocalRef } from "./runtime/actor.ts";
 import type { ActorSystem } from "./runtime/system.ts";
 import { type DiskCondition, WalActor, type WalSignal } from "./wal_actor.ts";
 
 /** Name of the actor that other nodes ask about a group. */
-export const RAFT_ACTOR_NAME = "raft";
+const RAFT_ACTOR_NAME = "raft";
 
 /** A failure of one of these actors stops the node: nothing they promised may be broken. */
 const FAIL_STOP = { policy: "stop-system" } as const;
@@ -84,6 +89,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   readonly raftActor: RaftActor<Result>;
   /** The Raft actor, for requests of this node. */
   readonly raft: LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
+  readonly #system: ActorSystem;
 
   /** Starts as follower, with what was recovered. */
   constructor(options: GroupHostOptions<Result, Machine>) {
@@ -91,6 +97,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
     const { onRoleChange, onCommit } = options;
     const { ports } = system;
     this.group = group;
+    this.#system = system;
     this.machine = machine;
     const log = new RaftLog();
     for (const run of recovered?.runs ?? []) log.append(run);
@@ -142,6 +149,14 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
     });
   }
 
+  /** The Raft actor of this group on any node, this one too. */
+  raftOn(node: NodeId): ActorRef<RaftRequest, RaftAnswer<Result>> {
+    return this.#system.ref(
+      { node, name: RAFT_ACTOR_NAME, group: this.group },
+      raftAnswerContract(this.machine),
+    );
+  }
+
   /** Takes a Raft message of a peer; one that finds no room is lost, and the peer sends it again. */
   receive(message: RaftMessage): void {
     this.raft.cast(message);
@@ -150,6 +165,9 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
 
 /** A group that replicates the key-value store. */
 export type KvGroup = GroupHost<CommandResult, KvStore>;
+
+/** What the Raft actor of such a group answers. */
+export type KvAnswer = RaftAnswer<CommandResult>;
 
 function tellChange(step: RaftStep, onRoleChange: (change: RoleChange) => void): void {
   const change = roleChangeOf(step);

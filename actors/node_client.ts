@@ -22,7 +22,8 @@ import {
 import type { RaftCore } from "../machines/raft_core.ts";
 import { raftMachine } from "../machines/raft_machine.ts";
 import type { GroupId, NodeId, Term } from "../machines/raft_types.ts";
-import { type CommandResult, encodeRequest, type Request } from "../storage/kv/command.ts";
+import { encodeRequest, type Request } from "../storage/kv/command.ts";
+import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../storage/kv/entry.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type {
@@ -39,7 +40,8 @@ import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
 import { LeaderWatch, RETRY_PAUSE_MS, retryPauseMs } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
-import { isCommandResult, type RaftAnswer, type RaftRequest } from "./raft_request.ts";
+import type { KvAnswer } from "./group.ts";
+import { isResult, type RaftRequest } from "./raft_request.ts";
 
 const NO_LEADER = "This node knows no leader; /v1/raft/explain says why";
 
@@ -50,7 +52,7 @@ export interface NodeClientOptions {
   readonly store: KvStore;
   readonly ports: Ports;
   /** The Raft actor of this group on any node. */
-  readonly raftOn: (node: NodeId) => ActorRef<RaftRequest, RaftAnswer>;
+  readonly raftOn: (node: NodeId) => ActorRef<RaftRequest, KvAnswer>;
   readonly status: () => ClusterStatus;
   readonly metrics: () => string;
   readonly httpAddressOf: (node: NodeId) => string | undefined;
@@ -62,7 +64,7 @@ export interface NodeClientOptions {
 
 /** How an attempt ended. */
 type Attempt =
-  | { readonly kind: "answer"; readonly answer: RaftAnswer }
+  | { readonly kind: "answer"; readonly answer: KvAnswer }
   /** Surely without effect. */
   | { readonly kind: "no-effect"; readonly detail: string }
   | { readonly kind: "unknown"; readonly detail: string };
@@ -124,7 +126,7 @@ export class NodeClient implements GatewayPort {
     const request: RaftRequest = { type: "Propose", payload: encodeRequest(write) };
     const mayRepeat = write.once !== undefined;
     const answer = await this.#askLeader(request, { mayRepeat, timeoutMs });
-    if (isCommandResult(answer)) return answer;
+    if (isResult(answer)) return answer;
     throw new GatewayError("outcome-unknown", `The leader answered a write with ${answer.status}`);
   }
 
@@ -285,7 +287,7 @@ export class NodeClient implements GatewayPort {
   async #askLeader(
     request: RaftRequest,
     { mayRepeat, timeoutMs: allMs }: { readonly mayRepeat: boolean; readonly timeoutMs: number },
-  ): Promise<RaftAnswer> {
+  ): Promise<KvAnswer> {
     const deadlineMs = this.#nowMs + allMs;
     let mayHaveHadEffect = false;
     for (let attempts = 1;; attempts++) {
@@ -315,7 +317,7 @@ export class NodeClient implements GatewayPort {
 
   /** One attempt, with what its failure means for the request's effect. */
   #ask(
-    ref: ActorRef<RaftRequest, RaftAnswer>,
+    ref: ActorRef<RaftRequest, KvAnswer>,
     request: RaftRequest,
     deadlineMs: number,
   ): Promise<Attempt> {

@@ -25,7 +25,7 @@ import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import { Histogram } from "../transport/http/prometheus.ts";
 import { createCodec } from "../transport/wire/codec.ts";
 import { formatHostPort, type HostPort, type Network } from "../transport/wire/network.ts";
-import { GroupHost, type KvGroup, RAFT_ACTOR_NAME, spawnWal, type WalHost } from "./group.ts";
+import { GroupHost, type KvGroup, spawnWal, type WalHost } from "./group.ts";
 import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "./limits.ts";
 import { NodeClient } from "./node_client.ts";
 import {
@@ -35,7 +35,6 @@ import {
 } from "./node_metrics.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import { linkFacts, memberStatuses } from "./process_status.ts";
-import { type RaftAnswer, raftAnswerOf, type RaftRequest } from "./raft_request.ts";
 import type { Log, Ports } from "./runtime/ports.ts";
 import { ActorSystem } from "./runtime/system.ts";
 
@@ -291,11 +290,7 @@ export class Process {
       core: host.core,
       store: host.machine,
       ports,
-      raftOn: (node) =>
-        this.system.ref<RaftRequest, RaftAnswer>(
-          { node, name: RAFT_ACTOR_NAME, group },
-          raftAnswerOf,
-        ),
+      raftOn: (node) => host.raftOn(node),
       status: () => this.status(group),
       metrics: () => this.#metrics(group),
       httpAddressOf,

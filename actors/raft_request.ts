@@ -6,10 +6,11 @@
  */
 import type { Refusal } from "../machines/group_state.ts";
 import type { NodeId, Term } from "../machines/raft_types.ts";
-import type { CommandResult } from "../storage/kv/command.ts";
+import type { StateMachine } from "../machines/state_machine.ts";
 import { NODE_ID_MAX } from "../transport/wire/limits.ts";
 import type { WireValue } from "../transport/wire/messages.ts";
 import type { NotApplied } from "./machine_actor.ts";
+import type { AnswerContract } from "./runtime/remote.ts";
 
 /** A question to a group's Raft actor, from this node or another. Each is a call. */
 export type RaftRequest =
@@ -29,7 +30,7 @@ export interface Refused {
 }
 
 /** The answers to RaftRequest, of a group whose machine answers requests with `Result`. */
-export type RaftAnswer<Result = CommandResult> =
+export type RaftAnswer<Result> =
   | Result
   | NotApplied
   | Refused
@@ -55,24 +56,13 @@ export function raftRequestOf(value: WireValue): RaftRequest | undefined {
   }
 }
 
-/** What a command can come to, with the integers that each must have besides its status. */
-const RESULT_FIELDS = {
-  "ok": ["revision", "version", "length", "deleted"],
-  "precondition-failed": ["revision"],
-  "too-large": [],
-  "idempotency-mismatch": [],
-  "session-expired": [],
-  "overloaded": [],
-} satisfies Record<CommandResult["status"], readonly string[]>;
-
-/** The same of every answer. */
-const ANSWER_FIELDS = {
-  ...RESULT_FIELDS,
+/** Raft's own answers, with the integers that each must have besides its status. */
+const OWN_ANSWERS = {
   "not-applied": [],
   "ready": [],
   "transferred": ["leader", "term"],
   "refused": ["leader"],
-} satisfies Record<RaftAnswer["status"], readonly string[]>;
+} satisfies Record<RaftAnswer<never>["status"], readonly string[]>;
 
 const REASONS: readonly unknown[] = [
   "not-leader",
@@ -82,24 +72,33 @@ const REASONS: readonly unknown[] = [
   "invalid",
 ] satisfies readonly Refused["reason"][];
 
-/** Whether it is an answer to a write: a faulty node may answer with any other. */
-export function isCommandResult(answer: RaftAnswer): answer is CommandResult {
-  return Object.hasOwn(RESULT_FIELDS, answer.status);
+/** Whether it is what the machine answered: a faulty node may answer a write with any other. */
+export function isResult<Result>(answer: RaftAnswer<Result>): answer is Result {
+  return !isOwn((answer as { readonly status?: unknown }).status);
 }
 
-/** The answer that a value of another node means; undefined if none. */
-export function raftAnswerOf(value: WireValue): RaftAnswer | undefined {
-  if (!isRecord(value) || typeof value["status"] !== "string") return undefined;
-  const { status } = value;
-  if (!Object.hasOwn(ANSWER_FIELDS, status)) return undefined;
-  for (const name of ANSWER_FIELDS[status as RaftAnswer["status"]]) {
+/**
+ * Turns values of other nodes into answers, of a group whose machine reads its results with
+ * `resultOf`.
+ */
+export function raftAnswerContract<Result>(
+  { resultOf }: Pick<StateMachine<Result>, "resultOf">,
+): AnswerContract<RaftAnswer<Result>> {
+  return (value) =>
+    isRecord(value) && isOwn(value["status"]) ? ownAnswerOf(value) : resultOf(value);
+}
+
+function ownAnswerOf(value: { readonly [key: string]: WireValue }): RaftAnswer<never> | undefined {
+  const status = value["status"] as RaftAnswer<never>["status"];
+  for (const name of OWN_ANSWERS[status]) {
     if (!isInteger(value[name], 0, Number.MAX_SAFE_INTEGER)) return undefined;
   }
-  if (status === "ok" && typeof value["created"] !== "boolean") return undefined;
   if (status === "refused" && !REASONS.includes(value["reason"])) return undefined;
-  const { replayed } = value;
-  if (replayed !== undefined && replayed !== true) return undefined;
-  return value as unknown as RaftAnswer;
+  return value as unknown as RaftAnswer<never>;
+}
+
+function isOwn(status: unknown): boolean {
+  return typeof status === "string" && Object.hasOwn(OWN_ANSWERS, status);
 }
 
 function isRecord(value: WireValue): value is { readonly [key: string]: WireValue } {

@@ -52,7 +52,9 @@ export interface FrozenState {
 }
 
 /**
- * A deterministic machine that entries drive.
+ * A deterministic machine that entries drive. The key-value store is one, and the one that
+ * `startNode` runs: its gateway speaks of keys. Another machine runs on the same host of Raft
+ * (actors/group.ts).
  *
  * @example A machine that counts
  * ```ts
@@ -89,6 +91,12 @@ export interface StateMachine<Result = unknown, Change = unknown> {
    * an entry without requests, so that time passes on every replica at the same place of the log.
    */
   nextDeadlineMs(): number;
+  /**
+   * The result that a value means with which the leader, another node, answered a request; undefined
+   * if it means none. A result is no object whose `status` is one of Raft's own answers
+   * (actors/raft_request.ts).
+   */
+  resultOf(value: unknown): Result | undefined;
   /** The state as it is now; costs O(1). */
   freeze(): FrozenState;
   /**

@@ -1,5 +1,5 @@
 /**
- * What clients want, what they get, and a request's bytes in a log entry.
+ * What clients want, and a request's bytes in a log entry.
  *
  * Integers are little-endian.
  *
@@ -86,39 +86,6 @@ export interface Request {
   readonly command: Command;
   readonly once?: Once | undefined;
 }
-
-/** What became of a command. Only `ok` may have changed anything. */
-export type CommandResult =
-  | {
-    readonly status: "ok";
-    /** Revision of the store after the command. */
-    readonly revision: number;
-    /** Changes of the key since its creation; 0 after a delete. */
-    readonly version: number;
-    /** Bytes in the value; 0 after a delete. */
-    readonly length: number;
-    /** Whether the key was not there before. */
-    readonly created: boolean;
-    /** Keys deleted: 0 or 1. */
-    readonly deleted: number;
-    /** Present if this is the result of an earlier request, which was repeated. */
-    readonly replayed?: true;
-  }
-  /** The condition did not hold. */
-  | {
-    readonly status: "precondition-failed";
-    /** Revision of the key's last change; 0 if it is not there. */
-    readonly revision: number;
-    readonly replayed?: true;
-  }
-  /** The value would exceed VALUE_BYTES_MAX. */
-  | { readonly status: "too-large"; readonly replayed?: true }
-  /** The idempotency key was used for another request. */
-  | { readonly status: "idempotency-mismatch" }
-  /** The session is not known, or its window has moved beyond the sequence. */
-  | { readonly status: "session-expired" }
-  /** There is no room for another idempotency key or session. */
-  | { readonly status: "overloaded" };
 
 /** What is wrong with a request or its bytes. */
 export type CommandErrorCode =

@@ -19,7 +19,7 @@
  * @module
  */
 import { toByteString, writeByteString } from "../byte_string.ts";
-import type { CommandResult } from "./command.ts";
+import type { CommandResult } from "./command_result.ts";
 import type { KvItem } from "./entry.ts";
 import type { KeyRecord, Session, SessionResult } from "./sessions.ts";
 

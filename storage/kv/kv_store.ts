@@ -20,7 +20,6 @@ import {
   type AppendCommand,
   type Command,
   CommandError,
-  type CommandResult,
   type Condition,
   decodeRequest,
   type DeleteCommand,
@@ -28,6 +27,7 @@ import {
   type Request,
   REQUEST_VERSION,
 } from "./command.ts";
+import { type CommandResult, commandResultOf } from "./command_result.ts";
 import { crc32c } from "../crc32c.ts";
 import type { KvBounds, KvEntry, KvItem, KvRange } from "./entry.ts";
 import { SHARED_VALUE_BYTES_MAX, VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "./limits.ts";
@@ -35,8 +35,6 @@ import { readState, StateError, type StateItem, writeState } from "./frozen_stat
 import { type FrozenOnceTables, OnceTables, type OnceTablesOptions } from "./sessions.ts";
 import { type FrozenMap, type KeyRange, SkipList } from "./skip_list.ts";
 import { ItemHash, SetHash } from "./state_hash.ts";
-
-export type { CommandResult } from "./command.ts";
 
 /** What the store keeps of an entry besides. */
 interface StoredEntry extends KvEntry {
@@ -155,6 +153,10 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
   /** What has expired is absent at once, whoever asks; only a full table needs time to pass. */
   nextDeadlineMs(): number {
     return this.#once.nextRoomMs();
+  }
+
+  resultOf(value: unknown): CommandResult | undefined {
+    return commandResultOf(value);
   }
 
   freeze(): FrozenState {

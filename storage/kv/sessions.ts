@@ -7,7 +7,8 @@
  *
  * @module
  */
-import type { CommandResult, Once } from "./command.ts";
+import type { Once } from "./command.ts";
+import type { CommandResult } from "./command_result.ts";
 import {
   EXPIRED_PER_ENTRY_MAX,
   FINGERPRINT_CHARS_MAX,

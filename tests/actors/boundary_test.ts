@@ -9,8 +9,9 @@
 import { assert, assertEquals } from "@std/assert";
 import type { MachineSignal } from "../../actors/machine_actor.ts";
 import type { RaftSignal } from "../../actors/raft_actor.ts";
-import { raftAnswerOf, raftRequestOf } from "../../actors/raft_request.ts";
+import { raftAnswerContract, raftRequestOf } from "../../actors/raft_request.ts";
 import type { WalSignal } from "../../actors/wal_actor.ts";
+import { KvStore } from "../../storage/kv/kv_store.ts";
 import type { ActorWire, WireValue } from "../../transport/wire/messages.ts";
 import { drawWireValue } from "../fuzz/messages.ts";
 import { SimCluster } from "../sim/cluster.ts";
@@ -133,6 +134,7 @@ Deno.test(`X2: ${VALUES} random values to every actor leave a leader as it is`, 
 
 Deno.test("X2: random values are no answers of a Raft actor, and never throw", () => {
   const dice = new Dice(1);
+  const raftAnswerOf = raftAnswerContract(new KvStore());
   for (let tried = 0; tried < VALUES; tried++) {
     const value = drawNearMessage(dice);
     for (const parsed of [raftRequestOf(value), raftAnswerOf(value)]) {

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { GroupHost, spawnWal } from "../../actors/group.ts";
-import type { RaftAnswer } from "../../actors/raft_request.ts";
+import { isResult, type RaftAnswer, raftAnswerContract } from "../../actors/raft_request.ts";
 import { ActorSystem } from "../../actors/runtime/system.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type {
@@ -15,6 +15,7 @@ import type {
   RequestRefusal,
   StateMachine,
 } from "../../machines/state_machine.ts";
+import type { WireValue } from "../../transport/wire/messages.ts";
 import { openWal } from "../storage/open_wal.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
@@ -46,6 +47,11 @@ class CounterMachine implements StateMachine<Count, Count> {
       return { count: this.count };
     });
     return { results, changes: results };
+  }
+
+  resultOf(value: unknown): Count | undefined {
+    const count = (value as Partial<Count> | null)?.count;
+    return typeof count === "number" ? { count } : undefined;
   }
 
   nextDeadlineMs(): number {
@@ -128,6 +134,21 @@ Deno.test("a counter is replicated by the same host: proposed, applied, answered
   assertEquals(host.machine.count, 12);
   const again = start(disk);
   assertEquals(again.host.machine.count, 12);
+});
+
+Deno.test("what a leader on another node answers is read by the machine, or is Raft's own", () => {
+  const read = raftAnswerContract(new CounterMachine());
+  const answers: [WireValue, boolean | undefined][] = [
+    [{ count: 3 }, true],
+    [{ count: "3" }, undefined],
+    [{ status: "ready" }, false],
+    [{ status: "refused", reason: "invalid", leader: 1 }, false],
+    [{ status: "refused", reason: "because", leader: 1, count: 3 }, undefined],
+  ];
+  for (const [value, isOfMachine] of answers) {
+    const answer = read(value);
+    assertEquals(answer && isResult(answer), isOfMachine, JSON.stringify(value));
+  }
 });
 
 Deno.test("a machine whose deadline has come is given an entry that lets time pass, once", () => {

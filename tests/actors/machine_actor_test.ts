@@ -9,7 +9,8 @@ import {
 import { RaftLog } from "../../machines/raft_log.ts";
 import type { EntryKind } from "../../machines/raft_types.ts";
 import { packRequests } from "../../machines/request_batch.ts";
-import { type CommandResult, encodeRequest } from "../../storage/kv/command.ts";
+import { encodeRequest } from "../../storage/kv/command.ts";
+import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { encodeRun } from "../../storage/log/wal_record.ts";
 import { VirtualPorts } from "./virtual_ports.ts";

@@ -8,7 +8,8 @@ import {
 } from "../../actors/runtime/actor.ts";
 import { RETRY_PAUSE_MS } from "../../actors/leader_watch.ts";
 import { NodeClient } from "../../actors/node_client.ts";
-import type { RaftAnswer, RaftRequest, Refused } from "../../actors/raft_request.ts";
+import type { KvAnswer } from "../../actors/group.ts";
+import type { RaftRequest, Refused } from "../../actors/raft_request.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { LinkFact } from "../../machines/explain.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
@@ -22,9 +23,9 @@ import { GatewayError, type Outcome as WriteOutcome } from "../../transport/http
 import { applyRequest } from "../storage/kv/apply.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
 
-type Reaction = Outcome<RaftAnswer> | "silent";
+type Reaction = Outcome<KvAnswer> | "silent";
 
-const OK: RaftAnswer = {
+const OK: KvAnswer = {
   status: "ok",
   revision: 1,
   version: 1,
@@ -40,7 +41,7 @@ function failed(error: Error): Reaction {
   return { ok: false, error };
 }
 
-function answer(value: RaftAnswer): Reaction {
+function answer(value: KvAnswer): Reaction {
   return { ok: true, value };
 }
 
@@ -131,8 +132,8 @@ class Bench {
   #ref(
     node: number,
     reactions: readonly Reaction[],
-  ): ActorRef<RaftRequest, RaftAnswer> {
-    const ask: ActorRef<RaftRequest, RaftAnswer>["ask"] = (message, { timeoutMs }, done) => {
+  ): ActorRef<RaftRequest, KvAnswer> {
+    const ask: ActorRef<RaftRequest, KvAnswer>["ask"] = (message, { timeoutMs }, done) => {
       const reaction = reactions[Math.min(this.asked.length, reactions.length - 1)]!;
       this.asked.push(`${message.type} of ${node}`);
       if (message.type === "Propose") this.payloads.push(message.payload);
@@ -144,7 +145,7 @@ class Bench {
       const error = new CallTimeoutError(`node/${node}/raft/0`, timeoutMs);
       this.ports.timers.set(timeoutMs, () => done({ ok: false, error }));
     };
-    return { ask } as unknown as ActorRef<RaftRequest, RaftAnswer>;
+    return { ask } as unknown as ActorRef<RaftRequest, KvAnswer>;
   }
 }
 

@@ -11,14 +11,15 @@ import {
   type RaftSignal,
   WAITING_BYTES_MAX,
 } from "../../actors/raft_actor.ts";
-import type { RaftAnswer } from "../../actors/raft_request.ts";
+import type { KvAnswer } from "../../actors/group.ts";
 import type { WalSignal, WriteRequest } from "../../actors/wal_actor.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
 import { REQUEST_BYTES_MAX, unpackRequests } from "../../machines/request_batch.ts";
 import type { Envelope, RaftMessage } from "../../machines/raft_types.ts";
-import { type CommandResult, encodeRequest } from "../../storage/kv/command.ts";
+import { encodeRequest } from "../../storage/kv/command.ts";
+import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { encodeRun, forEachEntry, recordFormat } from "../../storage/log/wal_record.ts";
@@ -41,7 +42,7 @@ class Bench {
   /** Writes handed to the disk and not yet durable. */
   readonly writes: WriteRequest[] = [];
   readonly toMachine: MachineSignal<CommandResult>[] = [];
-  readonly #mailbox: Delivery<Arrival, RaftAnswer>[] = [];
+  readonly #mailbox: Delivery<Arrival, KvAnswer>[] = [];
 
   constructor(voters: readonly number[] = [1, 2, 3], machine = new KvStore()) {
     const { ports } = this;
@@ -60,7 +61,7 @@ class Bench {
     });
     const self = {
       signal: (signal: RaftSignal) => void this.#mailbox.push(delivery(signal)),
-    } as unknown as LocalRef<RaftActorMessage, RaftAnswer, RaftSignal>;
+    } as unknown as LocalRef<RaftActorMessage, KvAnswer, RaftSignal>;
     const wal = {
       signal: (signal: WalSignal) => {
         if (signal.type === "Write") this.writes.push(signal);
@@ -83,7 +84,7 @@ class Bench {
   }
 
   /** One turn with what waits in the mailbox and these. */
-  turn(...arrived: (Arrival | Delivery<Arrival, RaftAnswer>)[]): void {
+  turn(...arrived: (Arrival | Delivery<Arrival, KvAnswer>)[]): void {
     const deliveries = arrived.map((it) => "message" in it ? it : delivery(it));
     const batch = [...this.#mailbox.splice(0), ...deliveries];
     if (batch.length > 0) this.actor.receive(batch);
@@ -155,17 +156,17 @@ class Bench {
   }
 }
 
-function delivery(message: Arrival): Delivery<Arrival, RaftAnswer> {
+function delivery(message: Arrival): Delivery<Arrival, KvAnswer> {
   return { message, reply: () => {}, fail: () => {} };
 }
 
 /** A request that keeps its answers. */
 function request(message: Arrival): {
-  readonly delivery: Delivery<Arrival, RaftAnswer>;
-  readonly answers: RaftAnswer[];
+  readonly delivery: Delivery<Arrival, KvAnswer>;
+  readonly answers: KvAnswer[];
 } {
-  const answers: RaftAnswer[] = [];
-  const reply = (answer: RaftAnswer): void => void answers.push(answer);
+  const answers: KvAnswer[] = [];
+  const reply = (answer: KvAnswer): void => void answers.push(answer);
   return { delivery: { message, reply, fail: () => {} }, answers };
 }
 

@@ -6,7 +6,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import type { RaftAnswer } from "../../actors/raft_request.ts";
+import type { KvAnswer } from "../../actors/group.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
 import { unpackRequests } from "../../machines/request_batch.ts";
@@ -249,7 +249,7 @@ export class Lab {
   }
 
   /** Proposes at a node, which answers once the command's fate is known. */
-  propose(id: NodeId, text: string, done: (answer: RaftAnswer | undefined) => void): void {
+  propose(id: NodeId, text: string, done: (answer: KvAnswer | undefined) => void): void {
     const payload = encodeRequest({
       command: { type: "put", key: "k", value: encoder.encode(text) },
     });

@@ -7,8 +7,8 @@
  * @module
  */
 import { assert } from "@std/assert";
-import type { KvGroup } from "../../actors/group.ts";
-import type { RaftAnswer, RaftRequest } from "../../actors/raft_request.ts";
+import type { KvAnswer, KvGroup } from "../../actors/group.ts";
+import type { RaftRequest } from "../../actors/raft_request.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import { encodeRequest } from "../../storage/kv/command.ts";
 import type { Operation } from "../sim/history.ts";
@@ -26,7 +26,7 @@ const decoder = new TextDecoder();
 
 /** What a node says to one attempt: a client's write, or the value that it read. */
 type Reply =
-  | { readonly type: "answer"; readonly answer: RaftAnswer }
+  | { readonly type: "answer"; readonly answer: KvAnswer }
   | { readonly type: "value"; readonly value: string | undefined; readonly revision: number };
 
 /** One client, which has one operation under way at a time. */
@@ -161,7 +161,7 @@ export class LabClerk {
   }
 }
 
-function isRefusal(answer: RaftAnswer): boolean {
+function isRefusal(answer: KvAnswer): boolean {
   return answer.status === "refused" || answer.status === "not-applied";
 }
 

@@ -5,7 +5,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import type { RaftAnswer } from "../../actors/raft_request.ts";
+import type { KvAnswer } from "../../actors/group.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import { encodeRequest } from "../../storage/kv/command.ts";
 import { SimCluster } from "./cluster.ts";
@@ -28,7 +28,7 @@ const encoder = new TextEncoder();
 interface Write {
   readonly clientId: string;
   readonly sequence: number;
-  answer: RaftAnswer | undefined;
+  answer: KvAnswer | undefined;
   sentMs: number;
   answeredMs: number | undefined;
 }

@@ -4,8 +4,7 @@
  *
  * @module
  */
-import type { KvGroup } from "../../actors/group.ts";
-import type { RaftAnswer } from "../../actors/raft_request.ts";
+import type { KvAnswer, KvGroup } from "../../actors/group.ts";
 import type { GroupId, NodeId } from "../../machines/raft_types.ts";
 import { type Command, encodeRequest } from "../../storage/kv/command.ts";
 import type { SimCluster } from "./cluster.ts";
@@ -221,14 +220,14 @@ class Client {
   /** One attempt; `done` gets no answer if the node is down, or silent for ATTEMPT_MS. */
   #ask(
     message: Parameters<KvGroup["raft"]["ask"]>[0],
-    done: (answer: RaftAnswer | undefined, host: KvGroup) => void,
+    done: (answer: KvAnswer | undefined, host: KvGroup) => void,
   ): void {
     const { loop, dice } = this.#cluster;
     const node = this.#cluster.node(this.#target);
     const { life } = node;
     const host = this.#cluster.host(this.#target, this.#options.group);
     let over = false;
-    const finish = (answer: RaftAnswer | undefined): void => {
+    const finish = (answer: KvAnswer | undefined): void => {
       if (over) return;
       over = true;
       cancel();

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { type CommandResult, encodeRequest, type Request } from "../../storage/kv/command.ts";
+import { encodeRequest, type Request } from "../../storage/kv/command.ts";
+import type { CommandResult } from "../../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import type { ChartDescription } from "../../machines/chart.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { CommandResult } from "../../storage/kv/command.ts";
+import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { createGateway, type GatewayHandler } from "../../transport/http/gateway.ts";
 import {

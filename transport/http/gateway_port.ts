@@ -5,7 +5,8 @@
  *
  * @module
  */
-import type { CommandResult, Request } from "../../storage/kv/command.ts";
+import type { Request } from "../../storage/kv/command.ts";
+import type { CommandResult } from "../../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import type { EntryKind, LogIndex } from "../../../machines/raft_types.ts";
-import type { CommandResult } from "../../../storage/kv/command.ts";
+import type { CommandResult } from "../../../storage/kv/command_result.ts";
 import type { KvStore } from "../../../storage/kv/kv_store.ts";
 
 /** Applies a request as the next entry, or as the entry at `index`, and returns its result. */

@@ -5,11 +5,11 @@ import { toBytes } from "../../../storage/byte_string.ts";
 import {
   type Command,
   CommandError,
-  type CommandResult,
   type Condition,
   encodeRequest,
   type Once,
 } from "../../../storage/kv/command.ts";
+import type { CommandResult } from "../../../storage/kv/command_result.ts";
 import type { KvItem, KvRange } from "../../../storage/kv/entry.ts";
 import { KvStore, type KvStoreOptions } from "../../../storage/kv/kv_store.ts";
 import {

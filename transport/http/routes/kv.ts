@@ -5,7 +5,8 @@
  *
  * @module
  */
-import type { CommandResult, Request as KvRequest } from "../../../storage/kv/command.ts";
+import type { Request as KvRequest } from "../../../storage/kv/command.ts";
+import type { CommandResult } from "../../../storage/kv/command_result.ts";
 import type { KvItem, KvRange } from "../../../storage/kv/entry.ts";
 import type { Context, Hono } from "hono";
 import { VALUE_BYTES_MAX } from "../../../storage/kv/limits.ts";
