@@ -111,7 +111,7 @@ const commands: fc.Arbitrary<Command>[] = [
           const id = real.ids[at % real.ids.length]!;
           if (real.cluster.node(id).running) campaign(real, id);
         }
-        real.cluster.settleTypes(["PreVote", "PreVoteReply"]);
+        real.cluster.settle(["PreVote", "PreVoteReply"]);
       })
     ),
   ),

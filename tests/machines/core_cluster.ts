@@ -5,11 +5,12 @@
  * @module
  */
 import { assert } from "@std/assert";
+import type { ReplicationBounds } from "../../machines/bounds.ts";
 import { DEFAULT_TIMING, type Outbox, type RaftTiming } from "../../machines/group_state.ts";
 import type { Write } from "../../machines/pending_writes.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
-import { lastIndexOf, RaftLog } from "../../machines/raft_log.ts";
-import { type RoleChange, roleChangeOf } from "../../machines/raft_step.ts";
+import { RaftLog } from "../../machines/raft_log.ts";
+import { roleChangeOf } from "../../machines/raft_step.ts";
 import type {
   EntryRun,
   Envelope,
@@ -22,12 +23,24 @@ import type {
 import { packRequests, unpackRequests } from "../../machines/request_batch.ts";
 import { encodeRun, forEachEntry, recordFormat } from "../../storage/log/wal_record.ts";
 import { mulberry32 } from "../sim/random.ts";
+import {
+  describeChange,
+  describeMessage,
+  describeWrite,
+  isQuiet,
+  type LineKind,
+  transcriptLine,
+} from "./transcript.ts";
+
+/** Messages that a cluster exchanges before it is quiet; with more it never would be. */
+export const SETTLE_STEPS_MAX = 10_000;
 
 /** What a test gives to start from. */
 export interface ClusterOptions {
   readonly voters: readonly NodeId[];
   readonly learners?: readonly NodeId[];
   readonly timing?: RaftTiming;
+  readonly bounds?: ReplicationBounds;
   /** Election timeouts are drawn from this. */
   readonly seed?: number;
   /** Terms of the entries that nodes begin with, from index 1 on. */
@@ -65,6 +78,10 @@ export class CoreCluster {
   nowMs = 0;
   /** Which messages are lost on the way; a test may replace it. */
   isLost: (envelope: Envelope) => boolean = () => false;
+  /** Which messages stay under way until a test delivers them; a test may replace it. */
+  isHeld: (envelope: Envelope) => boolean = () => false;
+  /** Which messages the transcript names; a test may replace it. */
+  isTold: (message: RaftMessage) => boolean = (message) => !isQuiet(message);
   readonly #options: ClusterOptions;
   readonly #random: () => number;
 
@@ -114,7 +131,7 @@ export class CoreCluster {
     const result = act(core);
     const outbox = core.endTurn();
     if (core.state.commitIndex > commitIndex) {
-      this.log(id, `commits through ${core.state.commitIndex}`);
+      this.say("info", id, `commits through ${core.state.commitIndex}`);
     }
     this.#perform(id, outbox);
     return result;
@@ -126,33 +143,28 @@ export class CoreCluster {
     this.turn(envelope.to, (core) => core.receive(envelope.message));
   }
 
-  /** Delivers what is under way, and what that causes, until all is quiet. */
-  settle(stepsMax = 10_000): void {
-    for (let steps = 0; this.inFlight.length > 0; steps++) {
-      assert(steps < stepsMax, "messages do not come to an end");
-      const envelope = this.inFlight.shift()!;
-      if (this.isLost(envelope)) continue;
-      this.deliver(envelope);
-    }
-  }
-
-  /** Delivers what is under way of these types, and what it causes of them; the rest stays. */
-  settleTypes(types: readonly RaftMessage["type"][]): void {
-    const isOne = ({ message }: Envelope): boolean => types.includes(message.type);
-    let at = this.inFlight.findIndex(isOne);
-    for (; at >= 0; at = this.inFlight.findIndex(isOne)) {
+  /**
+   * Delivers what is under way, and what that causes, until all is quiet: every message, or those of
+   * the given types. What is held stays.
+   */
+  settle(types?: readonly RaftMessage["type"][]): void {
+    const isNext = (envelope: Envelope): boolean =>
+      !this.isHeld(envelope) && (types?.includes(envelope.message.type) ?? true);
+    for (let steps = 0;; steps++) {
+      assert(steps < SETTLE_STEPS_MAX, "messages do not come to an end");
+      const at = this.inFlight.findIndex(isNext);
+      if (at < 0) return;
       const [envelope] = this.inFlight.splice(at, 1);
       if (!this.isLost(envelope!)) this.deliver(envelope!);
+      else this.#tell("recv", envelope!, " (lost)");
     }
   }
 
-  /** Delivers what is under way now from one node to another, and nothing that it causes. */
-  deliverBetween(from: NodeId, to: NodeId): void {
-    const isOne = (envelope: Envelope): boolean =>
-      envelope.to === to && envelope.message.from === from;
-    const chosen = this.inFlight.filter(isOne);
-    this.inFlight = this.inFlight.filter((envelope) => !isOne(envelope));
-    for (const envelope of chosen) if (!this.isLost(envelope)) this.deliver(envelope);
+  /** Takes those out of the messages under way that are chosen now, in their order. */
+  take(isChosen: (envelope: Envelope) => boolean): Envelope[] {
+    const chosen = this.inFlight.filter(isChosen);
+    this.inFlight = this.inFlight.filter((envelope) => !chosen.includes(envelope));
+    return chosen;
   }
 
   /** Lets time pass, delivering as it goes. */
@@ -177,11 +189,15 @@ export class CoreCluster {
     this.turn(id, (core) => core.elapse());
   }
 
-  /** Elects a node by its time-out, all messages arriving. */
-  elect(id: NodeId): void {
-    // Voters must not have heard from a leader for a minimum election timeout.
+  /** Lets a node campaign once no voter has heard a leader for an election timeout. */
+  campaign(id: NodeId): void {
     this.nowMs += (this.#options.timing ?? DEFAULT_TIMING).electionTimeoutMsMax;
     this.timeout(id);
+  }
+
+  /** Elects a node by its time-out, all messages arriving. */
+  elect(id: NodeId): void {
+    this.campaign(id);
     this.settle();
     assert(this.core(id).role === "leader", `node ${id} was not elected`);
   }
@@ -207,8 +223,10 @@ export class CoreCluster {
   crash(id: NodeId): void {
     const node = this.node(id);
     node.running = false;
-    node.unsynced.length = 0;
-    this.log(id, "crashed");
+    this.say("info", id, "crashed");
+    for (const write of node.unsynced.splice(0)) {
+      this.say("disk", id, `lost ${describeWrite(write)}`);
+    }
   }
 
   /** The node starts from its disk. */
@@ -216,7 +234,7 @@ export class CoreCluster {
     const node = this.node(id);
     node.running = true;
     this.#boot(id, node);
-    this.log(id, "restarted");
+    this.say("info", id, "started");
   }
 
   /** Loses all messages between the sides. */
@@ -253,19 +271,9 @@ export class CoreCluster {
     return texts;
   }
 
-  /** Adds a line that says what happens next to the transcript. */
-  scene(text: string): void {
-    this.transcript.push(`# ${text}`);
-  }
-
-  /** The transcript as one text, a line's end at every line's end. */
-  get play(): string {
-    return `\n${this.transcript.join("\n")}\n`;
-  }
-
-  /** Adds a line to the transcript. */
-  log(id: NodeId, text: string): void {
-    this.transcript.push(`${String(Math.round(this.nowMs)).padStart(6)} ms  node ${id}  ${text}`);
+  /** Adds a line about a node to the transcript. */
+  say(kind: LineKind, node: NodeId, text: string): void {
+    this.transcript.push(transcriptLine({ nowMs: this.nowMs, kind, node, text }));
   }
 
   #boot(id: NodeId, node: CoreNode): void {
@@ -275,6 +283,7 @@ export class CoreCluster {
       id,
       group: 0,
       timing: this.#options.timing ?? DEFAULT_TIMING,
+      ...(this.#options.bounds === undefined ? {} : { bounds: this.#options.bounds }),
       records: recordFormat,
       random: this.#random,
       log,
@@ -284,7 +293,7 @@ export class CoreCluster {
       ...node.disk.hardState,
       onStep: (step) => {
         const change = roleChangeOf(step);
-        if (change !== undefined) this.log(id, describeChange(change));
+        if (change !== undefined) this.say("info", id, describeChange(change));
       },
     });
     this.#options.onBoot?.(id, node.core);
@@ -292,21 +301,31 @@ export class CoreCluster {
 
   #perform(id: NodeId, outbox: Outbox): void {
     const node = this.node(id);
-    this.#send(id, outbox.messages);
+    this.#send(outbox.messages);
     node.readsReady.push(...outbox.readsReady);
+    for (const { readIds, readIndex } of outbox.readsReady) {
+      for (const readId of readIds) {
+        this.say("client", id, `read ${readId} -> ready at index ${readIndex}`);
+      }
+    }
     node.readsRefused.push(...outbox.readsRefused);
+    for (const readId of outbox.readsRefused) this.say("client", id, `read ${readId} -> refused`);
     if (outbox.transfer !== undefined) {
       node.transfers.push(outbox.transfer);
-      this.log(id, `transfer ${outbox.transfer}`);
+      this.say("client", id, `transfer -> ${outbox.transfer}`);
     }
     const { write } = outbox;
     if (write === undefined) return;
-    if (node.holdSync || node.unsynced.length > 0) node.unsynced.push(write);
-    else this.#durable(id, write);
+    if (node.holdSync || node.unsynced.length > 0) {
+      node.unsynced.push(write);
+      this.say("disk", id, `written ${describeWrite(write)}`);
+    } else this.#durable(id, write);
   }
 
-  #durable(id: NodeId, { hardState, runs }: Write): void {
+  #durable(id: NodeId, write: Write): void {
+    const { hardState, runs } = write;
     const { disk } = this.node(id);
+    this.say("disk", id, `durable ${describeWrite(write)}`);
     if (hardState !== undefined) disk.hardState = hardState;
     for (const run of runs) {
       disk.runs = truncated(disk.runs, run.firstIndex);
@@ -315,55 +334,21 @@ export class CoreCluster {
     this.turn(id, (core) => core.durable());
   }
 
-  #send(id: NodeId, envelopes: readonly Envelope[]): void {
+  #send(envelopes: readonly Envelope[]): void {
     for (const envelope of envelopes) {
-      const lost = this.isLost(envelope) ? " (lost)" : "";
-      if (!isQuiet(envelope.message)) {
-        this.log(id, `-> ${envelope.to}  ${describeMessage(envelope.message)}${lost}`);
-      }
-      if (lost === "") this.inFlight.push(envelope);
+      const isLost = this.isLost(envelope);
+      this.#tell("send", envelope, isLost ? " (lost)" : "");
+      if (!isLost) this.inFlight.push(envelope);
     }
   }
-}
 
-/** A message as a line of a play. */
-export function describeMessage(message: RaftMessage): string {
-  const { type, term } = message;
-  const head = `${type} t${term}`;
-  switch (type) {
-    case "AppendEntries": {
-      const entries = message.runs.map((run) =>
-        `${run.firstIndex}-${lastIndexOf(run)}@t${run.term}`
-      );
-      return `${head} after ${message.prevLogIndex}@t${message.prevLogTerm} ` +
-        `[${entries.join(" ")}] commit ${message.leaderCommit}`;
-    }
-    case "AppendEntriesReply":
-      return message.accepted
-        ? `${head} match ${message.matchIndex}`
-        : `${head} refused at ${message.prevLogIndex}, conflict ${message.conflictIndex}@t${message.conflictTerm}`;
-    case "RequestVote":
-    case "PreVote":
-      return `${head} last ${message.lastLogIndex}@t${message.lastLogTerm}`;
-    case "RequestVoteReply":
-    case "PreVoteReply":
-      return `${head} ${message.granted ? "granted" : "refused"}`;
-    default:
-      return head;
+  /** Adds a line about a message, if the transcript names it. */
+  #tell(kind: "send" | "recv", { to, message }: Envelope, fate: string): void {
+    if (!this.isTold(message)) return;
+    const text = `${describeMessage(message)}${fate}`;
+    if (kind === "send") this.say(kind, message.from, `-> ${to}  ${text}`);
+    else this.say(kind, to, `<- ${message.from}  ${text}`);
   }
-}
-
-function describeChange({ from, to, cause, term, leaderId }: RoleChange): string {
-  const leader = leaderId === undefined ? "no leader" : `leader ${leaderId}`;
-  return from === to
-    ? `${to} t${term}: ${leader}`
-    : `${from} => ${to} t${term} on ${cause}, ${leader}`;
-}
-
-/** Heartbeats and their answers would drown the play. */
-export function isQuiet(message: RaftMessage): boolean {
-  return (message.type === "AppendEntries" && message.runs.length === 0) ||
-    (message.type === "AppendEntriesReply" && message.accepted);
 }
 
 /** Runs whose entries have these terms, from index 1 on. */

@@ -1,29 +1,64 @@
 /**
- * `deno task play NAME`: prints a scenario as a play, from the cores as they are now.
+ * `deno task play NAME`: performs a scenario and prints it, from the cores as they are now.
  *
  * @module
  */
 import { complain, EXIT, print } from "../../cli/usage.ts";
-import { scenarios } from "./scenarios/scenarios.ts";
+import { commands } from "./scenarios/commands.ts";
+import { factNames } from "./scenarios/facts.ts";
+import { readScenarios, scenarioNames } from "./scenarios/files.ts";
+import { performLines } from "./scenarios/perform.ts";
+import { parseScenarios, type ScenarioFile, ScriptError } from "./scenarios/script.ts";
 
 function main([name, ...rest]: readonly string[]): void {
-  if (name === undefined || name === "--help") {
-    print("Usage: deno task play NAME\n\n");
-    for (const [each, plays] of Object.entries(scenarios)) {
-      for (const title of Object.keys(plays)) print(`${each.padEnd(18)} ${title}\n`);
-    }
-    return;
+  if (name === undefined || name === "--help") return help();
+  if (rest.length > 0) fail("takes one name", EXIT.usage);
+  try {
+    const { head, scenarios } = open(name);
+    print(head);
+    for (const scenario of scenarios) for (const line of performLines(scenario)) print(`\n${line}`);
+  } catch (error) {
+    if (!(error instanceof ScriptError)) throw error;
+    fail(error.message, EXIT.failure);
   }
-  if (rest.length > 0 || !Object.hasOwn(scenarios, name)) {
-    const names = Object.keys(scenarios).join(", ");
-    complain(
-      rest.length > 0
-        ? "statecraft play: takes one name"
-        : `statecraft play: unknown scenario "${name}"; there are ${names}`,
+}
+
+/** A scenario of the tests by its name, or any file by its path, which ends in ".txt". */
+function open(name: string): ScenarioFile {
+  if (scenarioNames().includes(name)) return readScenarios(name);
+  if (!name.endsWith(".txt")) {
+    const names = scenarioNames().join(", ");
+    fail(
+      `unknown scenario "${name}"; there are ${names}, or give the path of a .txt file`,
+      EXIT.usage,
     );
-    Deno.exit(EXIT.usage);
   }
-  for (const [title, run] of Object.entries(scenarios[name]!)) print(`${title}\n${run().play}\n`);
+  try {
+    return parseScenarios(name, Deno.readTextFileSync(name));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) fail(`there is no file ${name}`, EXIT.usage);
+    throw error;
+  }
+}
+
+function help(): void {
+  print("Usage: deno task play NAME    or the path of a file of your own, FILE.txt\n\n");
+  for (const name of scenarioNames()) {
+    for (const { title } of readScenarios(name).scenarios) print(`${name.padEnd(20)} ${title}\n`);
+  }
+  print("\nCommands of a script:\n\n");
+  for (const { usage, meaning } of Object.values(commands)) {
+    print(`${usage.padEnd(36)} ${meaning}\n`);
+  }
+  print(`
+NODES are numbers with commas, such as 1,3 or 2-5, or * for all. TYPES are types of messages, such as
+RequestVote; without any all are meant. FACTS are ${factNames.join(", ")}.
+`);
+}
+
+function fail(text: string, code: number): never {
+  complain(`statecraft play: ${text}`);
+  Deno.exit(code);
 }
 
 if (import.meta.main) main(Deno.args);

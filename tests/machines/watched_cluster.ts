@@ -5,6 +5,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
+import type { ProposeOutcome } from "../../machines/group_state.ts";
 import { majority } from "../../machines/quorum.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { unpackRequests } from "../../machines/request_batch.ts";
@@ -37,6 +38,7 @@ export class WatchedCluster {
   readonly ledger: Committed[] = [];
   /** Texts that clients were told are written, and at which index. */
   readonly acknowledged: Map<string, LogIndex> = new Map();
+  readonly #voters: readonly NodeId[];
   readonly #leaders: Map<Term, NodeId> = new Map();
   readonly #votes: Map<string, NodeId> = new Map();
   /** What a leader called committed when it was first seen to lead. */
@@ -53,6 +55,7 @@ export class WatchedCluster {
   constructor(options: ClusterOptions) {
     this.cluster = new CoreCluster(options);
     this.ids = [...this.cluster.nodes.keys()];
+    this.#voters = options.voters;
   }
 
   /** Reads that were answered so far. */
@@ -60,13 +63,13 @@ export class WatchedCluster {
     return this.#readsServed;
   }
 
-  /** A client proposes a text of its own. */
-  propose(id: NodeId): void {
-    const text = `w${++this.#texts}`;
+  /** A client proposes a text that nobody has proposed before. */
+  propose(id: NodeId, text: string = `w${++this.#texts}`): ProposeOutcome {
     const outcome = this.cluster.propose(id, text);
-    if (!outcome.accepted) return;
+    if (!outcome.accepted) return outcome;
     const { term, firstIndex: index } = outcome;
     this.#proposals.push({ node: id, life: this.#lives.get(id) ?? 0, term, index, text });
+    return outcome;
   }
 
   /** A client reads. */
@@ -201,16 +204,16 @@ export class WatchedCluster {
     }
   }
 
-  /** What is committed is on the disks of a majority, and nobody believes its disk has more. */
+  /** What is committed is on the disks of a majority of the voters, and nobody believes its disk has more. */
   #checkDurability(running: readonly NodeId[]): void {
     const disks = new Map(this.ids.map((id) => [
       id,
       this.cluster.node(id).disk.runs.flatMap(({ term, ends }) => ends.map(() => term)),
     ]));
     this.ledger.forEach(({ term }, at) => {
-      const holders = this.ids.filter((id) => disks.get(id)![at] === term);
+      const holders = this.#voters.filter((id) => disks.get(id)![at] === term);
       assert(
-        holders.length >= majority(this.ids.length),
+        holders.length >= majority(this.#voters.length),
         `committed index ${at + 1} is on the disks of ${holders}`,
       );
     });
@@ -222,7 +225,7 @@ export class WatchedCluster {
     }
   }
 
-  /** Tells clients what their own node has committed; that must stay for ever. */
+  /** Tells clients what their own node has committed; that must stay. */
   #acknowledge(): void {
     for (let at = this.#proposals.length - 1; at >= 0; at--) {
       const { node, life, term, index, text } = this.#proposals[at]!;

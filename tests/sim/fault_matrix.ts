@@ -497,7 +497,7 @@ export const matrix: readonly MatrixRow[] = [
   {
     row: "B9",
     title: "transfers while writes are in flight: nothing acknowledged is lost",
-    shownBy: ["tests/machines/scenarios/transfer.ts: a second transfer is refused"],
+    shownBy: ["tests/machines/scenarios/transfer.txt: a second transfer is refused"],
     play: () => {
       const play = new Play(17);
       const { cluster } = play;

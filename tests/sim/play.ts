@@ -13,7 +13,7 @@
  */
 import type { NodeId } from "../../machines/raft_types.ts";
 import type { WireMessage } from "../../transport/wire/messages.ts";
-import { describeMessage, isQuiet } from "../machines/core_cluster.ts";
+import { describeMessage, isQuiet } from "../machines/transcript.ts";
 import type { Operation } from "./history.ts";
 import type { DiskOperation } from "./memory_disk.ts";
 import type { Fate } from "./network.ts";
