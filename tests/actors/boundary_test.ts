@@ -86,8 +86,7 @@ function led(): { cluster: SimCluster; leader: number; look: () => unknown } {
 }
 
 function send(cluster: SimCluster, to: number, wire: ActorWire): void {
-  const from = wire.from;
-  cluster.node(to).deliver(from, wire);
+  cluster.node(to).system!.deliver(wire.from, wire);
 }
 
 Deno.test("X2: no forged signal or misplaced Raft message reaches an actor of a leader", () => {

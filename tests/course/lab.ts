@@ -12,7 +12,7 @@ import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
 import { unpackRequests } from "../../machines/request_batch.ts";
 import { forEachEntry } from "../../storage/log/wal_record.ts";
 import { SimCluster } from "../sim/cluster.ts";
-import { GOOD_NETWORK } from "../sim/network.ts";
+import { GOOD_NETWORK, isRaft } from "../sim/network.ts";
 import type { Dice } from "../sim/random.ts";
 
 /** The course allows an election this long, more than twice our longest election timeout. */
@@ -80,8 +80,10 @@ export class Lab {
     this.cluster = new SimCluster({ seed, nodes });
     const { network } = this.cluster;
     const { onSend } = network;
-    network.onSend = (from, to, message, frame) => {
-      onSend(from, to, message, frame);
+    network.onSend = (way, frame, decode) => {
+      onSend(way, frame, decode);
+      const message = decode();
+      if (!isRaft(message)) return;
       if (!message.type.endsWith("Reply")) this.rpcs++;
       if (message.type === "AppendEntriesReply" && !message.accepted) this.refusals++;
     };
@@ -146,7 +148,7 @@ export class Lab {
     for (const id of ids) this.cluster.start(id);
   }
 
-  /** Loses a tenth of what is sent, and delays the rest. */
+  /** Loses a tenth of what is sent, so that it comes later, and delays the rest. */
   setReliable(isReliable: boolean): void {
     const { network } = this.cluster;
     network.quality = isReliable
@@ -154,9 +156,9 @@ export class Lab {
       : { loss: 0.1, duplication: 0, delayMsMin: 0.1, delayMsMean: 13 };
   }
 
-  /** Delays two answers of three by 0.2 to 2.2 seconds, so that they arrive in any order. */
+  /** Keeps two answers of three back 0.2 to 2.2 seconds, so that they are sent in any order. */
   setLongReordering(isOn: boolean): void {
-    this.cluster.network.extraDelayMs = (message) =>
+    this.cluster.network.holdBackMs = (message) =>
       isOn && message.type.endsWith("Reply") && this.dice.chance(2 / 3)
         ? 200 + this.dice.next() * this.dice.next() * 2_000
         : 0;

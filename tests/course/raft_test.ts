@@ -92,10 +92,11 @@ courseTest({
   const before = network.counters.bytes;
   const runsSent = new Map<string, number>();
   const { onSend } = network;
-  network.onSend = (from, to, message, frame) => {
-    onSend(from, to, message, frame);
+  network.onSend = (way, frame, decode) => {
+    onSend(way, frame, decode);
+    const message = decode();
     for (const run of message.type === "AppendEntries" ? message.runs : []) {
-      const key = `${to}/${run.firstIndex}`;
+      const key = `${way.to}/${run.firstIndex}`;
       runsSent.set(key, (runsSent.get(key) ?? 0) + run.ends.length);
     }
   };

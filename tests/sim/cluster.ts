@@ -10,10 +10,12 @@ import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.
 import { crc32c } from "../../storage/crc32c.ts";
 import { DiskError } from "../../storage/log/disk.ts";
 import { decodeRequest, type Once } from "../../storage/kv/command.ts";
+import { recordFormat } from "../../storage/log/wal_record.ts";
+import { createCodec } from "../../transport/wire/codec.ts";
+import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
 import type { WireMessage } from "../../transport/wire/messages.ts";
 import { EventLoop } from "./event_loop.ts";
 import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
-import { Greetings } from "./greetings.ts";
 import { ElectionSafety } from "./invariants/inv1_election_safety.ts";
 import { ExactlyOnce } from "./invariants/inv8_exactly_once.ts";
 import { LeaderCompleteness } from "./invariants/inv3_leader_completeness.ts";
@@ -22,7 +24,7 @@ import { LogMatching } from "./invariants/inv2_log_matching.ts";
 import { Monotone } from "./invariants/inv6_monotone.ts";
 import { NoLostWrite } from "./invariants/inv7_no_lost_write.ts";
 import { StateMachineSafety } from "./invariants/inv4_state_machine_safety.ts";
-import { SimNetwork } from "./network.ts";
+import { type NetworkTraits, SimNetwork, type Way } from "./network.ts";
 import type { Invariant, Observation } from "./observation.ts";
 import { describeDisk, describeFate } from "./play.ts";
 import { Dice } from "./random.ts";
@@ -33,7 +35,8 @@ export interface SimClusterOptions {
   readonly seed: number;
   readonly nodes: number;
   readonly groups?: readonly GroupId[];
-  readonly timing?: RaftTiming;
+  /** Let the seed decide timeouts and what the network holds and cuts; else they are the usual. */
+  readonly isDrawn?: boolean;
   /** Collect the run as a play. */
   readonly transcript?: boolean;
 }
@@ -52,8 +55,32 @@ function drawBounds(dice: Dice): ReplicationBounds {
   };
 }
 
-/** When a process that has started greets the others, and how often it tries again. */
-const HELLO_MS = 50;
+/** Timeouts from half to twice the usual, as operators may set them. */
+function drawTiming(dice: Dice): RaftTiming {
+  const electionTimeoutMsMin = Math.round(dice.between(150, 600));
+  return {
+    electionTimeoutMsMin,
+    electionTimeoutMsMax: Math.round(electionTimeoutMsMin * dice.between(1.5, 2.5)),
+    heartbeatMs: Math.round(electionTimeoutMsMin / dice.between(3, 8)),
+  };
+}
+
+/** Links that are whole or cut often, and that hold from a few frames to all that the product sends. */
+function drawTraits(dice: Dice): NetworkTraits {
+  return {
+    cutShare: dice.chance(0.5) ? 0 : dice.between(0, 0.2),
+    heldBytesMax: HELD_BYTES_MIN << dice.below(HELD_DOUBLINGS),
+  };
+}
+
+/** A sender's connection holds from 4 KiB to 32 MiB. */
+const HELD_BYTES_MIN = 4 * 1024;
+const HELD_DOUBLINGS = 14;
+
+/** What tells a vote on the wire from other frames. */
+const VOTE_TAG = createCodec(recordFormat)
+  .encode({ type: "RequestVoteReply", group: 0, term: 1, from: 1, granted: true })
+  .at(FRAME_HEADER_BYTES + 1);
 
 /** A broken invariant; the run is over. */
 export class InvariantViolation extends Error {
@@ -83,6 +110,8 @@ export class SimCluster {
   readonly loop: EventLoop = new EventLoop();
   readonly dice: Dice;
   readonly network: SimNetwork;
+  /** The timeouts of every node. */
+  readonly timing: RaftTiming;
   readonly nodes: Map<NodeId, SimNode> = new Map();
   readonly groups: readonly GroupId[];
   /** Log lines of the nodes and of the faults, if asked for. */
@@ -104,7 +133,8 @@ export class SimCluster {
   ];
   readonly #options: SimClusterOptions;
   readonly #seen = new Map<string, Seen>();
-  readonly #greetings = new Greetings();
+  /** Directories of nodes that have each taken the other's: "mine theirs". */
+  readonly #met = new Set<string>();
   /** What was last seen of the groups on disks that were lost, by node and group. */
   readonly #lost = new Map<string, Seen>();
   #traceHash = 0;
@@ -115,26 +145,29 @@ export class SimCluster {
     this.#options = options;
     this.groups = options.groups ?? [0];
     this.dice = new Dice(options.seed);
-    this.network = new SimNetwork(this.loop, this.dice, {
-      directoryOf: (id) => this.node(id).directoryId,
-      deliver: (to, message, sender) => this.#deliver(to, message, sender),
-    });
-    this.network.onFate = (fate, { from, to }, message) =>
-      this.say(() => describeFate(fate, { from, to }, message));
-    this.network.onSend = (from, to, message, frame) => this.#sent(from, to, message, frame);
+    const isDrawn = options.isDrawn === true;
+    this.timing = isDrawn ? drawTiming(this.dice) : DEFAULT_TIMING;
+    const traits = isDrawn ? drawTraits(this.dice) : undefined;
+    this.network = new SimNetwork(this.loop, this.dice, traits);
+    if (options.transcript === true) {
+      this.network.onFate = (fate, way, message) =>
+        this.say(() => describeFate(fate, way, message));
+    }
+    this.network.onSend = (way, frame, message) => this.#sent(way, frame, message);
     const ids = Array.from({ length: options.nodes }, (_, offset) => offset + 1);
+    const members = new Map(ids.map((id) => [id, SimNetwork.addressOf(id)]));
     for (const id of ids) {
       const node = new SimNode({
         id,
         groups: this.groups,
-        membership: { voters: ids, learners: [] },
-        timing: options.timing ?? DEFAULT_TIMING,
+        members,
+        timing: this.timing,
         bounds: drawBounds(this.dice),
         loop: this.loop,
         dice: this.dice,
         tornPartBytes: this.dice.chance(0.5) ? 512 : 4096,
         segmentBytes: SEGMENT_BYTES_MIN << this.dice.below(SEGMENT_DOUBLINGS),
-        send: (to, message) => this.network.send(id, to, message),
+        network: this.network,
         log: (level, event, fields) => {
           const words = Object.entries(fields).filter(([, value]) => value !== undefined)
             .map(([name, value]) => ` ${name}=${value}`).join("");
@@ -144,6 +177,9 @@ export class SimCluster {
         onGroup: (host) => this.#watchStore(id, host),
         onDisk: (operation, failed) => this.say(() => describeDisk(id, operation, failed)),
         onRan: (ran) => void (this.#ran = ran),
+        onLink: (id, peer, link) => {
+          if (link === "up") this.#met.add(this.#pairOf(id, peer));
+        },
       });
       this.nodes.set(id, node);
     }
@@ -166,7 +202,7 @@ export class SimCluster {
 
   /** A node's group; undefined if the node is down. */
   host(id: NodeId, group: GroupId = this.groups[0]!): KvGroup | undefined {
-    return this.node(id).groups.get(group);
+    return this.node(id).process?.groups.get(group)?.host;
   }
 
   /** The leader with the highest term among the running nodes. */
@@ -210,10 +246,9 @@ export class SimCluster {
       return;
     }
     this.say(`info  node ${id}  started life=${node.lives}`);
-    for (const host of node.groups.values()) this.#recovered(id, host);
+    for (const host of node.groups) this.#recovered(id, host);
     this.#ran = id;
     this.#look();
-    this.#greetSoon(id);
   }
 
   /** Crashes a node. */
@@ -239,8 +274,12 @@ export class SimCluster {
     if (lost.includes(id) || 2 * (lost.length + 1) >= ids.length) return false;
     return ids.every((other) =>
       other === id || lost.includes(other) ||
-      this.#greetings.haveMet(this.node(id), this.node(other))
+      (this.#met.has(this.#pairOf(id, other)) && this.#met.has(this.#pairOf(other, id)))
     );
+  }
+
+  #pairOf(id: NodeId, other: NodeId): string {
+    return `${this.node(id).directoryId} ${this.node(other).directoryId}`;
   }
 
   /** Crashes a node and takes its disk away; it starts again on an empty one. */
@@ -286,37 +325,6 @@ export class SimCluster {
     }
   }
 
-  #deliver(
-    to: NodeId,
-    message: WireMessage,
-    { from, sentFrom }: { readonly from: NodeId; readonly sentFrom: string },
-  ): boolean {
-    const receiver = this.node(to);
-    if (!receiver.running) return false;
-    if (!this.#greetings.admits({ sender: this.node(from), sentFrom, receiver })) return false;
-    return receiver.deliver(from, message);
-  }
-
-  /** A process that has started connects to the others, and tries again while it is refused. */
-  #greetSoon(id: NodeId): void {
-    const node = this.node(id);
-    const { life } = node;
-    this.loop.after(HELLO_MS, () => {
-      if (node.life !== life || life === undefined) return;
-      const reachable = this.ids.map((other) => this.node(other)).filter((other) =>
-        other !== node && other.running && this.network.connects(id, other.id) &&
-        !life.paused && other.life?.paused === false
-      );
-      for (const receiver of reachable) {
-        this.#greetings.admits({ sender: node, sentFrom: node.directoryId, receiver });
-      }
-      const isDone = this.ids.every((other) =>
-        other === id || this.#greetings.haveMet(node, this.node(other))
-      );
-      if (!isDone) this.#greetSoon(id);
-    });
-  }
-
   #failed(id: NodeId, error: Error): void {
     this.failures.push({ node: id, error });
     this.say(`fault node ${id}  ended by itself: ${error.message}`);
@@ -324,8 +332,10 @@ export class SimCluster {
     this.loop.after(0, () => this.crash(id, { keepCache: true }));
   }
 
-  #sent(from: NodeId, to: NodeId, message: WireMessage, frame: Uint8Array): void {
+  #sent({ from, to }: Way, frame: Uint8Array, decode: () => WireMessage): void {
     this.#mix(from, to, crc32c(frame));
+    if (frame[FRAME_HEADER_BYTES + 1] !== VOTE_TAG) return;
+    const message = decode();
     if (message.type === "RequestVoteReply" && message.granted) {
       const { group, term } = message;
       this.tell({ type: "vote", node: from, group, term, candidate: to });
@@ -394,7 +404,7 @@ export class SimCluster {
     if (this.#ran === undefined) return;
     const id = this.#ran;
     this.#ran = undefined;
-    for (const host of this.node(id).groups.values()) this.#lookAt(id, host);
+    for (const host of this.node(id).groups) this.#lookAt(id, host);
   }
 
   #lookAt(id: NodeId, host: KvGroup): void {

@@ -158,6 +158,14 @@ export class ProcessLife {
     this.#clock.rate = rate;
   }
 
+  /** Runs something that has come from outside: now, or once the process is awake. */
+  run(run: () => void): void {
+    if (this.#ended) return;
+    if (this.paused) return void this.after(0, run);
+    run();
+    this.#onRan();
+  }
+
   /** Plans an event of this process. */
   after(delayMs: number, run: () => void): () => void {
     let cancelled = false;

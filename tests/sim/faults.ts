@@ -147,9 +147,10 @@ export const faults: readonly Fault[] = [
     begin: (cluster) => {
       // Makes an election happen and stops a node in the middle of it.
       const undoLeader = isolate(cluster, leaderOrAny(cluster));
-      const delayMs = cluster.dice.between(250, 700);
+      const { electionTimeoutMsMin, electionTimeoutMsMax } = cluster.timing;
+      const delayMs = cluster.dice.between(electionTimeoutMsMin, 1.2 * electionTimeoutMsMax);
       let undoCrash = (): void => {};
-      cluster.loop.after(delayMs, () => {
+      const cancel = cluster.loop.after(delayMs, () => {
         const candidates = cluster.ids.filter((id) => {
           const role = cluster.host(id)?.core.role;
           return role === "candidate" || role === "preCandidate";
@@ -157,6 +158,8 @@ export const faults: readonly Fault[] = [
         undoCrash = crash(cluster, [candidates[0] ?? cluster.dice.pick(cluster.ids)]);
       });
       return () => {
+        // One that ends before its time crashes nobody, for nobody would start the node again.
+        cancel();
         undoLeader();
         undoCrash();
       };

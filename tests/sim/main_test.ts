@@ -30,7 +30,9 @@ Deno.test("a run told as a play shows messages, disks, clients and faults, a lin
   const wanted = [
     /send {2}node \d {2}-> \d {2}PreVote t1 last 0@t0$/,
     /recv {2}node \d {2}<- \d {2}PreVoteReply t1 granted$/,
-    /send {2}node \d {2}-> \d {2}AppendEntries .* \((lost|cut)\)$/,
+    /send {2}node \d {2}-> \d {2}Hello$/,
+    /recv {2}node \d {2}<- \d {2}HelloReply$/,
+    /info {2}node \d {2}link-lost node=\d$/,
     /send {2}node \d {2}-> \d {2}ReadIndex t\d+$/,
     /disk {2}node \d {2}append wal\/\S+ \d+ bytes$/,
     /disk {2}node \d {2}syncData wal\/\S+$/,

@@ -1,9 +1,9 @@
 /**
- * The simulator's network: frames that are lost, late, doubled and out of order, and links that are
- * cut in one direction or both.
+ * The simulator's network: connections as TCP makes them, between the processes of a simulated
+ * cluster. Bytes arrive in order or not at all, cut anywhere; what is lost is sent again and holds
+ * up what follows; a link that is cut keeps both ends open until one of them grows tired.
  *
- * What crosses it are the bytes of the shipping codec: encoded at the sender, decoded at the
- * receiver.
+ * The processes speak the shipping protocol over it: frames, hello, greeter and links are theirs.
  *
  * @module
  */
@@ -12,18 +12,26 @@ import { recordFormat } from "../../storage/log/wal_record.ts";
 import { createCodec } from "../../transport/wire/codec.ts";
 import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
 import type { WireMessage } from "../../transport/wire/messages.ts";
-import type { EventLoop } from "./event_loop.ts";
+import type {
+  Connection,
+  ConnectionHandlers,
+  HostPort,
+  Listener,
+  Network,
+} from "../../transport/wire/network.ts";
+import { SimConnection } from "./connection.ts";
+import type { EventLoop, ProcessLife } from "./event_loop.ts";
 import type { Dice } from "./random.ts";
 
 /** How bad the network is. */
 export interface NetworkQuality {
-  /** Share of frames lost, 0 to 1. */
+  /** Share of writes whose packet is lost and sent again, 0 to 1. */
   loss: number;
-  /** Share of frames delivered twice. */
+  /** Share of Raft's messages that a link sends twice. */
   duplication: number;
   /** Least time under way. */
   delayMsMin: number;
-  /** Mean of the exponential part on top; large values reorder. */
+  /** Mean of the exponential part on top. */
   delayMsMean: number;
 }
 
@@ -35,85 +43,134 @@ export const GOOD_NETWORK: NetworkQuality = {
   delayMsMean: 0.3,
 };
 
+/** What is drawn once for a run: bounds of the operating system that the product does not set. */
+export interface NetworkTraits {
+  /** Share of arrivals that are cut in two at any byte. */
+  readonly cutShare: number;
+  /** Most bytes that a sender's connection holds; beyond, what it sends is dropped. */
+  readonly heldBytesMax: number;
+}
+
+/** Nothing is cut, and nothing dropped before the product's own bound. */
+const PLAIN_TRAITS: NetworkTraits = { cutShare: 0, heldBytesMax: Infinity };
+
 /** What the network did. */
 export interface NetworkCounters {
+  /** Connections that were opened. */
+  opened: number;
+  /** Connections that ended in a reset, for one end had crashed. */
+  resets: number;
+  /** Frames sent. */
   sent: number;
   bytes: number;
+  /** Writes whose packet was lost and sent again. */
   lost: number;
+  /** Arrivals that a cut held up. */
+  heldUp: number;
+  /** Arrivals cut in two. */
   cut: number;
+  /** Frames dropped because their sender held too much. */
+  dropped: number;
   duplicated: number;
   replayed: number;
-  refused: number;
 }
 
-/** A frame under way. One that was delivered may be delivered again, much later. */
-interface SentFrame {
+/** A packet that was lost is sent again after this, then after twice as long, and so on. */
+const RESEND_MS_MIN = 200;
+const RESEND_MS_MAX = 1_600;
+/** The first packet of a connection is sent again after this, then after twice as long. */
+const REDIAL_MS_MIN = 1_000;
+/** An arrival that is cut in two is this far apart at most. */
+const CUT_MS_MAX = 5;
+
+/** Old messages that are remembered to be sent again, one of so many. */
+const OLD_FRAMES_MAX = 64;
+const OLD_FRAMES_SHARE = 0.02;
+
+/** A message of long ago. */
+interface OldFrame {
   readonly from: NodeId;
   readonly to: NodeId;
-  /** The data directory of the sender as it sent it. */
-  readonly sentFrom: string;
-  readonly body: Uint8Array;
+  readonly frame: Uint8Array;
 }
 
-/** How many old frames are remembered to be replayed. */
-const OLD_FRAMES_MAX = 64;
+/** What becomes of a frame, for a play. */
+export type Fate = "sent" | "duplicated" | "held" | "dropped" | "arrived";
 
-/** What the network needs of the nodes. */
-export interface SimNetworkOptions {
-  /** The data directory that a node has now. */
-  readonly directoryOf: (node: NodeId) => string;
-  /** Delivers to a node; false if it does not run, or does not take messages of that directory. */
-  readonly deliver: (
-    to: NodeId,
-    message: WireMessage,
-    sender: { readonly from: NodeId; readonly sentFrom: string },
-  ) => boolean;
+/** A process that listens. */
+interface SimListener {
+  readonly node: NodeId;
+  readonly life: ProcessLife;
+  readonly accept: (connection: Connection) => ConnectionHandlers;
 }
 
-/** What became of a frame; one that is sent may still be cut under way. */
-export type Fate = "sent" | "duplicated" | "lost" | "cut" | "arrived" | "refused";
-
-/** Connects the nodes of a simulated cluster. */
+/** Connects the processes of a simulated cluster. */
 export class SimNetwork {
   readonly counters: NetworkCounters = {
+    opened: 0,
+    resets: 0,
     sent: 0,
     bytes: 0,
     lost: 0,
+    heldUp: 0,
     cut: 0,
+    dropped: 0,
     duplicated: 0,
     replayed: 0,
-    refused: 0,
   };
   quality: NetworkQuality = { ...GOOD_NETWORK };
   /** Extra delay of everything to or from a node. */
   readonly slowMs = new Map<NodeId, number>();
-  /** Extra delay of one message, drawn as it is sent; a test sets it to reorder some kinds only. */
-  extraDelayMs: (message: WireMessage) => number = () => 0;
-  /** Called with every frame that is sent. */
-  onSend: (from: NodeId, to: NodeId, message: WireMessage, frame: Uint8Array) => void = () => {};
-  /** Called with everything that becomes of a frame. */
-  onFate: (fate: Fate, way: { from: NodeId; to: NodeId }, message: WireMessage) => void = () => {};
-  readonly #loop: EventLoop;
-  readonly #dice: Dice;
+  /** How long a node keeps a message of Raft's back, so that others overtake it; for tests. */
+  holdBackMs: ((message: WireMessage) => number) | undefined;
+  /** Called with every frame that is sent; `message` decodes it. */
+  onSend: (way: Way, frame: Uint8Array, message: () => WireMessage) => void = () => {};
+  /** Called with what becomes of each frame; unset: nobody wants to know. */
+  onFate: ((fate: Fate, way: Way, message: WireMessage) => void) | undefined;
+  readonly loop: EventLoop;
+  readonly dice: Dice;
+  readonly traits: NetworkTraits;
   readonly #codec = createCodec(recordFormat);
   readonly #cut = new Set<string>();
-  readonly #old: SentFrame[] = [];
-  readonly #options: SimNetworkOptions;
+  /** Hosts that lost their power and are still down: nobody there answers, not even with a reset. */
+  readonly #dark = new Set<NodeId>();
+  readonly #listeners = new Map<string, SimListener>();
+  readonly #connections = new Map<ProcessLife, Set<SimConnection>>();
+  readonly #old: OldFrame[] = [];
 
-  constructor(loop: EventLoop, dice: Dice, options: SimNetworkOptions) {
-    this.#loop = loop;
-    this.#dice = dice;
-    this.#options = options;
+  constructor(loop: EventLoop, dice: Dice, traits: NetworkTraits = PLAIN_TRAITS) {
+    this.loop = loop;
+    this.dice = dice;
+    this.traits = traits;
+  }
+
+  /** The address of a node. */
+  static addressOf(node: NodeId): HostPort {
+    return { hostname: `node-${node}`, port: 7000 };
+  }
+
+  /** The network as a process of the node sees it. */
+  of(node: NodeId, life: ProcessLife): Network {
+    this.#dark.delete(node);
+    return {
+      listen: (at, accept) => this.#listen(at, { node, life, accept }),
+      dial: (to, handlers) => this.#dial(node, life, to, handlers),
+    };
+  }
+
+  /** A process has ended; `dark`: its host lost power and says nothing to the others. */
+  ended(node: NodeId, life: ProcessLife, { dark }: { readonly dark: boolean }): void {
+    if (dark) this.#dark.add(node);
+    for (const [key, listener] of this.#listeners) {
+      if (listener.life === life) this.#listeners.delete(key);
+    }
+    for (const connection of this.#connections.get(life) ?? []) connection.abandon({ dark });
+    this.#connections.delete(life);
   }
 
   /** Cuts what `from` sends to `to`. */
   cut(from: NodeId, to: NodeId): void {
     this.#cut.add(`${from}>${to}`);
-  }
-
-  /** Whether two nodes could hold a connection: neither direction is cut. */
-  connects(a: NodeId, b: NodeId): boolean {
-    return !this.#cut.has(`${a}>${b}`) && !this.#cut.has(`${b}>${a}`);
   }
 
   /** Cuts both directions between two nodes. */
@@ -122,86 +179,197 @@ export class SimNetwork {
     this.cut(b, a);
   }
 
-  /** Cuts everything between nodes of different sides. */
+  /** Nodes reach those on their own side only. */
   partition(...sides: readonly (readonly NodeId[])[]): void {
     for (const side of sides) {
       for (const other of sides) {
-        if (side === other) continue;
-        for (const a of side) for (const b of other) this.cut(a, b);
+        if (other !== side) { for (const a of side) for (const b of other) this.cut(a, b); }
       }
     }
   }
 
-  /** Mends every link and forgets every slowness; quality stays. */
+  /** Undoes every cut. */
   heal(): void {
     this.#cut.clear();
-    this.slowMs.clear();
   }
 
-  /** Sends a message on its way. */
-  send(from: NodeId, to: NodeId, message: WireMessage): void {
-    const frame = this.#codec.encode(message);
-    this.counters.sent++;
-    this.counters.bytes += frame.length;
-    this.onSend(from, to, message, frame);
-    if (this.#cut.has(`${from}>${to}`)) {
-      this.counters.cut++;
-      return this.onFate("cut", { from, to }, message);
-    }
-    const { quality } = this;
-    if (quality.loss > 0 && this.#dice.chance(quality.loss)) {
-      this.counters.lost++;
-      return this.onFate("lost", { from, to }, message);
-    }
-    this.onFate("sent", { from, to }, message);
-    const body = frame.subarray(FRAME_HEADER_BYTES);
-    const extraMs = this.extraDelayMs(message);
-    const sent: SentFrame = { from, to, sentFrom: this.#options.directoryOf(from), body };
-    this.#plan(sent, extraMs);
-    if (quality.duplication > 0 && this.#dice.chance(quality.duplication)) {
-      this.counters.duplicated++;
-      this.onFate("duplicated", { from, to }, message);
-      this.#plan(sent, extraMs);
-    }
-    this.#remember(sent);
-  }
-
-  /** Delivers a frame of long ago once more (a packet that was lost in the network and came back). */
+  /** Sends a message of long ago once more, over the link that is there now. */
   replayOld(): void {
     if (this.#old.length === 0) return;
+    const { from, to, frame } = this.dice.pick(this.#old);
+    const connection = this.#greetedConnection(from, to);
+    if (connection === undefined) return;
     this.counters.replayed++;
-    this.#arrive(this.#dice.pick(this.#old));
+    connection.sendNow(frame);
   }
 
-  /** Delivers a message as if `from` had sent it. */
-  inject(from: NodeId, to: NodeId, message: RaftMessage): void {
-    const body = this.#codec.encode(message).slice(FRAME_HEADER_BYTES);
-    this.#arrive({ from, to, sentFrom: this.#options.directoryOf(from), body });
+  /** Sends a message as if `from` had; false if there is no link. */
+  inject(from: NodeId, to: NodeId, message: RaftMessage): boolean {
+    return this.#greetedConnection(from, to)?.sendNow(this.#codec.encode(message)) ?? false;
   }
 
-  #plan(sent: SentFrame, extraMs: number): void {
-    const { from, to } = sent;
-    const { delayMsMin, delayMsMean } = this.quality;
+  /** Whether bytes from one node reach the other now, or would be lost. */
+  isCut(from: NodeId, to: NodeId): boolean {
+    return this.#cut.has(`${from}>${to}`) || this.#dark.has(to);
+  }
+
+  /** How long bytes that are sent now are under way. */
+  drawDelayMs(from: NodeId, to: NodeId): number {
+    const { delayMsMin, delayMsMean, loss } = this.quality;
     const slowMs = (this.slowMs.get(from) ?? 0) + (this.slowMs.get(to) ?? 0);
-    const delayMs = delayMsMin + slowMs + extraMs + this.#dice.exponential(delayMsMean);
-    this.#loop.after(delayMs, () => this.#arrive(sent));
-  }
-
-  #arrive({ from, to, sentFrom, body }: SentFrame): void {
-    const message = this.#codec.decode(body.slice());
-    // The link may have been cut while the frame was under way.
-    if (this.#cut.has(`${from}>${to}`)) {
-      this.counters.cut++;
-      return this.onFate("cut", { from, to }, message);
+    let delayMs = delayMsMin + slowMs + this.dice.exponential(delayMsMean);
+    for (let times = 0; loss > 0 && this.dice.chance(loss); times++) {
+      this.counters.lost++;
+      delayMs += this.resendMs(times);
     }
-    this.onFate("arrived", { from, to }, message);
-    if (this.#options.deliver(to, message, { from, sentFrom })) return;
-    this.counters.refused++;
-    this.onFate("refused", { from, to }, message);
+    return delayMs;
   }
 
-  #remember(frame: SentFrame): void {
-    if (this.#old.length < OLD_FRAMES_MAX) this.#old.push(frame);
-    else if (this.#dice.chance(0.01)) this.#old[this.#dice.below(OLD_FRAMES_MAX)] = frame;
+  /** Pause before what did not arrive is sent again, after so many times. */
+  resendMs(times: number): number {
+    return Math.min(RESEND_MS_MAX, RESEND_MS_MIN * 2 ** times);
   }
+
+  /** How far apart the two parts of an arrival are; undefined if it is whole. */
+  drawCutMs(): number | undefined {
+    const { cutShare } = this.traits;
+    if (cutShare === 0 || !this.dice.chance(cutShare)) return undefined;
+    this.counters.cut++;
+    return this.dice.between(0, CUT_MS_MAX);
+  }
+
+  /** Lets the connection send a frame: once, later, or twice. */
+  sending(connection: SimConnection, frame: Uint8Array): void {
+    const { way } = connection;
+    let decoded: WireMessage | undefined;
+    const message = (): WireMessage =>
+      decoded ??= this.#codec.decode(frame.slice(FRAME_HEADER_BYTES));
+    this.counters.sent++;
+    this.counters.bytes += frame.length;
+    this.onSend(way, frame, message);
+    const mayHold = this.holdBackMs !== undefined && isRaft(message());
+    const holdMs = mayHold ? this.holdBackMs!(message()) : 0;
+    if (holdMs > 0) {
+      this.onFate?.("held", way, message());
+      this.loop.after(holdMs, () => connection.sendNow(frame));
+      return;
+    }
+    this.onFate?.("sent", way, message());
+    connection.sendNow(frame);
+    const { duplication } = this.quality;
+    if (duplication > 0 && isRaft(message()) && this.dice.chance(duplication)) {
+      this.counters.duplicated++;
+      this.onFate?.("duplicated", way, message());
+      connection.sendNow(frame);
+    }
+    if (this.dice.chance(OLD_FRAMES_SHARE) && isRaft(message())) this.#remember(way, frame);
+  }
+
+  /** A frame found no room, or no connection. */
+  dropped({ way }: SimConnection, frame: Uint8Array): void {
+    this.counters.dropped++;
+    this.onFate?.("dropped", way, this.#codec.decode(frame.slice(FRAME_HEADER_BYTES)));
+  }
+
+  /** Tells whoever wants to know what arrives. */
+  arrived({ from, to }: Way, body: Uint8Array): void {
+    this.onFate?.("arrived", { from: to, to: from }, this.#codec.decode(body.slice()));
+  }
+
+  #listen(at: HostPort, listener: SimListener): Listener {
+    const key = keyOf(at);
+    if (this.#listeners.has(key)) throw new Error(`Cannot listen on ${key}: it is taken`);
+    this.#listeners.set(key, listener);
+    return {
+      address: at,
+      close: () => {
+        if (this.#listeners.get(key) === listener) this.#listeners.delete(key);
+      },
+    };
+  }
+
+  #dial(from: NodeId, life: ProcessLife, to: HostPort, handlers: ConnectionHandlers): Connection {
+    const node = Number(to.hostname.slice("node-".length));
+    const here = this.#connection(from, node, life, handlers);
+    this.#knock(here, keyOf(to), 0);
+    return here;
+  }
+
+  /** The first packet of a connection, sent again until it arrives or its sender has given up. */
+  #knock(here: SimConnection, key: string, times: number): void {
+    const { from, to } = here.way;
+    this.loop.after(this.drawDelayMs(from, to), () => {
+      if (here.isOver) return;
+      if (this.isCut(from, to) || this.isCut(to, from)) {
+        this.counters.heldUp++;
+        this.loop.after(REDIAL_MS_MIN * 2 ** times, () => this.#knock(here, key, times + 1));
+        return;
+      }
+      const listener = this.#listeners.get(key);
+      const backMs = this.drawDelayMs(to, from);
+      if (listener === undefined) {
+        const refused = { code: "dial-failed", detail: "connection refused" } as const;
+        this.loop.after(backMs, () => here.lose(refused));
+        return;
+      }
+      const there = this.#connection(listener.node, from, listener.life, undefined);
+      here.join(there);
+      there.join(here);
+      // The operating system has accepted it, whether or not the process is awake.
+      there.accepted(listener.accept);
+      this.counters.opened++;
+      this.loop.after(backMs, () => here.opened());
+    });
+  }
+
+  #connection(
+    from: NodeId,
+    to: NodeId,
+    life: ProcessLife,
+    handlers: ConnectionHandlers | undefined,
+  ): SimConnection {
+    const connection = new SimConnection({ network: this, way: { from, to }, life, handlers });
+    let own = this.#connections.get(life);
+    if (own === undefined) this.#connections.set(life, own = new Set());
+    own.add(connection);
+    return connection;
+  }
+
+  /** The open connection from one node to another over which Raft's messages have gone already. */
+  #greetedConnection(from: NodeId, to: NodeId): SimConnection | undefined {
+    for (const connections of this.#connections.values()) {
+      for (const connection of connections) {
+        const { way, isOver, framesSent } = connection;
+        // The first frame each way is a hello or its reply.
+        if (way.from === from && way.to === to && !isOver && framesSent > 1) return connection;
+      }
+    }
+    return undefined;
+  }
+
+  /** Forgets a connection that is over. */
+  forget(connection: SimConnection, life: ProcessLife): void {
+    this.#connections.get(life)?.delete(connection);
+  }
+
+  #remember({ from, to }: Way, frame: Uint8Array): void {
+    const old = { from, to, frame };
+    if (this.#old.length < OLD_FRAMES_MAX) this.#old.push(old);
+    else this.#old[this.dice.below(OLD_FRAMES_MAX)] = old;
+  }
+}
+
+/** From which node to which. */
+export interface Way {
+  readonly from: NodeId;
+  readonly to: NodeId;
+}
+
+/** Whether it is one of Raft's own messages, and not of the actors or the link. */
+export function isRaft(message: WireMessage): message is RaftMessage {
+  return "group" in message && "term" in message;
+}
+
+function keyOf({ hostname, port }: HostPort): string {
+  return `${hostname}:${port}`;
 }

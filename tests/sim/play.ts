@@ -16,20 +16,19 @@ import type { WireMessage } from "../../transport/wire/messages.ts";
 import { describeMessage, isQuiet } from "../machines/transcript.ts";
 import type { Operation } from "./history.ts";
 import type { DiskOperation } from "./memory_disk.ts";
-import type { Fate } from "./network.ts";
+import type { Fate, Way } from "./network.ts";
 import { describeRequest, describeResult } from "./timeline.ts";
 
 /** What became of a message; undefined if it would drown the play. */
 export function describeFate(
   fate: Fate,
-  { from, to }: { readonly from: NodeId; readonly to: NodeId },
+  { from, to }: Way,
   message: WireMessage,
 ): string | undefined {
   const isRaft = "group" in message && "term" in message;
   if (isRaft && isQuiet(message)) return undefined;
   const text = isRaft ? describeMessage(message) : describeOther(message);
   if (fate === "arrived") return `recv  node ${to}  <- ${from}  ${text}`;
-  if (fate === "refused") return `recv  node ${to}  <- ${from}  ${text} (refused)`;
   return `send  node ${from}  -> ${to}  ${text}${fate === "sent" ? "" : ` (${fate})`}`;
 }
 

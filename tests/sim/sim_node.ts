@@ -1,24 +1,21 @@
 /**
- * One simulated member: the shipping actors, log and store over virtual time, a memory disk and the
- * simulated network.
+ * One simulated member: the shipping process on virtual time, a memory disk and the simulated
+ * network.
  *
  * @module
  */
 import type { ReplicationBounds } from "../../machines/bounds.ts";
+import type { KvGroup } from "../../actors/group.ts";
+import { Process } from "../../actors/process.ts";
 import type { Log } from "../../actors/runtime/ports.ts";
-import { GroupHost, type KvGroup, spawnWal } from "../../actors/group.ts";
-import { ActorSystem } from "../../actors/runtime/system.ts";
+import type { ActorSystem } from "../../actors/runtime/system.ts";
 import type { RaftTiming } from "../../machines/group_state.ts";
-import { describeRoleChange } from "../../machines/raft_step.ts";
-import type { GroupId, Membership, NodeId } from "../../machines/raft_types.ts";
-import { openDataDirectory } from "../../storage/log/data_directory.ts";
+import type { GroupId, NodeId } from "../../machines/raft_types.ts";
 import { DiskError } from "../../storage/log/disk.ts";
-import { KvStore } from "../../storage/kv/kv_store.ts";
-import { type PeerIdentities, StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
-import { Wal } from "../../storage/log/wal.ts";
-import type { ActorWire, WireMessage } from "../../transport/wire/messages.ts";
+import type { HostPort } from "../../transport/wire/network.ts";
 import { type EventLoop, ProcessLife } from "./event_loop.ts";
 import { type DiskOperation, MemoryDisk } from "./memory_disk.ts";
+import type { SimNetwork } from "./network.ts";
 import type { Dice } from "./random.ts";
 
 /** How a node's disk behaves now. */
@@ -45,7 +42,8 @@ export const GOOD_DISK: DiskQuality = {
 export interface SimNodeOptions {
   readonly id: NodeId;
   readonly groups: readonly GroupId[];
-  readonly membership: Membership;
+  /** Every member's address. */
+  readonly members: ReadonlyMap<NodeId, HostPort>;
   readonly timing: RaftTiming;
   readonly bounds: ReplicationBounds;
   readonly loop: EventLoop;
@@ -53,7 +51,7 @@ export interface SimNodeOptions {
   readonly tornPartBytes: number;
   /** Segments of the log are this large: small ones, so that one is begun often. */
   readonly segmentBytes: number;
-  readonly send: (to: NodeId, message: WireMessage) => void;
+  readonly network: SimNetwork;
   readonly log: Log;
   /** Called when the process ended by itself. */
   readonly onFailed: (error: Error) => void;
@@ -63,6 +61,8 @@ export interface SimNodeOptions {
   readonly onRan: (id: NodeId) => void;
   /** Called after a group was assembled, before it handles anything. */
   readonly onGroup: (host: KvGroup) => void;
+  /** Called when the node has a link to a peer, or has lost it. */
+  readonly onLink: (id: NodeId, peer: NodeId, link: "up" | "lost") => void;
 }
 
 const CLUSTER_ID = "sim";
@@ -79,12 +79,9 @@ export class SimNode {
   segments = 0;
   /** The running process; undefined between a crash and a restart. */
   life: ProcessLife | undefined;
-  system: ActorSystem | undefined;
-  /** Whose directory is whose, as the running process knows it. */
-  identities: PeerIdentities | undefined;
+  process: Process | undefined;
   /** Counts the disks that were lost. */
   lostDisks = 0;
-  groups: Map<GroupId, KvGroup> = new Map();
   readonly #options: SimNodeOptions;
 
   constructor(options: SimNodeOptions) {
@@ -121,73 +118,59 @@ export class SimNode {
     return this.lostDisks > 0;
   }
 
+  /** The actors of the running process. */
+  get system(): ActorSystem | undefined {
+    return this.process?.system;
+  }
+
+  /** The groups of the running process; empty if none runs. */
+  get groups(): readonly KvGroup[] {
+    return [...this.process?.groups.values() ?? []].map(({ host }) => host);
+  }
+
   /** Starts a process on the disk as it is. */
   start(): void {
-    const { id, groups, membership, timing, loop, dice, send, log, onFailed, onGroup, onRan } =
+    const { id, groups, members, timing, bounds, segmentBytes, loop, dice, network, log } =
       this.#options;
-    const { segmentBytes, bounds } = this.#options;
+    const { onFailed, onGroup, onRan, onLink } = this.#options;
     const life = new ProcessLife(loop, dice, this.clock, () => onRan(id));
     this.life = life;
     this.lives++;
-    const directory = openDataDirectory(this.disk, {
-      nodeId: id,
-      clusterId: CLUSTER_ID,
-      members: membership.voters,
-      clusterIdSource: "configured",
-      newDirectoryId: this.directoryId,
-    });
-    const { directoryId, logBegun: wasBegun } = directory;
-    const identity = { clusterId: CLUSTER_ID, nodeId: id };
-    const opened = Wal.open(this.disk, { ...identity, segmentBytes, wasBegun });
-    directory.noteLogBegun();
-    this.identities = StoredPeerIdentities.open(this.disk, directoryId);
-    const system = new ActorSystem({
-      node: id,
-      ports: life.ports,
-      log,
-      onFailed: ({ error }) => onFailed(error),
-    });
-    this.system = system;
-    system.connect({ send: (to, message) => (send(to, message), true) });
-    const wal = spawnWal(system, opened.wal, {
-      onDiskCondition: (condition) => {
-        for (const host of this.groups.values()) host.raft.signal({ type: "Disk", condition });
+    this.process = Process.start({
+      world: { ports: life.ports, disk: this.disk, network: network.of(id, life) },
+      directory: {
+        nodeId: id,
+        clusterId: CLUSTER_ID,
+        members: [...members.keys()],
+        clusterIdSource: "configured",
+        newDirectoryId: this.directoryId,
       },
+      members,
+      listen: members.get(id)!,
+      groups,
+      timing,
+      bounds,
+      segmentBytes,
+      version: "simulated",
+      httpAddressOf: () => undefined,
+      log,
+      onFailed,
+      onGroup,
+      onLink: (peer, link) => onLink(id, peer, link),
     });
-    this.groups = new Map();
-    for (const group of groups) {
-      const host: KvGroup = new GroupHost({
-        group,
-        machine: new KvStore(),
-        id,
-        membership,
-        timing,
-        bounds,
-        system,
-        wal: wal.ref,
-        recovered: opened.groups.get(group),
-        send,
-        onRoleChange: (change) => {
-          const { event, fields } = describeRoleChange(change);
-          log("info", event, { ...(groups.length > 1 ? { group } : {}), ...fields });
-        },
-      });
-      this.groups.set(group, host);
-      onGroup(host);
-    }
   }
 
   /** The process ends at once; `keepCache`: it was killed, and the kernel still writes its pages. */
-  crash(options: { readonly keepCache: boolean }): void {
-    if (this.life === undefined) return;
-    this.life.end();
+  crash({ keepCache }: { readonly keepCache: boolean }): void {
+    const { life } = this;
+    if (life === undefined) return;
+    const { dice, network } = this.#options;
+    life.end();
+    network.ended(this.id, life, { dark: !keepCache });
     this.life = undefined;
-    const { dice } = this.#options;
+    this.process = undefined;
     // Choice 1 keeps every unsynced change: see MemoryDisk.
-    this.disk.crash(options.keepCache ? () => 1 : (count) => dice.below(count));
-    this.system = undefined;
-    this.identities = undefined;
-    this.groups = new Map();
+    this.disk.crash(keepCache ? () => 1 : (count) => dice.below(count));
   }
 
   /** The process ends, if one runs, and its disk is lost with all that was on it. */
@@ -195,29 +178,6 @@ export class SimNode {
     this.crash({ keepCache: false });
     this.disk.wipe();
     this.lostDisks++;
-  }
-
-  /** What the running process answers to a hello; if it cannot remember the peer, it fails. */
-  recognises(peer: NodeId, directoryId: string): boolean {
-    try {
-      return this.identities?.recognise(peer, directoryId) ?? false;
-    } catch (error) {
-      this.system?.fail(error as Error);
-      return false;
-    }
-  }
-
-  /** Takes a message off the network; it waits while the process is paused. False: nobody is there. */
-  deliver(from: NodeId, message: WireMessage): boolean {
-    const { life, system } = this;
-    if (life === undefined || system === undefined) return false;
-    const take = (): void => {
-      if ("group" in message && "term" in message) this.groups.get(message.group)?.receive(message);
-      else system.deliver(from, message as ActorWire);
-    };
-    if (life.paused) life.after(0, take);
-    else take();
-    return true;
   }
 
   /** What goes wrong with an operation of the disk; undefined if nothing does. */

@@ -4,6 +4,12 @@
  *
  * @module
  */
+import {
+  BACK_OFF_MS_MAX,
+  DIAL_MS_MAX,
+  IDLE_MS_MAX,
+  SUSPECT_MS_MAX,
+} from "../../machines/peer_machine.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import { InvariantViolation, isDiskFault, SimCluster } from "./cluster.ts";
 import { type Fault, faults, healEverything } from "./faults.ts";
@@ -57,7 +63,8 @@ export interface SimulationResult {
 
 /** Election timeouts after the heal until there must be one leader (INV10). */
 const HEAL_ELECTION_TIMEOUTS = 10;
-const ELECTION_TIMEOUT_MS = 600;
+/** A link that was half open, refused a dial and backed off is up again by then. */
+const RELINK_MS = IDLE_MS_MAX + SUSPECT_MS_MAX + DIAL_MS_MAX + 2 * BACK_OFF_MS_MAX;
 /** A fault lasts this long. */
 const FAULT_MS = { min: 100, max: 8_000 };
 /** Clients go on this long after the heal. */
@@ -70,6 +77,7 @@ export function simulate(options: SimulationOptions): SimulationResult {
     seed: options.seed,
     nodes: options.nodes,
     groups,
+    isDrawn: true,
     transcript: options.transcript ?? false,
   });
   const workloads = groups.map((group) =>
@@ -170,7 +178,8 @@ function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): voi
   cluster.say(`heal  nodes=${quorum.join()}`);
   // A paused process of the safety phase still has to wake.
   cluster.runUntilTrue(10_000, () => quorum.every((id) => cluster.node(id).life?.paused === false));
-  cluster.run(HEAL_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_MS);
+  const { electionTimeoutMsMax } = cluster.timing;
+  cluster.run(RELINK_MS + HEAL_ELECTION_TIMEOUTS * electionTimeoutMsMax);
   const healedMs = cluster.loop.nowMs;
   cluster.run(LIVENESS_MS);
   for (const workload of workloads) workload.stop();
@@ -179,7 +188,7 @@ function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): voi
     () => workloads.every(({ underWay }) => underWay === 0),
   );
   // Followers learn the last commit with a heartbeat.
-  cluster.run(ELECTION_TIMEOUT_MS);
+  cluster.run(electionTimeoutMsMax);
   cluster.groups.forEach((group, at) => {
     cluster.tell({
       type: "end",
