@@ -1,8 +1,8 @@
 /**
  * How much a leader takes and sends before it waits (thesis s10.2.2, pipelining).
  *
- * Safety never depends on these, only how fast and how large a group is; so the simulator draws them
- * from its seed, small enough that every window fills.
+ * Speed and memory depend on these bounds, and safety never does. The simulator draws them from its
+ * seed, small enough that every window fills.
  *
  * @module
  */
@@ -13,10 +13,7 @@ export const APPEND_BYTES_MAX = 1024 * 1024;
 export const INFLIGHT_MESSAGES_MAX = 128;
 /** Entry bytes awaiting replies of one follower; more wait for replies. */
 export const INFLIGHT_BYTES_MAX = 8 * 1024 * 1024;
-/**
- * Entry bytes that a leader holds uncommitted: requests that would begin beyond it are refused as
- * overloaded.
- */
+/** Entry bytes that a leader holds uncommitted. A request that comes on top is refused as overloaded. */
 export const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
 
 /** The bounds of one group. */

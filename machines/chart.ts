@@ -104,8 +104,8 @@ export function activePaths(value: unknown, parent = ""): string[] {
 }
 
 /**
- * A Mermaid 11 state diagram; the leaves among the states in `active` are marked, since Mermaid
- * draws a class on leaves only. It refuses texts of a composite state's own, so these are notes.
+ * A Mermaid 11 state diagram. Of the states in `active` only leaves are marked, since Mermaid draws
+ * a class on leaves only. Mermaid refuses a text inside a composite state, so such a text is a note.
  */
 export function chartToMermaid(chart: ChartDescription, active: readonly string[] = []): string {
   const lines = ["stateDiagram-v2"];
@@ -152,9 +152,9 @@ interface Arrow {
 }
 
 /**
- * Arrows drawn inside `parent`: those of its children, and those that cross from one child's inside
- * to another's, since Mermaid puts a state into the block that first names it. What the parent itself
- * reacts to is drawn from each of its children.
+ * The arrows that are drawn inside `parent`: arrows between its children, and arrows from a state in
+ * one child to a state in another. Mermaid puts a state into the block that first names it, so they
+ * cannot be drawn elsewhere. An arrow of the parent itself is drawn from each of its children.
  */
 function arrowsOf(
   chart: ChartDescription,

@@ -1,6 +1,6 @@
 /**
- * An effect: the chart asks for it by name, and whoever hosts the chart performs it (chart_host.ts).
- * So XState's own implementation of it does nothing.
+ * An effect: the chart asks for it by name, and the owner of the chart performs it (chart_host.ts).
+ * What XState itself runs for it does nothing.
  *
  * @module
  */

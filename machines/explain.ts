@@ -1,5 +1,5 @@
 /**
- * Why this node is in its role, and what holds each possible transition back, in sentences: what an
+ * Why this node is in its role, and what each possible transition waits for, in sentences: what an
  * operator reads at night to find out why there is no leader.
  *
  * Guards are evaluated by XState on the machine that runs; this file only words them.
@@ -30,7 +30,7 @@ export interface Possibility {
   readonly actions: readonly string[];
   /** The guard in words; absent if there is none. */
   readonly guard?: string;
-  /** Whether the guard holds now; undefined if that depends on the event still to come. */
+  /** Whether the guard holds now; undefined if that depends on the event. */
   readonly holds?: boolean;
   /** What the guard asks, and how it stands. */
   readonly sentence: string;
@@ -90,7 +90,7 @@ export interface Explanation {
   readonly states: readonly string[];
   /** One sentence for people. */
   readonly summary: string;
-  /** What stands in the way, what weighs most first; empty if nothing does. */
+  /** What stands in the way, the gravest cause first; empty if nothing does. */
   readonly causes: readonly Cause[];
   /** What the present states react to. */
   readonly possibilities: readonly Possibility[];
@@ -212,7 +212,7 @@ export function explain(
   };
 }
 
-/** What stands in the way of this node, what weighs most first. */
+/** What stands in the way of this node, the gravest cause first. */
 export function causesOf(
   snapshot: RaftSnapshot,
   state: Readonly<GroupState>,

@@ -44,10 +44,10 @@ export const DEFAULT_TIMING: RaftTiming = {
 
 /** Longest time added to an election timer for the disks that votes wait for; see `voteSlackMs`. */
 export const VOTE_SLACK_MS_MAX = 5_000;
-/** Share of the slowest recent write's latency that a write's latency is remembered as at least. */
+/** With every write the remembered latency falls to this share of itself, or to the write's own latency if that is more. */
 const LATENCY_MEMORY = 0.9;
 
-/** A process begins to count its read attempts below this, at random; the count stays an exact integer. */
+/** A process numbers its read attempts from a random number below this, so the count stays an exact integer. */
 const FIRST_READ_ID_MAX = 2 ** 52;
 
 /** Why a proposal or a read was not taken: it has surely had no effect. */
@@ -116,13 +116,13 @@ export class GroupState {
   readonly log: RaftLog;
   /** Host time of the running turn; set once per turn. */
   nowMs: number;
-  /** Turns begun: who saw it unchanged knows that nothing was taken in between. */
+  /** Turns begun. As long as it does not change, this node has taken nothing new. */
   turn = 0;
   /** Highest index known to be committed; never decreases. */
   commitIndex: LogIndex;
-  /** Entries up to here, of this very log, are on this node's disk. */
+  /** The log's entries up to here are on this node's disk. */
   durableIndex: LogIndex;
-  /** When a leader was last heard. A start counts: a vote promised before a crash must not be broken early. */
+  /** When a leader was last heard. A start counts as hearing one: this node may have heard it just before it crashed. */
   leaderContactMs: number;
   /** When this node seeks election unless a leader is heard; undefined while it leads. */
   electionDeadlineMs: number | undefined;
@@ -141,14 +141,14 @@ export class GroupState {
   outbox: Outbox = emptyOutbox();
   /** Events that rules ask the chart to take after the current one. */
   readonly raised: RaftEvent[] = [];
-  /** The term and vote that the disk holds: no answer may leave at once that relies on others. */
+  /** The term and vote that the disk holds. An answer that relies on another term or vote waits. */
   durableHardState: HardState;
   #handedHardState: HardState;
   #runs: EntryRun[] = [];
   /** Messages of the running turn that wait for what was written. */
   #promises: Envelope[] = [];
   #logTimeMs = 0;
-  /** From handing a write over to its being durable: the slowest of late, slowly forgotten. */
+  /** How long the slowest recent write took to become durable; slowly forgotten. */
   #writeLatencyMs = 0;
   readonly #random: () => number;
 
@@ -184,11 +184,11 @@ export class GroupState {
   }
 
   /**
-   * What an election that is under way gets on top of its timeout. Between a candidacy and its votes
-   * lie two writes, the candidate's and the voter's, so with syncs of half a timeout no election
-   * could ever succeed. This node knows its own disk; that a voter's disk is slow it learns from
-   * candidacies that led to no leader. A follower waits for its leader no longer than before, since
-   * heartbeats do not wait for a disk.
+   * What an election that is under way gets on top of its timeout. A vote needs two writes, the
+   * candidate's and the voter's, so with syncs of half a timeout no election could ever succeed. This
+   * node knows how slow its own disk is. It learns from candidacies without a leader that a voter's
+   * disk is slow. A follower's wait for its leader is not longer than before, since heartbeats do not
+   * wait for a disk.
    */
   get voteSlackMs(): number {
     const runningMs = this.nowMs - (this.writes.oldestMs ?? this.nowMs);
@@ -252,9 +252,9 @@ export class GroupState {
   }
 
   /**
-   * Hands the turn's outbox over and begins an empty one. Whatever transition changed term or vote
-   * is in the turn's write: no rule can forget it. Promises wait for that write, or, where the turn
-   * writes nothing, for the newest one under way.
+   * Hands the turn's outbox over and begins an empty one. A changed term or vote is in the turn's
+   * write, whichever transition changed it, so no rule can forget it. Promises wait for that write.
+   * If the turn writes nothing, they wait for the newest write under way.
    */
   takeOutbox({ currentTerm, votedFor }: HardState): Outbox {
     const { outbox } = this;

@@ -1,7 +1,7 @@
 /**
  * What a leader knows and owes in its term (Fig. 2, volatile state on leaders; thesis s3.10, s6.2,
- * s6.4). `startTerm` makes it and `endTerm` drops it, so nothing of one leadership can leak into
- * another, and no rule asks whether this node leads.
+ * s6.4). `startTerm` makes it and `endTerm` drops it, so nothing is left of one leadership in
+ * the next, and no rule asks whether this node leads.
  *
  * @module
  */

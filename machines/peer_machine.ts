@@ -17,11 +17,11 @@ export const BACK_OFF_MS_MIN = 50;
 export const BACK_OFF_MS_MAX = 2_000;
 /** Failures in a row that are counted; the pause has reached its longest by then. */
 export const FAILURES_MAX = 7;
-/** Pause after a refusal: it takes an operator to change its cause. */
+/** Pause after a refusal. Only an operator can remove its cause, so there is no hurry. */
 export const REFUSED_MS = 5_000;
 /** How long a dial may take. */
 export const DIAL_MS_MAX = 2_000;
-/** How long the answer to a hello may take; also how long a dialler may keep us waiting for one. */
+/** How long the answer to a hello may take; also how long this node waits for the hello of a peer that dialled. */
 export const GREETING_MS_MAX = 2_000;
 /** Silence after which a healthy connection is suspected and pinged; also the interval of pings. */
 export const IDLE_MS_MAX = 500;
@@ -152,13 +152,13 @@ const connected = peer.createStateConfig({
       target: "connected",
       reenter: true,
       actions: ["closeConnection", "adoptConnection"],
-      description: "The peer has dialled again: the connection we hold is half open",
+      description: "The peer has dialled again: the connection held is half open",
     },
     Refused: {
       guard: "waits",
       actions: "noteRefusal",
       description:
-        "The peer has dialled again and was refused: the connection we hold is another's",
+        "The peer has dialled again and was refused: the connection held is with another process",
     },
     Closed: [{ guard: "dials", target: "backingOff" }, { target: "waiting" }],
   },
@@ -171,7 +171,7 @@ const backingOff = peer.createStateConfig({
   on: { TimedOut: "connecting" },
 });
 
-/** The peer dials; we have nothing to do but to be there. */
+/** The peer dials, and this node waits for it. */
 const waiting = peer.createStateConfig({
   on: {
     Accepted: { target: "connected", actions: "adoptConnection" },
@@ -179,7 +179,7 @@ const waiting = peer.createStateConfig({
   },
 });
 
-/** The peer wants none of us; only a change of configuration helps, so we ask rarely. */
+/** The peer refused this node. Only a change of configuration helps, so this node asks rarely. */
 const refused = peer.createStateConfig({
   entry: "armRefusedTimer",
   exit: "clearTimer",

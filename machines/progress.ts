@@ -8,8 +8,9 @@ import { DEFAULT_BOUNDS, type ReplicationBounds } from "./bounds.ts";
 import type { LogIndex } from "./raft_types.ts";
 
 /**
- * probe: nextIndex is a guess, one message at a time; replicate: it was right, so it runs ahead
- * optimistically; snapshot: the follower needs entries that the log no longer holds.
+ * probe: nextIndex is a guess, so one message with entries is sent at a time. replicate: the guess was
+ * right, so entries are sent without waiting for answers. snapshot: the follower needs entries that
+ * the log no longer holds.
  */
 export type ProgressMode = "probe" | "replicate" | "snapshot";
 
@@ -24,7 +25,7 @@ export class Progress {
   lastContactMs: number;
   /** An AppendEntries is owed even if it carries nothing: heartbeat, read round. */
   beatDue = true;
-  /** Probe mode: entries are out, and more wait for an answer, be it a heartbeat's if they were lost. */
+  /** Probe mode: entries were sent, and more wait for an answer. If they were lost, a heartbeat's answer is one. */
   probeSent = false;
   #inflight: { lastIndex: LogIndex; bytes: number }[] = [];
   #inflightBytes = 0;
@@ -53,7 +54,7 @@ export class Progress {
       this.#inflightBytes < this.#bounds.inflightBytesMax;
   }
 
-  /** Entries up to `lastIndex` left; replicate mode goes on after them without waiting. */
+  /** Entries up to `lastIndex` were sent. In replicate mode the next ones follow without waiting. */
   sentEntries(lastIndex: LogIndex, bytes: number): void {
     if (this.mode === "probe") {
       this.probeSent = true;
@@ -81,7 +82,7 @@ export class Progress {
 
   /**
    * The follower's log does not fit at nextIndex: guess again from `nextIndex`, never below what
-   * matched. A follower that lost what had matched refuses for ever: it is asked once a heartbeat.
+   * matched. A follower that lost what had matched always refuses, so it is asked once a heartbeat.
    */
   refused(nextIndex: LogIndex): void {
     const next = Math.max(this.matchIndex + 1, nextIndex);

@@ -3,8 +3,8 @@
  * the outbox of the turn.
  *
  * A host calls {@linkcode RaftCore.beginTurn}, any number of the methods that feed the chart, and
- * {@linkcode RaftCore.endTurn}; all are synchronous, and no clock, chance or IO is reached from
- * here. A defect (an event that the chart does not list, a broken invariant) throws, and the host
+ * {@linkcode RaftCore.endTurn}; all are synchronous, and none reaches a clock, chance or IO.
+ * A defect (an event that the chart does not list, a broken invariant) throws, and the host
  * must stop the node before anything else leaves it.
  *
  * @module
@@ -234,7 +234,7 @@ export class RaftCore {
   /**
    * s5.1: "if RPC request or response contains term T > currentTerm: set currentTerm = T, convert
    * to follower"; "if a server receives a request with a stale term number, it rejects the request".
-   * Returns whether the message is for the chart, its term being ours.
+   * Returns whether the message is one for the chart: its term is then this node's.
    */
   #settleTerm(message: RaftMessage): boolean {
     const { currentTerm } = this.context;
@@ -261,7 +261,7 @@ export class RaftCore {
   /**
    * Thesis s4.2.3: "if a server receives a RequestVote request within the minimum election timeout
    * of hearing from a current leader, it does not update its term or grant its vote", unless the
-   * leader itself asked for the election. The only place where this exception lives.
+   * leader itself asked for the election.
    */
   #isDisruptive(request: RequestVote): boolean {
     return !request.transfer && this.#leaderIsAlive;

@@ -69,7 +69,7 @@ export class RaftLog {
     return this.#byteLength;
   }
 
-  /** The term of the entry at `index`; undefined if the log does not hold it (the base's is known). */
+  /** The term of the entry at `index`, or of the base; undefined if the log does not hold it. */
   termAt(index: LogIndex): Term | undefined {
     if (index === this.#base.index) return this.#base.term;
     if (index > this.lastIndex || index < this.#base.index) return undefined;
@@ -140,9 +140,8 @@ export class RaftLog {
   }
 
   /**
-   * Entries `from` to `through`, at most `bytesMax` bytes of them (more than 0) but at least one, as
-   * views.
-   * Empty if there is none at `from`.
+   * Entries `from` to `through` as views, at most `bytesMax` bytes of them but at least one entry.
+   * Empty if there is none at `from`. `bytesMax` is above 0.
    */
   slice(from: LogIndex, through: LogIndex, bytesMax = Infinity): EntryRun[] {
     const runs: EntryRun[] = [];

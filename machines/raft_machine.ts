@@ -3,8 +3,8 @@
  *
  * The chart alone decides roles. It names effects and guards; an effect is a rule of election.ts,
  * replication.ts, reads.ts or transfer.ts, run by raft_core.ts in the order in which the chart asks
- * for it. Guards read the context and the event only, timers and disk are events from outside, so
- * the object below is what runs, what is explored by the model tests, and what is drawn.
+ * for it. Guards read the context and the event only, and timers and disk are events from outside. So
+ * the object below is what runs, what the model tests explore, and what is drawn.
  *
  * Terms are settled before a role sees a message (raft_core.ts): a message that reaches a role
  * carries this node's own term, except PreVote and its granted reply, which speak of a term that
@@ -40,7 +40,7 @@ export interface RaftContext extends Membership, HardState {
   readonly leaderId: NodeId | undefined;
   /** Who granted this node's candidacy (or pre-candidacy); empty in other roles. */
   readonly votesGranted: readonly NodeId[];
-  /** Leader: to whom leadership is being transferred. */
+  /** Leader: the node that leadership is being transferred to. */
   readonly transferee: NodeId | undefined;
 }
 
@@ -290,8 +290,8 @@ const leader = raft.createStateConfig({
 /**
  * Which role this node plays, and what every role does alike.
  *
- * Late events, each expected and without effect where no role lists it: replies to a role already
- * left; timers that fired while their role was ending; a transfer's end after leadership ended.
+ * Some events come late, and have no effect where no role lists them: replies to a role that was left,
+ * timers that fired while their role was ending, the end of a transfer after leadership ended.
  */
 const role = raft.createStateConfig({
   initial: "follower",
@@ -328,8 +328,8 @@ const role = raft.createStateConfig({
 });
 
 /**
- * How this node's disk does. A stalled disk ends leadership and candidacy, since nothing can become
- * durable, and keeps a node from campaigning until it recovers; a slow one is shown and leads on.
+ * The condition of this node's disk. With a stalled disk nothing can become durable, so the node
+ * neither leads nor campaigns until the disk recovers. A slow disk is shown, and the node leads on.
  */
 const disk = raft.createStateConfig({
   initial: "healthy",

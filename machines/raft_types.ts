@@ -145,7 +145,7 @@ export interface RequestVoteReply extends Rpc {
   readonly granted: boolean;
 }
 
-/** Thesis s9.6: could the sender win an election in `term`, which it has not entered? */
+/** Thesis s9.6: asks whether the sender could win an election in `term`, which it has not entered. */
 export interface PreVote extends Rpc {
   /** Names the kind of message. */
   readonly type: "PreVote";
@@ -201,7 +201,7 @@ export type RaftMessage =
 
 /** A message and the node it is for. */
 export interface Envelope {
-  /** Whom it is for. */
+  /** The node that it is for. */
   readonly to: NodeId;
   /** What is sent. */
   readonly message: RaftMessage;

@@ -78,8 +78,8 @@ export class ForwardedReads {
   /** By the id of their attempt, oldest first. */
   readonly batches: Map<number, ForwardedBatch> = new Map();
   /**
-   * The id of the last attempt; grows for the life of the process. It begins at random, so that a
-   * leader's late answer to an earlier life of this process confirms nothing.
+   * The id of the last attempt; grows for the life of the process. It begins at random, so that no
+   * read is confirmed by a leader's late answer to this node before it was restarted.
    */
   lastReadId: number;
 

@@ -78,7 +78,7 @@ export function refuseForwardedRead(
   replyToRead(state, context, request, 0);
 }
 
-/** Whoever served this node's reads no longer can: they are refused at once, not left to hang. */
+/** The leader that served this node's reads no longer can, so they are refused at once. */
 export function dropReads(state: GroupState): void {
   appendAll(state.outbox.readsRefused, state.leadership?.reads.takeAll() ?? []);
   appendAll(state.outbox.readsRefused, state.forwarded.takeAll());
@@ -96,7 +96,7 @@ export function refuseOverdueReads(state: GroupState): void {
 
 /**
  * Leader, at the end of a turn: begins a round for all reads that wait, unless one is running
- * (rounds clock themselves, so reads batch) or no entry of this term has committed yet.
+ * or no entry of this term has committed yet. Reads that arrive during a round share the next one.
  */
 export function beginReadRound(state: GroupState, context: RaftContext): void {
   const { lead: { reads, progress }, commitIndex } = state;

@@ -170,7 +170,7 @@ export function advanceCommit(state: GroupState, context: RaftContext): void {
   }
 }
 
-/** "Repeat during idle periods to prevent election timeouts" (s5.2). Its answer resumes a lost probe. */
+/** "Repeat during idle periods to prevent election timeouts" (s5.2). A heartbeat's answer also goes on where a probe was lost. */
 export function broadcastHeartbeat(state: GroupState): void {
   const { lead } = state;
   lead.heartbeatDeadlineMs = state.nowMs + state.timing.heartbeatMs;
@@ -262,7 +262,7 @@ function storeRun(state: GroupState, run: EntryRun): void {
   state.append(runFrom(run, index));
 }
 
-/** The follower's log does not hold prevLog: say from where the leader should look (s5.3, last paragraphs). */
+/** This follower's log does not hold prevLog: tell the leader where to look (s5.3, last paragraphs). */
 function refuseEntries(state: GroupState, context: RaftContext, request: AppendEntries): void {
   const conflictTerm = state.log.termAt(request.prevLogIndex) ?? 0;
   const conflictIndex = conflictTerm === 0
@@ -282,11 +282,11 @@ function refuseEntries(state: GroupState, context: RaftContext, request: AppendE
   else state.sendWhenDurable(request.from, reply);
 }
 
-/** One round trip per conflicting term: skip to the end of that term in our log, or of the follower's log. */
+/** One round trip per conflicting term: skip to the end of that term in this log, or else to where the follower says. */
 function backtrack(state: GroupState, progress: Progress, reply: AppendEntriesReply): void {
   const { prevLogIndex, conflictTerm, conflictIndex } = reply;
-  // Nor can a sound follower refuse what this log does not hold yet; to believe it would leave the
-  // follower without heartbeats, its nextIndex being beyond the log.
+  // A refusal beyond this log comes from no sound follower. To believe it would put nextIndex beyond
+  // the log, and the follower would get no heartbeat.
   const isStale = progress.mode === "probe"
     ? prevLogIndex !== progress.nextIndex - 1
     : prevLogIndex <= progress.matchIndex || prevLogIndex > state.log.lastIndex;

@@ -3,7 +3,7 @@
  * "replicated state machines").
  *
  * A machine is a function of the entries applied to it and of nothing else: no clock, no chance, no
- * locale. Time is the log time stamped on entries. Replicas that applied the same entries hold the
+ * locale. Its time is the log time that entries carry. Replicas that applied the same entries hold the
  * same state, which `stateHash` lets them compare.
  *
  * @module
@@ -92,9 +92,9 @@ export interface StateMachine<Result = unknown, Change = unknown> {
    */
   nextDeadlineMs(): number;
   /**
-   * The result that a value means with which the leader, another node, answered a request; undefined
-   * if it means none. A result is no object whose `status` is one of Raft's own answers
-   * (actors/raft_request.ts).
+   * Another node led and answered a request with this value: the result that the value stands for;
+   * undefined if it stands for none. A result must not be an object whose `status` is one of Raft's
+   * own answers (actors/raft_request.ts).
    */
   resultOf(value: unknown): Result | undefined;
   /** The state as it is now; costs O(1). */

@@ -6,11 +6,11 @@
  * plain values instead of running them. A throw in a guard or an assign reaches the caller, so a
  * defect cannot go unnoticed.
  *
- * Most events of a busy member change neither state nor context: they only ask for effects. Which
- * ones is XState's own selection, guards included; only its preparation for leaving and entering
- * states, which such a step does not do, is left out (1 us).
+ * Most events of a busy member change neither state nor context: they only ask for effects. XState
+ * selects the transitions of such an event too, guards included. What is left out is its preparation
+ * for leaving and entering states, which such a step does not do (1 us).
  *
- * The methods are semi-internal: the version is pinned, and tests/machines/step_test.ts compares
+ * The methods are semi-internal, so the version is pinned, and tests/machines/step_test.ts compares
  * this with `transition()` on every edge of every chart.
  *
  * @module

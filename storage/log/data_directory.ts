@@ -1,5 +1,5 @@
 /**
- * A node's data directory: who may use it, and whose it is.
+ * A node's data directory: which process may use it, and which node it belongs to.
  *
  * | path | what |
  * |---|---|
@@ -9,14 +9,14 @@
  *
  * The directory itself is locked while a process uses it, and so is the log's (wal.ts).
  *
- * The directory id is random and tells this directory from every other, also from one that takes
+ * The directory id is random. It tells this directory from every other, also from one that is put in
  * its place under the same node id.
  *
  * The members are those of the cluster that the directory was founded for, or with. A start that
  * names others is refused: it would lead alone, or with strangers, under the same cluster id, and
  * acknowledge writes that the cluster does not have. Their addresses may change. A directory that
- * has promised nothing yet (no peer was met, no vote or entry stored) belongs to nobody: a wrong flag
- * of its first start is corrected by the next.
+ * has promised nothing yet (no peer was met, no vote or entry stored) belongs to nobody: the next start
+ * may correct a wrong flag of the first.
  *
  * @module
  */
@@ -44,7 +44,7 @@ export class DirectoryLockedError extends Error {
   }
 }
 
-/** Whose a directory is. */
+/** The node, the cluster and the members that a directory belongs to. */
 export interface DirectoryOwner extends WalIdentity {
   /** The members of its cluster, ascending. */
   readonly members: readonly NodeId[];
@@ -54,7 +54,7 @@ export interface DirectoryOwner extends WalIdentity {
 export class IdentityMismatchError extends Error {
   /** Its class's name. */
   override readonly name = "IdentityMismatchError";
-  /** Whose it is. */
+  /** What it belongs to. */
   readonly stored: DirectoryOwner;
 
   /** See the class. */
@@ -77,7 +77,7 @@ function differenceOf(stored: DirectoryOwner, expected: DirectoryOwner): string 
     JSON.stringify(expected.clusterId);
 }
 
-/** Who wants to use the directory. */
+/** The node that wants to use the directory. */
 export interface DataDirectoryOptions extends DirectoryOwner {
   /**
    * `configured`: the operator named the cluster, so a directory of another one is refused.
@@ -98,18 +98,18 @@ export interface DataDirectory {
   readonly directoryId: string;
   /** Whether this call created it: the node has never voted or stored anything here. */
   readonly created: boolean;
-  /** Whether its log was begun: one that is missing, or lacks its first header, is lost. */
+  /** Whether its log was begun. If so, a log that is missing, or has no first header, is lost. */
   readonly logBegun: boolean;
   /**
-   * The log is there and durable, and the node may promise things. From now on a directory without it
-   * has lost it, and with it votes and acknowledged writes: it does not start.
+   * The log is there and durable, so the node may make promises. If the log is missing later, votes and
+   * acknowledged writes are lost with it, and the node does not start.
    */
   noteLogBegun(): void;
   /** Lets other processes use it. */
   release(): void;
   /**
-   * Takes back a directory that this call created, whose node has promised nothing: a first start
-   * that fails leaves nothing behind. The log must be closed.
+   * Removes a directory that this call created and whose node has promised nothing: a first start that
+   * fails leaves nothing behind. The log must be closed.
    */
   discard(): void;
 }
@@ -199,7 +199,7 @@ function openLocked(
   }
   let stored = readIdentity(disk);
   const isOurs = isOwner(stored.identity, options);
-  // A wrong address made a wrong cluster id, too, which the peers would refuse for ever.
+  // The wrong address also made a wrong cluster id, and peers would always refuse that.
   if (!isOurs || stored.identity.clusterId !== options.clusterId) {
     const isFree = hasPromisedNothing(disk, stored);
     if (!isOurs && !isFree) throw new IdentityMismatchError(stored.identity, options);
@@ -234,7 +234,7 @@ function sameMembers(one: readonly NodeId[], other: readonly NodeId[]): boolean 
   return one.length === other.length && one.every((id) => other.includes(id));
 }
 
-/** Whether no peer was met, and no vote, term or entry was stored: nobody can rely on the node. */
+/** Whether no peer was met and no vote, term or entry was stored, so that nobody relies on the node. */
 function hasPromisedNothing(disk: Disk, { identity, logBegun }: StoredIdentity): boolean {
   if (disk.exists(PEERS_FILE.path)) return false;
   if (!disk.exists(WAL_DIRECTORY)) return !logBegun;
@@ -279,7 +279,7 @@ function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
   return found(disk, options, options.newDirectoryId);
 }
 
-/** Makes the directory that of `owner`, whose log is still to be begun. */
+/** Makes the directory belong to `owner`; its log is still to be begun. */
 function found(
   disk: Disk,
   { clusterId, nodeId, members }: DirectoryOwner,
@@ -296,8 +296,9 @@ function store(disk: Disk, { identity, directoryId, logBegun }: StoredIdentity):
 }
 
 /**
- * A node promises nothing before its log is there, so a directory that says so, or that knows peers,
- * and has no log has lost it, and the promises in it. Its id alone would be welcome.
+ * A node promises nothing before its log is there. So if the directory says that the log was begun, or
+ * knows peers, and has no log, then the log is lost, and the promises in it. Peers would not notice:
+ * they know the directory by its id.
  */
 function checkLogIsThere(disk: Disk, { logBegun }: StoredIdentity): void {
   if (!logBegun && !disk.exists(PEERS_FILE.path)) return;

@@ -8,7 +8,7 @@ import type { Disk } from "./disk.ts";
 
 /**
  * The identity is unreadable, of another release, or does not fit what is beside it. The node must
- * not start: without it nobody knows whose votes the log holds, or who may be believed.
+ * not start: it could not know whose votes the log holds, or which peers it may believe.
  */
 export class IdentityDamagedError extends Error {
   /** Its class's name. */
@@ -36,8 +36,8 @@ export interface DirectoryFile {
 }
 
 /**
- * Replaces a file so that after a crash the old one or the new one is there, whole; the new one
- * once this has returned.
+ * Replaces a file. After a crash either the old file or the new one is there, whole. Once this has
+ * returned it is the new one.
  *
  * @throws {DiskError} If the disk fails; then either may be there.
  */

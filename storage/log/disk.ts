@@ -3,8 +3,8 @@
  * (deno_disk.ts) and on the simulator's (tests/sim/memory_disk.ts).
  *
  * Paths are relative to a root, with `/` between names of `[a-z0-9._-]`; `""` is the root itself.
- * Calls block, except {@linkcode DiskFile.syncData}. Nothing survives a crash that was not synced:
- * neither appended bytes nor, in a directory that was not synced, names.
+ * Calls block, except {@linkcode DiskFile.syncData}. What was not synced
+ * may be lost in a crash: appended bytes, and names in a directory that was not synced.
  *
  * @module
  */
@@ -56,13 +56,13 @@ export interface Disk {
   remove(path: string): void;
   /** Blocks until the creations, renames and removals in a directory are durable. */
   syncDirectory(path: string): void;
-  /** The same off the event loop, for those before the call. Calls `done` in a later turn. */
+  /** Does the same off the event loop for what precedes the call, and calls `done` in a later turn. */
   syncDirectoryData(path: string, done: (error: DiskError | undefined) => void): void;
   /** Removes a directory if it is there and empty; durable after the one above it is synced. */
   removeDirectory(path: string): void;
   /**
-   * Locks a directory itself, not a name in it: whoever reaches the same directory by another name,
-   * or after files in it were removed, meets the lock. `undefined` if another holder has it.
+   * Locks a directory itself, not a name in it: a process that reaches the same directory by another
+   * name, or after files in it were removed, finds it locked. `undefined` if another holder has it.
    */
   lock(path: string): DiskLock | undefined;
 }

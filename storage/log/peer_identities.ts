@@ -2,41 +2,38 @@
  * Which data directory each peer has, remembered for good: a member whose directory was lost must
  * not come back under its old id.
  *
- * Raft counts on promises that outlive a process: a vote, and every entry that a follower said to
- * be durable. They live in the member's directory. A member that comes back with an empty one has
- * forgotten them, and would vote for a candidate that lacks an entry it had acknowledged: the entry
- * was committed, and is gone. (Dissertation s3.8: a server that lost its state must not rejoin
+ * Raft relies on promises that outlive a process: a vote, and every entry that a follower said to be
+ * durable. They are in the member's directory. A member that comes back with an empty directory has
+ * forgotten them. It would vote for a candidate that lacks an entry that it had acknowledged, and a
+ * committed entry would be lost. (Dissertation s3.8: a server that lost its state must not rejoin
  * under its old identity.)
  *
- * So every directory gets a random id when it is created; both sides of a hello name theirs; and a
- * node remembers the id of every peer it has greeted, durably, before it takes any message from it.
- * A peer that comes with another one is refused.
+ * So every directory gets a random id when it is created, and both sides of a hello name theirs. A
+ * node remembers the id of every peer that it has greeted, durably, before it takes any message from
+ * that peer. It refuses a peer that comes with another id.
  *
- * Why that is enough. To a node that has greeted the lost directory, the member is one that crashed
- * for ever: nothing that the new directory says reaches it. If all peers have, the cluster is one in
- * which that member never came back, and Raft needs nobody back to be safe. In full: an entry is
- * committed once a majority M holds it, a leader is elected by a majority Q, and they share a
- * member. Its vote was taken from the directory from which its acceptance was taken, which holds
- * the entry and so refuses a candidate that lacks it; if that directory is lost there is no such
- * vote, and Q is another majority. As long as no more than a minority is lost there is one. The
- * lost do greet each other anew, and are no majority.
+ * Why that is enough. A node that has greeted the lost directory refuses the new one, so to this node
+ * the member has crashed and does not come back. Raft is safe if a member never comes back. In full:
+ * a majority M holds a committed entry, a majority Q elects a later leader, and M and Q share a
+ * member. The acceptance and the vote of that member came from the same directory. It holds the entry,
+ * so it refuses a candidate that lacks the entry. If that directory is lost, it does not vote, and Q
+ * is a majority without it. There is such a majority as long as only a minority is lost. Members that
+ * lost their directories do greet each other anew, but they are no majority.
  *
- * Why it must be durable first. A node that took an acceptance, crashed, and had forgotten whose it
- * was would welcome the new directory, and be the peer that cannot tell.
+ * Why the id must be durable first. A node could take an acceptance, crash, and forget which directory
+ * it came from. It would then welcome the new directory.
  *
  * The limits:
  *
- * - A peer that had never greeted the old directory cannot tell: to it the new one is what the old
- *   one would have been. If these two and others like them are a majority, they may elect a leader
- *   without what the old directory held. It is the first boot of a cluster over again, and takes a
- *   member that has never been up together with the lost one. To ask for all peers at the first
- *   boot would close it, and was not chosen: a cluster could not be started while one member is
- *   down, which is what it is there to survive.
+ * - A peer that has never greeted the old directory cannot tell the new one from it. If a majority
+ *   consists of such peers and the new directory, it may elect a leader without what the old directory
+ *   held. This takes a member that has never been up together with the lost one. A cluster could wait
+ *   for all peers at its first start, but then it could not start while one member is down.
  * - A directory that goes back in time, such as a backup, keeps its id and is not recognised. Only
  *   the directory as it was may be brought back.
- * - Hellos are not authenticated yet: whoever reaches the port can claim an id, and the first to
- *   claim it is remembered for good. To forget a peer that should not have been met, stop the node
- *   and take it out of `peers.json`; it is on whoever does that to know that no promise is lost.
+ * - Hellos are not authenticated yet. Every process that reaches the port can claim an id, and the
+ *   first one is remembered for good. To forget a peer that should not have been met, stop the node
+ *   and remove the peer from `peers.json`. The operator must know that no promise is lost.
  *
  * @module
  */
@@ -52,11 +49,11 @@ export interface PeerIdentities {
   /** Id of the directory that the peer had when it was first greeted; undefined before that. */
   of(peer: NodeId): string | undefined;
   /**
-   * Whether the peer may be believed: its directory is the one it had when it was first greeted.
-   * The first one is remembered for good; only then this returns.
+   * Whether the peer has the directory that it had when it was first greeted. The first directory is
+   * remembered durably before this returns.
    *
-   * @throws {Error} If it cannot be remembered. Nothing of the peer may be taken then, and the
-   * process is to stop: after a failed sync nobody knows what the disk holds.
+   * @throws {Error} If it cannot be remembered. The node must take nothing from the peer then, and
+   * must stop: after a failed sync nobody knows what the disk holds.
    */
   recognise(peer: NodeId, directoryId: string): boolean;
 }
@@ -104,7 +101,7 @@ export class StoredPeerIdentities implements PeerIdentities {
       this.#failure = error;
       throw error;
     }
-    // Only now: what is not durable has not been remembered.
+    // Only now, because it was not durable before.
     this.#known = known;
   }
 }

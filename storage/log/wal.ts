@@ -7,11 +7,11 @@
  * An entry at index i replaces every earlier entry of its group from i on: that is how the
  * truncation of a conflict is written.
  *
- * Each append begins with a mark, a record that says how far the log was durable when it was
- * written. At start the marks tell the torn tail of a crash, which nobody was promised, from
- * damage to what was promised: a bad record is a torn tail only if no mark behind it says that
- * the log had been durable beyond it. The last synced batch has no mark behind it until the next
- * append, or `close`.
+ * Each append begins with a mark, a record that says how far the log was durable when the mark was
+ * written. At start the marks tell a torn tail from damage. A torn tail is what a crash leaves of
+ * records that were never acknowledged; damage is to records that were. A bad record is a torn tail
+ * only if no mark behind it says that the log had been durable beyond it. The last synced batch has
+ * no mark behind it until the next append, or `close`.
  *
  * @module
  */
@@ -36,7 +36,7 @@ const GATHER_BYTES_MIN = 4096;
 export interface WalOptions extends WalIdentity {
   /** A segment of this size is followed by a new one. Default SEGMENT_BYTES. */
   readonly segmentBytes?: number;
-  /** The log was begun once: if not even its first header is whole, it is damaged and not torn. */
+  /** Whether the log was begun before: then a first header that is not whole is damage, not a torn tail. */
   readonly wasBegun?: boolean;
 }
 
@@ -208,8 +208,8 @@ export class Wal {
   }
 
   /**
-   * The segment that takes the next append, a new one if the last is full. While the last one's name
-   * is not durable it grows on: a crash could otherwise keep a later name and lose an earlier one.
+   * The segment that takes the next append; a new one if the last is full. A full segment whose name is
+   * not durable yet takes more: a crash could otherwise keep a later name and lose an earlier one.
    */
   #segmentToWrite(): Segment {
     const last = this.#segments.at(-1)!;

@@ -88,9 +88,9 @@ export class WalLockedError extends WalError {
 }
 
 /**
- * A write or a sync failed, so nothing written since the last successful sync can be trusted, nor
- * a later sync of it: the kernel may have dropped the data and report success (Rebello et al.,
- * ATC 2020). The only way on is to stop the process and start again from what is on disk.
+ * A write or a sync failed. What was written since the last successful sync cannot be trusted, and a
+ * later sync does not help: the kernel may have dropped the data and still report success (Rebello et
+ * al., ATC 2020). The process must stop and start again from what is on disk.
  */
 export class WalFailedError extends Error {
   /** Its class's name. */

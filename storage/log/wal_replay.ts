@@ -56,7 +56,7 @@ export function lacksFirstHeader({ starts }: Pick<Replay, "starts">): boolean {
   return starts.size === 0;
 }
 
-/** Everything from `offset` of segment `sequence` on does not count. */
+/** What stands at `offset` of segment `sequence` and beyond does not count. */
 export interface TornTail {
   readonly sequence: number;
   readonly offset: number;
@@ -66,9 +66,9 @@ export interface TornTail {
 /**
  * Reads all segments without changing anything.
  *
- * A record that cannot be read ends the log. It is the torn tail of a crash if no mark behind it says that bytes
- * beyond it had been durable; then nothing acknowledged is lost by cutting it off. Otherwise
- * durable bytes are damaged.
+ * A record that cannot be read ends the log. If no mark behind it says that bytes beyond it had been
+ * durable, it is the torn tail of a crash: to cut it off loses nothing that was acknowledged.
+ * Otherwise durable bytes are damaged.
  *
  * @throws {WalError} A subclass saying why the log must not be used.
  */
@@ -172,8 +172,8 @@ class Reading {
   }
 
   /**
-   * A crash tears records and loses them, but makes none: a whole mark of another place was written
-   * there by somebody else, or moved. What stands behind it may have been acknowledged.
+   * A crash tears records and loses them, but makes none. So a whole mark of another place was moved
+   * there, or somebody else wrote it. What stands behind it may have been acknowledged.
    */
   #takeMark(
     path: string,
@@ -210,7 +210,7 @@ class Reading {
     return false;
   }
 
-  /** The farthest durable position that any mark behind the bad record tells of. */
+  /** The farthest position that a mark behind the bad record calls durable. */
   #durableBehind({ sequence, offset }: TornTail): number {
     let farthest = 0;
     for (let at = sequence; at <= this.#lastSequence; at++) {
@@ -226,9 +226,9 @@ class Reading {
 }
 
 /**
- * Searches damaged bytes for marks. A mark must be of this segment and at the place it names, or
- * a client could stop a node from starting with a value that looks like one; with the header gone
- * (`start` unknown) the place cannot be checked.
+ * Searches damaged bytes for marks. A mark must be of this segment and stand at the place that it
+ * names. Otherwise a client could keep a node from starting with a value that looks like a mark. With
+ * the header gone (`start` unknown) the place cannot be checked.
  */
 function farthestMark(
   bytes: Uint8Array,
