@@ -37,7 +37,7 @@ interface Member {
   readonly child: Deno.ChildProcess;
   /** The words after `deno task node` that start this member by hand. */
   readonly words: readonly string[];
-  /** Whether the child has said that it serves; before, a stranger may answer at its address. */
+  /** Whether the child has said that it serves. Before that another process may answer at its address. */
   serves: boolean;
 }
 
@@ -49,9 +49,9 @@ export function nodeWords(args: readonly string[]): [program: string, ...words: 
 }
 
 /**
- * The command that runs one node, in a process group of its own: Ctrl-C in a terminal
- * reaches whoever started it, and a node must not take that for the second signal, which ends it at
- * once.
+ * The command that runs one node, in a process group of its own. Ctrl-C in a terminal reaches the
+ * whole group of the program that started the node. This program stops its nodes by a signal of its
+ * own, and a node takes a second signal as a command to end at once.
  */
 export function nodeCommand(
   args: readonly string[],
@@ -89,7 +89,7 @@ function startMembers(args: readonly string[]): Member[] {
     ids.map((id) => `${id}=${address(id)}`).join();
   const peers = list((id) => `127.0.0.1:${raftPort + id - 1}`);
   const httpPeers = list((id) => `http://127.0.0.1:${httpPort + id - 1}`);
-  // Before any node starts: a directory of another cluster must not meet half of a new one.
+  // Checked before any node starts, so that no node of another cluster joins a part of a new one.
   const members = memberListSetting("peers", peers, (value) => hostPortSetting("peers", value));
   for (const id of ids) {
     try {
@@ -116,7 +116,7 @@ async function watchStdout(member: Member): Promise<void> {
 
 /**
  * Polls until a member knows the leader. Only a child that serves is asked: it has bound its address,
- * so what answers there is that child, and not a stranger that was there before.
+ * so no other process answers there.
  */
 async function untilLeader(
   members: readonly Member[],

@@ -10,11 +10,11 @@ import { EXIT } from "./usage.ts";
 
 /** Pause between two rounds over the endpoints. */
 export const RETRY_PAUSE_MS = 100;
-/** Least time of an attempt, unless less is left; a share of a short time could reach nobody. */
+/** Least time of an attempt, unless less is left: with a small share of a short time no attempt could succeed. */
 export const ATTEMPT_MS_MIN = 100;
-/** What an attempt keeps back from the server's time for the way there and back. */
+/** The part of an attempt's time that is left for the network; the server gets the rest. */
 export const ANSWER_MARGIN_MS = 200;
-/** How long an endpoint may take to say how it is, which it knows without asking anybody. */
+/** How long an endpoint may take to report its own state, which it knows without asking a peer. */
 export const ASK_MS_MAX = 2_000;
 const LOOPBACK = "127.0.0.0/8,::1,localhost";
 
@@ -55,7 +55,7 @@ export async function send(request: ClientRequest, reach: Reach): Promise<Respon
   const headers = new Headers(request.headers);
   if (request.method !== "GET") headers.set("idempotency-key", `"${crypto.randomUUID()}"`);
   let last = "no endpoint was tried";
-  // What a node says of the cluster tells more than that another one cannot be reached.
+  // An answer of a node tells more about the cluster than the failure to reach another node.
   let said: string | undefined;
   let mayHaveBeenApplied = false;
   for (;;) {
@@ -86,7 +86,7 @@ export async function send(request: ClientRequest, reach: Reach): Promise<Respon
       } catch (error) {
         if (error instanceof ClientError) throw error;
         last = `${endpoint}: ${reasonOf(error as Error, attemptMs)}`;
-        // A connection that was refused never carried the request; anything else may have.
+        // If the connection was refused, no node has seen the request. After any other failure one may have.
         if (request.method !== "GET" && !/refused/i.test(last)) mayHaveBeenApplied = true;
       }
     }

@@ -102,7 +102,7 @@ async function get([key]: readonly string[], settings: Settings, send: Send): Pr
   );
 }
 
-/** Gets a key that only the query can name, which answers with the whole item. */
+/** Gets a key that only the query can name. That route answers with the whole item. */
 async function getItem(
   key: string,
   { isJson, settings, send }: {
@@ -165,7 +165,7 @@ async function transfer([node]: readonly string[], _settings: Settings, send: Se
   await printJson(await send({ method: "POST", path: "/v1/cluster/transfer", headers, body }));
 }
 
-/** Where a key is: in the path, or in the query if it is one that a URL would take for a step. */
+/** The path and query of a key. A key that a URL would take for a step ("." or "..") goes into the query. */
 function pathOf(key: string, query = new URLSearchParams()): string {
   if (key === "") throw new UsageError("a key has at least 1 byte");
   const text = key.toWellFormed();
@@ -225,7 +225,7 @@ function show(text: string): void {
   print(Deno.stdout.isTerminal() ? escapeText(text) : text);
 }
 
-/** Prints a value: its very bytes, or for a terminal what can be shown of them, and a line's end. */
+/** Prints a value: its bytes as they are, or for a terminal what can be shown of them and a line's end. */
 function showValue(value: Uint8Array): void {
   if (Deno.stdout.isTerminal()) print(`${escapeBytes(value)}\n`);
   else printBytes(value);

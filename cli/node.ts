@@ -40,7 +40,7 @@ const storageErrors = /^(DirectoryLocked|Identity\w+|Disk|Wal\w+)Error$/;
 const damageErrors = [
   ...[IdentityDamagedError, WalCorruptError, WalMissingSegmentError, WalMisplacedSegmentError],
 ];
-/** What a disk says that fails, and not what it says of a path that it does not like. */
+/** The codes of a disk that fails, without those of a path that cannot be used. */
 const diskFaults: readonly DiskErrorCode[] = ["io", "no-space", "too-many-files"];
 
 const HELP = `Usage: deno task node --id N [flags]
@@ -213,8 +213,8 @@ function stopOnSignals(node: StatecraftNode, lines: LineWriter): () => void {
 }
 
 /**
- * Calls `stop` at the end of stdin. Whoever holds the other end of that pipe lets go of it when it
- * ends, even by SIGKILL, so no node outlives the program that started it.
+ * Calls `stop` at the end of stdin. The program that started the node holds the other end of that pipe.
+ * When that program ends, even by SIGKILL, the pipe closes, so no node outlives it.
  */
 async function stopWithStdin(stop: () => void): Promise<void> {
   const bytes = new Uint8Array(64);
@@ -256,7 +256,7 @@ function complaintOf(error: unknown, dataDir: string | undefined): string {
 
 async function main(): Promise<void> {
   let dataDir: string | undefined;
-  // Whoever starts nodes may not read what they say: a start that fails must end all the same.
+  // The program that starts nodes may not read their output. A start that fails must end all the same.
   let lines = new LineWriter(Deno.stderr, () => "");
   try {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));

@@ -1,8 +1,8 @@
 /**
  * What every endpoint says of the cluster: `kv status`, `kv health` and `kv explain`.
  *
- * One node's view hides what an operator looks for, such as a second leader, a node of another
- * cluster or one that hangs; so every endpoint is asked, and a row shows each.
+ * The view of a single node does not show what an operator looks for, such as a second leader, a node
+ * of another cluster or a node that hangs. So every endpoint is asked, and each has a row.
  *
  * @module
  */
@@ -129,7 +129,7 @@ async function viewsOf(reach: Reach): Promise<readonly View[]> {
   });
 }
 
-/** The view to believe: of the highest term, and there the leader's own, or one that knows it. */
+/** The view to believe: one of the highest term, if possible the leader's, else of a node that knows the leader. */
 function bestView(views: readonly View[]): ClusterStatus | undefined {
   const statuses = views.flatMap(({ status }) => status ?? []);
   const rank = ({ role, leader }: ClusterStatus): number =>
@@ -174,7 +174,7 @@ function showMembers({ nodeId, members, leader }: ClusterStatus, show: Show): vo
   ]));
 }
 
-/** Why links are missing, as either side says it. */
+/** Why links are missing, as the nodes at both ends say it. */
 function refusalsOf(views: readonly View[]): ReadonlySet<string> {
   const members = views.flatMap(({ status }) => status?.members ?? []);
   return new Set(

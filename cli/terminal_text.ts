@@ -1,6 +1,6 @@
 /**
- * Text that others wrote, made safe for a terminal: a control byte in a key or a value could move
- * the cursor, recolour the screen or answer for the user.
+ * Text of others, made safe for a terminal: a control byte in a key or a value could move the cursor,
+ * change colours or type an answer in the user's place.
  *
  * @module
  */

@@ -33,12 +33,12 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** Writes one line of text to stderr, if anybody can be told. */
+/** Writes one line of text to stderr, if stderr can be written. */
 export function complain(text: string): void {
   try {
     writeAll(Deno.stderr, new TextEncoder().encode(`${text}\n`));
   } catch {
-    // Nobody listens: the exit code has to do.
+    // Nobody reads stderr, so only the exit code is left.
   }
 }
 
@@ -62,7 +62,7 @@ export function printLine(text: string): void {
   print(`${text}\n`);
 }
 
-/** Writes all bytes, at the pace of who reads them. */
+/** Writes all bytes, as fast as the reader takes them. */
 function writeAll(to: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length;) {
     try {

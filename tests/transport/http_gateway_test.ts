@@ -205,7 +205,7 @@ Deno.test("RESPONSE_BYTES_MAX: answers that nobody reads are bounded, and given 
   assertEquals(new Set(port.expiring.values()), new Set([RESPONSE_STALL_MS_MAX]));
   for (const expire of port.expiring.keys()) expire();
   const failed = await open.at(-1)!.text().then(() => "whole", (error) => error.message);
-  assertEquals(failed, `nobody read the answer for ${RESPONSE_STALL_MS_MAX} ms`);
+  assertEquals(failed, `the client has not read the answer for ${RESPONSE_STALL_MS_MAX} ms`);
   port.expiring.clear();
   open.length = 0;
   assertEquals(await fill(), fits, "what stalled is free again");

@@ -7,7 +7,7 @@ import type { GatewayPort } from "./gateway_port.ts";
 import { BODY_MS_MAX, WHOLE_BODY_BYTES_MAX } from "./limits.ts";
 import { GatewayError } from "./problem.ts";
 
-/** Who measures the time that a client takes to send or to read. */
+/** Measures the time that a client takes to send or to read. */
 export type ClientClock = Pick<GatewayPort, "expireAfter">;
 
 /**
@@ -31,7 +31,7 @@ export function readBody(
   return inTime(readChunks(reader, bytesMax), clock, reader);
 }
 
-/** A body that never ends would keep its place among the requests in flight for ever. */
+/** A body that does not end in time is given up: it would keep its place among the requests in flight. */
 function inTime(
   body: Promise<Uint8Array>,
   clock: ClientClock,
@@ -40,7 +40,7 @@ function inTime(
   return new Promise((resolve, reject) => {
     const arrived = clock.expireAfter(BODY_MS_MAX, () => {
       reject(new GatewayError("request-timeout", `The body took more than ${BODY_MS_MAX} ms`));
-      // Nobody shall wait for the rest, nor keep what has come.
+      // The rest is not read, and what has come is dropped.
       reader?.cancel().catch(() => {});
     });
     body.then((bytes) => {
@@ -53,7 +53,7 @@ function inTime(
   });
 }
 
-/** A small body whose length was declared: at once, for reading it in chunks costs several times that. */
+/** Reads a small body whose length was declared in one step; to read it in chunks costs several times that. */
 async function readWhole(request: Request): Promise<Uint8Array> {
   try {
     return new Uint8Array(await request.arrayBuffer());
@@ -81,7 +81,7 @@ async function readChunks(
   return joinBytes(chunks, length);
 }
 
-/** The chunks, which have `length` bytes in all, as one. */
+/** Joins the chunks, which have `length` bytes in all. */
 export function joinBytes(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
   let at = 0;
@@ -92,7 +92,7 @@ export function joinBytes(chunks: readonly Uint8Array[], length: number): Uint8A
   return bytes;
 }
 
-/** What clients call JSON, or send without being asked: `curl -d`, `fetch` with a text. */
+/** JSON, and what `curl -d` and `fetch` with a text send unless they are told otherwise. */
 const jsonTypes = [
   ...["application/json", "application/x-www-form-urlencoded", "text/plain"],
   "application/octet-stream",
@@ -117,7 +117,7 @@ export async function readJson(
 }
 
 /**
- * A value is stored as it came, and served without its encoding, which would be lost.
+ * Refuses an encoded value: it would be stored as it came and served without its Content-Encoding.
  *
  * @throws {GatewayError} unsupported-media-type if the body is encoded.
  */
@@ -136,7 +136,7 @@ function mediaTypeOf(request: Request): string | undefined {
 }
 
 function endedEarly(): GatewayError {
-  return new GatewayError("invalid-request", "The request body is shorter than it was announced");
+  return new GatewayError("invalid-request", "The request body ended before all of it had arrived");
 }
 
 function refuseLarge(bytesMax: number): never {

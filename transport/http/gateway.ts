@@ -1,8 +1,8 @@
 /**
  * The HTTP gateway: Request to Response over the {@linkcode GatewayPort} of a node.
  *
- * It translates and decides nothing: what a write did, who leads, how fresh a read is, are the
- * port's answers. Errors are problem documents that say what became of a write.
+ * It translates and decides nothing: the port says what a write did, which node leads and how fresh a
+ * read is. Errors are problem documents that say what became of a write.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export interface GatewayOptions {
   readonly version: string;
   /** Milliseconds since some fixed moment. */
   readonly nowMs: () => number;
-  /** Called for errors that are nobody's fault but ours. */
+  /** Called for errors that are a fault of this program. */
   readonly onDefect: (error: unknown) => void;
 }
 
@@ -61,7 +61,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
       const response = redirect(request, port);
       if (response !== undefined) return response;
     }
-    // Probes and metrics answer at once and stay: an overloaded node is not to be restarted.
+    // Probes and metrics are answered even then: an overloaded node must not be restarted.
     if (inFlight >= REQUESTS_IN_FLIGHT_MAX && request.url.includes("/v1/")) {
       const detail = `${REQUESTS_IN_FLIGHT_MAX} requests are in flight already`;
       return problemResponse(new GatewayError("overloaded", detail));
@@ -88,8 +88,8 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
 }
 
 /**
- * The answer to the same GET, whose body the runtime measures and does not send. Hono would drop the
- * body itself, and the runtime then says that it has no bytes.
+ * The answer to the same GET: the runtime measures its body and does not send it. Hono would drop the
+ * body before, and Content-Length would be 0.
  */
 function answerHead(app: Hono, { url, headers }: Request): Response | Promise<Response> {
   const environment: GatewayEnvironment = { isHead: true };

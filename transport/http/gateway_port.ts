@@ -117,7 +117,7 @@ export interface GatewayPort {
   status(): ClusterStatus;
   chart(): { readonly chart: ChartDescription; readonly active: readonly string[] };
   explain(): Explanation;
-  /** Whether the process is worth keeping. */
+  /** Whether the process works; if not, it should be restarted. */
   liveness(): readonly HealthCheck[];
   /** Whether requests should be sent here. */
   readiness(): readonly HealthCheck[];
@@ -127,6 +127,6 @@ export interface GatewayPort {
   httpAddressOf(node: NodeId): string | undefined;
   /** The leader as this node knows it. */
   leader(): NodeId | undefined;
-  /** Calls `expire` once `delayMs` have passed, perhaps a little late, unless it is taken back. */
+  /** Calls `expire` after `delayMs`, perhaps a little late, unless the returned function was called before. */
   expireAfter(delayMs: number, expire: () => void): () => void;
 }

@@ -2,9 +2,9 @@
  * The HTTP listener of a node, which outlives a lack of file descriptors.
  *
  * Clients can open more connections than the process may hold. `Deno.serve` then ends with an error
- * (2.9.6), so it is started anew, and a graceful shutdown of the old one closes the connections that
- * are idle: those are what used the descriptors up. A reserve is held until then and released first, so
- * that the log and the peers find a descriptor meanwhile.
+ * (2.9.6), and this listener starts a new one. A graceful shutdown of the old one closes the idle
+ * connections, which had used the descriptors up. A reserve of descriptors is held until then and
+ * released first, so that the log and the peers find a descriptor meanwhile.
  *
  * @module
  */
@@ -88,7 +88,7 @@ export class HttpServer {
     return server;
   }
 
-  /** Opens what is missing of the reserve, as far as there is something left to open it with. */
+  /** Opens what is missing of the reserve, as far as descriptors are left. */
   #hold(): void {
     try {
       while (this.#spare.length < SPARE_DESCRIPTORS) {
@@ -113,7 +113,7 @@ export class HttpServer {
         this.#hold();
         return;
       } catch {
-        // The old one still holds the address, or no descriptor is free yet.
+        // The old listener still holds the address, or no descriptor is free yet.
       }
     }
   }

@@ -1,9 +1,9 @@
 /**
  * Large answers: bounded in bytes over all requests, made piece by piece as the client reads, and
- * given up when it does not.
+ * given up when the client does not read.
  *
- * A listing that is encoded at once blocks the event loop, and one that nobody reads keeps its bytes
- * for as long as the connection stays open.
+ * A listing that is encoded at once would block the event loop. A listing that the client does not
+ * read would keep its bytes for as long as the connection stays open.
  *
  * @module
  */
@@ -30,7 +30,7 @@ export class LargeResponses {
     if (this.#bytes + bytes > RESPONSE_BYTES_MAX) {
       throw new GatewayError(
         "overloaded",
-        `Answers of ${this.#bytes} bytes are under way already; ask for less, or again later`,
+        `Answers of ${this.#bytes} bytes are under way already; ask for less, or ask again later`,
       );
     }
     this.#bytes += bytes;
@@ -45,7 +45,9 @@ export class LargeResponses {
     const watch = (controller: ReadableStreamDefaultController): void => {
       takeBack = this.#clock.expireAfter(RESPONSE_STALL_MS_MAX, () => {
         end();
-        controller.error(new Error(`nobody read the answer for ${RESPONSE_STALL_MS_MAX} ms`));
+        controller.error(
+          new Error(`the client has not read the answer for ${RESPONSE_STALL_MS_MAX} ms`),
+        );
       });
     };
     return new ReadableStream({

@@ -9,7 +9,7 @@ import { GatewayError } from "./problem.ts";
 const SCHEME = "http://";
 /** A name or an address, and perhaps a port: RFC 3986 s3.2 without user information. */
 const validHost = /^(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
-/** What no request target may hold: programs disagree about where such a path ends. */
+/** What a request target must not hold: programs disagree about where such a path ends. */
 const misleading = /[#\\]/;
 
 /**
@@ -32,8 +32,8 @@ export function checkTarget(request: Request): void {
 }
 
 /**
- * Refuses what a web page of another origin makes a browser send here: only Origin tells, which the
- * browser sets. Reads pass, since the browser shows such a page nothing of the answer.
+ * Refuses what a web page of another origin makes a browser send here. The Origin header, which the
+ * browser sets, tells. Reads pass, since the browser shows such a page nothing of the answer.
  *
  * @throws {GatewayError} cross-origin
  */

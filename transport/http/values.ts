@@ -1,6 +1,6 @@
 /**
  * Keys and values as HTTP carries them: percent-encoded path segments, and JSON in which a string
- * is UTF-8 text and `{"base64": "…"}` is what text cannot carry.
+ * is UTF-8 text and `{"base64": "…"}` carries other bytes.
  *
  * Inside, a key is a byte string: one UTF-16 unit per byte.
  *

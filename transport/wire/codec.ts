@@ -6,7 +6,7 @@
  * travel as one bin: the records that the leader wrote to its own log (ARCHITECTURE.md, "An entry is its record").
  *
  * A connection speaks one version of the protocol, the highest that both sides know. Within a version
- * fields are only ever appended, and what is appended is read over by who does not know it, so that
+ * fields are only ever appended, and a node skips appended fields that it does not know, so that
  * members can be upgraded one by one. Hello and its reply are the same in every version.
  *
  * @module
@@ -117,7 +117,7 @@ const REFUSALS: readonly Exclude<RefusalReason, "unknown-reason">[] = [
   "wrong-target-directory",
 ];
 
-/** Highest number of a reason; it stands for any that nobody knows. */
+/** Highest number of a reason; it stands for every reason that this version does not know. */
 const REFUSAL_MAX = 0x7f;
 
 const NAME = /^[a-z0-9-]{1,64}$/;
@@ -296,7 +296,7 @@ function decode(c: BodyCursor, records: RecordFormat, length: number): WireMessa
   }
 }
 
-/** Magic, versions and cluster are checked by whoever answers, who says what is wrong with them. */
+/** The node that answers checks magic, versions and cluster, and says what is wrong with them. */
 function decodeHello(c: BodyCursor): Hello {
   return {
     type: "Hello",
@@ -317,7 +317,7 @@ function refusalNumber(refusal: RefusalReason): number {
   return at < 0 ? REFUSAL_MAX : at + 1;
 }
 
-/** A reason that a later version has appended refuses like any other. */
+/** A reason that this version does not know, because a later one has appended it, refuses like any other. */
 function refusalOf(number: number): RefusalReason | undefined {
   return number === 0 ? undefined : REFUSALS[number - 1] ?? "unknown-reason";
 }
@@ -430,7 +430,7 @@ function decodeRuns(records: RecordFormat, blob: Uint8Array, group: GroupId): En
   }
 }
 
-/** The entries follow prevLogIndex without a gap, in terms that never fall nor exceed the sender's. */
+/** The entries follow prevLogIndex without a gap, in terms that never fall and are at most the sender's. */
 function checkRuns(
   runs: readonly EntryRun[],
   message: { prevLogIndex: number; prevLogTerm: Term; term: Term },

@@ -39,7 +39,7 @@ export class FrameReader {
     this.#bytesMax = bytesMax;
   }
 
-  /** No frame is handed over any more, also not of the chunk at hand. */
+  /** Hands over no frame any more, not even one that has arrived whole. */
   stop(): void {
     this.#stopped = true;
     this.#body = undefined;

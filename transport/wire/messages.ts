@@ -25,7 +25,7 @@ export type WireValue =
 export interface Hello {
   /** Names the kind of message. */
   readonly type: "Hello";
-  /** "STCF"; anything else is not one of us. */
+  /** "STCF"; with anything else the sender is no Statecraft node. */
   readonly magic: string;
   /** The lowest version of the protocol that the sender speaks. */
   readonly versionMin: number;
@@ -35,13 +35,13 @@ export interface Hello {
   readonly clusterId: string;
   /** The sender. */
   readonly from: NodeId;
-  /** Whom the sender believes to have reached. */
+  /** The node that the sender believes to have reached. */
   readonly to: NodeId;
-  /** Differs between two lives of the sender's process. */
+  /** Differs from one start of the sender's process to the next. */
   readonly incarnation: number;
   /** Id of the sender's data directory, `^[a-z0-9-]{1,64}$`: differs once it was lost. */
   readonly directoryId: string;
-  /** The directory that the sender remembers of the receiver; undefined: they never met. */
+  /** The directory that the sender remembers of the receiver; undefined if they never met. */
   readonly toDirectoryId: string | undefined;
 }
 
@@ -71,7 +71,7 @@ export interface HelloReply {
   readonly from: NodeId;
   /** Differs from one start of the process to the next. */
   readonly incarnation: number;
-  /** undefined: welcome. */
+  /** Why the hello was refused; undefined if the peer is welcome. */
   readonly refusal: RefusalReason | undefined;
   /** The version of the protocol that the connection uses from now on; 0 with a refusal. */
   readonly version: number;
@@ -117,7 +117,7 @@ export interface ActorCast extends ToActor {
 export interface ActorCall extends ToActor {
   /** Names the kind of message. */
   readonly type: "ActorCall";
-  /** Unique within one life of the sender. */
+  /** Unique until the sender's process ends. */
   readonly callId: number;
   /** What is carried. */
   readonly payload: WireValue;
@@ -204,9 +204,9 @@ export type WireErrorCode =
 /**
  * A frame that cannot be read, or a message that cannot be written.
  *
- * Reading: whoever gets it drops the connection, for nothing after the bad bytes can be trusted.
+ * Reading: the receiver closes the connection, since nothing after the bad bytes can be trusted.
  * Writing (`not-encodable`, `too-large`, `too-deep`, `too-many-values`, `frame-too-large`): the
- * message is the sender's mistake; the connection is as good as before.
+ * message is the sender's mistake, and the connection stays open.
  */
 export class WireError extends Error {
   /** Its class's name. */

@@ -2,8 +2,8 @@
  * MessagePack, the part of it that our frames use: written and read field by field, with every
  * limit checked before anything is allocated.
  *
- * Why our own: a general decoder allocates what an array's header claims, has no bound on nesting,
- * and builds an array of fields only to be taken apart again. tests/transport/codec_test.ts
+ * Why not a library: a general decoder allocates what an array's header claims, has no bound on
+ * nesting, and builds an array of fields that is taken apart again at once. tests/transport/codec_test.ts
  * holds both directions against `@msgpack/msgpack`.
  *
  * @module
@@ -20,7 +20,7 @@ import {
 import { WireError, type WireValue } from "./messages.ts";
 
 const SCRATCH_BYTES_MIN = 4 * 1024;
-/** A scratch buffer that one large message has grown is let go above this. */
+/** A scratch buffer that a large message has made larger than this is dropped. */
 const SCRATCH_BYTES_KEPT = 256 * 1024;
 const ASCII_LENGTH_MAX = 64;
 const TWO_32 = 2 ** 32;
@@ -386,7 +386,7 @@ export class BodyCursor {
     if (length * bytesEach > this.#bytes.length - this.#at) throw truncated();
   }
 
-  /** The value of an unsigned head that is already consumed; undefined if the head is another's. */
+  /** The value of an unsigned head that is already consumed; undefined if the head is of another type. */
   #unsigned(head: number): number | undefined {
     if (head === 0xcc) return this.#byte();
     if (head === 0xcd) return this.#uint16();

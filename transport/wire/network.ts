@@ -37,10 +37,10 @@ export interface ConnectionHandlers {
   onOpen?(): void;
   /**
    * One frame's body; the handler owns the bytes. A WireError it throws closes the connection with
-   * `protocol-error`; any other error does too and then reaches the process: it is our own fault.
+   * `protocol-error`; any other error does too and then reaches the process: it is a fault of this program.
    */
   onFrame(body: Uint8Array): void;
-  /** The connection ended, or never came to be. Called once at most, last, and not after `close` or `end`. */
+  /** The connection ended, or could not be made. Called at most once, as the last call, and not after `close` or `end`. */
   onClose(reason: CloseReason): void;
 }
 
@@ -52,7 +52,8 @@ export interface Connection {
   readonly bufferedBytes: number;
   /**
    * Queues a complete frame (its length in front); frames queued in one turn leave in one write.
-   * False: not open, closed, or the queue is full (WRITE_QUEUE_BYTES_MAX): the frame is dropped.
+   * False if the connection is not open or the queue is full (WRITE_QUEUE_BYTES_MAX): the frame is
+   * dropped.
    */
   send(frame: Uint8Array): boolean;
   /** Longest body accepted from the other side, from the next frame on; at first HELLO_FRAME_BYTES_MAX. */
@@ -79,6 +80,6 @@ export interface Network {
    * @throws {Error} If the address cannot be listened on.
    */
   listen(at: HostPort, accept: (connection: Connection) => ConnectionHandlers): Listener;
-  /** Dials. There is no time limit: whoever grows tired calls `close`. */
+  /** Dials. There is no time limit: the caller calls `close` when it has waited enough. */
   dial(to: HostPort, handlers: ConnectionHandlers): Connection;
 }

@@ -76,7 +76,7 @@ async function acceptAll(
     try {
       conn = await listener.accept();
     } catch (error) {
-      // A connection that died in the queue, or no descriptor left: the listener itself is sound.
+      // A connection ended in the queue, or no descriptor is left. The listener itself is sound.
       if (!stop.aborted) onError(error);
       if (!stop.aborted) await pause(ACCEPT_RETRY_MS, stop);
       continue;
@@ -149,7 +149,7 @@ class TcpConnection implements Connection {
     this.#bufferedBytes += frame.length;
     if (!this.#writing) {
       this.#writing = true;
-      // At the end of the turn, so that one write carries all that the turn sends.
+      // This runs at the end of the turn, so that one write carries all that the turn sends.
       queueMicrotask(() => this.#write());
     }
     return true;
@@ -213,7 +213,8 @@ class TcpConnection implements Connection {
   async #read(): Promise<void> {
     const conn = this.#conn!;
     const chunk = new Uint8Array(READ_BYTES_MAX);
-    // Also while ending: bytes left unread would make the close a reset that overtakes our last frame.
+    // Reads also while ending: bytes left unread would turn the close into a reset, which overtakes the
+    // last frame sent.
     while (this.#phase !== "closed") {
       let length: number | null;
       try {
@@ -231,7 +232,7 @@ class TcpConnection implements Connection {
     }
   }
 
-  /** The one writer: whatever is queued while a write is under way goes into the next. */
+  /** The only writer. What is queued while a write is under way goes into the next write. */
   async #write(): Promise<void> {
     const conn = this.#conn!;
     try {
