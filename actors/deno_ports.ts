@@ -6,7 +6,7 @@
 import { setImmediate } from "node:timers";
 import type { Ports, TimerHandle } from "./runtime/ports.ts";
 
-/** Longer delays fire at once in Deno: they are taken as 32-bit integers. */
+/** Deno takes a delay as a 32-bit integer, so a longer one would fire at once. */
 const TIMER_DELAY_MS_MAX = 2 ** 31 - 1;
 
 /**

@@ -11,7 +11,7 @@ import type { Ports } from "./runtime/ports.ts";
 
 /** First pause before a request that surely had no effect is tried again. */
 export const RETRY_PAUSE_MS = 20;
-/** Longest such pause. A leader that is known and does not answer is given up within an election timeout. */
+/** Longest such pause. If a known leader does not answer, its followers give it up within an election timeout. */
 export const RETRY_PAUSE_MS_MAX = 320;
 
 /** The pause after a number of attempts, while a leader is known: doubled each time. */
@@ -57,7 +57,7 @@ export class LeaderWatch {
     });
   }
 
-  /** There is a leader, or another one, or none to wait for any more: all who wait try again. */
+  /** There is a leader, or another leader, or nothing to wait for any more: every request that waits tries again. */
   wake(): void {
     for (const waiter of [...this.#waiters]) waiter.wake();
   }

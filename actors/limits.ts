@@ -8,7 +8,7 @@
 export const UNGREETED_CONNECTIONS_MAX = 64;
 /** Different causes that are logged before the log is held back; counters go on. */
 export const LOGGED_CAUSES_MAX = 256;
-/** A timer that is this late says more about us than about the peer: what has arrived is read first. */
+/** If a timer is this late, this node was slow and not the peer: what has arrived is read first. */
 export const TIMER_LATE_MS_MAX = 100;
 /** How long a late timer waits for what has arrived to be read. */
 export const TIMER_GRACE_MS = 50;
@@ -20,7 +20,7 @@ export const TIMER_GRACE_MS = 50;
  */
 export const RAFT_MAILBOX_CAPACITY = 128 * 1_024;
 
-/** How long a stop may take to hand leadership over; then others elect by time-out. */
+/** How long a stop may take to hand leadership over; after that the others elect by their timeouts. */
 export const HANDOVER_MS_MAX = 1_500;
 /** How long a stop waits for the requests in flight; then it goes on without them. */
 export const DRAIN_MS_MAX = 2_000;

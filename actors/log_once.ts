@@ -31,7 +31,7 @@ export class LogOnce {
     this.#log(level, event, fields);
   }
 
-  /** The node is well again: what happens next is news. */
+  /** The node is well again: whatever happens to it next is logged again. */
   forget(node: NodeId): void {
     this.#size -= this.#causes.get(node)?.size ?? 0;
     this.#causes.delete(node);

@@ -1,11 +1,11 @@
 /**
- * Applies committed entries to a group's state machine in order, answers those who proposed them,
- * and releases the reads that waited for them.
+ * Applies committed entries to a group's state machine in order, answers the calls that proposed
+ * them, and releases the reads that waited for them.
  *
- * What became of a proposal is decided by what was committed at its index: an entry of its own
- * term means it was applied, one of another term means that it never will be. Until then nobody
- * can tell, not even when this node's log dropped the entry: another node may still hold it and
- * win (s5.4.2, Fig. 8).
+ * The entry that is committed at a proposal's index decides what became of the proposal. If the entry
+ * has the proposal's term, the proposal was applied. If it has another term, the proposal never will
+ * be. Until then nobody can tell, even if this node's log has dropped the entry: another node may
+ * still hold it and win an election (s5.4.2, Fig. 8).
  *
  * @module
  */
@@ -19,7 +19,7 @@ import type { Scheduler } from "./runtime/ports.ts";
 /** Record bytes applied in one turn; the rest follows after the event loop has seen IO. */
 export const APPLY_BYTES_MAX = 256 * 1024;
 
-/** Where an outcome goes. */
+/** A call that waits for an outcome. */
 export interface Answer<Value> {
   reply(value: Value): void;
 }
@@ -32,8 +32,8 @@ export interface NotApplied {
 /** What the actor takes: from this node's own Raft actor, and from itself. */
 export type MachineSignal<Result> =
   /**
-   * Requests were appended in `term` in consecutive entries from `firstIndex` on, `counts` of them in
-   * each; answer each when its fate is known.
+   * Requests were appended in `term` in consecutive entries from `firstIndex` on; each entry holds as
+   * many as `counts` says. Answer each request when its outcome is known.
    */
   | {
     readonly type: "Expect";
@@ -138,7 +138,7 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
     });
   }
 
-  /** Leadership was lost and won again: what was expected before waits aside, index by index. */
+  /** Leadership was lost and won again: proposals of the earlier leadership wait apart, by index. */
   #supersede(): void {
     for (const expectation of this.#expected.slice(this.#expectedHead)) {
       if (expectation === undefined || expectation.index <= this.#options.machine.lastApplied) {
@@ -164,9 +164,9 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
   }
 
   #shiftExpected(): void {
-    // What was answered holds whole requests: the collector gets them now, not with the bulk.
+    // An answered call holds a whole request. It is released now, not only when the queue is trimmed.
     this.#expected[this.#expectedHead++] = undefined;
-    // Dropping the used part in bulk keeps the queue O(1) per answer.
+    // The queue is trimmed rarely and in bulk, which costs O(1) per answer.
     if (this.#expectedHead < 1024 && this.#expectedHead < this.#expected.length) return;
     this.#expected = this.#expected.slice(this.#expectedHead);
     this.#expectedHead = 0;

@@ -21,7 +21,7 @@
  *   }
  * }
  *
- * // Whose data directory is whose: a program without any takes every peer as it comes.
+ * // The peers' data directories. This program has none, so it accepts every peer.
  * const identities = { own: "none", of: () => undefined, recognise: () => true };
  * const addresses = new Map([1, 2].map((id) => [id, { hostname: "127.0.0.1", port: 26_990 + id }]));
  *

@@ -148,7 +148,7 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
     ]);
 }
 
-/** What the other members are behind, and what this node turned away at its borders. */
+/** How far the other members are behind, and what this node has refused from outside. */
 function boundaryMetrics({ core, peers, system, httpSheds }: NodeMetricsSource): Metric[] {
   const { leadership, log } = core.state;
   const { greeter } = peers;
@@ -227,7 +227,7 @@ function processMetrics({ version, walBytes }: NodeMetricsSource): Metric[] {
   ];
 }
 
-/** Deno shows /proc to nobody who has not all permissions, and may prompt who tries. */
+/** Deno lets a program read /proc only with all permissions, and may prompt for them otherwise. */
 const MAY_READ_PROC = (["read", "write", "net", "env", "sys", "run", "ffi"] as const)
   .every((name) => Deno.permissions.querySync({ name }).state === "granted");
 
@@ -236,11 +236,11 @@ function descriptors(): { readonly open?: number; readonly max?: number } {
   try {
     const limits = Deno.readTextFileSync("/proc/self/limits");
     const max = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
-    // Reading the folder opens one more.
+    // To read the folder opens one descriptor more.
     const open = [...Deno.readDirSync("/proc/self/fd")].length - 1;
     return { open, ...(max === undefined ? {} : { max: Number(max) }) };
   } catch {
-    // Another system, or no descriptor left to read it with.
+    // This system has no /proc, or no descriptor is left.
     return {};
   }
 }

@@ -31,9 +31,9 @@ export interface PeersOptions {
   readonly peers: ReadonlyMap<NodeId, HostPort>;
   /** Makes the connections. */
   readonly network: Network;
-  /** Gets the Raft messages of the peers, each of which says its group; default: nobody. */
+  /** Gets the Raft messages of the peers; each message says its group. Default: they are dropped. */
   readonly onRaft?: (message: RaftMessage) => void;
-  /** Gets what the peers' actor systems say, and is connected to what `send` reaches. */
+  /** Gets the messages of the peers' actor systems, and sends its own through these links. */
   readonly system: ActorSystem;
   /** The versions of the protocol that this process speaks; default {@linkcode PROTOCOL_VERSIONS}. */
   readonly versions?: VersionRange;
@@ -43,7 +43,7 @@ export interface PeersOptions {
   readonly ports: Ports;
   /** Takes log lines. */
   readonly log: Log;
-  /** Called after the system was told; the chart of the peer is in its new state. */
+  /** Called after the system was told. The peer's chart is in its new state by then. */
   readonly onLink?: (peer: NodeId, link: "up" | "lost") => void;
 }
 
@@ -143,14 +143,14 @@ export class Peers implements RemoteLink {
 
   /**
    * Hands a message to the connection of its receiver. False: it surely does not arrive (no such
-   * peer, no link, queue full, not encodable). True promises only that it was queued.
+   * peer, no link, queue full, not encodable). True means only that it was queued.
    */
   send(to: NodeId, message: RaftMessage | ActorWire): boolean {
     return this.#peers.get(to)?.send(message) ?? false;
   }
 
   /**
-   * Adds a peer, as membership changes want it.
+   * Adds a peer while the process runs.
    *
    * @throws {RangeError} If it is this node, or known already.
    */

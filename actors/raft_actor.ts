@@ -178,20 +178,20 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
       core.read(readIds);
     }
     this.#perform(core.endTurn());
-    // What was read meanwhile moved the deadline: the next late timer gets its own grace.
+    // A message that was read meanwhile has moved the deadline. The next late timer waits again.
     if (core.nextDeadlineMs > core.state.nowMs) this.#graceEndsMs = 0;
     this.#timer.set(Math.max(Math.min(core.nextDeadlineMs, machineDueMs), this.#graceEndsMs));
   }
 
   /**
-   * While this node leads: has time pass for a state machine that is due, once for each time that it
-   * is. Returns when it is due next.
+   * While this node leads: lets time pass for a state machine that is due, once for each of its
+   * deadlines. Returns when it is due next.
    */
   #letTimePass(): number {
     const { core, machine } = this.#options;
     const { leadership, nowMs, log } = core.state;
     if (leadership === undefined) {
-      // The entry may be lost with the leadership, and its index never be reached.
+      // The entry may be lost with the leadership; then its index may never be reached.
       this.#timePassesAt = 0;
       return Infinity;
     }
@@ -223,12 +223,16 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
   }
 
   /**
-   * Proposes what is held, PROPOSE_BYTES_MAX of it. While a write of this node is on its way to
-   * disk, requests wait for its end: they would share the next sync anyhow, and so they share
-   * entries, one message to each follower and one sync there too. Nor is a burst cut where the event
-   * loop happened to look: as long as a turn brings more of it, it is awaited. A lone client never
-   * waits, since nothing is being written when it asks, and one request is no burst. A node that
-   * does not lead refuses at once, also what it held while it led, so that clients ask elsewhere.
+   * Proposes the requests that are held, PROPOSE_BYTES_MAX of them at a time.
+   *
+   * While a write of this node is under way, requests wait for its end. They could not be synced
+   * earlier anyway. Waiting together they share entries, one message to each follower, and one sync on
+   * every disk. A burst is also not cut in two by the event loop: as long as each turn brings more
+   * requests, they wait, for BURST_TURNS_MAX turns at most. A lone client never waits: nothing is
+   * being written when it asks, and one request is no burst.
+   *
+   * A node that does not lead refuses at once. It also refuses the requests that it held while it led,
+   * so that clients ask another node.
    */
   #proposeHeld(): void {
     if (this.#held.length === 0) return;
@@ -253,7 +257,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     if (this.#heldBytes >= HELD_BYTES_MAX) this.#lookAgain();
   }
 
-  /** Takes the oldest of what is held, `bytesMax` of it but at least one. */
+  /** Takes the oldest requests that are held: at most `bytesMax` bytes of them, but at least one. */
   #takeHeld(bytesMax: number): [calls: Call<Result>[], requests: Uint8Array[]] {
     let count = 0;
     let bytes = 0;
@@ -268,7 +272,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     return isAll ? [calls, requests] : [calls.slice(0, count), requests.slice(0, count)];
   }
 
-  /** Whether the last turn brought more of a burst; then another turn is asked for. */
+  /** Whether the last turn brought more requests of a burst. If so, it asks for another turn. */
   #burstGrows(): boolean {
     const { requests, turns } = this.#burst;
     const { length } = this.#held;
@@ -314,7 +318,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
 
   /**
    * After a stall of the event loop the timer fires before the heartbeats that arrived meanwhile
-   * are read. Once, they get the chance.
+   * are read. So a late timer waits once, for LATE_TIMER_GRACE_MS, until they have been read.
    */
   #timerDue(lateMs: number): void {
     const { nowMs, timing } = this.#core.state;

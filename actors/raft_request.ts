@@ -16,7 +16,7 @@ import type { AnswerContract } from "./runtime/remote.ts";
 export type RaftRequest =
   /** Apply a command. */
   | { readonly type: "Propose"; readonly payload: Uint8Array }
-  /** Answer when a read on the asked node's store is linearizable. */
+  /** Answer once a read of the asked node's store is linearizable. */
   | { readonly type: "ReadBarrier" }
   /** Hand leadership over. */
   | { readonly type: "Transfer"; readonly to: NodeId };
@@ -25,7 +25,7 @@ export type RaftRequest =
 export interface Refused {
   readonly status: "refused";
   readonly reason: Refusal | "aborted" | "invalid";
-  /** Whom to ask instead, 0 if nobody is known. */
+  /** The node to ask instead, 0 if none is known. */
   readonly leader: NodeId;
 }
 
@@ -37,7 +37,7 @@ export type RaftAnswer<Result> =
   | { readonly status: "ready" }
   | { readonly status: "transferred"; readonly leader: NodeId; readonly term: Term };
 
-/** The request that a value of another node means; undefined if none. */
+/** The request that another node's value stands for; undefined if it stands for none. */
 export function raftRequestOf(value: WireValue): RaftRequest | undefined {
   if (!isRecord(value)) return undefined;
   switch (value["type"]) {
@@ -72,7 +72,7 @@ const REASONS: readonly unknown[] = [
   "invalid",
 ] satisfies readonly Refused["reason"][];
 
-/** Whether it is what the machine answered: a faulty node may answer a write with any other. */
+/** Whether it is an answer of the machine, and not one of Raft's: a faulty node may answer a write with any answer. */
 export function isResult<Result>(answer: RaftAnswer<Result>): answer is Result {
   return !isOwn((answer as { readonly status?: unknown }).status);
 }

@@ -16,8 +16,9 @@ export function isLostDirectory(reason: string | undefined): boolean {
 /**
  * A sentence for a refusal whose cause is a lost data directory; undefined for any other.
  *
- * The dialler is told by the peer, the other side has refused the peer: so the same reason says of
- * the one what it says of the other of its peer.
+ * The two nodes of a link read the same reason from opposite sides. The node that dialled was refused
+ * by its peer: "wrong-directory" then means this node's directory. The node that answered has refused
+ * its peer: "wrong-directory" then means the peer's directory.
  */
 export function refusalText(
   { reason, dials, peer }: {
@@ -31,7 +32,7 @@ export function refusalText(
   const lostByPeer = (reason === "wrong-target-directory") === dials;
   return lostByPeer
     ? `node ${peer} has another data directory than when this node first met it: its disk was ` +
-      `lost or replaced, and with it its votes and what it had acknowledged. ${ADVICE}`
+      `lost or replaced, and the votes and acknowledged writes on it too. ${ADVICE}`
     : `node ${peer} has met this node with another data directory: this node's disk was lost or ` +
-      `replaced, and with it its votes and what it had acknowledged. ${ADVICE}`;
+      `replaced, and the votes and acknowledged writes on it too. ${ADVICE}`;
 }

@@ -1,10 +1,10 @@
 /**
- * Group commit (s5 "stable storage"): one write for all that arrived in a turn, one sync for all
- * that was written while the last sync ran, for every group of the process.
+ * Group commit (s5 "stable storage"), for every group of the process: one write for everything that
+ * arrived in a turn, and one sync for everything that was written while the last sync ran.
  *
  * Safety: `onDurable` is called only for bytes that a successful sync covered, in the order of the
- * writes. The first failed write or sync throws, which stops the node: a page that
- * could not be written may look clean afterwards, so a second try proves nothing.
+ * writes. The first failed write or sync throws, which stops the node: a page that could not be written
+ * may look clean afterwards, so a second try that succeeds proves nothing.
  *
  * @module
  */
@@ -26,13 +26,13 @@ export const DISK_STALLED_MS = 2_500;
  */
 export const DISK_RECOVERY_SYNCS = 8;
 
-/** An idle disk that is slow or stalled is tried this often, or nobody would see it recover. */
+/** While nothing is written, a slow or stalled disk is tried this often, so that its recovery is seen. */
 export const DISK_PROBE_MS = 100;
 
 /** The disk's condition, in the chart's words. */
 export type DiskCondition = "DiskSlow" | "DiskStalled" | "DiskRecovered";
 
-/** What a group wants written, and whom to tell once it is durable. */
+/** What a group wants written, and what to call once it is durable. */
 export interface WriteRequest {
   readonly type: "Write";
   readonly group: GroupId;
@@ -45,7 +45,7 @@ export type WalSignal =
   | WriteRequest
   /** The running sync ended. */
   | { readonly type: "SyncEnded"; readonly error: Error | undefined; readonly position: number }
-  /** Time to look at the running sync, or to try an ailing disk. */
+  /** It is time to look at the running sync, or to try a slow or stalled disk. */
   | { readonly type: "CheckDisk" };
 
 /** What the WAL actor needs. */
@@ -65,7 +65,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
   readonly #timer: LazyTimer;
   #waiting: { readonly position: number; readonly onDurable: () => void }[] = [];
   #syncStartMs: number | undefined;
-  /** A sync is under way, whether or not this actor will hear of its end. */
+  /** Whether a sync is under way, even one whose end this actor will not hear of. */
   #syncRuns = false;
   #writtenPosition: number;
   #durablePosition: number;
@@ -137,7 +137,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
     this.#timer.set(isWell ? Infinity : this.#options.ports.clock.monotonicMs() + DISK_PROBE_MS);
   }
 
-  /** Tells those whose bytes are durable, first come first. */
+  /** Tells the groups whose bytes are durable, in the order of their writes. */
   #release(): void {
     let count = 0;
     while (
@@ -147,7 +147,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
     for (const { onDurable } of this.#waiting.splice(0, count)) onDurable();
   }
 
-  /** A sync is still running: how long is that now? Else it is time to try an ailing disk. */
+  /** Judges the disk by how long the running sync has taken. If none runs, tries a slow or stalled disk. */
   #checkDisk(): void {
     if (this.#syncStartMs === undefined) return this.#probe();
     const runningMs = this.#options.ports.clock.monotonicMs() - this.#syncStartMs;
@@ -156,9 +156,9 @@ export class WalActor extends Actor<never, never, WalSignal> {
   }
 
   /**
-   * Writes a mark, to be synced. A member whose disk has stalled does not campaign; if only its log
-   * is up to date then nobody is elected, nothing is written, and without this no sync would ever
-   * tell that the disk is well again.
+   * Writes a mark, to be synced. A member whose disk has stalled does not campaign. If only its log is
+   * up-to-date, no other member can win and nothing is written. Without this mark no sync would ever
+   * show that the disk is well again.
    */
   #probe(): void {
     if (this.#condition === "DiskRecovered") return;
@@ -166,8 +166,8 @@ export class WalActor extends Actor<never, never, WalSignal> {
   }
 
   /**
-   * Hysteresis: one long sync makes the disk slow or stalled, only several better ones in a row make
-   * it better. A disk that is always slow leads well, so one hiccup must not leave it stalled.
+   * Hysteresis: one long sync makes the disk slow or stalled, and only several shorter ones in a row
+   * make it better. A disk that is always slow can lead, so one longer sync must not leave it stalled.
    */
   #judge(durationMs: number): void {
     if (this.#worsen(durationMs) || this.#condition === "DiskRecovered") return;
@@ -179,7 +179,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
     }
   }
 
-  /** A sync that takes this long, or has run for this long, may make the disk worse; whether it did. */
+  /** Judges the disk by a sync that took, or has run, this long. Returns whether the disk became worse. */
   #worsen(durationMs: number): boolean {
     const isStalled = durationMs >= DISK_STALLED_MS;
     const isSlow = durationMs >= DISK_SLOW_MS && this.#condition === "DiskRecovered";

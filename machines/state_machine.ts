@@ -58,7 +58,7 @@ export interface FrozenState {
  *
  * @example A machine that counts
  * ```ts
- * import type { AppliedEntry } from "./state_machine.ts";
+ * import type { AppliedEntry } from "statecraft";
  *
  * class Counter {
  *   value = 0;

@@ -22,11 +22,11 @@ export interface Delivery<Message, Reply = never> {
   /** What was sent. */
   readonly message: Message;
   /**
-   * Answers the call, in this turn or later. Only the first answer counts; a cast, a call that
-   * has timed out and a caller that is gone make it do nothing.
+   * Answers the call, in this turn or later. Only the first answer counts. It does nothing
+   * for a cast, for a call that has timed out, or if the caller is gone.
    */
   reply(value: Reply): void;
-  /** As {@linkcode Delivery.reply}, with the error that the caller shall get. */
+  /** As {@linkcode Delivery.reply}, with the error that the caller gets. */
   fail(error: Error): void;
 }
 
@@ -45,7 +45,7 @@ export interface ActorContext {
   readonly self: Address;
   /**
    * Has `onTerminated(address)` called exactly once: when that actor stops for good, when the link
-   * to its node is lost, or soon if there is no such actor or link. Watching twice is watching once.
+   * to its node is lost, or soon if there is no such actor or link. To watch twice has no further effect.
    */
   watch(address: Address): void;
   /** Stops this actor once its mailbox is empty. */
@@ -60,7 +60,7 @@ export interface ActorContext {
  *
  * @example
  * ```ts
- * import { Actor, type Delivery } from "./actor.ts";
+ * import { Actor, type Delivery } from "statecraft/actors";
  *
  * class Counter extends Actor<number, number> {
  *   #sum = 0;
@@ -106,8 +106,8 @@ export interface ActorRef<Message, Reply = never> {
   readonly address: Address;
   /**
    * Sends without waiting. False: surely not delivered (mailbox full under "refuse", actor
-   * stopped, no link). True promises the mailbox of an actor of this node, and of another node
-   * only that the message was handed to the link.
+   * stopped, no link). True: the message is in the mailbox of an actor of this node, or was handed to the
+   * link of another node.
    */
   cast(message: Message): boolean;
   /**
@@ -136,9 +136,9 @@ export interface ActorRef<Message, Reply = never> {
  */
 export interface LocalRef<Message, Reply = never, Signal = never> extends ActorRef<Message, Reply> {
   /**
-   * Puts a signal of the node's own machinery (a timer is due, a sync has ended) behind what waits
-   * in the mailbox, full or not: to lose one would leave the actor waiting for ever. Signals need
-   * no limit of their own, because each ends something that is under way, and that is limited.
+   * Puts a signal of this node itself (a timer is due, a sync has ended) behind what waits in the
+   * mailbox, even if the mailbox is full: without the signal the actor would never go on. Signals
+   * need no limit of their own, because each ends something that is under way, and that is limited.
    * An actor that has stopped takes none.
    */
   signal(signal: Signal): void;

@@ -1,5 +1,6 @@
 /**
- * What the system knows of one actor: its instance, its mailbox, who waits for it and who watches.
+ * What the system knows of one actor: its instance, its mailbox, the calls that wait for it and the actors
+ * that watch it.
  *
  * @module
  */
@@ -20,11 +21,11 @@ import { Mailbox, type WhenFull } from "./mailbox.ts";
 export type Supervision =
   /** Fail stop: every actor stops, `onFailed` is called; for actors that keep promises (Raft, WAL). */
   | { readonly policy: "stop-system" }
-  /** It stops; who watches it is told. */
+  /** It stops, and the actors that watch it are told. */
   | { readonly policy: "stop" }
   /**
-   * A fresh instance takes over the mailbox after a back-off; who watches is not told. The restart
-   * after `restartsMax` within `windowMs` is not made: the whole system stops instead.
+   * A new instance takes over the mailbox after a back-off; the actors that watch are not told. After
+   * `restartsMax` restarts within `windowMs` the whole system stops instead.
    */
   | { readonly policy: "restart"; readonly restartsMax: number; readonly windowMs: number };
 
@@ -40,8 +41,8 @@ export interface SpawnOptions<Message, Reply, Signal = never> {
   /** Makes an instance: now, and for each restart. */
   readonly create: () => Actor<Message, Reply, Signal>;
   /**
-   * What the actor takes from other nodes: the message that a value means, or undefined for a value
-   * that means none, which is refused and counted. Values come from the network: trust nothing in
+   * What the actor takes from other nodes: the message that a value stands for. If it stands for none,
+   * undefined: the value is refused and counted. Values come from the network: trust nothing in
    * them. An actor without this contract takes nothing from other nodes.
    */
   readonly remote?: RemoteContract<Message>;
@@ -73,12 +74,12 @@ export interface ActorMetrics {
   readonly waitingMax: number;
 }
 
-/** Whoever wants the outcome of a call; only the first outcome counts. */
+/** Takes the outcome of a call; only the first outcome counts. */
 export interface Caller {
   settle(outcome: Outcome<unknown>): void;
 }
 
-/** A message nobody waits for the answer of. */
+/** A message whose answer nobody waits for. */
 export class CastDelivery implements Delivery<unknown, unknown> {
   readonly message: unknown;
 
@@ -188,7 +189,7 @@ export class Cell {
     return this.mailbox.length > 0 || this.terminated.length > 0;
   }
 
-  /** Queues a cast; what it returns is what `cast` returns. */
+  /** Queues a cast; returns what `cast` returns. */
   pushCast(message: unknown): boolean {
     if (!this.accepts) return false;
     if (this.mailbox.full && !this.#makeRoom()) return this.whenFull === "drop-newest";

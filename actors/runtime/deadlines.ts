@@ -15,8 +15,8 @@ export interface Deadline extends BagItem {
 }
 
 /**
- * Calls `expire` at the first tick after the deadline: never early, DEADLINE_RESOLUTION_MS late at
- * most (and as late as the event loop is).
+ * Calls `expire` at the first tick after the deadline: never early, and at most DEADLINE_RESOLUTION_MS
+ * late, plus the lateness of the event loop.
  *
  * | operation | cost |
  * |---|---|
@@ -80,7 +80,7 @@ export class Deadlines {
 
   #advance(): void {
     const now = Math.floor(this.#clock.monotonicMs() / DEADLINE_RESOLUTION_MS);
-    // Once around is enough, however late we are: every slot has been seen then.
+    // However late it is, once around is enough: every slot has been looked at then.
     const from = Math.max(this.#tick + 1, now - DEADLINE_SLOTS + 1);
     this.#tick = now;
     for (let tick = from; tick <= now; tick++) this.#expireSlot(tick % DEADLINE_SLOTS, now);

@@ -58,7 +58,7 @@ export class Mailbox<T> {
     return this.#waiting[this.#head];
   }
 
-  /** Adds a message, also to a full mailbox: the caller keeps the capacity. */
+  /** Adds a message, even to a full mailbox: the caller checks the capacity. */
   push(message: T): void {
     this.#waiting.push(message);
     if (this.length > this.#highWater) this.#highWater = this.length;
@@ -90,7 +90,7 @@ export class Mailbox<T> {
     return this.#waiting.slice(this.#head);
   }
 
-  /** Lets go of what was taken once it is half of the array, so that each message moves O(1) times. */
+  /** Drops what was taken once it is half of the array, so that each message moves O(1) times. */
   #compactIfSparse(): void {
     if (this.#head * 2 < this.#waiting.length) return;
     this.#waiting = this.#waiting.slice(this.#head);

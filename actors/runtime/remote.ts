@@ -3,9 +3,9 @@
  * actors and those of other nodes.
  *
  * What another node sends reaches an actor only through the `remote` contract that the actor was
- * spawned with. Values that mean no message there are refused and counted, so a faulty or hostile
- * peer can ask for what the actor offers and for nothing else: a system has signals and messages
- * that say what this node's own disk, clock and log did, and none of them can be forged.
+ * spawned with. A value that stands for no message there is refused and counted, so a faulty or
+ * hostile peer can ask for what the actor offers and for nothing else. It cannot forge the signals
+ * that say what this node's own disk, clock and log did.
  *
  * @module
  */
@@ -83,9 +83,9 @@ export class RemoteActors {
   #inboundCalls = 0;
   #undeliverable = 0;
   #refused = 0;
-  /** Grows when a link is lost, so that an answer to a call of before is not sent to another life. */
+  /** Grows when a link is lost, so that the answer to an earlier call is not sent to a restarted process. */
   readonly #linkEpochs = new Map<number, number>();
-  /** Who watches what on other nodes. */
+  /** Which actors of this node watch which actors of other nodes. */
   readonly #watches = new Map<number, Map<string, RemoteWatch>>();
 
   /** Without a link other nodes are unreachable. */
@@ -140,7 +140,7 @@ export class RemoteActors {
     }
   }
 
-  /** Takes what another node sent. */
+  /** Takes a message that another node sent. */
   deliver(from: number, wire: ActorWire): void {
     switch (wire.type) {
       case "ActorCast":
@@ -258,7 +258,7 @@ export class RemoteActors {
     this.#host.wake(cell);
   }
 
-  /** What the value means to the actor; undefined if nothing. */
+  /** The message that the value stands for; undefined if for none. */
   #messageOf(cell: Cell, payload: WireValue): unknown {
     try {
       return cell.remote?.(payload);
@@ -268,7 +268,7 @@ export class RemoteActors {
     }
   }
 
-  /** An answer that cannot be sent is lost with its link, or is the caller's to time out. */
+  /** Sends an answer. If it cannot be sent, the caller's call ends with the link or by its timeout. */
   #answer(to: number, callId: number, outcome: Outcome<unknown>): void {
     const from = this.#host.node;
     const sent = outcome.ok
@@ -313,7 +313,7 @@ export class RemoteActors {
   }
 }
 
-/** What the payload means to the caller; nothing if its contract throws. */
+/** The reply that the payload stands for; undefined if the contract throws. */
 function readAnswer(answer: AnswerContract<unknown>, payload: WireValue): unknown {
   try {
     return answer(payload);

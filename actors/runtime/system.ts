@@ -86,9 +86,7 @@ type Phase = "running" | "stopping" | "stopped";
  *
  * @example
  * ```ts
- * import { Actor, type Delivery } from "./actor.ts";
- * import { denoPorts } from "../deno_ports.ts";
- * import { ActorSystem } from "./system.ts";
+ * import { Actor, ActorSystem, type Delivery, denoPorts } from "statecraft/actors";
  *
  * class Greeter extends Actor<string, string> {
  *   override receive(batch: readonly Delivery<string, string>[]): void {
@@ -371,7 +369,8 @@ export class ActorSystem {
     else if (cell.phase === "closing") this.#terminate(cell, "stopped", undefined);
   }
 
-  /** Calls back whose calls have an outcome: outside of any actor's turn, so that none is entered twice. */
+  /** Runs the callbacks of calls that have an outcome, outside of any actor's turn, so that no actor is
+   * entered twice. */
   #complete(): void {
     const completions = this.#completions;
     this.#completions = [];
@@ -517,7 +516,7 @@ export class ActorSystem {
 
   #advanceStop(): void {
     for (let cell = this.#order.at(-1); cell !== undefined; cell = this.#order.at(-1)) {
-      // Between two instances nobody is there to handle what waits.
+      // Between two instances no actor is there to handle what waits.
       if (cell.phase === "paused" || !cell.hasWork) this.#terminate(cell, "stopped", undefined);
       else {
         cell.phase = "closing";

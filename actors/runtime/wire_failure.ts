@@ -1,6 +1,6 @@
 /**
- * Errors on their way between two systems: the runtime's own come back as themselves, any other as
- * a RemoteError.
+ * Errors on their way between two systems: an error of the runtime keeps its class, and any other
+ * becomes a RemoteError.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { ActorStoppedError, MailboxFullError, MessageRefusedError, RemoteError }
 
 /** What was thrown, as an error. */
 export function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(`Not an error was thrown: ${thrown}`);
+  return thrown instanceof Error ? thrown : new Error(`What was thrown is no error: ${thrown}`);
 }
 
 /** An error as its class's name, its text and those of its fields that are plain values. */

@@ -136,7 +136,10 @@ function mediaTypeOf(request: Request): string | undefined {
 }
 
 function endedEarly(): GatewayError {
-  return new GatewayError("invalid-request", "The request body ended before all of it had arrived");
+  return new GatewayError(
+    "invalid-request",
+    "The request body is incomplete: the connection was closed while it was sent",
+  );
 }
 
 function refuseLarge(bytesMax: number): never {

@@ -130,7 +130,7 @@ const PAYLOAD_DEPTH = 2;
  *
  * @example
  * ```ts
- * import { createCodec } from "./codec.ts";
+ * import { createCodec } from "statecraft/actors";
  *
  * const codec = createCodec({
  *   encodeRun: () => {
