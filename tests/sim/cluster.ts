@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers";
 import { DEFAULT_BOUNDS, type ReplicationBounds } from "../../machines/bounds.ts";
 import type { KvGroup } from "../../actors/group.ts";
 import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
@@ -138,6 +139,8 @@ export class SimCluster {
   /** What was last seen of the groups on disks that were lost, by node and group. */
   readonly #lost = new Map<string, Seen>();
   #traceHash = 0;
+  /** Promises of processes that somebody waits for. */
+  #promises = 0;
   /** The node whose process ran in the last event. */
   #ran: NodeId | undefined;
 
@@ -258,6 +261,22 @@ export class SimCluster {
     this.node(id).crash(options);
   }
 
+  /** Stops a node in order, as SIGTERM does; answers whether it has ended. */
+  stop(id: NodeId): () => boolean {
+    const { process, life } = this.node(id);
+    if (process === undefined || life === undefined) return () => true;
+    this.say(`fault node ${id}  told to stop`);
+    const answered = this.awaitPromise();
+    process.stop().then(() => {
+      answered();
+      if (!life.ended) this.crash(id, { keepCache: true });
+    });
+    return () => {
+      if (life.ended) answered();
+      return life.ended;
+    };
+  }
+
   /** Nodes that have lost a disk. */
   get lost(): NodeId[] {
     return this.ids.filter((id) => this.node(id).isLost);
@@ -296,7 +315,7 @@ export class SimCluster {
 
   /** Runs until this time, looking at the cluster after every event. */
   runUntil(untilMs: number): void {
-    while (this.loop.step(untilMs)) this.#look();
+    this.runUntilTrue(untilMs - this.loop.nowMs, () => false);
   }
 
   /** Runs for this long. */
@@ -313,6 +332,37 @@ export class SimCluster {
       if (condition()) return true;
     }
     return false;
+  }
+
+  /**
+   * As `runUntilTrue`, and after each event what waits for promises goes on, if anything does: the
+   * gateways' answers, and a process that stops in order. Everything else needs no promise.
+   */
+  async playUntilTrue(durationMs: number, condition: () => boolean): Promise<boolean> {
+    const untilMs = this.loop.nowMs + durationMs;
+    if (condition()) return true;
+    while (this.loop.step(untilMs)) {
+      this.#look();
+      // A turn of the real event loop: every promise that can go on has gone on by then.
+      if (this.#promises > 0) await new Promise((resolve) => setImmediate(resolve));
+      if (condition()) return true;
+    }
+    return false;
+  }
+
+  /** As `run`, with promises. */
+  async play(durationMs: number): Promise<void> {
+    await this.playUntilTrue(durationMs, () => false);
+  }
+
+  /** Somebody waits for a promise of a process, until they call the answer. */
+  awaitPromise(): () => void {
+    this.#promises++;
+    let isOver = false;
+    return () => {
+      if (!isOver) this.#promises--;
+      isOver = true;
+    };
   }
 
   /** Tells the invariants a fact. */

@@ -133,10 +133,16 @@ export class SimConnection implements Connection {
   /** The process has ended. Its operating system tells the other end, unless that has ended too. */
   abandon({ dark }: { readonly dark: boolean }): void {
     this.#abandoned = true;
-    if (dark) {
-      this.#chunks = [];
-      this.#bytesUnderWay = 0;
-    } else this.#finish();
+    if (dark) this.#drop();
+    else this.#finish();
+  }
+
+  /** The other end, or somebody between, has reset it: what was under way is gone. */
+  reset(): void {
+    if (this.isOver) return;
+    this.#network.counters.resets++;
+    this.#drop();
+    this.lose({ code: "connection-lost", detail: "connection reset" });
   }
 
   /** Puts a frame into the stream, behind what is there. */
@@ -149,6 +155,11 @@ export class SimConnection implements Connection {
       last.pieces.push(frame);
     } else this.#put([frame]);
     return true;
+  }
+
+  #drop(): void {
+    this.#chunks = [];
+    this.#bytesUnderWay = 0;
   }
 
   #finish(): void {
@@ -195,11 +206,8 @@ export class SimConnection implements Connection {
     for (const piece of pieces) this.#bytesUnderWay -= piece.length;
     if (other.#abandoned) {
       // The host is up again, or never went down, and knows nothing of this connection.
-      this.#chunks = [];
-      this.#bytesUnderWay = 0;
-      network.counters.resets++;
-      const reset = { code: "connection-lost", detail: "connection reset" } as const;
-      network.loop.after(network.drawDelayMs(to, from), () => this.lose(reset));
+      this.#drop();
+      network.loop.after(network.drawDelayMs(to, from), () => this.reset());
       return;
     }
     if (pieces.length === 0) {

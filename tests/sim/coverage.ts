@@ -28,7 +28,7 @@ interface RandomRuns {
   readonly violations: readonly string[];
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const args = parseArgs(Deno.args, {
     string: ["seeds"],
     boolean: ["help"],
@@ -43,7 +43,7 @@ function main(): void {
     complain(`statecraft coverage: --seeds takes 1 to ${SEEDS_MAX}`);
     Deno.exit(2);
   }
-  const { hits, violations } = runSeeds(seeds);
+  const { hits, violations } = await runSeeds(seeds);
   let failures = violations.length;
   printLine("| row | title | times hit | result |");
   printLine("|---|---|---|---|");
@@ -59,12 +59,12 @@ function main(): void {
   if (failures > 0) Deno.exit(1);
 }
 
-function runSeeds(seeds: number): RandomRuns {
+async function runSeeds(seeds: number): Promise<RandomRuns> {
   const hits = new Map<string, number>();
   const violations: string[] = [];
   for (let seed = 1; seed <= seeds; seed++) {
     const options = { ...DEFAULT_SIMULATION, seed };
-    const result = simulate(options);
+    const result = await simulate(options);
     for (const [name, count] of result.faults) hits.set(name, (hits.get(name) ?? 0) + count);
     if (result.violation !== undefined) {
       violations.push(`${result.violation}\n${repeatCommand(options)}`);
@@ -95,4 +95,4 @@ function playRow(
   }
 }
 
-if (import.meta.main) main();
+if (import.meta.main) await main();

@@ -299,7 +299,27 @@ export const matrix: readonly MatrixRow[] = [
       "tests/actors/peer_test.ts: a newer connection replaces one that is half open",
       "tests/actors/peer_test.ts: a frame that does not decode closes the connection",
       "tests/chaos/chaos_test.ts: real processes under kills, pauses and partitions",
+      "tests/sim/network_test.ts: a stream is whole and in order, however it is cut, lost and delayed",
     ],
+    play: () => {
+      const play = new Play(27);
+      const { cluster } = play;
+      const writes: Write[] = [];
+      let resets = 0;
+      for (let n = 0; n < 100; n++) {
+        const leader = play.elected(cluster.ids, 6_000);
+        const term = play.term(leader);
+        writes.push(play.append(leader), play.append(leader));
+        cluster.run(cluster.dice.between(0, 2));
+        cluster.network.reset(leader, cluster.ids.find((id) => id !== leader)!);
+        resets++;
+        cluster.run(400);
+        assertEquals([play.leader, play.term(leader)], [leader, term], "a reset cost an election");
+      }
+      assert(writes.every(({ answer }) => answer?.status === "ok"), "a write was not answered");
+      play.converge(writes);
+      return resets;
+    },
   },
   {
     row: "A9",

@@ -22,6 +22,9 @@ export interface Fault {
   readonly begin: (cluster: SimCluster) => () => void;
 }
 
+/** How often it is looked whether a node that was told to stop has ended. */
+const STOP_POLL_MS = 20;
+
 /** Every fault that a random run draws from. */
 export const faults: readonly Fault[] = [
   {
@@ -163,6 +166,35 @@ export const faults: readonly Fault[] = [
         undoLeader();
         undoCrash();
       };
+    },
+  },
+  {
+    name: "stop-node",
+    row: "B9",
+    weight: 3,
+    begin: (cluster) => {
+      const id = cluster.dice.chance(0.5) ? leaderOrAny(cluster) : cluster.dice.pick(cluster.ids);
+      const hasEnded = cluster.stop(id);
+      const startAgain = (): void => {
+        if (hasEnded()) cluster.start(id);
+        else cluster.loop.after(STOP_POLL_MS, startAgain);
+      };
+      return startAgain;
+    },
+  },
+  {
+    name: "reset-links",
+    row: "A8",
+    weight: 3,
+    begin: (cluster) => {
+      const { dice, loop, network } = cluster;
+      for (let n = 0; n < 10; n++) {
+        loop.after(n * dice.between(1, 100), () => {
+          const [a, b] = dice.shuffle(cluster.ids);
+          network.reset(a!, b!);
+        });
+      }
+      return () => {};
     },
   },
   { name: "crash-all", row: "B3", weight: 1, begin: (cluster) => crash(cluster, cluster.ids) },

@@ -85,7 +85,7 @@ async function main(): Promise<void> {
   };
   const report = new Report(seeds, historyFile);
   if (jobs > 1) await runSeeds(tasks(), jobs, (result) => report.add(result));
-  else for (const task of tasks()) if (!report.add(runSeed(task))) break;
+  else for (const task of tasks()) if (!report.add(await runSeed(task))) break;
   Deno.exit(report.finish());
 }
 

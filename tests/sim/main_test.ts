@@ -15,8 +15,8 @@ Deno.test("sim refuses a fault that it does not know, and lists those that it kn
   }
 });
 
-Deno.test("a run told as a play shows messages, disks, clients and faults, a line each", () => {
-  const { transcript, violation } = simulate({
+Deno.test("a run told as a play shows messages, disks, clients and faults, a line each", async () => {
+  const { transcript, violation } = await simulate({
     ...DEFAULT_SIMULATION,
     seed: 1,
     minutes: 0.3,

@@ -193,6 +193,14 @@ export class SimNetwork {
     this.#cut.clear();
   }
 
+  /** Resets the connections between two nodes, wherever in a frame they are. */
+  reset(a: NodeId, b: NodeId): void {
+    const isBetween = ({ way: { from, to } }: SimConnection): boolean =>
+      (from === a && to === b) || (from === b && to === a);
+    const all = [...this.#connections.values()].flatMap((own) => [...own]);
+    for (const connection of all.filter(isBetween)) connection.reset();
+  }
+
   /** Sends a message of long ago once more, over the link that is there now. */
   replayOld(): void {
     if (this.#old.length === 0) return;

@@ -37,10 +37,12 @@ export interface SeedResult {
 }
 
 /** Runs the seed to its end. */
-export function runSeed({ options, twice, history }: SeedTask): SeedResult {
-  const result = simulate(options);
+export async function runSeed(
+  { options, twice, history }: SeedTask,
+): Promise<SeedResult> {
+  const result = await simulate(options);
   const { traceHash, simulatedMs, operations, unknown, segments, windowsFilled } = result;
-  const again = twice ? simulate(options).traceHash : traceHash;
+  const again = twice ? (await simulate(options)).traceHash : traceHash;
   const violation = again === traceHash
     ? result.violation
     : `seed ${options.seed} gave trace ${traceHash}, then ${again}`;

@@ -12,7 +12,7 @@ Deno.test("seeds in workers come to the same as here", async () => {
   const results: SeedResult[] = [];
   await runSeeds(tasks.values(), 2, (result) => results.push(result) > 0);
   const bySeed = results.toSorted((a, b) => a.seed - b.seed);
-  assertEquals(bySeed, tasks.map(runSeed));
+  assertEquals(bySeed, await Promise.all(tasks.map(runSeed)));
 });
 
 Deno.test("no seed is begun or reported after one that ended the run", async () => {

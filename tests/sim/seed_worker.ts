@@ -9,4 +9,6 @@ const scope = globalThis as unknown as {
   onmessage: (event: MessageEvent<SeedTask>) => void;
   postMessage(message: unknown): void;
 };
-scope.onmessage = ({ data }) => scope.postMessage(runSeed(data));
+scope.onmessage = async ({ data }) => {
+  scope.postMessage(await runSeed(data));
+};

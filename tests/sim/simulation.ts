@@ -71,7 +71,7 @@ const FAULT_MS = { min: 100, max: 8_000 };
 const LIVENESS_MS = 3_000;
 
 /** Runs a simulation. */
-export function simulate(options: SimulationOptions): SimulationResult {
+export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
   const groups = Array.from({ length: options.groups }, (_, group) => group);
   const cluster = new SimCluster({
     seed: options.seed,
@@ -92,8 +92,8 @@ export function simulate(options: SimulationOptions): SimulationResult {
   try {
     cluster.startAll();
     for (const workload of workloads) workload.start();
-    safetyPhase(cluster, options, counts);
-    livenessPhase(cluster, workloads);
+    await safetyPhase(cluster, options, counts);
+    await livenessPhase(cluster, workloads);
     violation = workloads.map(verdictOf).find((text) => text !== undefined);
   } catch (error) {
     // A broken invariant, or a defect that the product's own assertions found.
@@ -126,11 +126,11 @@ export function repeatCommand(options: SimulationOptions): string {
     (only === undefined ? "" : ` --only ${only.join()}`);
 }
 
-function safetyPhase(
+async function safetyPhase(
   cluster: SimCluster,
   options: SimulationOptions,
   counts: Map<string, number>,
-): void {
+): Promise<void> {
   const { dice, loop } = cluster;
   const endMs = options.minutes * 60_000;
   const drawable = faults.filter(({ name }) => options.only?.includes(name) ?? true);
@@ -150,9 +150,9 @@ function safetyPhase(
     loop.after(dice.exponential(meanMs), next);
   };
   loop.after(dice.exponential(meanMs), next);
-  cluster.runUntil(endMs);
+  await cluster.play(endMs - loop.nowMs);
   // What began last must end before the heal, or its end would undo the heal.
-  cluster.run(FAULT_MS.max);
+  await cluster.play(FAULT_MS.max);
 }
 
 function draw(cluster: SimCluster, drawable: readonly Fault[]): Fault {
@@ -168,7 +168,7 @@ function draw(cluster: SimCluster, drawable: readonly Fault[]): Fault {
  * Heals a random quorum; the rest stays down for ever. Nodes that lost their disks are in no quorum
  * and run beside it: they must not disturb it.
  */
-function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): void {
+async function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): Promise<void> {
   const { dice, ids, lost } = cluster;
   const majority = Math.floor(ids.length / 2) + 1;
   const whole = ids.filter((id) => !lost.includes(id));
@@ -177,18 +177,21 @@ function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): voi
   healEverything(cluster, [...quorum, ...lost]);
   cluster.say(`heal  nodes=${quorum.join()}`);
   // A paused process of the safety phase still has to wake.
-  cluster.runUntilTrue(10_000, () => quorum.every((id) => cluster.node(id).life?.paused === false));
+  await cluster.playUntilTrue(
+    10_000,
+    () => quorum.every((id) => cluster.node(id).life?.paused === false),
+  );
   const { electionTimeoutMsMax } = cluster.timing;
-  cluster.run(RELINK_MS + HEAL_ELECTION_TIMEOUTS * electionTimeoutMsMax);
+  await cluster.play(RELINK_MS + HEAL_ELECTION_TIMEOUTS * electionTimeoutMsMax);
   const healedMs = cluster.loop.nowMs;
-  cluster.run(LIVENESS_MS);
+  await cluster.play(LIVENESS_MS);
   for (const workload of workloads) workload.stop();
-  cluster.runUntilTrue(
+  await cluster.playUntilTrue(
     2 * DEFAULT_WORKLOAD.deadlineMs,
     () => workloads.every(({ underWay }) => underWay === 0),
   );
   // Followers learn the last commit with a heartbeat.
-  cluster.run(electionTimeoutMsMax);
+  await cluster.play(electionTimeoutMsMax);
   cluster.groups.forEach((group, at) => {
     cluster.tell({
       type: "end",

@@ -9,14 +9,14 @@ import {
 } from "./simulation.ts";
 
 /** Runs seeds and fails with the line that repeats the first failure. */
-function runSeeds(
+async function runSeeds(
   seeds: readonly number[],
   options: Partial<typeof DEFAULT_SIMULATION>,
-): Map<string, number> {
+): Promise<Map<string, number>> {
   const counts = new Map<string, number>();
   for (const seed of seeds) {
     const run = { ...DEFAULT_SIMULATION, ...options, seed };
-    const result = simulate(run);
+    const result = await simulate(run);
     assertEquals(result.violation, undefined, repeatCommand(run));
     assert(result.operations > 0);
     for (const [name, count] of result.faults) counts.set(name, (counts.get(name) ?? 0) + count);
@@ -27,21 +27,21 @@ function runSeeds(
 const seedsFrom = (first: number, count: number): number[] =>
   Array.from({ length: count }, (_, offset) => first + offset);
 
-Deno.test("three nodes keep every invariant under every fault (30 seeds, 1 simulated hour)", () => {
-  const counts = runSeeds(seedsFrom(1, 30), {});
+Deno.test("three nodes keep every invariant under every fault (30 seeds, 1 simulated hour)", async () => {
+  const counts = await runSeeds(seedsFrom(1, 30), {});
   assertEquals(faults.filter(({ name }) => !counts.has(name)), []);
 });
 
-Deno.test("five nodes keep every invariant (6 seeds)", () => {
-  runSeeds(seedsFrom(100, 6), { nodes: 5 });
+Deno.test("five nodes keep every invariant (6 seeds)", async () => {
+  await runSeeds(seedsFrom(100, 6), { nodes: 5 });
 });
 
-Deno.test("seven nodes keep every invariant (2 seeds)", () => {
-  runSeeds(seedsFrom(200, 2), { nodes: 7, minutes: 1 });
+Deno.test("seven nodes keep every invariant (2 seeds)", async () => {
+  await runSeeds(seedsFrom(200, 2), { nodes: 7, minutes: 1 });
 });
 
-Deno.test("two groups on one log and one network keep every invariant (6 seeds)", () => {
-  runSeeds(seedsFrom(300, 6), { groups: 2 });
+Deno.test("two groups on one log and one network keep every invariant (6 seeds)", async () => {
+  await runSeeds(seedsFrom(300, 6), { groups: 2 });
 });
 
 /** Lost disks among elections. */
@@ -85,18 +85,18 @@ const regressions: readonly (Partial<SimulationOptions> & { seed: number; found:
 ];
 
 for (const { found, ...options } of regressions) {
-  Deno.test(`regression: ${found} (seed ${options.seed})`, () => {
+  Deno.test(`regression: ${found} (seed ${options.seed})`, async () => {
     const run = { ...DEFAULT_SIMULATION, ...options };
-    assertEquals(simulate(run).violation, undefined, repeatCommand(run));
+    assertEquals((await simulate(run)).violation, undefined, repeatCommand(run));
   });
 }
 
-Deno.test("the same seed gives the same run, to the last message (20 seeds)", () => {
+Deno.test("the same seed gives the same run, to the last message (20 seeds)", async () => {
   const hashes = new Set<string>();
   for (const seed of seedsFrom(400, 20)) {
     const options = { ...DEFAULT_SIMULATION, seed, minutes: 0.3 };
-    const first = simulate(options);
-    const second = simulate({ ...options, transcript: true });
+    const first = await simulate(options);
+    const second = await simulate({ ...options, transcript: true });
     assertEquals(second.traceHash, first.traceHash, repeatCommand(options));
     assertEquals(second.history, first.history);
     hashes.add(first.traceHash);

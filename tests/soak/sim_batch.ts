@@ -24,17 +24,17 @@ const SHAPES = [
 const SEEDS_PER_BATCH = 1_000;
 
 /** Runs seeds of batch `batch` until `ms` have passed; at least one. */
-function main(): void {
+async function main(): Promise<void> {
   const [batch, ms] = Deno.args.map(Number);
   const endMs = performance.now() + ms!;
   for (let at = 0; at < SEEDS_PER_BATCH && (at === 0 || performance.now() < endMs); at++) {
     const seed = batch! * SEEDS_PER_BATCH + at;
     // The first cluster of a batch is another one each time, so that short batches meet them all.
     const options = { ...DEFAULT_SIMULATION, ...SHAPES[(batch! + at) % SHAPES.length]!, seed };
-    const line: SimLine = runSeed({ options, twice: false, history: false });
+    const line: SimLine = await runSeed({ options, twice: false, history: false });
     printLine(JSON.stringify(line));
     if (line.violation !== undefined) return;
   }
 }
 
-if (import.meta.main) main();
+if (import.meta.main) await main();
