@@ -1,8 +1,9 @@
 /**
- * One HTTP/1.1 connection of the load generator: kept alive, one request at a time, no more work
- * for a response than to find its status and its end.
+ * One HTTP/1.1 connection of the load generator: kept alive, one request at a time. Of a response it
+ * finds the status and the end, and no more.
  *
- * `fetch` costs several times what the server spends on the request, and would measure itself.
+ * `fetch` costs several times what the server spends on the request, so the generator would measure
+ * its own cost.
  *
  * @module
  */

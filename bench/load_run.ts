@@ -90,7 +90,7 @@ class LoadRun {
   #startMs = 0;
   #countFromMs = 0;
   #endMs = 0;
-  /** Open loop: when due requests were due, and who waits for one. */
+  /** Open loop: when due requests were due, and the connections that wait for one. */
   readonly #due: number[] = [];
   readonly #idle: (() => void)[] = [];
 

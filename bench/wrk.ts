@@ -30,7 +30,7 @@ const PERCENTILES = [50, 99];
 /** Whether there is a `wrk` on the path. */
 export async function hasWrk(): Promise<boolean> {
   try {
-    // It prints its usage and fails.
+    // wrk prints its usage and fails.
     await new Deno.Command("wrk", { args: ["-v"], stdout: "null", stderr: "null" }).output();
     return true;
   } catch (error) {

@@ -115,7 +115,7 @@ Deno.test(`X2: ${VALUES} random values to every actor leave a leader as it is`, 
   const before = look();
   for (let tried = 0; tried < VALUES; tried++) {
     const payload = drawNearMessage(dice);
-    // What is a request is no attack: it is what the actor offers.
+    // A value that is a valid request is no attack: the actor offers that.
     if (raftRequestOf(payload) !== undefined) continue;
     const name = dice.pick(NAMES);
     send(

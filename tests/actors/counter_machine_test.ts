@@ -1,5 +1,6 @@
 /**
- * Another state machine than the store runs on the same host of Raft: the seam between them is one.
+ * Another state machine than the store runs on the same host of Raft: the interface between them is
+ * general.
  *
  * @module
  */
@@ -74,7 +75,7 @@ class CounterMachine implements StateMachine<Count, Count> {
   }
 }
 
-/** One member of one: the host, its actors and its log; the machine is the only part that is new. */
+/** A cluster of one member: the host, its actors and its log. Only the machine is new. */
 function start(disk: MemoryDisk): {
   readonly ports: VirtualPorts;
   readonly host: GroupHost<Count, CounterMachine>;

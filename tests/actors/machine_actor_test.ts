@@ -123,7 +123,7 @@ Deno.test("Fig. 8: a proposal that its leader lost is answered by what is commit
   const bench = new Bench();
   bench.append(1, "");
   bench.turn(bench.expect(1, 2, "a"));
-  // Leadership was lost; the entry may still be on another node, and nobody can tell.
+  // Leadership was lost. The entry may still be on another node, so its outcome is unknown.
   assertEquals(bench.answers, []);
   bench.append(1, "a");
   bench.turn(committed(2));

@@ -182,7 +182,7 @@ class World {
   }
 }
 
-/** Whoever dials a node without being one. */
+/** A program that dials a node and is no node itself. */
 class Stranger {
   readonly connection: Connection;
   readonly received: WireMessage[] = [];

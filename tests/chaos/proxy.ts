@@ -20,7 +20,7 @@ export class LinkFaults {
   readonly slowMs: Map<NodeId, number> = new Map();
   /** Nodes whose links deliver one byte at a time. */
   readonly dripping: Set<NodeId> = new Set();
-  /** Grows when links shall be reset; see {@linkcode reset}. */
+  /** Grows when links are to be reset; see {@linkcode reset}. */
   #resets = new Map<NodeId, number>();
 
   /** Cuts what `from` sends to `to`. */
@@ -101,7 +101,7 @@ export class NodeProxy {
     }
   }
 
-  /** One connection: finds out who dials, connects to the node, and forwards both ways. */
+  /** One connection: finds out which node dials, connects to its peer, and forwards both ways. */
   async #serve(dialer: Deno.TcpConn): Promise<void> {
     this.#connections.add(dialer);
     let node: Deno.TcpConn | undefined;

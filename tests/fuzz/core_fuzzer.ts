@@ -111,7 +111,7 @@ function drawMessage(dice: Dice, core: RaftCore): RaftMessage | undefined {
       ...[lastRound, forwarded.lastReadId],
     ],
   });
-  // A second leader of this term fails the node: most runs shall see more than that.
+  // A second leader of this term fails the node at once, so it is drawn rarely.
   if (drawn.type === "AppendEntries" && core.role === "leader" && dice.chance(0.95)) {
     return undefined;
   }

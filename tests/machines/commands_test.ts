@@ -68,7 +68,7 @@ function atMessage(name: string, act: (real: Real, at: number) => void): fc.Arbi
   );
 }
 
-/** fc.commands draws evenly from its list: what should come often is there often. */
+/** fc.commands draws evenly from its list, so a command that should come often is listed often. */
 function often<Value>(times: number, arbitrary: fc.Arbitrary<Value>): fc.Arbitrary<Value>[] {
   return Array.from({ length: times }, () => arbitrary);
 }
@@ -106,7 +106,7 @@ const commands: fc.Arbitrary<Command>[] = [
     2,
     fc.tuple(fc.nat(4), fc.nat(4)).map(([one, other]) =>
       new Command(`duel(${one}, ${other})`, (real) => {
-        // Two who would win: their requests for votes are under way side by side.
+        // Both could win: their requests for votes are under way at the same time.
         for (const at of [one, other]) {
           const id = real.ids[at % real.ids.length]!;
           if (real.cluster.node(id).running) campaign(real, id);

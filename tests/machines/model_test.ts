@@ -74,7 +74,7 @@ Deno.test("model: every state and every transition of the shipping chart is take
   const paths = inputs.flatMap((input) => explorePaths(raftMachine, { input }));
   const states = chart.states.length - 1;
   const transitions = chart.transitions.length;
-  // The report of what was explored, for whoever reads the test run.
+  // Reports what was explored, for readers of the test run.
   // deno-lint-ignore no-console
   console.log(
     `states ${coverage.states.size}/${states}, ` +

@@ -727,7 +727,7 @@ Deno.test("s5.3, s10.2.1: a minority of slow followers need not impact overall s
 
 // Fast backtracking (s5.3, last paragraphs).
 
-/** How many refusals it takes until node 1 as leader has found where node 2's log matches its own. */
+/** The number of refusals until node 1 as leader has found where node 2's log matches its own. */
 function refusalsUntilMatch(own: readonly Term[], other: readonly Term[]): number {
   const term = Math.max(...own, ...other) + 1;
   const hardState = { currentTerm: term - 1, votedFor: undefined };
@@ -1765,7 +1765,7 @@ Deno.test("log time: goes on from the last entry's under every leader, whatever 
     const times = log.slice(1, log.lastIndex).map((run) => recordFormat.lastTimeMs(run));
     assertEquals(times, [...times].sort((a, b) => a - b), "log time never falls");
     const added = recordFormat.lastTimeMs(log.slice(log.lastIndex, log.lastIndex)[0]!) - before;
-    // A second passed in this term; between the terms none that anybody could know of.
+    // A second passed in this term. The time between the terms is unknown and does not count.
     assert(added >= 999 && added <= 1_000, `${added} ms`);
     before += added;
   }
@@ -1794,7 +1794,7 @@ Deno.test("s5: nodes of every role tell when they must be woken", () => {
   }
 });
 
-/** Whom a follower obeys: a node hears of a new leader only by that leader's own words. */
+/** The leader of a follower: it follows only a leader that it has heard itself. */
 Deno.test("s5.2: the leader of a term is whoever sends AppendEntries in it", () => {
   const leaders: (NodeId | undefined)[] = [];
   const solo = inEachRole["follower"]!();

@@ -34,7 +34,7 @@ Deno.test("S08: a higher term learned in an AppendEntries reply is persisted", (
   assertEquals(outbox.hardState, { currentTerm: 7, votedFor: undefined });
 });
 
-Deno.test("S11: a late reply cannot move matchIndex backwards, nor have entries sent again", () => {
+Deno.test("S11: a late reply cannot move matchIndex backwards or have entries sent again", () => {
   const solo = new SoloCore({ terms: [1] });
   solo.persist(solo.lead());
   solo.receive(solo.reply({ matchIndex: 2, prevLogIndex: 1 }));

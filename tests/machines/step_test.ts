@@ -86,7 +86,7 @@ const endless = setup({ types: {} as { events: { type: "Go" } } }).createMachine
   options: { maxIterations: 100 },
 });
 
-Deno.test("step: a chart that loops at once for ever is an error, by maxIterations", () => {
+Deno.test("step: a chart whose eventless transitions never end is an error, by maxIterations", () => {
   const [idle] = initialTransition(endless);
   assertThrows(() => step(endless, idle, { type: "Go" }), Error, "Infinite loop");
 });

@@ -687,7 +687,7 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
-    name: "a full table of keys waits for room for ever",
+    name: "a full table of keys waits for room without an end",
     file: "storage/kv/kv_store.ts",
     find: "    return this.#once.nextRoomMs();",
     replace: "    return Infinity;",

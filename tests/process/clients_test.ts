@@ -1,6 +1,6 @@
 /**
- * Clients that would take a node down: more connections than it may hold, and answers that nobody
- * reads.
+ * Clients that could bring a node down: more connections than it may hold, and clients that do not read
+ * their answers.
  *
  * @module
  */

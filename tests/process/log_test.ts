@@ -1,5 +1,5 @@
 /**
- * A member and whoever reads its log.
+ * A member and the readers of its log.
  *
  * @module
  */

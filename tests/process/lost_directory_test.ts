@@ -15,7 +15,7 @@ Deno.test("a node that lost its directory is refused, neither votes nor leads, a
   const leader = await cluster.leader();
   await persist(cluster.endpoints, "/v1/kv/a", { method: "PUT", body: "x" });
   await cluster.agree();
-  // Node 2 dials node 1 and is dialled by node 3: both sides of the hello have their say.
+  // Node 2 dials node 1 and is dialled by node 3, so both sides of a hello refuse once.
   await cluster.kill(2);
   await Deno.remove(`${cluster.directory}/node-2`, { recursive: true });
   const lost = cluster.start(2);
@@ -70,7 +70,7 @@ async function kvStatus(endpoint: string): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** The node runs, knows no leader, and has not entered a term: whoever votes or leads has. */
+/** The node runs, knows no leader, and has not entered a term, so it has neither voted nor led. */
 async function harmless(lost: RealNode): Promise<void> {
   const endMs = performance.now() + LONG_ENOUGH_MS;
   while (performance.now() < endMs) {

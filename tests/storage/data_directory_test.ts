@@ -122,7 +122,7 @@ Deno.test("X7: a directory that has promised nothing is not spoilt by a wrong fi
       wal.close();
     }
   }
-  // A typo in an address alone makes another cluster id, which the peers would refuse for ever.
+  // A typo in an address alone makes another cluster id, which the peers would always refuse.
   for (const hasLog of [true, false]) {
     const disk = new MemoryDisk();
     const computed = { ...options, clusterIdSource: "computed" } as const;
