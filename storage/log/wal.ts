@@ -97,7 +97,7 @@ export class Wal {
       cutTornTail(disk, found);
       const segment = openDurably(disk, options, found);
       const wal = new Wal(disk, { options, lock, segment });
-      return { wal, groups: found.groups, tornTail: found.tornAt?.reason };
+      return { wal, groups: found.groups, tornTail: describeTornTail(found) };
     } catch (error) {
       lock.release();
       throw error;
@@ -287,6 +287,12 @@ export class Wal {
     this.#position += this.#write(last, []);
     last.file.sync();
   }
+}
+
+function describeTornTail({ tornAt }: Replay): string | undefined {
+  if (tornAt === undefined) return undefined;
+  const { sequence, offset, reason } = tornAt;
+  return `${segmentPath(sequence)} at byte ${offset}: ${reason}`;
 }
 
 /** Removes what a crash left behind the last good record, so that it can never be read again. */

@@ -30,7 +30,8 @@ export class WalCorruptError extends WalError {
 
   /** See the class. */
   constructor(path: string, offset: number, reason: string) {
-    super(path, `corrupt at byte ${offset}, ${reason}`);
+    const where = offset === 0 ? "" : ` in the record at byte ${offset}`;
+    super(path, `corrupt${where}: ${reason}`);
     this.offset = offset;
   }
 }

@@ -52,11 +52,14 @@ export class RecordError extends Error {
   readonly code: RecordErrorCode;
   /** Where the record begins in the bytes that were read. */
   readonly offset: number;
+  /** What is wrong, without the place. */
+  readonly reason: string;
 
   constructor(code: RecordErrorCode, offset: number, reason: string) {
     super(`Cannot read record at byte ${offset}: ${reason}`);
     this.code = code;
     this.offset = offset;
+    this.reason = reason;
   }
 }
 

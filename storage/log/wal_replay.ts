@@ -164,7 +164,7 @@ class Reading {
         if (!cursor.next()) return true;
       } catch (error) {
         if (!(error instanceof RecordError)) throw error;
-        return this.#endAt({ sequence, offset: error.offset, reason: error.message });
+        return this.#endAt({ sequence, offset: error.offset, reason: error.reason });
       }
       if (cursor.kind === "mark") this.#takeMark(path, cursor, { sequence, start });
       else this.#take(path, bytes, cursor);
@@ -184,7 +184,7 @@ class Reading {
       checkMark(cursor, sequence, start);
     } catch (error) {
       if (!(error instanceof RecordError)) throw error;
-      throw new WalCorruptError(path, cursor.start, error.message);
+      throw new WalCorruptError(path, cursor.start, error.reason);
     }
     this.#durablePosition = cursor.index;
   }
@@ -203,8 +203,8 @@ class Reading {
     const durable = this.#durableBehind(tornAt);
     if (durable > this.#position) {
       const path = segmentPath(tornAt.sequence);
-      const behind = `although the log had been durable to position ${durable}: ${tornAt.reason}`;
-      throw new WalCorruptError(path, tornAt.offset, behind);
+      const reason = `${tornAt.reason}, although the log had been durable to position ${durable}`;
+      throw new WalCorruptError(path, tornAt.offset, reason);
     }
     this.#tornAt = tornAt;
     return false;

@@ -660,7 +660,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a mark of another place is a torn tail",
     file: "storage/log/wal_replay.ts",
-    find: "      throw new WalCorruptError(path, cursor.start, error.message);",
+    find: "      throw new WalCorruptError(path, cursor.start, error.reason);",
     replace: "      return;",
     suspects: [storage],
   },

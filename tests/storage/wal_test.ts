@@ -247,7 +247,11 @@ Deno.test("a corrupt log names the segment and the byte, and is left as it was",
   disk.flipBit(path, (SEGMENT_HEADER_BYTES + 50) * 8);
   const before = JSON.stringify(filesOf(disk));
   const error = assertThrows(() => openWal(disk, walOptions), WalCorruptError);
-  assertEquals([error.path, error.offset], [path, SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES]);
+  const at = SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES;
+  assertEquals([error.path, error.offset], [path, at]);
+  const text = `Cannot open log segment "${path}": corrupt in the record at byte ${at}: ` +
+    "its checksum does not match, although the log had been durable to position ";
+  assertEquals(error.message.slice(0, text.length), text);
   assertEquals(JSON.stringify(filesOf(disk)), before);
 });
 
