@@ -4,7 +4,7 @@
  * @module
  */
 import type { ClusterStatus } from "../transport/http/gateway_port.ts";
-import { checkNodeDirectory } from "../mod.ts";
+import { checkNodeDirectory, IdentityMismatchError } from "../mod.ts";
 import { bypassProxyOnLoopback } from "./http_client.ts";
 import { hostPortSetting, memberListSetting, numberSetting, readSettings } from "./settings.ts";
 import { complain, EXIT, print, UsageError } from "./usage.ts";
@@ -95,7 +95,8 @@ function startMembers(args: readonly string[]): Member[] {
     try {
       checkNodeDirectory({ id, dataDir: `${data}/node-${id}`, peers: members });
     } catch (error) {
-      throw new UsageError(`${(error as Error).message} (${data}/node-${id}, --nodes ${nodes})`);
+      const where = `${data}/node-${id}, --nodes ${nodes}`;
+      throw new UsageError(`${(error as Error).message} (${where})${nodesOf(error)}`);
     }
   }
   return ids.map((id) => {
@@ -107,6 +108,14 @@ function startMembers(args: readonly string[]): Member[] {
     const child = nodeCommand(words, { stderr: "inherit", supervised: true }).spawn();
     return { id, http: `http://127.0.0.1:${port}`, child, words, serves: false };
   });
+}
+
+/** The flag that fits the data, if the number of nodes is all that does not. */
+function nodesOf(error: unknown): string {
+  if (!(error instanceof IdentityMismatchError)) return "";
+  const { members } = error.stored;
+  const isDevs = members.length > 0 && members.every((id, at) => id === at + 1);
+  return isDevs ? `; use --nodes ${members.length}` : "";
 }
 
 /** Notes when a child serves, and reads on, so that its stdout never fills up. */

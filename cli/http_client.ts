@@ -143,10 +143,11 @@ function serverMsOf(attemptMs: number): number {
   return Math.min(REQUEST_TIMEOUT_MS_MAX, Math.max(REQUEST_TIMEOUT_MS_MIN, ms));
 }
 
-/** What failed: `fetch` says so in the cause only. */
+/** What failed. `fetch` says it in the cause only, behind the URL, which the reader has seen already. */
 function reasonOf({ name, message, cause }: Error, attemptMs: number): string {
   if (name === "TimeoutError") return `no answer within ${attemptMs} ms`;
-  return cause instanceof Error ? `${message}: ${cause.message}` : message;
+  if (!(cause instanceof Error)) return message;
+  return /client error \(\w+\): (.*)$/.exec(cause.message)?.[1] ?? cause.message;
 }
 
 async function problemOf(

@@ -240,6 +240,12 @@ function bytesToJson(bytes: Uint8Array): string | { readonly base64: string } {
   }
 }
 
+/** How many words a verb takes. */
+function describeWords(min: number, max: number): string {
+  if (min !== max) return `${min} to ${max} words`;
+  return min === 1 ? "1 word" : `${min} words`;
+}
+
 async function main(): Promise<void> {
   try {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
@@ -256,9 +262,7 @@ async function main(): Promise<void> {
     }
     const [min, max] = verb.words;
     if (words.length < min || words.length > max) {
-      throw new UsageError(
-        `${name} takes ${min === max ? min : `${min} to ${max}`} words; see --help`,
-      );
+      throw new UsageError(`${name} takes ${describeWords(min, max)}; see --help`);
     }
     const endpoints = (settings.text("endpoints") ?? DEFAULT_ENDPOINTS).split(",")
       .map((endpoint) => endpoint.trim().replace(/\/$/, ""));

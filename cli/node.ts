@@ -7,6 +7,7 @@ import {
   DiskError,
   type DiskErrorCode,
   IdentityDamagedError,
+  IdentityMismatchError,
   startNode,
   type StatecraftNode,
   VERSION,
@@ -53,11 +54,13 @@ Starts one member of a Statecraft cluster.
   --listen HOST:PORT            where to listen for the other members, if not at this member's
                                 address in --peers (behind a proxy or a NAT)
   --http HOST:PORT              HTTP gateway (default 127.0.0.1:(8000+id))
-  --http-peers LIST             where clients reach the members
-                                (default derived from --peers and 8000+id)
+  --http-peers LIST             where clients reach the members, such as
+                                1=http://10.0.0.1:8001,2=http://10.0.0.2:8002
+                                (default: the hosts of --peers and ports 8000+id)
   --data DIR                    data directory (default ./data/node-<id>)
   --single                      a cluster of one member: no other node needed
-  --config FILE                 the same settings as JSON; flags win
+  --config FILE                 settings as a JSON object, such as {"id": 1, "log-level": "warn"};
+                                its keys are the names of these flags, and flags win
   --election-timeout-ms MIN-MAX (default 300-600)
   --heartbeat-ms N              (default 50; at most a third of MIN)
   --log-level LEVEL             debug, info, warn or error (default info)
@@ -244,26 +247,36 @@ function isDamage(error: unknown): boolean {
   return damageErrors.some((kind) => error instanceof kind);
 }
 
-/** Why the node could not start, on one line. */
-function complaintOf(error: unknown, dataDir: string | undefined): string {
+/** Why the node could not start, on one line; `options` are undefined if they could not be read. */
+function complaintOf(error: unknown, options: NodeOptions | undefined): string {
   const { name, message } = error as Error;
-  const where = dataDir !== undefined && storageErrors.test(name) ? ` (--data ${dataDir})` : "";
-  const next = isDamage(error)
-    ? "; bring it back as it was, or leave this member down: README, When a disk is lost"
+  const where = options !== undefined && storageErrors.test(name)
+    ? ` (--data ${options.dataDir})`
     : "";
-  return message.replaceAll("\n", " ") + where + next;
+  return message.replaceAll("\n", " ") + where + adviceOn(error, options);
+}
+
+/** What the operator can do, where the error itself does not say it. */
+function adviceOn(error: unknown, options: NodeOptions | undefined): string {
+  if (isDamage(error)) {
+    return "; bring it back as it was, or leave this member down: README, When a disk is lost";
+  }
+  if (error instanceof IdentityMismatchError && error.stored.nodeId === options?.id) {
+    if (options.single === true) return "; leave out --single";
+    if (error.stored.members.length === 1) return "; use --single";
+  }
+  return "";
 }
 
 async function main(): Promise<void> {
-  let dataDir: string | undefined;
+  let options: ReturnType<typeof nodeOptionsOf> | undefined;
   // The program that starts nodes may not read their output. A start that fails must end all the same.
   let lines = new LineWriter(Deno.stderr, () => "");
   try {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
     if (settings.isOn("help")) return print(HELP);
     if (settings.isOn("version")) return print(`statecraft ${VERSION}\n`);
-    const options = nodeOptionsOf(settings);
-    dataDir = options.dataDir;
+    options = nodeOptionsOf(settings);
     ({ lines } = options.writer);
     const node = await startNode({
       ...options,
@@ -275,7 +288,7 @@ async function main(): Promise<void> {
       stopWithStdin(stop);
     }
   } catch (error) {
-    lines.write(`statecraft node: ${complaintOf(error, dataDir)}`);
+    lines.write(`statecraft node: ${complaintOf(error, options)}`);
     await exit(lines, exitCodeOf(error, EXIT.usage));
   }
 }

@@ -60,7 +60,7 @@ export async function printStatus(reach: Reach, output: string, show: Show): Pro
 /**
  * Prints which endpoints are ready for requests, and what the others lack.
  *
- * @throws {ClientError} If no endpoint knows a leader.
+ * @throws {ClientError} If no endpoint knows a leader, or an endpoint is not ready.
  */
 export async function printHealth(reach: Reach, output: string, show: Show): Promise<void> {
   const [views, answers] = await Promise.all([
@@ -91,6 +91,10 @@ export async function printHealth(reach: Reach, output: string, show: Show): Pro
     for (const difference of differences) show(`${difference}\n`);
   }
   requireLeader(bestView(views));
+  const unready = rows.filter(({ ready }) => !ready).length;
+  if (unready > 0) {
+    throw new ClientError(`${unready} of ${rows.length} endpoints are not ready`, EXIT.failure);
+  }
 }
 
 /**
@@ -167,7 +171,8 @@ function showMembers({ nodeId, members, leader }: ClusterStatus, show: Show): vo
       String(member.id),
       member.id === leader ? "leader" : member.voter ? "voter" : "learner",
       member.link,
-      String(member.matchIndex ?? "-"),
+      // Of a member that has not answered this leader nothing is known, and 0 is no entry.
+      String(member.matchIndex || "-"),
       member.raftAddress,
       member.httpAddress,
     ]),

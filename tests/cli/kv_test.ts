@@ -167,7 +167,10 @@ Deno.test("X8: an endpoint that hangs leaves time for the next one", async () =>
     };
     const survey = async (verb: string): Promise<void> => {
       const { code, stdout, stderr } = await kv([verb, "--timeout", "3s"]);
-      assertEquals([code, stderr], [EXIT.ok, ""], verb);
+      const expected = verb === "health"
+        ? [EXIT.failure, "statecraft kv: 1 of 2 endpoints are not ready\n"]
+        : [EXIT.ok, ""];
+      assertEquals([code, stderr], expected, verb);
       assertMatch(stdout, /no answer within \d+ ms/);
       assertStringIncludes(stdout, node.httpAddress);
     };
@@ -185,7 +188,14 @@ Deno.test("X8: status says where the endpoints differ, and a cluster without a l
     );
   const one = answer({ nodeId: 1, role: "leader", leader: 1, term: 2 });
   const two = answer({ nodeId: 2 });
-  const three = answer({ nodeId: 3, leader: 3, role: "leader", clusterId: "d" });
+  const member = { voter: true, raftAddress: "r", httpAddress: "h" };
+  const three = answer({
+    ...{ nodeId: 3, leader: 3, role: "leader", clusterId: "d" },
+    members: [
+      { ...member, id: 1, link: "connected", matchIndex: 7 },
+      { ...member, id: 2, link: "down", matchIndex: 0 },
+    ],
+  });
   const stranger = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     () => new Response("Welcome"),
@@ -203,6 +213,7 @@ Deno.test("X8: status says where the endpoints differ, and a cluster without a l
     assertMatch(all.stdout, /differ in the term: http:\S+ says 2, http:\S+ says 3, /);
     assertMatch(all.stdout, /differ in the leader: http:\S+ says 1, http:\S+ says none, /);
     assertMatch(all.stdout, /is no Statecraft node: 200 Welcome\n/);
+    assertMatch(all.stdout, /\n1 +voter +connected +7 +r +h\n2 +voter +down +- +r +h\n/);
     // An old leader does not count: the highest term has none.
     for (const verb of ["status", "health"]) {
       const { code, stdout, stderr } = await at(one, two)([verb]);
@@ -212,7 +223,7 @@ Deno.test("X8: status says where the endpoints differ, and a cluster without a l
     }
     const alone = await kvAt(refusedEndpoint())(["status"]);
     assertEquals(alone.code, EXIT.unavailable);
-    assertMatch(alone.stdout, /Connection refused/);
+    assertMatch(alone.stdout, /\nhttp:\S+ +tcp connect error: Connection refused/);
   } finally {
     await Promise.all([one, two, three, stranger].map((server) => server.shutdown()));
   }
@@ -233,8 +244,8 @@ Deno.test("a wrong command line is exit code 2 and reaches no server", async (t)
   const refused: [string[], RegExp][] = [
     [["frobnicate"], /unknown verb "frobnicate"; the verbs are put, get/],
     [["constructor"], /unknown verb "constructor"/],
-    [["get"], /get takes 1 words/],
-    [["put", "key"], /put takes 2 words/],
+    [["get"], /get takes 1 word;/],
+    [["put", "key"], /put takes 2 words;/],
     [["get", ""], /a key has at least 1 byte/],
     [["get", "a", "--nope"], /unknown flag --nope/],
     [["get", "a", "--timeout", "5"], /--timeout takes a duration/],

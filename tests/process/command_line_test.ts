@@ -152,6 +152,7 @@ Deno.test("X1: a member is refused flags that contradict its directory, and is w
       refused,
       /its cluster has the members 1, 2, 3, and this start names .*; start it with/,
     );
+    assertEquals(/; leave out --single\n$/.test(refused.stderr), flags[0] === "--single");
   }
   assertRefused(await runNode([...base, "--single", "--peers", pair]), /does not go with --peers/);
   assertEquals(await Deno.readTextFile(`${directory}/identity.json`), identity);

@@ -231,7 +231,7 @@ Deno.test("X1: dev refuses another number of nodes on old data, before anything 
     assertEquals([code, new TextDecoder().decode(stdout)], [2, ""]);
     assertMatch(
       new TextDecoder().decode(stderr),
-      /^statecraft dev: .*has the members 1, 2, 3, and this start names 1, 2, 3, 4, 5; .*node-1, --nodes 5\)\n$/,
+      /^statecraft dev: .*has the members 1, 2, 3, and this start names 1, 2, 3, 4, 5; .*node-1, --nodes 5\); use --nodes 3\n$/,
     );
     assertEquals([...Deno.readDirSync(directory)].length, 3);
   } finally {
