@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { DEFAULT_BOUNDS } from "../../../machines/bounds.ts";
 import type { NodeId } from "../../../machines/raft_types.ts";
 import { factOf, shownFacts } from "./facts.ts";
 import { type Stage, TELLINGS } from "./stage.ts";
@@ -34,13 +33,17 @@ export const commands: Readonly<Record<string, Command>> = {
   seed: {
     usage: "seed N",
     meaning: "election timeouts are drawn from this",
-    run: (stage, words) => stage.set({ seed: words.number() }),
+    run: (stage, words) => stage.seed(words.number()),
   },
   "append-bytes": {
     usage: "append-bytes N",
     meaning: "entry bytes in one AppendEntries; with 1 each entry goes alone",
-    run: (stage, words) =>
-      stage.set({ bounds: { ...DEFAULT_BOUNDS, appendBytesMax: words.number() } }),
+    run: (stage, words) => stage.bound({ appendBytesMax: words.number() }),
+  },
+  "inflight-messages": {
+    usage: "inflight-messages N",
+    meaning: "AppendEntries with entries that may be under way to a follower",
+    run: (stage, words) => stage.bound({ inflightMessagesMax: words.number() }),
   },
   tell: {
     usage: `tell ${TELLINGS.join("|")}`,

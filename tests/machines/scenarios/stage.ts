@@ -4,9 +4,10 @@
  *
  * @module
  */
+import { DEFAULT_BOUNDS, type ReplicationBounds } from "../../../machines/bounds.ts";
 import type { RaftCore } from "../../../machines/raft_core.ts";
 import type { Envelope, HardState, NodeId, Term } from "../../../machines/raft_types.ts";
-import type { ClusterOptions, CoreCluster } from "../core_cluster.ts";
+import type { CoreCluster } from "../core_cluster.ts";
 import { describeMessage, isQuiet } from "../transcript.ts";
 import { WatchedCluster } from "../watched_cluster.ts";
 import type { NodeSet, Words } from "./words.ts";
@@ -27,7 +28,8 @@ interface Member {
 export class Stage {
   readonly #members: Member[] = [];
   readonly #texts: Set<string> = new Set();
-  #settings: Pick<ClusterOptions, "seed" | "bounds"> = {};
+  #bounds: ReplicationBounds = DEFAULT_BOUNDS;
+  #seed = 1;
   #watched: WatchedCluster | undefined;
   #telling: typeof TELLINGS[number] = "brief";
   #lost: Selection[] = [];
@@ -63,10 +65,16 @@ export class Stage {
     }
   }
 
-  /** Changes how the cluster begins. */
-  set(settings: Pick<ClusterOptions, "seed" | "bounds">): void {
+  /** Changes bounds of the members. */
+  bound(bounds: Partial<ReplicationBounds>): void {
     this.#assertNotBegun();
-    this.#settings = { ...this.#settings, ...settings };
+    this.#bounds = { ...this.#bounds, ...bounds };
+  }
+
+  /** Election timeouts are drawn from this. */
+  seed(seed: number): void {
+    this.#assertNotBegun();
+    this.#seed = seed;
   }
 
   /** The members of a set. */
@@ -158,7 +166,8 @@ export class Stage {
     const voters = members("voter");
     if (voters.length === 0) throw new Error("there are no voters");
     const watched = new WatchedCluster({
-      ...this.#settings,
+      seed: this.#seed,
+      bounds: this.#bounds,
       voters,
       learners: members("learner"),
       logs: Object.fromEntries(this.#members.map(({ id, log }) => [id, log])),
