@@ -18,6 +18,16 @@ for (const name of scenarioNames()) {
   }
 }
 
+Deno.test("the lines of a transcript have the form of the simulator's", () => {
+  const form = /^ *\d+ {2}(info|send|recv|disk|client|show) {2}node \d+ {2}\S/;
+  for (const name of scenarioNames()) {
+    for (const { text } of readScenarios(name).scenarios) {
+      const lines = text.split("\n").filter((line) => line.startsWith(" "));
+      assertEquals(lines.filter((line) => !form.test(line)), [], name);
+    }
+  }
+});
+
 /** A scenario with this script, and perhaps a transcript. */
 function scenarioOf(...lines: readonly string[]): Scenario {
   return parseScenarios("x.txt", ["# Head.", "scenario x", ...lines, ""].join("\n")).scenarios[0]!;
@@ -129,6 +139,7 @@ async function run(
 
 Deno.test("deno task scenarios finds nothing to rewrite, and refuses other words", async () => {
   assertEquals(await run("./main.ts"), { code: 0, stdout: "", stderr: "" });
+  assertEquals(await run("./main.ts", "--write"), { code: 0, stdout: "", stderr: "" });
   const { code, stderr } = await run("./main.ts", "--wrte");
   assertEquals([code, stderr], [2, "Usage: deno task scenarios [--write]\n"]);
 });
