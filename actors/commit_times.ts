@@ -5,7 +5,10 @@
  */
 import type { LogIndex } from "../machines/raft_types.ts";
 
-/** The proposals of one leadership that are not committed. There is one item a turn, so the list is short. */
+/**
+ * The proposals of one leadership that are not committed. There is one item a turn, so the list is
+ * short.
+ */
 export class CommitTimes {
   readonly #observe: (durationMs: number) => void;
   #proposed: { readonly lastIndex: LogIndex; readonly atMs: number }[] = [];

@@ -11,7 +11,10 @@ import type { Ports } from "./runtime/ports.ts";
 
 /** First pause before a request that surely had no effect is tried again. */
 export const RETRY_PAUSE_MS = 20;
-/** Longest such pause. If a known leader does not answer, its followers give it up within an election timeout. */
+/**
+ * Longest such pause. If a known leader does not answer, its followers give it up within an
+ * election timeout.
+ */
 export const RETRY_PAUSE_MS_MAX = 320;
 
 /** The pause after a number of attempts, while a leader is known: doubled each time. */
@@ -57,7 +60,10 @@ export class LeaderWatch {
     });
   }
 
-  /** There is a leader, or another leader, or nothing to wait for any more: every request that waits tries again. */
+  /**
+   * There is a leader, or another leader, or nothing to wait for any more: every request that waits
+   * tries again.
+   */
   wake(): void {
     for (const waiter of [...this.#waiters]) waiter.wake();
   }

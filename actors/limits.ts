@@ -20,7 +20,9 @@ export const TIMER_GRACE_MS = 50;
  */
 export const RAFT_MAILBOX_CAPACITY = 128 * 1_024;
 
-/** How long a stop may take to hand leadership over; after that the others elect by their timeouts. */
+/**
+ * How long a stop may take to hand leadership over; after that the others elect by their timeouts.
+ */
 export const HANDOVER_MS_MAX = 1_500;
 /** How long a stop waits for the requests in flight; then it goes on without them. */
 export const DRAIN_MS_MAX = 2_000;

@@ -2,10 +2,10 @@
  * Applies committed entries to a group's state machine in order, answers the calls that proposed
  * them, and releases the reads that waited for them.
  *
- * The entry that is committed at a proposal's index decides what became of the proposal. If the entry
- * has the proposal's term, the proposal was applied. If it has another term, the proposal never will
- * be. Until then nobody can tell, even if this node's log has dropped the entry: another node may
- * still hold it and win an election (s5.4.2, Fig. 8).
+ * The entry that is committed at a proposal's index decides what became of the proposal. If the
+ * entry has the proposal's term, the proposal was applied. If it has another term, the proposal
+ * never will be. Until then nobody can tell, even if this node's log has dropped the entry: another
+ * node may still hold it and win an election (s5.4.2, Fig. 8).
  *
  * @module
  */
@@ -32,8 +32,8 @@ export interface NotApplied {
 /** What the actor takes: from this node's own Raft actor, and from itself. */
 export type MachineSignal<Result> =
   /**
-   * Requests were appended in `term` in consecutive entries from `firstIndex` on; each entry holds as
-   * many as `counts` says. Answer each request when its outcome is known.
+   * Requests were appended in `term` in consecutive entries from `firstIndex` on; each entry holds
+   * as many as `counts` says. Answer each request when its outcome is known.
    */
   | {
     readonly type: "Expect";
@@ -138,7 +138,9 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
     });
   }
 
-  /** Leadership was lost and won again: proposals of the earlier leadership wait apart, by index. */
+  /**
+   * Leadership was lost and won again: proposals of the earlier leadership wait apart, by index.
+   */
   #supersede(): void {
     for (const expectation of this.#expected.slice(this.#expectedHead)) {
       if (expectation === undefined || expectation.index <= this.#options.machine.lastApplied) {
@@ -164,7 +166,8 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
   }
 
   #shiftExpected(): void {
-    // An answered call holds a whole request. It is released now, not only when the queue is trimmed.
+    // An answered call holds a whole request. It is released now, not only when the queue is
+    // trimmed.
     this.#expected[this.#expectedHead++] = undefined;
     // The queue is trimmed rarely and in bulk, which costs O(1) per answer.
     if (this.#expectedHead < 1024 && this.#expectedHead < this.#expected.length) return;

@@ -1,6 +1,6 @@
 /**
- * The actor runtime that Statecraft stands on: bounded mailboxes, supervision, death watch, and refs to
- * actors of other processes. It knows nothing of Raft.
+ * The actor runtime that Statecraft stands on: bounded mailboxes, supervision, death watch, and
+ * refs to actors of other processes. It knows nothing of Raft.
  *
  * @example Two nodes, each with an actor that the other may call
  * ```ts

@@ -31,7 +31,9 @@ export interface PeersOptions {
   readonly peers: ReadonlyMap<NodeId, HostPort>;
   /** Makes the connections. */
   readonly network: Network;
-  /** Gets the Raft messages of the peers; each message says its group. Default: they are dropped. */
+  /**
+   * Gets the Raft messages of the peers; each message says its group. Default: they are dropped.
+   */
   readonly onRaft?: (message: RaftMessage) => void;
   /** Gets the messages of the peers' actor systems, and sends its own through these links. */
   readonly system: ActorSystem;

@@ -226,13 +226,13 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
    * Proposes the requests that are held, PROPOSE_BYTES_MAX of them at a time.
    *
    * While a write of this node is under way, requests wait for its end. They could not be synced
-   * earlier anyway. Waiting together they share entries, one message to each follower, and one sync on
-   * every disk. A burst is also not cut in two by the event loop: as long as each turn brings more
-   * requests, they wait, for BURST_TURNS_MAX turns at most. A lone client never waits: nothing is
-   * being written when it asks, and one request is no burst.
+   * earlier anyway. Waiting together they share entries, one message to each follower, and one sync
+   * on every disk. A burst is also not cut in two by the event loop: as long as each turn brings
+   * more requests, they wait, for BURST_TURNS_MAX turns at most. A lone client never waits: nothing
+   * is being written when it asks, and one request is no burst.
    *
-   * A node that does not lead refuses at once. It also refuses the requests that it held while it led,
-   * so that clients ask another node.
+   * A node that does not lead refuses at once. It also refuses the requests that it held while it
+   * led, so that clients ask another node.
    */
   #proposeHeld(): void {
     if (this.#held.length === 0) return;
@@ -257,7 +257,9 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     if (this.#heldBytes >= HELD_BYTES_MAX) this.#lookAgain();
   }
 
-  /** Takes the oldest requests that are held: at most `bytesMax` bytes of them, but at least one. */
+  /**
+   * Takes the oldest requests that are held: at most `bytesMax` bytes of them, but at least one.
+   */
   #takeHeld(bytesMax: number): [calls: Call<Result>[], requests: Uint8Array[]] {
     let count = 0;
     let bytes = 0;

@@ -72,7 +72,10 @@ const REASONS: readonly unknown[] = [
   "invalid",
 ] satisfies readonly Refused["reason"][];
 
-/** Whether it is an answer of the machine, and not one of Raft's: a faulty node may answer a write with any answer. */
+/**
+ * Whether it is an answer of the machine, and not one of Raft's: a faulty node may answer a write
+ * with any answer.
+ */
 export function isResult<Result>(answer: RaftAnswer<Result>): answer is Result {
   return !isOwn((answer as { readonly status?: unknown }).status);
 }

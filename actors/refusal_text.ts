@@ -16,9 +16,9 @@ export function isLostDirectory(reason: string | undefined): boolean {
 /**
  * A sentence for a refusal whose cause is a lost data directory; undefined for any other.
  *
- * The two nodes of a link read the same reason from opposite sides. The node that dialled was refused
- * by its peer: "wrong-directory" then means this node's directory. The node that answered has refused
- * its peer: "wrong-directory" then means the peer's directory.
+ * The two nodes of a link read the same reason from opposite sides. The node that dialled was
+ * refused by its peer: "wrong-directory" then means this node's directory. The node that answered
+ * has refused its peer: "wrong-directory" then means the peer's directory.
  */
 export function refusalText(
   { reason, dials, peer }: {

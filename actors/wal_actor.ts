@@ -3,8 +3,8 @@
  * arrived in a turn, and one sync for everything that was written while the last sync ran.
  *
  * Safety: `onDurable` is called only for bytes that a successful sync covered, in the order of the
- * writes. The first failed write or sync throws, which stops the node: a page that could not be written
- * may look clean afterwards, so a second try that succeeds proves nothing.
+ * writes. The first failed write or sync throws, which stops the node: a page that could not be
+ * written may look clean afterwards, so a second try that succeeds proves nothing.
  *
  * @module
  */
@@ -26,7 +26,10 @@ export const DISK_STALLED_MS = 2_500;
  */
 export const DISK_RECOVERY_SYNCS = 8;
 
-/** While nothing is written, a slow or stalled disk is tried this often, so that its recovery is seen. */
+/**
+ * While nothing is written, a slow or stalled disk is tried this often, so that its recovery is
+ * seen.
+ */
 export const DISK_PROBE_MS = 100;
 
 /** The disk's condition, in the chart's words. */
@@ -147,7 +150,10 @@ export class WalActor extends Actor<never, never, WalSignal> {
     for (const { onDurable } of this.#waiting.splice(0, count)) onDurable();
   }
 
-  /** Judges the disk by how long the running sync has taken. If none runs, tries a slow or stalled disk. */
+  /**
+   * Judges the disk by how long the running sync has taken. If none runs, tries a slow or stalled
+   * disk.
+   */
   #checkDisk(): void {
     if (this.#syncStartMs === undefined) return this.#probe();
     const runningMs = this.#options.ports.clock.monotonicMs() - this.#syncStartMs;
@@ -156,9 +162,9 @@ export class WalActor extends Actor<never, never, WalSignal> {
   }
 
   /**
-   * Writes a mark, to be synced. A member whose disk has stalled does not campaign. If only its log is
-   * up-to-date, no other member can win and nothing is written. Without this mark no sync would ever
-   * show that the disk is well again.
+   * Writes a mark, to be synced. A member whose disk has stalled does not campaign. If only its log
+   * is up-to-date, no other member can win and nothing is written. Without this mark no sync would
+   * ever show that the disk is well again.
    */
   #probe(): void {
     if (this.#condition === "DiskRecovered") return;
@@ -166,8 +172,9 @@ export class WalActor extends Actor<never, never, WalSignal> {
   }
 
   /**
-   * Hysteresis: one long sync makes the disk slow or stalled, and only several shorter ones in a row
-   * make it better. A disk that is always slow can lead, so one longer sync must not leave it stalled.
+   * Hysteresis: one long sync makes the disk slow or stalled, and only several shorter ones in a
+   * row make it better. A disk that is always slow can lead, so one longer sync must not leave it
+   * stalled.
    */
   #judge(durationMs: number): void {
     if (this.#worsen(durationMs) || this.#condition === "DiskRecovered") return;
@@ -179,7 +186,10 @@ export class WalActor extends Actor<never, never, WalSignal> {
     }
   }
 
-  /** Judges the disk by a sync that took, or has run, this long. Returns whether the disk became worse. */
+  /**
+   * Judges the disk by a sync that took, or has run, this long. Returns whether the disk became
+   * worse.
+   */
   #worsen(durationMs: number): boolean {
     const isStalled = durationMs >= DISK_STALLED_MS;
     const isSlow = durationMs >= DISK_SLOW_MS && this.#condition === "DiskRecovered";

@@ -1,6 +1,6 @@
 /**
- * One HTTP/1.1 connection of the load generator: kept alive, one request at a time. Of a response it
- * finds the status and the end, and no more.
+ * One HTTP/1.1 connection of the load generator: kept alive, one request at a time. Of a response
+ * it finds the status and the end, and no more.
  *
  * `fetch` costs several times what the server spends on the request, so the generator would measure
  * its own cost.

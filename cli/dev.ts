@@ -37,7 +37,10 @@ interface Member {
   readonly child: Deno.ChildProcess;
   /** The words after `deno task node` that start this member by hand. */
   readonly words: readonly string[];
-  /** Whether the child has said that it serves. Before that another process may answer at its address. */
+  /**
+   * Whether the child has said that it serves. Before that another process may answer at its
+   * address.
+   */
   serves: boolean;
 }
 
@@ -124,8 +127,8 @@ async function watchStdout(member: Member): Promise<void> {
 }
 
 /**
- * Polls until a member knows the leader. Only a child that serves is asked: it has bound its address,
- * so no other process answers there.
+ * Polls until a member knows the leader. Only a child that serves is asked: it has bound its
+ * address, so no other process answers there.
  */
 async function untilLeader(
   members: readonly Member[],

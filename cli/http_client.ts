@@ -10,7 +10,10 @@ import { EXIT } from "./usage.ts";
 
 /** Pause between two rounds over the endpoints. */
 export const RETRY_PAUSE_MS = 100;
-/** Least time of an attempt, unless less is left: with a small share of a short time no attempt could succeed. */
+/**
+ * Least time of an attempt, unless less is left: with a small share of a short time no attempt
+ * could succeed.
+ */
 export const ATTEMPT_MS_MIN = 100;
 /** The part of an attempt's time that is left for the network; the server gets the rest. */
 export const ANSWER_MARGIN_MS = 200;
@@ -47,8 +50,8 @@ export interface Reach {
 /**
  * Sends a request until an endpoint answers it or the time is up.
  *
- * An attempt takes at most its share of the time that is left, so that an endpoint that hangs leaves
- * enough for the others. The answer is read whole within the attempt.
+ * An attempt takes at most its share of the time that is left, so that an endpoint that hangs
+ * leaves enough for the others. The answer is read whole within the attempt.
  */
 export async function send(request: ClientRequest, reach: Reach): Promise<Response> {
   const deadlineMs = performance.now() + reach.timeoutMs;
@@ -86,7 +89,8 @@ export async function send(request: ClientRequest, reach: Reach): Promise<Respon
       } catch (error) {
         if (error instanceof ClientError) throw error;
         last = `${endpoint}: ${reasonOf(error as Error, attemptMs)}`;
-        // If the connection was refused, no node has seen the request. After any other failure one may have.
+        // If the connection was refused, no node has seen the request. After any other failure one
+        // may have.
         if (request.method !== "GET" && !/refused/i.test(last)) mayHaveBeenApplied = true;
       }
     }
@@ -122,8 +126,8 @@ export async function askAll(
 }
 
 /**
- * Keeps requests to this machine away from the proxy that the environment names: `fetch` asks it for
- * loopback too. Must run before the first `fetch`, which reads the environment once.
+ * Keeps requests to this machine away from the proxy that the environment names: `fetch` asks it
+ * for loopback too. Must run before the first `fetch`, which reads the environment once.
  */
 export function bypassProxyOnLoopback(environment: Pick<typeof Deno.env, "get" | "set">): void {
   for (const name of ["NO_PROXY", "no_proxy"]) {
@@ -143,7 +147,10 @@ function serverMsOf(attemptMs: number): number {
   return Math.min(REQUEST_TIMEOUT_MS_MAX, Math.max(REQUEST_TIMEOUT_MS_MIN, ms));
 }
 
-/** What failed. `fetch` says it in the cause only, behind the URL, which the reader has seen already. */
+/**
+ * What failed. `fetch` says it in the cause only, behind the URL, which the reader has seen
+ * already.
+ */
 function reasonOf({ name, message, cause }: Error, attemptMs: number): string {
   if (name === "TimeoutError") return `no answer within ${attemptMs} ms`;
   if (!(cause instanceof Error)) return message;

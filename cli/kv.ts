@@ -165,7 +165,10 @@ async function transfer([node]: readonly string[], _settings: Settings, send: Se
   await printJson(await send({ method: "POST", path: "/v1/cluster/transfer", headers, body }));
 }
 
-/** The path and query of a key. A key that a URL would take for a step ("." or "..") goes into the query. */
+/**
+ * The path and query of a key. A key that a URL would take for a step ("." or "..") goes into the
+ * query.
+ */
 function pathOf(key: string, query = new URLSearchParams()): string {
   if (key === "") throw new UsageError("a key has at least 1 byte");
   const text = key.toWellFormed();
@@ -225,7 +228,10 @@ function show(text: string): void {
   print(Deno.stdout.isTerminal() ? escapeText(text) : text);
 }
 
-/** Prints a value: its bytes as they are, or for a terminal what can be shown of them and a line's end. */
+/**
+ * Prints a value: its bytes as they are, or for a terminal what can be shown of them and a line's
+ * end.
+ */
 function showValue(value: Uint8Array): void {
   if (Deno.stdout.isTerminal()) print(`${escapeBytes(value)}\n`);
   else printBytes(value);

@@ -2,8 +2,9 @@
  * Lines for a stream that may be slow, full or gone.
  *
  * A member must not depend on the reader of its log: a write that blocks would cost the member its
- * leadership, and a write that throws would end it. So lines are queued up to a bound and written off the event loop; what
- * cannot be written is dropped and counted, and a line says so once writing works again.
+ * leadership, and a write that throws would end it. So lines are queued up to a bound and written
+ * off the event loop; what cannot be written is dropped and counted, and a line says so once
+ * writing works again.
  *
  * @module
  */

@@ -216,8 +216,8 @@ function stopOnSignals(node: StatecraftNode, lines: LineWriter): () => void {
 }
 
 /**
- * Calls `stop` at the end of stdin. The program that started the node holds the other end of that pipe.
- * When that program ends, even by SIGKILL, the pipe closes, so no node outlives it.
+ * Calls `stop` at the end of stdin. The program that started the node holds the other end of that
+ * pipe. When that program ends, even by SIGKILL, the pipe closes, so no node outlives it.
  */
 async function stopWithStdin(stop: () => void): Promise<void> {
   const bytes = new Uint8Array(64);
@@ -270,7 +270,8 @@ function adviceOn(error: unknown, options: NodeOptions | undefined): string {
 
 async function main(): Promise<void> {
   let options: ReturnType<typeof nodeOptionsOf> | undefined;
-  // The program that starts nodes may not read their output. A start that fails must end all the same.
+  // The program that starts nodes may not read their output. A start that fails must end all the
+  // same.
   let lines = new LineWriter(Deno.stderr, () => "");
   try {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));

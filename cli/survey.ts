@@ -1,8 +1,8 @@
 /**
  * What every endpoint says of the cluster: `kv status`, `kv health` and `kv explain`.
  *
- * The view of a single node does not show what an operator looks for, such as a second leader, a node
- * of another cluster or a node that hangs. So every endpoint is asked, and each has a row.
+ * The view of a single node does not show what an operator looks for, such as a second leader, a
+ * node of another cluster or a node that hangs. So every endpoint is asked, and each has a row.
  *
  * @module
  */
@@ -133,7 +133,10 @@ async function viewsOf(reach: Reach): Promise<readonly View[]> {
   });
 }
 
-/** The view to believe: one of the highest term, if possible the leader's, else of a node that knows the leader. */
+/**
+ * The view to believe: one of the highest term, if possible the leader's, else of a node that knows
+ * the leader.
+ */
 function bestView(views: readonly View[]): ClusterStatus | undefined {
   const statuses = views.flatMap(({ status }) => status ?? []);
   const rank = ({ role, leader }: ClusterStatus): number =>

@@ -1,6 +1,6 @@
 /**
- * Text of others, made safe for a terminal: a control byte in a key or a value could move the cursor,
- * change colours or type an answer in the user's place.
+ * Text of others, made safe for a terminal: a control byte in a key or a value could move the
+ * cursor, change colours or type an answer in the user's place.
  *
  * @module
  */

@@ -13,7 +13,10 @@ export const APPEND_BYTES_MAX = 1024 * 1024;
 export const INFLIGHT_MESSAGES_MAX = 128;
 /** Entry bytes awaiting replies of one follower; more wait for replies. */
 export const INFLIGHT_BYTES_MAX = 8 * 1024 * 1024;
-/** Entry bytes that a leader holds uncommitted. A request that comes on top is refused as overloaded. */
+/**
+ * Entry bytes that a leader holds uncommitted. A request that comes on top is refused as
+ * overloaded.
+ */
 export const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
 
 /** The bounds of one group. */

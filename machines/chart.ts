@@ -105,7 +105,8 @@ export function activePaths(value: unknown, parent = ""): string[] {
 
 /**
  * A Mermaid 11 state diagram. Of the states in `active` only leaves are marked, since Mermaid draws
- * a class on leaves only. Mermaid refuses a text inside a composite state, so such a text is a note.
+ * a class on leaves only. Mermaid refuses a text inside a composite state, so such a text is a
+ * note.
  */
 export function chartToMermaid(chart: ChartDescription, active: readonly string[] = []): string {
   const lines = ["stateDiagram-v2"];
@@ -152,9 +153,9 @@ interface Arrow {
 }
 
 /**
- * The arrows that are drawn inside `parent`: arrows between its children, and arrows from a state in
- * one child to a state in another. Mermaid puts a state into the block that first names it, so they
- * cannot be drawn elsewhere. An arrow of the parent itself is drawn from each of its children.
+ * The arrows that are drawn inside `parent`: arrows between its children, and arrows from a state
+ * in one child to a state in another. Mermaid puts a state into the block that first names it, so
+ * they cannot be drawn elsewhere. An arrow of the parent itself is drawn from each of its children.
  */
 function arrowsOf(
   chart: ChartDescription,

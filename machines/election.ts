@@ -2,8 +2,8 @@
  * Leader election: s5.2, s5.4.1, PreVote (thesis s9.6), stickiness (thesis s4.2.3).
  *
  * Vote requests leave only after the candidate's own vote and the log that they name are durable.
- * Otherwise a candidate could forget either in a crash, and be elected by replies to what it had said
- * before.
+ * Otherwise a candidate could forget either in a crash, and be elected by replies to what it had
+ * said before.
  *
  * @module
  */

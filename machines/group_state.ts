@@ -44,10 +44,16 @@ export const DEFAULT_TIMING: RaftTiming = {
 
 /** Longest time added to an election timer for the disks that votes wait for; see `voteSlackMs`. */
 export const VOTE_SLACK_MS_MAX = 5_000;
-/** With every write the remembered latency falls to this share of itself, or to the write's own latency if that is more. */
+/**
+ * With every write the remembered latency falls to this share of itself, or to the write's own
+ * latency if that is more.
+ */
 const LATENCY_MEMORY = 0.9;
 
-/** A process numbers its read attempts from a random number below this, so the count stays an exact integer. */
+/**
+ * A process numbers its read attempts from a random number below this, so the count stays an exact
+ * integer.
+ */
 const FIRST_READ_ID_MAX = 2 ** 52;
 
 /** Why a proposal or a read was not taken: it has surely had no effect. */
@@ -122,7 +128,10 @@ export class GroupState {
   commitIndex: LogIndex;
   /** The log's entries up to here are on this node's disk. */
   durableIndex: LogIndex;
-  /** When a leader was last heard. A start counts as hearing one: this node may have heard it just before it crashed. */
+  /**
+   * When a leader was last heard. A start counts as hearing one: this node may have heard it just
+   * before it crashed.
+   */
   leaderContactMs: number;
   /** When this node seeks election unless a leader is heard; undefined while it leads. */
   electionDeadlineMs: number | undefined;
@@ -185,10 +194,10 @@ export class GroupState {
 
   /**
    * What an election that is under way gets on top of its timeout. A vote needs two writes, the
-   * candidate's and the voter's, so with syncs of half a timeout no election could ever succeed. This
-   * node knows how slow its own disk is. It learns from candidacies without a leader that a voter's
-   * disk is slow. A follower's wait for its leader is not longer than before, since heartbeats do not
-   * wait for a disk.
+   * candidate's and the voter's, so with syncs of half a timeout no election could ever succeed.
+   * This node knows how slow its own disk is. It learns from candidacies without a leader that a
+   * voter's disk is slow. A follower's wait for its leader is not longer than before, since
+   * heartbeats do not wait for a disk.
    */
   get voteSlackMs(): number {
     const runningMs = this.nowMs - (this.writes.oldestMs ?? this.nowMs);

@@ -21,7 +21,10 @@ export const FAILURES_MAX = 7;
 export const REFUSED_MS = 5_000;
 /** How long a dial may take. */
 export const DIAL_MS_MAX = 2_000;
-/** How long the answer to a hello may take; also how long this node waits for the hello of a peer that dialled. */
+/**
+ * How long the answer to a hello may take; also how long this node waits for the hello of a peer
+ * that dialled.
+ */
 export const GREETING_MS_MAX = 2_000;
 /** Silence after which a healthy connection is suspected and pinged; also the interval of pings. */
 export const IDLE_MS_MAX = 500;

@@ -2,14 +2,14 @@
  * What waits for the disk (s5, "updated on stable storage before responding to RPCs").
  *
  * A turn's write carries its hard state and its entries. Promises are votes, requests for votes and
- * a follower's acceptances. A promise may rely on everything that was written before it, so it waits
- * for the write of its turn. If its turn writes nothing, it waits for the newest write under way. The
- * host writes in the order in which it is handed writes, and says `durable` once for each.
+ * a follower's acceptances. A promise may rely on everything that was written before it, so it
+ * waits for the write of its turn. If its turn writes nothing, it waits for the newest write under
+ * way. The host writes in the order in which it is handed writes, and says `durable` once for each.
  *
- * Safety: an entry may be replaced while its sync still runs, and may even come back later at the same
- * index in the same term. The end of that sync says nothing about what took its place. So a truncation
- * takes the dropped entries out of every write under way, and only the write that stored the new
- * entries reports them durable.
+ * Safety: an entry may be replaced while its sync still runs, and may even come back later at the
+ * same index in the same term. The end of that sync says nothing about what took its place. So a
+ * truncation takes the dropped entries out of every write under way, and only the write that stored
+ * the new entries reports them durable.
  *
  * @module
  */
@@ -69,7 +69,9 @@ export class PendingWrites {
     return newest !== undefined;
   }
 
-  /** Entries after `index` were dropped: the writes under way do not report them durable any more. */
+  /**
+   * Entries after `index` were dropped: the writes under way do not report them durable any more.
+   */
   truncateAfter(index: LogIndex): void {
     for (const write of this.#writes) {
       if (write.last !== undefined && write.last.index > index) write.last = undefined;

@@ -8,9 +8,9 @@ import { DEFAULT_BOUNDS, type ReplicationBounds } from "./bounds.ts";
 import type { LogIndex } from "./raft_types.ts";
 
 /**
- * probe: nextIndex is a guess, so one message with entries is sent at a time. replicate: the guess was
- * right, so entries are sent without waiting for answers. snapshot: the follower needs entries that
- * the log no longer holds.
+ * probe: nextIndex is a guess, so one message with entries is sent at a time. replicate: the guess
+ * was right, so entries are sent without waiting for answers. snapshot: the follower needs entries
+ * that the log no longer holds.
  */
 export type ProgressMode = "probe" | "replicate" | "snapshot";
 
@@ -25,7 +25,10 @@ export class Progress {
   lastContactMs: number;
   /** An AppendEntries is owed even if it carries nothing: heartbeat, read round. */
   beatDue = true;
-  /** Probe mode: entries were sent, and more wait for an answer. If they were lost, a heartbeat's answer is one. */
+  /**
+   * Probe mode: entries were sent, and more wait for an answer. If they were lost, a heartbeat's
+   * answer is one.
+   */
   probeSent = false;
   #inflight: { lastIndex: LogIndex; bytes: number }[] = [];
   #inflightBytes = 0;
@@ -54,7 +57,9 @@ export class Progress {
       this.#inflightBytes < this.#bounds.inflightBytesMax;
   }
 
-  /** Entries up to `lastIndex` were sent. In replicate mode the next ones follow without waiting. */
+  /**
+   * Entries up to `lastIndex` were sent. In replicate mode the next ones follow without waiting.
+   */
   sentEntries(lastIndex: LogIndex, bytes: number): void {
     if (this.mode === "probe") {
       this.probeSent = true;

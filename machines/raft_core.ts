@@ -233,8 +233,8 @@ export class RaftCore {
 
   /**
    * s5.1: "if RPC request or response contains term T > currentTerm: set currentTerm = T, convert
-   * to follower"; "if a server receives a request with a stale term number, it rejects the request".
-   * Returns whether the message is one for the chart: its term is then this node's.
+   * to follower"; "if a server receives a request with a stale term number, it rejects the
+   * request". Returns whether the message is one for the chart: its term is then this node's.
    */
   #settleTerm(message: RaftMessage): boolean {
     const { currentTerm } = this.context;

@@ -3,8 +3,8 @@
  *
  * The chart alone decides roles. It names effects and guards; an effect is a rule of election.ts,
  * replication.ts, reads.ts or transfer.ts, run by raft_core.ts in the order in which the chart asks
- * for it. Guards read the context and the event only, and timers and disk are events from outside. So
- * the object below is what runs, what the model tests explore, and what is drawn.
+ * for it. Guards read the context and the event only, and timers and disk are events from outside.
+ * So the object below is what runs, what the model tests explore, and what is drawn.
  *
  * Terms are settled before a role sees a message (raft_core.ts): a message that reaches a role
  * carries this node's own term, except PreVote and its granted reply, which speak of a term that
@@ -290,8 +290,9 @@ const leader = raft.createStateConfig({
 /**
  * Which role this node plays, and what every role does alike.
  *
- * Some events come late, and have no effect where no role lists them: replies to a role that was left,
- * timers that fired while their role was ending, the end of a transfer after leadership ended.
+ * Some events come late, and have no effect where no role lists them: replies to a role that was
+ * left, timers that fired while their role was ending, the end of a transfer after leadership
+ * ended.
  */
 const role = raft.createStateConfig({
   initial: "follower",

@@ -145,7 +145,9 @@ export interface RequestVoteReply extends Rpc {
   readonly granted: boolean;
 }
 
-/** Thesis s9.6: asks whether the sender could win an election in `term`, which it has not entered. */
+/**
+ * Thesis s9.6: asks whether the sender could win an election in `term`, which it has not entered.
+ */
 export interface PreVote extends Rpc {
   /** Names the kind of message. */
   readonly type: "PreVote";

@@ -170,7 +170,10 @@ export function advanceCommit(state: GroupState, context: RaftContext): void {
   }
 }
 
-/** "Repeat during idle periods to prevent election timeouts" (s5.2). A heartbeat's answer also goes on where a probe was lost. */
+/**
+ * "Repeat during idle periods to prevent election timeouts" (s5.2). A heartbeat's answer also goes
+ * on where a probe was lost.
+ */
 export function broadcastHeartbeat(state: GroupState): void {
   const { lead } = state;
   lead.heartbeatDeadlineMs = state.nowMs + state.timing.heartbeatMs;
@@ -262,7 +265,9 @@ function storeRun(state: GroupState, run: EntryRun): void {
   state.append(runFrom(run, index));
 }
 
-/** This follower's log does not hold prevLog: tell the leader where to look (s5.3, last paragraphs). */
+/**
+ * This follower's log does not hold prevLog: tell the leader where to look (s5.3, last paragraphs).
+ */
 function refuseEntries(state: GroupState, context: RaftContext, request: AppendEntries): void {
   const conflictTerm = state.log.termAt(request.prevLogIndex) ?? 0;
   const conflictIndex = conflictTerm === 0
@@ -282,10 +287,14 @@ function refuseEntries(state: GroupState, context: RaftContext, request: AppendE
   else state.sendWhenDurable(request.from, reply);
 }
 
-/** One round trip per conflicting term: skip to the end of that term in this log, or else to where the follower says. */
+/**
+ * One round trip per conflicting term: skip to the end of that term in this log, or else to where
+ * the follower says.
+ */
 function backtrack(state: GroupState, progress: Progress, reply: AppendEntriesReply): void {
   const { prevLogIndex, conflictTerm, conflictIndex } = reply;
-  // A refusal beyond this log comes from no sound follower. To believe it would put nextIndex beyond
+  // A refusal beyond this log comes from no sound follower. To believe it would put nextIndex
+  // beyond
   // the log, and the follower would get no heartbeat.
   const isStale = progress.mode === "probe"
     ? prevLogIndex !== progress.nextIndex - 1

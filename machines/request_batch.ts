@@ -1,6 +1,6 @@
 /**
- * Many requests in one entry: the requests of a leader's turn become few entries, so that they share
- * one header, one checksum, one index and one slot in the log.
+ * Many requests in one entry: the requests of a leader's turn become few entries, so that they
+ * share one header, one checksum, one index and one slot in the log.
  *
  * A command's payload is a sequence of requests, each a 32-bit little-endian length and its bytes.
  *
@@ -12,8 +12,9 @@ export const REQUEST_HEADER_BYTES = 4;
 /** Bytes of the largest request; a larger one is refused as invalid. */
 export const REQUEST_BYTES_MAX = 2 * 1024 * 1024 - REQUEST_HEADER_BYTES;
 /**
- * Request bytes gathered in one entry; a larger request has an entry of its own. An entry is applied
- * in one piece and sent again in one piece, so it should stay small beside APPEND_BYTES_MAX.
+ * Request bytes gathered in one entry; a larger request has an entry of its own. An entry is
+ * applied in one piece and sent again in one piece, so it should stay small beside
+ * APPEND_BYTES_MAX.
  */
 export const ENTRY_REQUEST_BYTES = 64 * 1024;
 /** Requests gathered in one entry. */

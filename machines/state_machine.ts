@@ -3,8 +3,8 @@
  * "replicated state machines").
  *
  * A machine is a function of the entries applied to it and of nothing else: no clock, no chance, no
- * locale. Its time is the log time that entries carry. Replicas that applied the same entries hold the
- * same state, which `stateHash` lets them compare.
+ * locale. Its time is the log time that entries carry. Replicas that applied the same entries hold
+ * the same state, which `stateHash` lets them compare.
  *
  * @module
  */

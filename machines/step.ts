@@ -7,8 +7,8 @@
  * defect cannot go unnoticed.
  *
  * Most events of a busy member change neither state nor context: they only ask for effects. XState
- * selects the transitions of such an event too, guards included. What is left out is its preparation
- * for leaving and entering states, which such a step does not do (1 us).
+ * selects the transitions of such an event too, guards included. What is left out is its
+ * preparation for leaving and entering states, which such a step does not do (1 us).
  *
  * The methods are semi-internal, so the version is pinned, and tests/machines/step_test.ts compares
  * this with `transition()` on every edge of every chart.

@@ -45,7 +45,8 @@ export interface ActorContext {
   readonly self: Address;
   /**
    * Has `onTerminated(address)` called exactly once: when that actor stops for good, when the link
-   * to its node is lost, or soon if there is no such actor or link. To watch twice has no further effect.
+   * to its node is lost, or soon if there is no such actor or link. To watch twice has no further
+   * effect.
    */
   watch(address: Address): void;
   /** Stops this actor once its mailbox is empty. */
@@ -105,8 +106,8 @@ export interface ActorRef<Message, Reply = never> {
   /** Where its messages go. */
   readonly address: Address;
   /**
-   * Sends without waiting. False: surely not delivered (mailbox full under "refuse", actor
-   * stopped, no link). True: the message is in the mailbox of an actor of this node, or was handed to the
+   * Sends without waiting. False: surely not delivered (mailbox full under "refuse", actor stopped,
+   * no link). True: the message is in the mailbox of an actor of this node, or was handed to the
    * link of another node.
    */
   cast(message: Message): boolean;

@@ -1,10 +1,11 @@
 /**
  * A set of objects that know their place in it.
  *
- * Why not `Set`: if objects enter and leave a `Set` all the time, V8 rebuilds its table after every few
- * dozen of them, and each old table points to its successor. The first table that reaches the collector's
- * old generation keeps all later tables alive, and every request that was open at one of the rebuilds.
- * On a busy leader the collector copied 2 KiB of dead objects a request, half of its work.
+ * Why not `Set`: if objects enter and leave a `Set` all the time, V8 rebuilds its table after every
+ * few dozen of them, and each old table points to its successor. The first table that reaches the
+ * collector's old generation keeps all later tables alive, and every request that was open at one
+ * of the rebuilds. On a busy leader the collector copied 2 KiB of dead objects a request, half of
+ * its work.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * What the system knows of one actor: its instance, its mailbox, the calls that wait for it and the actors
- * that watch it.
+ * What the system knows of one actor: its instance, its mailbox, the calls that wait for it and the
+ * actors that watch it.
  *
  * @module
  */
@@ -24,7 +24,8 @@ export type Supervision =
   /** It stops, and the actors that watch it are told. */
   | { readonly policy: "stop" }
   /**
-   * A new instance takes over the mailbox after a back-off; the actors that watch are not told. After
+   * A new instance takes over the mailbox after a back-off; the actors that watch are not told.
+   * After
    * `restartsMax` restarts within `windowMs` the whole system stops instead.
    */
   | { readonly policy: "restart"; readonly restartsMax: number; readonly windowMs: number };
@@ -41,9 +42,9 @@ export interface SpawnOptions<Message, Reply, Signal = never> {
   /** Makes an instance: now, and for each restart. */
   readonly create: () => Actor<Message, Reply, Signal>;
   /**
-   * What the actor takes from other nodes: the message that a value stands for. If it stands for none,
-   * undefined: the value is refused and counted. Values come from the network: trust nothing in
-   * them. An actor without this contract takes nothing from other nodes.
+   * What the actor takes from other nodes: the message that a value stands for. If it stands for
+   * none, undefined: the value is refused and counted. Values come from the network: trust nothing
+   * in them. An actor without this contract takes nothing from other nodes.
    */
   readonly remote?: RemoteContract<Message>;
   /** What happens when it throws. */

@@ -15,8 +15,8 @@ export interface Deadline extends BagItem {
 }
 
 /**
- * Calls `expire` at the first tick after the deadline: never early, and at most DEADLINE_RESOLUTION_MS
- * late, plus the lateness of the event loop.
+ * Calls `expire` at the first tick after the deadline: never early, and at most
+ * DEADLINE_RESOLUTION_MS late, plus the lateness of the event loop.
  *
  * | operation | cost |
  * |---|---|

@@ -83,7 +83,10 @@ export class RemoteActors {
   #inboundCalls = 0;
   #undeliverable = 0;
   #refused = 0;
-  /** Grows when a link is lost, so that the answer to an earlier call is not sent to a restarted process. */
+  /**
+   * Grows when a link is lost, so that the answer to an earlier call is not sent to a restarted
+   * process.
+   */
   readonly #linkEpochs = new Map<number, number>();
   /** Which actors of this node watch which actors of other nodes. */
   readonly #watches = new Map<number, Map<string, RemoteWatch>>();
@@ -268,7 +271,9 @@ export class RemoteActors {
     }
   }
 
-  /** Sends an answer. If it cannot be sent, the caller's call ends with the link or by its timeout. */
+  /**
+   * Sends an answer. If it cannot be sent, the caller's call ends with the link or by its timeout.
+   */
   #answer(to: number, callId: number, outcome: Outcome<unknown>): void {
     const from = this.#host.node;
     const sent = outcome.ok

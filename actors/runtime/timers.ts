@@ -1,8 +1,8 @@
 /**
  * One lazy timer for a deadline that moves all the time.
  *
- * A follower's election deadline moves with every heartbeat. To move it to a later time costs nothing:
- * the timer fires at the earlier time, sees the new deadline, and is set again.
+ * A follower's election deadline moves with every heartbeat. To move it to a later time costs
+ * nothing: the timer fires at the earlier time, sees the new deadline, and is set again.
  *
  * @module
  */

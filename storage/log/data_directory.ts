@@ -9,14 +9,14 @@
  *
  * The directory itself is locked while a process uses it, and so is the log's (wal.ts).
  *
- * The directory id is random. It tells this directory from every other, also from one that is put in
- * its place under the same node id.
+ * The directory id is random. It tells this directory from every other, also from one that is put
+ * in its place under the same node id.
  *
  * The members are those of the cluster that the directory was founded for, or with. A start that
  * names others is refused: it would lead alone, or with strangers, under the same cluster id, and
  * acknowledge writes that the cluster does not have. Their addresses may change. A directory that
- * has promised nothing yet (no peer was met, no vote or entry stored) belongs to nobody: the next start
- * may correct a wrong flag of the first.
+ * has promised nothing yet (no peer was met, no vote or entry stored) belongs to nobody: the next
+ * start may correct a wrong flag of the first.
  *
  * @module
  */
@@ -101,15 +101,15 @@ export interface DataDirectory {
   /** Whether its log was begun. If so, a log that is missing, or has no first header, is lost. */
   readonly logBegun: boolean;
   /**
-   * The log is there and durable, so the node may make promises. If the log is missing later, votes and
-   * acknowledged writes are lost with it, and the node does not start.
+   * The log is there and durable, so the node may make promises. If the log is missing later, votes
+   * and acknowledged writes are lost with it, and the node does not start.
    */
   noteLogBegun(): void;
   /** Lets other processes use it. */
   release(): void;
   /**
-   * Removes a directory that this call created and whose node has promised nothing: a first start that
-   * fails leaves nothing behind. The log must be closed.
+   * Removes a directory that this call created and whose node has promised nothing: a first start
+   * that fails leaves nothing behind. The log must be closed.
    */
   discard(): void;
 }
@@ -234,7 +234,9 @@ function sameMembers(one: readonly NodeId[], other: readonly NodeId[]): boolean 
   return one.length === other.length && one.every((id) => other.includes(id));
 }
 
-/** Whether no peer was met and no vote, term or entry was stored, so that nobody relies on the node. */
+/**
+ * Whether no peer was met and no vote, term or entry was stored, so that nobody relies on the node.
+ */
 function hasPromisedNothing(disk: Disk, { identity, logBegun }: StoredIdentity): boolean {
   if (disk.exists(PEERS_FILE.path)) return false;
   if (!disk.exists(WAL_DIRECTORY)) return !logBegun;
@@ -296,9 +298,9 @@ function store(disk: Disk, { identity, directoryId, logBegun }: StoredIdentity):
 }
 
 /**
- * A node promises nothing before its log is there. So if the directory says that the log was begun, or
- * knows peers, and has no log, then the log is lost, and the promises in it. Peers would not notice:
- * they know the directory by its id.
+ * A node promises nothing before its log is there. So if the directory says that the log was begun,
+ * or knows peers, and has no log, then the log is lost, and the promises in it. Peers would not
+ * notice: they know the directory by its id.
  */
 function checkLogIsThere(disk: Disk, { logBegun }: StoredIdentity): void {
   if (!logBegun && !disk.exists(PEERS_FILE.path)) return;

@@ -140,8 +140,8 @@ export class DenoDisk implements Disk {
   }
 
   /**
-   * A locked directory that was moved keeps its lock, but its path may lead to another directory. Files
-   * that are put there would be missing here, and would ruin what is there.
+   * A locked directory that was moved keeps its lock, but its path may lead to another directory.
+   * Files that are put there would be missing here, and would ruin what is there.
    */
   #checkPlaces(): void {
     for (const [path, directory] of this.#locked) {
@@ -151,7 +151,9 @@ export class DenoDisk implements Disk {
     }
   }
 
-  /** As `attempt`. To try again is safe, since a call that finds no descriptor has done nothing yet. */
+  /**
+   * As `attempt`. To try again is safe, since a call that finds no descriptor has done nothing yet.
+   */
   #attempt<T>(verb: string, path: string, run: () => T): T {
     try {
       return attempt(verb, path, run);

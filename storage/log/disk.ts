@@ -56,13 +56,16 @@ export interface Disk {
   remove(path: string): void;
   /** Blocks until the creations, renames and removals in a directory are durable. */
   syncDirectory(path: string): void;
-  /** Does the same off the event loop for what precedes the call, and calls `done` in a later turn. */
+  /**
+   * Does the same off the event loop for what precedes the call, and calls `done` in a later turn.
+   */
   syncDirectoryData(path: string, done: (error: DiskError | undefined) => void): void;
   /** Removes a directory if it is there and empty; durable after the one above it is synced. */
   removeDirectory(path: string): void;
   /**
-   * Locks a directory itself, not a name in it: a process that reaches the same directory by another
-   * name, or after files in it were removed, finds it locked. `undefined` if another holder has it.
+   * Locks a directory itself, not a name in it: a process that reaches the same directory by
+   * another name, or after files in it were removed, finds it locked. `undefined` if another holder
+   * has it.
    */
   lock(path: string): DiskLock | undefined;
 }

@@ -1,5 +1,6 @@
 /**
- * Every bound of the log and of what lies beside it, with its unit, and what happens when it is hit.
+ * Every bound of the log and of what lies beside it, with its unit, and what happens when it is
+ * hit.
  *
  * @module
  */

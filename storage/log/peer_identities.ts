@@ -2,33 +2,34 @@
  * Which data directory each peer has, remembered for good: a member whose directory was lost must
  * not come back under its old id.
  *
- * Raft relies on promises that outlive a process: a vote, and every entry that a follower said to be
- * durable. They are in the member's directory. A member that comes back with an empty directory has
- * forgotten them. It would vote for a candidate that lacks an entry that it had acknowledged, and a
- * committed entry would be lost. (Dissertation s3.8: a server that lost its state must not rejoin
- * under its old identity.)
+ * Raft relies on promises that outlive a process: a vote, and every entry that a follower said to
+ * be durable. They are in the member's directory. A member that comes back with an empty directory
+ * has forgotten them. It would vote for a candidate that lacks an entry that it had acknowledged,
+ * and a committed entry would be lost. (Dissertation s3.8: a server that lost its state must not
+ * rejoin under its old identity.)
  *
  * So every directory gets a random id when it is created, and both sides of a hello name theirs. A
- * node remembers the id of every peer that it has greeted, durably, before it takes any message from
- * that peer. It refuses a peer that comes with another id.
+ * node remembers the id of every peer that it has greeted, durably, before it takes any message
+ * from that peer. It refuses a peer that comes with another id.
  *
- * Why that is enough. A node that has greeted the lost directory refuses the new one, so to this node
- * the member has crashed and does not come back. Raft is safe if a member never comes back. In full:
- * a majority M holds a committed entry, a majority Q elects a later leader, and M and Q share a
- * member. The acceptance and the vote of that member came from the same directory. It holds the entry,
- * so it refuses a candidate that lacks the entry. If that directory is lost, it does not vote, and Q
- * is a majority without it. There is such a majority as long as only a minority is lost. Members that
- * lost their directories do greet each other anew, but they are no majority.
+ * Why that is enough. A node that has greeted the lost directory refuses the new one, so to this
+ * node the member has crashed and does not come back. Raft is safe if a member never comes back. In
+ * full: a majority M holds a committed entry, a majority Q elects a later leader, and M and Q share
+ * a member. The acceptance and the vote of that member came from the same directory. It holds the
+ * entry, so it refuses a candidate that lacks the entry. If that directory is lost, it does not
+ * vote, and Q is a majority without it. There is such a majority as long as only a minority is
+ * lost. Members that lost their directories do greet each other anew, but they are no majority.
  *
- * Why the id must be durable first. A node could take an acceptance, crash, and forget which directory
- * it came from. It would then welcome the new directory.
+ * Why the id must be durable first. A node could take an acceptance, crash, and forget which
+ * directory it came from. It would then welcome the new directory.
  *
  * The limits:
  *
  * - A peer that has never greeted the old directory cannot tell the new one from it. If a majority
- *   consists of such peers and the new directory, it may elect a leader without what the old directory
- *   held. This takes a member that has never been up together with the lost one. A cluster could wait
- *   for all peers at its first start, but then it could not start while one member is down.
+ *   consists of such peers and the new directory, it may elect a leader without what the old
+ *   directory held. This takes a member that has never been up together with the lost one. A
+ *   cluster could wait for all peers at its first start, but then it could not start while one
+ *   member is down.
  * - A directory that goes back in time, such as a backup, keeps its id and is not recognised. Only
  *   the directory as it was may be brought back.
  * - Hellos are not authenticated yet. Every process that reaches the port can claim an id, and the
@@ -49,8 +50,8 @@ export interface PeerIdentities {
   /** Id of the directory that the peer had when it was first greeted; undefined before that. */
   of(peer: NodeId): string | undefined;
   /**
-   * Whether the peer has the directory that it had when it was first greeted. The first directory is
-   * remembered durably before this returns.
+   * Whether the peer has the directory that it had when it was first greeted. The first directory
+   * is remembered durably before this returns.
    *
    * @throws {Error} If it cannot be remembered. The node must take nothing from the peer then, and
    * must stop: after a failed sync nobody knows what the disk holds.

@@ -36,7 +36,10 @@ const GATHER_BYTES_MIN = 4096;
 export interface WalOptions extends WalIdentity {
   /** A segment of this size is followed by a new one. Default SEGMENT_BYTES. */
   readonly segmentBytes?: number;
-  /** Whether the log was begun before: then a first header that is not whole is damage, not a torn tail. */
+  /**
+   * Whether the log was begun before: then a first header that is not whole is damage, not a torn
+   * tail.
+   */
   readonly wasBegun?: boolean;
 }
 
@@ -208,8 +211,9 @@ export class Wal {
   }
 
   /**
-   * The segment that takes the next append; a new one if the last is full. A full segment whose name is
-   * not durable yet takes more: a crash could otherwise keep a later name and lose an earlier one.
+   * The segment that takes the next append; a new one if the last is full. A full segment whose
+   * name is not durable yet takes more: a crash could otherwise keep a later name and lose an
+   * earlier one.
    */
   #segmentToWrite(): Segment {
     const last = this.#segments.at(-1)!;

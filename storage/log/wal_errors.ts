@@ -89,9 +89,9 @@ export class WalLockedError extends WalError {
 }
 
 /**
- * A write or a sync failed. What was written since the last successful sync cannot be trusted, and a
- * later sync does not help: the kernel may have dropped the data and still report success (Rebello et
- * al., ATC 2020). The process must stop and start again from what is on disk.
+ * A write or a sync failed. What was written since the last successful sync cannot be trusted, and
+ * a later sync does not help: the kernel may have dropped the data and still report success
+ * (Rebello et al., ATC 2020). The process must stop and start again from what is on disk.
  */
 export class WalFailedError extends Error {
   /** Its class's name. */

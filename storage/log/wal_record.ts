@@ -313,9 +313,9 @@ export function writeMark(
 }
 
 /**
- * Whether the bytes at `at` look like a mark, by their fixed bytes alone: for searching through damaged
- * bytes. The search then computes the checksum of one header and no more, so that a client's value
- * cannot make a start take hours.
+ * Whether the bytes at `at` look like a mark, by their fixed bytes alone: for searching through
+ * damaged bytes. The search then computes the checksum of one header and no more, so that a
+ * client's value cannot make a start take hours.
  */
 export function mayBeMark(bytes: Uint8Array, at: number): boolean {
   return bytes[at + KIND_AT] === KIND_CODE.mark && bytes[at + VERSION_AT] === RECORD_VERSION &&

@@ -66,8 +66,8 @@ export interface TornTail {
 /**
  * Reads all segments without changing anything.
  *
- * A record that cannot be read ends the log. If no mark behind it says that bytes beyond it had been
- * durable, it is the torn tail of a crash: to cut it off loses nothing that was acknowledged.
+ * A record that cannot be read ends the log. If no mark behind it says that bytes beyond it had
+ * been durable, it is the torn tail of a crash: to cut it off loses nothing that was acknowledged.
  * Otherwise durable bytes are damaged.
  *
  * @throws {WalError} A subclass saying why the log must not be used.
@@ -172,8 +172,8 @@ class Reading {
   }
 
   /**
-   * A crash tears records and loses them, but makes none. So a whole mark of another place was moved
-   * there, or somebody else wrote it. What stands behind it may have been acknowledged.
+   * A crash tears records and loses them, but makes none. So a whole mark of another place was
+   * moved there, or somebody else wrote it. What stands behind it may have been acknowledged.
    */
   #takeMark(
     path: string,
@@ -227,8 +227,8 @@ class Reading {
 
 /**
  * Searches damaged bytes for marks. A mark must be of this segment and stand at the place that it
- * names. Otherwise a client could keep a node from starting with a value that looks like a mark. With
- * the header gone (`start` unknown) the place cannot be checked.
+ * names. Otherwise a client could keep a node from starting with a value that looks like a mark.
+ * With the header gone (`start` unknown) the place cannot be checked.
  */
 function farthestMark(
   bytes: Uint8Array,

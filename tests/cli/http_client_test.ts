@@ -24,7 +24,10 @@ interface Server extends AsyncDisposable {
   }[];
 }
 
-/** A server that answers its n-th request with the n-th answer, and all later ones with the last answer. */
+/**
+ * A server that answers its n-th request with the n-th answer, and all later ones with the last
+ * answer.
+ */
 function serve(...answers: (() => Response | Promise<Response>)[]): Server {
   const requests: Server["requests"] = [];
   const http = { hostname: "127.0.0.1", port: 0, onListen: () => {} };

@@ -144,8 +144,8 @@ export class CoreCluster {
   }
 
   /**
-   * Delivers what is under way, and what that causes, until all is quiet: every message, or those of
-   * the given types. What is held stays.
+   * Delivers what is under way, and what that causes, until all is quiet: every message, or those
+   * of the given types. What is held stays.
    */
   settle(types?: readonly RaftMessage["type"][]): void {
     const isNext = (envelope: Envelope): boolean =>

@@ -68,7 +68,10 @@ export function describeChange(change: RoleChange): string {
   return [event, ...Object.entries(fields).map(([name, value]) => `${name}=${value}`)].join(" ");
 }
 
-/** What a write puts on the disk: the term and vote if they changed, and the entries if there are any. */
+/**
+ * What a write puts on the disk: the term and vote if they changed, and the entries if there are
+ * any.
+ */
 export function describeWrite({ hardState, runs }: Write): string {
   const parts: string[] = [];
   if (hardState !== undefined) {

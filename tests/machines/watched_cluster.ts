@@ -204,7 +204,10 @@ export class WatchedCluster {
     }
   }
 
-  /** What is committed is on the disks of a majority of the voters, and nobody believes its disk has more. */
+  /**
+   * What is committed is on the disks of a majority of the voters, and nobody believes its disk has
+   * more.
+   */
   #checkDurability(running: readonly NodeId[]): void {
     const disks = new Map(this.ids.map((id) => [
       id,

@@ -1,6 +1,6 @@
 /**
- * Clients that could bring a node down: more connections than it may hold, and clients that do not read
- * their answers.
+ * Clients that could bring a node down: more connections than it may hold, and clients that do not
+ * read their answers.
  *
  * @module
  */

@@ -31,7 +31,10 @@ export function readBody(
   return inTime(readChunks(reader, bytesMax), clock, reader);
 }
 
-/** A body that does not end in time is given up: it would keep its place among the requests in flight. */
+/**
+ * A body that does not end in time is given up: it would keep its place among the requests in
+ * flight.
+ */
 function inTime(
   body: Promise<Uint8Array>,
   clock: ClientClock,
@@ -53,7 +56,10 @@ function inTime(
   });
 }
 
-/** Reads a small body whose length was declared in one step; to read it in chunks costs several times that. */
+/**
+ * Reads a small body whose length was declared in one step; to read it in chunks costs several
+ * times that.
+ */
 async function readWhole(request: Request): Promise<Uint8Array> {
   try {
     return new Uint8Array(await request.arrayBuffer());

@@ -1,8 +1,8 @@
 /**
  * The HTTP gateway: Request to Response over the {@linkcode GatewayPort} of a node.
  *
- * It translates and decides nothing: the port says what a write did, which node leads and how fresh a
- * read is. Errors are problem documents that say what became of a write.
+ * It translates and decides nothing: the port says what a write did, which node leads and how fresh
+ * a read is. Errors are problem documents that say what became of a write.
  *
  * @module
  */
@@ -88,8 +88,8 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
 }
 
 /**
- * The answer to the same GET: the runtime measures its body and does not send it. Hono would drop the
- * body before, and Content-Length would be 0.
+ * The answer to the same GET: the runtime measures its body and does not send it. Hono would drop
+ * the body before, and Content-Length would be 0.
  */
 function answerHead(app: Hono, { url, headers }: Request): Response | Promise<Response> {
   const environment: GatewayEnvironment = { isHead: true };

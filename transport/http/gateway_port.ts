@@ -127,6 +127,9 @@ export interface GatewayPort {
   httpAddressOf(node: NodeId): string | undefined;
   /** The leader as this node knows it. */
   leader(): NodeId | undefined;
-  /** Calls `expire` after `delayMs`, perhaps a little late, unless the returned function was called before. */
+  /**
+   * Calls `expire` after `delayMs`, perhaps a little late, unless the returned function was called
+   * before.
+   */
   expireAfter(delayMs: number, expire: () => void): () => void;
 }

@@ -34,7 +34,9 @@ export const LARGE_VALUE_BYTES = 64 * 1024;
 export const RESPONSE_CHUNK_BYTES = 64 * 1024;
 /** How long a client may leave a large answer unread. Longer: its connection is cut. */
 export const RESPONSE_STALL_MS_MAX = 10_000;
-/** File descriptors kept for the log and the peers; released when connections have used up the rest. */
+/**
+ * File descriptors kept for the log and the peers; released when connections have used up the rest.
+ */
 export const SPARE_DESCRIPTORS = 16;
 /** Pause before listening again. */
 export const LISTEN_RETRY_MS = 50;

@@ -1,8 +1,8 @@
 /**
  * What the gateway answered: requests by method, route pattern and status, and how long they took.
  *
- * It is no middleware, because an async middleware costs half of the throughput. The gateway's handler
- * knows when a request came and when its answer was ready.
+ * It is no middleware, because an async middleware costs half of the throughput. The gateway's
+ * handler knows when a request came and when its answer was ready.
  *
  * @module
  */

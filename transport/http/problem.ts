@@ -75,8 +75,8 @@ export class GatewayError extends Error {
 }
 
 /**
- * The problem document for any error. For one that is not a GatewayError the client learns nothing but
- * "internal", and the outcome is unknown, because nobody knows how far the request had come.
+ * The problem document for any error. For one that is not a GatewayError the client learns nothing
+ * but "internal", and the outcome is unknown, because nobody knows how far the request had come.
  */
 export function problemResponse(error: unknown): Response {
   const known = error instanceof GatewayError

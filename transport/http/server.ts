@@ -64,8 +64,8 @@ export class HttpServer {
   }
 
   /**
-   * Gives the reserve back at once, closes idle connections and listens anew; requests under way are
-   * answered.
+   * Gives the reserve back at once, closes idle connections and listens anew; requests under way
+   * are answered.
    */
   shed(cause: string): void {
     if (this.#stopping || this.#restarting !== undefined) return;

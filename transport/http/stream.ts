@@ -21,8 +21,8 @@ export class LargeResponses {
   }
 
   /**
-   * A body that yields the pieces, about `bytes` in all, each made when the client has read what came
-   * before.
+   * A body that yields the pieces, about `bytes` in all, each made when the client has read what
+   * came before.
    *
    * @throws {GatewayError} overloaded, if RESPONSE_BYTES_MAX would be under way.
    */

@@ -1,6 +1,6 @@
 /**
- * Where a request goes and comes from. The runtime builds a request's URL from the Host header and the request
- * line (RFC 9112 s3.3), so an unchecked Host such as `a/v1/kv/k?x=` chooses the path.
+ * Where a request goes and comes from. The runtime builds a request's URL from the Host header and
+ * the request line (RFC 9112 s3.3), so an unchecked Host such as `a/v1/kv/k?x=` chooses the path.
  *
  * @module
  */

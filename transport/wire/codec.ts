@@ -2,12 +2,13 @@
  * Message to frame and back: the only file that knows the wire.
  *
  * A frame is an unsigned big-endian 32-bit length and a MessagePack array `[tag, ...fields]`; the
- * fields are in the order in which {@linkcode createCodec}'s two switches name them. Entries
- * travel as one bin: the records that the leader wrote to its own log (ARCHITECTURE.md, "An entry is its record").
+ * fields are in the order in which {@linkcode createCodec}'s two switches name them. Entries travel
+ * as one bin: the records that the leader wrote to its own log (ARCHITECTURE.md, "An entry is its
+ * record").
  *
- * A connection speaks one version of the protocol, the highest that both sides know. Within a version
- * fields are only ever appended, and a node skips appended fields that it does not know, so that
- * members can be upgraded one by one. Hello and its reply are the same in every version.
+ * A connection speaks one version of the protocol, the highest that both sides know. Within a
+ * version fields are only ever appended, and a node skips appended fields that it does not know, so
+ * that members can be upgraded one by one. Hello and its reply are the same in every version.
  *
  * @module
  */
@@ -317,7 +318,10 @@ function refusalNumber(refusal: RefusalReason): number {
   return at < 0 ? REFUSAL_MAX : at + 1;
 }
 
-/** A reason that this version does not know, because a later one has appended it, refuses like any other. */
+/**
+ * A reason that this version does not know, because a later one has appended it, refuses like any
+ * other.
+ */
 function refusalOf(number: number): RefusalReason | undefined {
   return number === 0 ? undefined : REFUSALS[number - 1] ?? "unknown-reason";
 }
@@ -430,7 +434,10 @@ function decodeRuns(records: RecordFormat, blob: Uint8Array, group: GroupId): En
   }
 }
 
-/** The entries follow prevLogIndex without a gap, in terms that never fall and are at most the sender's. */
+/**
+ * The entries follow prevLogIndex without a gap, in terms that never fall and are at most the
+ * sender's.
+ */
 function checkRuns(
   runs: readonly EntryRun[],
   message: { prevLogIndex: number; prevLogTerm: Term; term: Term },

@@ -3,8 +3,8 @@
  * limit checked before anything is allocated.
  *
  * Why not a library: a general decoder allocates what an array's header claims, has no bound on
- * nesting, and builds an array of fields that is taken apart again at once. tests/transport/codec_test.ts
- * holds both directions against `@msgpack/msgpack`.
+ * nesting, and builds an array of fields that is taken apart again at once.
+ * tests/transport/codec_test.ts holds both directions against `@msgpack/msgpack`.
  *
  * @module
  */
@@ -386,7 +386,10 @@ export class BodyCursor {
     if (length * bytesEach > this.#bytes.length - this.#at) throw truncated();
   }
 
-  /** The value of an unsigned head that is already consumed; undefined if the head is of another type. */
+  /**
+   * The value of an unsigned head that is already consumed; undefined if the head is of another
+   * type.
+   */
   #unsigned(head: number): number | undefined {
     if (head === 0xcc) return this.#byte();
     if (head === 0xcd) return this.#uint16();

@@ -1,6 +1,6 @@
 /**
- * The network as a port: connections that carry whole frames. transport/wire/tcp.ts is the real one,
- * tests/sim/memory_network.ts the one on virtual time; one conformance suite holds for both.
+ * The network as a port: connections that carry whole frames. transport/wire/tcp.ts is the real
+ * one, tests/sim/memory_network.ts the one on virtual time; one conformance suite holds for both.
  *
  * @module
  */
@@ -40,7 +40,10 @@ export interface ConnectionHandlers {
    * `protocol-error`; any other error does too and then reaches the process: it is a fault of this program.
    */
   onFrame(body: Uint8Array): void;
-  /** The connection ended, or could not be made. Called at most once, as the last call, and not after `close` or `end`. */
+  /**
+   * The connection ended, or could not be made. Called at most once, as the last call, and not
+   * after `close` or `end`.
+   */
   onClose(reason: CloseReason): void;
 }
 

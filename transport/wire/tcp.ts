@@ -213,8 +213,8 @@ class TcpConnection implements Connection {
   async #read(): Promise<void> {
     const conn = this.#conn!;
     const chunk = new Uint8Array(READ_BYTES_MAX);
-    // Reads also while ending: bytes left unread would turn the close into a reset, which overtakes the
-    // last frame sent.
+    // Reads also while ending: bytes left unread would turn the close into a reset, which overtakes
+    // the last frame sent.
     while (this.#phase !== "closed") {
       let length: number | null;
       try {

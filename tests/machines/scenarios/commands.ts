@@ -8,7 +8,9 @@ import { factOf, shownFacts } from "./facts.ts";
 import { type Stage, TELLINGS } from "./stage.ts";
 import type { Words } from "./words.ts";
 
-/** Time that one command may let pass, in milliseconds; a script that wants more has a slip in it. */
+/**
+ * Time that one command may let pass, in milliseconds; a script that wants more has a slip in it.
+ */
 export const ELAPSE_MS_MAX = 60_000;
 
 /** A command: how it is written, what it does, and how it does it. */

@@ -31,7 +31,9 @@ export function* performLines(
   }
 }
 
-/** The scenario's text with the transcript as it is now; throws as {@linkcode performLines} does. */
+/**
+ * The scenario's text with the transcript as it is now; throws as {@linkcode performLines} does.
+ */
 export function perform(scenario: Scenario): string {
   return [...performLines(scenario)].join("\n");
 }

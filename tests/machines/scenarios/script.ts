@@ -2,8 +2,8 @@
  * Scenario files: scripts whose transcript stands between their lines.
  *
  * A line that begins at the margin is the script: a command, a comment (#) or an empty line. An
- * indented line is transcript: what the commands above it caused. `scenario TITLE` begins a scenario
- * of its own; a file may hold several.
+ * indented line is transcript: what the commands above it caused. `scenario TITLE` begins a
+ * scenario of its own; a file may hold several.
  *
  * @module
  */
@@ -32,7 +32,10 @@ export interface ScenarioFile {
   readonly scenarios: readonly Scenario[];
 }
 
-/** A script that cannot be followed, or whose expectation is not met; the message begins with file and line. */
+/**
+ * A script that cannot be followed, or whose expectation is not met; the message begins with file
+ * and line.
+ */
 export class ScriptError extends Error {
   override readonly name = "ScriptError";
 
