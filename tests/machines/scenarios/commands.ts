@@ -55,24 +55,18 @@ export const commands: Readonly<Record<string, Command>> = {
   timeout: {
     usage: "timeout NODE",
     meaning: "time passes until its election timeout elapses; no other timer runs",
-    run: (stage, words) => {
-      const id = stage.running(words.id());
-      if (stage.core(id).state.electionDeadlineMs === undefined) {
-        throw new Error(`node ${id} leads, so it has no election timeout`);
-      }
-      stage.cluster.timeout(id);
-    },
+    run: (stage, words) => stage.cluster.timeout(waiting(stage, words)),
   },
   campaign: {
     usage: "campaign NODE",
     meaning: "the longest election timeout passes, then `timeout NODE`",
-    run: (stage, words) => stage.cluster.campaign(stage.running(words.id())),
+    run: (stage, words) => stage.cluster.campaign(waiting(stage, words)),
   },
   elect: {
     usage: "elect NODE",
     meaning: "`campaign NODE`, then `settle`; the node must lead",
     run: (stage, words) => {
-      const id = stage.running(words.id());
+      const id = waiting(stage, words);
       stage.cluster.campaign(id);
       stage.cluster.settle();
       if (stage.core(id).role !== "leader") throw new Error(`node ${id} was not elected`);
@@ -257,6 +251,15 @@ export const commands: Readonly<Record<string, Command>> = {
     },
   },
 };
+
+/** A node that waits for a leader or for votes, and so has an election timeout. */
+function waiting(stage: Stage, words: Words): NodeId {
+  const id = stage.running(words.id());
+  if (stage.core(id).state.electionDeadlineMs === undefined) {
+    throw new Error(`node ${id} leads, so it has no election timeout`);
+  }
+  return id;
+}
 
 function forEach(stage: Stage, words: Words, act: (id: NodeId) => void): void {
   for (const id of stage.members(words.ids())) act(stage.running(id));

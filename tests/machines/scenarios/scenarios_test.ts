@@ -91,6 +91,7 @@ const bad: readonly (readonly [failure: string | RegExp, ...script: readonly str
   ["x.txt:4: node 1 is not down", "voters 1-3", "restart 1"],
   ["x.txt:4: node 1 does not lead", "voters 1-3", "heartbeat 1"],
   ["x.txt:5: node 1 leads, so it has no election timeout", "voters 1", "elect 1", "timeout 1"],
+  ["x.txt:5: node 1 leads, so it has no election timeout", "voters 1", "elect 1", "elect 1"],
   ["x.txt:5: node 1 was not elected", "voters 1-3", "crash 2,3", "elect 1"],
   ["x.txt:4: no such message is under way", "voters 1-3", "deliver 1 -> 2"],
   ["x.txt:4: node 1 has no write to sync", "voters 1-3", "sync 1"],
