@@ -19,6 +19,7 @@ function main([name, ...rest]: readonly string[]): void {
     for (const scenario of scenarios) for (const line of performLines(scenario)) print(`\n${line}`);
   } catch (error) {
     if (!(error instanceof ScriptError)) throw error;
+    print("\n");
     fail(error.message, EXIT.failure);
   }
 }
@@ -53,6 +54,10 @@ function help(): void {
   print(`
 NODES are numbers with commas, such as 1,3 or 2-5, or * for all. TYPES are types of messages, such as
 RequestVote; without any all are meant. FACTS are ${factNames.join(", ")}.
+
+In a transcript t4 is term 4, 3@t2 is the entry at index 3 of term 2, and [3-5@t2] are the entries at
+indexes 3 to 5. A disk line says written while the sync still runs, durable once it has ended, and
+lost if a crash came before.
 `);
 }
 

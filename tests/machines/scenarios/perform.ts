@@ -24,8 +24,10 @@ export function* performLines(
     if (text === "" || text.startsWith("#")) continue;
     try {
       follow(stage, text);
-      yield* stage.endCommand();
+      stage.check();
+      yield* stage.takeLines();
     } catch (cause) {
+      yield* stage.takeLines();
       throw new ScriptError(file, number, (cause as Error).message, { cause });
     }
   }

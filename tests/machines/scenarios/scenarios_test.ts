@@ -159,6 +159,18 @@ Deno.test("deno task play without a name prints the names and the commands", asy
   assertMatch(stdout, /^hold-sync NODES /m);
 });
 
+Deno.test("deno task play prints a scenario that fails up to where it fails", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".txt" });
+  try {
+    await Deno.writeTextFile(path, "scenario x\nvoters 1-3\ncrash 2,3\nelect 1\nheal\n");
+    const { code, stdout, stderr } = await run("../play.ts", path);
+    assertEquals([code, stderr], [1, `statecraft play: ${path}:4: node 1 was not elected\n`]);
+    assertMatch(stdout, /\nelect 1\n.*preCandidate.*\n(.*PreVote.*\n)+.*PreVote[^\n]*\n$/);
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
 Deno.test("deno task play refuses what is not there", async () => {
   for (const name of ["figure9", "constructor"]) {
     const { code, stdout, stderr } = await run("../play.ts", name);

@@ -149,14 +149,17 @@ export class Stage {
   }
 
   /**
-   * Checks what must hold after every command, and takes the lines that the command caused.
+   * Checks what must hold after every command.
    *
    * @throws {Error} If a promise of Raft is broken.
    */
-  endCommand(): string[] {
-    if (this.#watched === undefined) return [];
-    this.#watched.check();
-    const lines = this.#watched.cluster.transcript.splice(0);
+  check(): void {
+    this.#watched?.check();
+  }
+
+  /** Takes the lines that the command has caused so far. */
+  takeLines(): string[] {
+    const lines = this.#watched?.cluster.transcript.splice(0) ?? [];
     return this.#telling === "nothing" ? [] : lines;
   }
 
