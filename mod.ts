@@ -27,6 +27,8 @@ export {
   type StatecraftNode,
   VERSION,
 } from "./actors/node.ts";
+export type { BuildVersions } from "./actors/process.ts";
+export type { VersionRange } from "./actors/peer_link.ts";
 export { DEFAULT_TIMING, type RaftTiming } from "./machines/group_state.ts";
 export type { ClusterStatus, MemberStatus } from "./transport/http/gateway_port.ts";
 export type { Role } from "./machines/raft_machine.ts";
@@ -35,6 +37,7 @@ export type { Log, LogLevel } from "./actors/runtime/ports.ts";
 export type { HostPort } from "./transport/wire/network.ts";
 
 // What a member can fail with.
+export { ClusterVersionError } from "./machines/group_config.ts";
 export {
   DirectoryLockedError,
   type DirectoryOwner,

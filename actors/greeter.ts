@@ -136,10 +136,16 @@ export class Greeter {
       });
       this.#peers.get(hello.from)?.refuse(refusal);
     }
-    const { self: from, incarnation, identities: { own: directoryId } } = this.#host;
-    connection.send(
-      codec.encode({ type: "HelloReply", from, incarnation, refusal, directoryId, version: 0 }),
-    );
+    const { self: from, incarnation, identities, clusterVersionMax } = this.#host;
+    connection.send(codec.encode({
+      type: "HelloReply",
+      from,
+      incarnation,
+      refusal,
+      directoryId: identities.own,
+      version: 0,
+      clusterVersionMax,
+    }));
     connection.end();
   }
 

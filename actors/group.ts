@@ -1,20 +1,33 @@
 /**
  * One Raft group of a process: its core, its store, and the actors that host them, over the
- * process's WAL and links. node.ts runs it in production, tests/sim on virtual time.
+ * process's WAL and links. process.ts puts them together.
  *
  * @module
  */
 import type { ReplicationBounds } from "../machines/bounds.ts";
+import {
+  CLUSTER_VERSIONS,
+  ClusterVersionError,
+  decodeConfig,
+  type GroupConfig,
+} from "../machines/group_config.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import { RaftCore } from "../machines/raft_core.ts";
 import { RaftLog } from "../machines/raft_log.ts";
 import { type RaftStep, type RoleChange, roleChangeOf } from "../machines/raft_step.ts";
-import type { GroupId, Membership, NodeId, RaftMessage } from "../machines/raft_types.ts";
+import type {
+  EntryRun,
+  GroupId,
+  Membership,
+  NodeId,
+  RaftMessage,
+  Term,
+} from "../machines/raft_types.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
 import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type { RecoveredGroup } from "../storage/log/wal_replay.ts";
-import { recordFormat } from "../storage/log/wal_record.ts";
+import { forEachEntry, recordFormat } from "../storage/log/wal_record.ts";
 import type { Wal } from "../storage/log/wal.ts";
 import { MachineActor, type MachineSignal } from "./machine_actor.ts";
 import { RAFT_MAILBOX_CAPACITY } from "./limits.ts";
@@ -76,6 +89,8 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   /** What the WAL held of this group. */
   readonly recovered: RecoveredGroup | undefined;
   readonly send: (to: NodeId, message: RaftMessage) => void;
+  /** The highest cluster version that this build knows; default that of {@linkcode CLUSTER_VERSIONS}. */
+  readonly clusterVersionMax?: number;
   readonly onRoleChange?: (change: RoleChange) => void;
   /** Gets how long what a turn of the leader proposed took to be committed. */
   readonly onCommit?: (durationMs: number) => void;
@@ -90,8 +105,17 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   /** The Raft actor, for requests of this node. */
   readonly raft: LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
   readonly #system: ActorSystem;
+  readonly #clusterVersionMax: number;
+  #clusterVersion: number = CLUSTER_VERSIONS.min;
+  /** The term in which this member has proposed a cluster version last. */
+  #raisedIn: Term = 0;
 
-  /** Starts as follower, with what was recovered. */
+  /**
+   * Starts as follower, with what was recovered.
+   *
+   * @throws {ClusterVersionError} If the log was written by members of a version that this build does
+   * not know.
+   */
   constructor(options: GroupHostOptions<Result, Machine>) {
     const { group, machine, id, membership, timing, system, wal, recovered, send } = options;
     const { onRoleChange, onCommit } = options;
@@ -100,7 +124,11 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
     this.#system = system;
     this.machine = machine;
     const log = new RaftLog();
-    for (const run of recovered?.runs ?? []) log.append(run);
+    this.#clusterVersionMax = options.clusterVersionMax ?? CLUSTER_VERSIONS.max;
+    for (const run of recovered?.runs ?? []) {
+      this.#checkVersions(run);
+      log.append(run);
+    }
     this.core = new RaftCore({
       id,
       group,
@@ -125,6 +153,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
           machine,
           entries: (from, through, bytesMax) => log.slice(from, through, bytesMax),
           scheduler: ports.scheduler,
+          onConfig: (config) => this.#agree(config),
           self: () => machineActor,
         }),
     });
@@ -136,6 +165,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       wal,
       machine,
       machineActor,
+      clusterVersion: () => this.#clusterVersion,
       self: () => this.raft,
       ...(onCommit === undefined ? {} : { onCommit }),
     });
@@ -146,6 +176,44 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       capacity: RAFT_MAILBOX_CAPACITY,
       create: () => this.raftActor,
       remote: raftRequestOf,
+    });
+  }
+
+  /** The cluster version that the members have agreed on, as far as this one has applied the log. */
+  get clusterVersion(): number {
+    return this.#clusterVersion;
+  }
+
+  /**
+   * While this member leads: lets the group agree on the highest cluster version that every member's
+   * build knows. `knownBy` answers what the build of another member knows, undefined if that is not
+   * known now; who cannot be asked may run any build.
+   */
+  raiseClusterVersion(knownBy: (node: NodeId) => number | undefined): void {
+    const { context, role } = this.core;
+    if (role !== "leader" || this.#raisedIn === context.currentTerm) return;
+    const others = [...context.voters, ...context.learners].filter((id) => id !== context.id);
+    const version = Math.min(this.#clusterVersionMax, ...others.map((id) => knownBy(id) ?? 0));
+    if (version <= this.#clusterVersion) return;
+    // Once a term: while a quorum is missing, the log would otherwise grow by one entry a try.
+    this.#raisedIn = context.currentTerm;
+    this.raft.signal({ type: "RaiseClusterVersion", version });
+  }
+
+  #agree({ clusterVersion }: GroupConfig): void {
+    if (clusterVersion > this.#clusterVersionMax) {
+      throw new ClusterVersionError(clusterVersion, this.#clusterVersionMax);
+    }
+    this.#clusterVersion = Math.max(this.#clusterVersion, clusterVersion);
+  }
+
+  /** Nobody can tell yet whether an entry of the log is committed, so any of them counts. */
+  #checkVersions(run: EntryRun): void {
+    forEachEntry(run, (_index, _timeMs, kind, payload) => {
+      const version = kind === "config" ? decodeConfig(payload).clusterVersion : 0;
+      if (version > this.#clusterVersionMax) {
+        throw new ClusterVersionError(version, this.#clusterVersionMax);
+      }
     });
   }
 

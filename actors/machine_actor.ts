@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { decodeConfig, type GroupConfig } from "../machines/group_config.ts";
 import type { EntryRun, LogIndex, Term } from "../machines/raft_types.ts";
 import { unpackRequests } from "../machines/request_batch.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
@@ -59,6 +60,12 @@ export interface MachineActorOptions<Result> {
   /** Committed entries from `from` on, as views of the log. */
   readonly entries: (from: LogIndex, through: LogIndex, bytesMax: number) => EntryRun[];
   readonly scheduler: Scheduler;
+  /**
+   * Gets each configuration that the group has agreed on, before the entries behind it are applied.
+   *
+   * @throws {ClusterVersionError} If this build must not take part any more.
+   */
+  readonly onConfig: (config: GroupConfig) => void;
   readonly self: () => LocalRef<never, never, MachineSignal<Result>>;
 }
 
@@ -104,7 +111,7 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
   }
 
   #apply(): void {
-    const { machine, entries, scheduler, self } = this.#options;
+    const { machine, entries, scheduler, self, onConfig } = this.#options;
     if (this.#continues || machine.lastApplied >= this.#committed) return;
     const runs = entries(machine.lastApplied + 1, this.#committed, APPLY_BYTES_MAX);
     if (runs.length === 0) {
@@ -114,6 +121,7 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
     for (const run of runs) {
       const { term } = run;
       forEachEntry(run, (index, timeMs, kind, payload) => {
+        if (kind === "config") onConfig(decodeConfig(payload));
         const requests = kind === "command" ? unpackRequests(payload) : NO_REQUESTS;
         const { results } = machine.apply({ index, term, timeMs, kind, requests });
         this.#answer(index, term, results);

@@ -16,7 +16,7 @@ import { HttpServer } from "../transport/http/server.ts";
 import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
 import { createTcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
-import { Process } from "./process.ts";
+import { type BuildVersions, Process } from "./process.ts";
 import type { Log } from "./runtime/ports.ts";
 
 /** Version of the package. */
@@ -49,6 +49,8 @@ export interface NodeOptions {
   readonly log?: Log;
   /** Lines that `log` could not write, for the metrics; default none are. */
   readonly droppedLogLines?: () => number;
+  /** What this build claims to speak and know, to try upgrades out; default what it does. */
+  readonly build?: BuildVersions;
   /** Called when the member failed and stopped by itself; default: the error is thrown from a task. */
   readonly onFailed?: (error: Error) => void;
 }
@@ -60,6 +62,7 @@ export interface NodeOptions {
  * @throws {IdentityMismatchError} If the directory belongs to another node, or to the cluster of other
  * members: a directory keeps the members that it was founded with, whatever addresses they have.
  * @throws {WalError} If the log is damaged.
+ * @throws {ClusterVersionError} If the cluster has agreed on a version that this build does not know.
  * @throws {Error} If an address cannot be listened on. Nothing is left behind.
  */
 export function startNode(options: NodeOptions): Promise<StatecraftNode> {
@@ -107,6 +110,7 @@ export class StatecraftNode implements AsyncDisposable {
       groups: [DEFAULT_GROUP],
       timing,
       version: VERSION,
+      ...(options.build === undefined ? {} : { build: options.build }),
       httpAddressOf: (node) => httpPeers.get(node),
       log,
       ...(options.droppedLogLines === undefined

@@ -306,6 +306,11 @@ export class NodeClient implements GatewayPort {
         if (answer.status === "refused" && answer.reason === "invalid" && !mayHaveHadEffect) {
           throw new GatewayError("invalid-request", "The leader cannot read the request");
         }
+        if (answer.status === "refused" && answer.reason === "too-new" && !mayHaveHadEffect) {
+          const detail =
+            "A member of the cluster runs an older build, which cannot read the request";
+          throw new GatewayError("conflict", detail);
+        }
         const isFinal = answer.status !== "not-applied" &&
           (answer.status !== "refused" || answer.reason === "aborted");
         if (isFinal) return answer;

@@ -35,6 +35,7 @@ export interface NodeMetricsSource {
   readonly peers: PeersStatus;
   readonly actors: readonly ActorMetrics[];
   readonly leaderChanges: number;
+  readonly clusterVersion: number;
   readonly fsync: Histogram;
   readonly commit: Histogram;
   /** Version of the package. */
@@ -84,6 +85,11 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
       ...counter("statecraft_log_lines_dropped_total", "Log lines that could not be written", 0),
       samples: [{ value: source.droppedLogLines }],
     },
+    gauge(
+      "statecraft_cluster_version",
+      "The version that all members have agreed on",
+      source.clusterVersion,
+    ),
     gauge("statecraft_raft_term", "The current term", context.currentTerm),
     gauge("statecraft_raft_last_log_index", "Index of the last entry", state.log.lastIndex),
     gauge("statecraft_raft_log_bytes", "Bytes of the log in memory", state.log.byteLength),

@@ -60,6 +60,8 @@ export interface PeerHost {
   readonly logOnce: LogOnce;
   /** The versions of the protocol that this process speaks. */
   readonly versions: VersionRange;
+  /** The highest cluster version that this build knows. */
+  readonly clusterVersionMax: number;
   /** A codec of one of them. */
   readonly createCodec: (version: number) => Codec;
   /** Gets the Raft messages of a peer. */
@@ -105,6 +107,8 @@ export interface PeerStatus {
   readonly incarnation: number | undefined;
   /** The version of the protocol that the link speaks; undefined while there is no link. */
   readonly version: number | undefined;
+  /** The highest cluster version that the peer's build knows; undefined while there is no link. */
+  readonly clusterVersionMax: number | undefined;
   /** Host time at which the link came up or was lost; of the start if it never was up. */
   readonly sinceMs: number;
   /** What ended the last connection, or kept it from coming up; empty if nothing did yet. */
@@ -132,6 +136,9 @@ export function commonVersion(
   return highest >= Math.max(own.min, versionMin) ? highest : undefined;
 }
 
+/** What a peer says of itself in its hello, or in its reply. */
+type Build = Pick<Hello, "incarnation" | "clusterVersionMax">;
+
 interface Link {
   readonly connection: Connection;
   readonly codec: Codec;
@@ -147,10 +154,10 @@ export class PeerLink {
   readonly #chart: ChartHost<typeof peerMachine>;
   #link: Link | undefined;
   /** Greeted by the greeter, not yet adopted by the chart. */
-  #accepted: (Link & { readonly incarnation: number }) | undefined;
+  #accepted: (Link & Build) | undefined;
   #up = false;
   #suspect = false;
-  #incarnation: number | undefined;
+  #build: Build | undefined;
   #timer: TimerHandle | undefined;
   #heard = false;
   #pingId = 0;
@@ -206,7 +213,8 @@ export class PeerLink {
     const { versions } = this.#host;
     const version = commonVersion(versions, hello) ?? versions.min;
     const codec = this.#host.createCodec(version);
-    this.#accepted = { connection, codec, version, incarnation: hello.incarnation };
+    const { incarnation, clusterVersionMax } = hello;
+    this.#accepted = { connection, codec, version, incarnation, clusterVersionMax };
     this.#step({ type: "Accepted" });
     return this.#handlers;
   }
@@ -222,8 +230,9 @@ export class PeerLink {
       state: stateName(this.#chart.snapshot),
       context: this.#chart.snapshot.context,
       rttMs: this.#rttMs,
-      incarnation: this.#incarnation,
+      incarnation: this.#build?.incarnation,
       version: this.#up ? this.#link?.version : undefined,
+      clusterVersionMax: this.#up ? this.#build?.clusterVersionMax : undefined,
       sinceMs: this.#sinceMs,
       closeDetail: this.#closeDetail,
       bufferedBytes: this.#link?.connection.bufferedBytes ?? 0,
@@ -275,7 +284,7 @@ export class PeerLink {
     if (version < versions.min || version > versions.max) {
       return this.#violated("wrong-version", `the reply chose version ${version}`);
     }
-    this.#incarnation = reply.incarnation;
+    this.#build = reply;
     const { connection } = this.#link!;
     this.#link = { connection, version, codec: this.#host.createCodec(version) };
     connection.setFrameLimit(FRAME_BYTES_MAX);
@@ -401,9 +410,9 @@ export class PeerLink {
 
   #adopt(): void {
     this.#link = this.#accepted;
-    this.#incarnation = this.#accepted?.incarnation;
+    this.#build = this.#accepted;
     this.#accepted = undefined;
-    const { self, incarnation, identities } = this.#host;
+    const { self, incarnation, identities, clusterVersionMax } = this.#host;
     // Before both sides know the version, they speak the lowest.
     const greeting = this.#host.createCodec(this.#host.versions.min);
     this.#sendFrame({
@@ -413,11 +422,12 @@ export class PeerLink {
       refusal: undefined,
       directoryId: identities.own,
       version: this.#link!.version,
+      clusterVersionMax,
     }, greeting);
   }
 
   #sendHello(): void {
-    const { self, clusterId, incarnation, identities, versions } = this.#host;
+    const { self, clusterId, incarnation, identities, versions, clusterVersionMax } = this.#host;
     this.#sendFrame({
       type: "Hello",
       magic: PROTOCOL_MAGIC,
@@ -429,6 +439,7 @@ export class PeerLink {
       incarnation,
       directoryId: identities.own,
       toDirectoryId: identities.of(this.peer),
+      clusterVersionMax,
     });
   }
 
@@ -448,7 +459,7 @@ export class PeerLink {
   #announceLost(): void {
     this.#up = false;
     this.#sinceMs = this.#nowMs();
-    this.#incarnation = undefined;
+    this.#build = undefined;
     this.#rttMs = undefined;
     this.#host.onLink(this.peer, "lost");
   }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { CLUSTER_VERSIONS } from "../machines/group_config.ts";
 import { PROTOCOL_VERSIONS } from "../transport/wire/limits.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
@@ -39,6 +40,8 @@ export interface PeersOptions {
   readonly system: ActorSystem;
   /** The versions of the protocol that this process speaks; default {@linkcode PROTOCOL_VERSIONS}. */
   readonly versions?: VersionRange;
+  /** The highest cluster version that this build knows; default that of {@linkcode CLUSTER_VERSIONS}. */
+  readonly clusterVersionMax?: number;
   /** Makes the codec of one connection, which speaks one of them. */
   readonly createCodec: (version: number) => Codec;
   /** Clock, timers, chance and turns. */
@@ -120,6 +123,7 @@ export class Peers implements RemoteLink {
       network,
       ports,
       versions: options.versions ?? PROTOCOL_VERSIONS,
+      clusterVersionMax: options.clusterVersionMax ?? CLUSTER_VERSIONS.max,
       createCodec,
       logOnce: new LogOnce(options.log),
       onRaft,

@@ -10,6 +10,7 @@
  * @module
  */
 import type { ReplicationBounds } from "../machines/bounds.ts";
+import { ClusterVersionError } from "../machines/group_config.ts";
 import type { Explanation } from "../machines/explain.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
@@ -35,9 +36,12 @@ import {
 } from "./node_metrics.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import { linkFacts, memberStatuses } from "./process_status.ts";
-import type { Log, Ports } from "./runtime/ports.ts";
+import type { VersionRange } from "./peer_link.ts";
+import type { Log, Ports, TimerHandle } from "./runtime/ports.ts";
 import { ActorSystem } from "./runtime/system.ts";
 
+/** How often a leader compares the cluster versions that the members' builds know. */
+const VERSIONS_MS = 1_000;
 /** How often a process that stops looks whether it has answered what others asked it. */
 const ANSWERED_POLL_MS = 5;
 
@@ -68,6 +72,14 @@ export interface ProcessWorld {
   readonly serveHttp?: (handler: GatewayHandler) => HttpService;
 }
 
+/** What a build speaks and knows. Another one than this can be stated to try upgrades out. */
+export interface BuildVersions {
+  /** The versions of the protocol that it speaks. */
+  readonly protocol: VersionRange;
+  /** The highest cluster version that it knows. */
+  readonly clusterVersionMax: number;
+}
+
 /** What a process starts from. */
 export interface ProcessOptions {
   readonly world: ProcessWorld;
@@ -86,6 +98,8 @@ export interface ProcessOptions {
   readonly segmentBytes?: number;
   /** Version of the package. */
   readonly version: string;
+  /** What this build speaks and knows; default PROTOCOL_VERSIONS and CLUSTER_VERSIONS. */
+  readonly build?: BuildVersions;
   /** Where clients reach a member, an URL; undefined if unknown. */
   readonly httpAddressOf: (node: NodeId) => string | undefined;
   readonly log: Log;
@@ -127,6 +141,7 @@ export class Process {
   readonly #groups = new Map<GroupId, HostedGroup>();
   readonly #peers: Peers;
   #http: HttpService | undefined;
+  #versionTimer: TimerHandle | undefined;
   #stopping: Promise<void> | undefined;
   #failed = false;
   /** Whether the start succeeded: from then on the directory is kept. */
@@ -145,7 +160,8 @@ export class Process {
     try {
       return new Process(options, undo);
     } catch (error) {
-      for (const step of undo.reverse()) step();
+      // Why the start failed says more than what could not be undone after it.
+      undoAll(undo);
       throw error;
     }
   }
@@ -196,9 +212,15 @@ export class Process {
       createCodec: () => createCodec(recordFormat),
       ports,
       log,
+      ...(options.build === undefined ? {} : {
+        versions: options.build.protocol,
+        clusterVersionMax: options.build.clusterVersionMax,
+      }),
       ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
     });
     undo.push(() => this.#peers.stop());
+    this.#compareVersionsSoon();
+    undo.push(() => ports.timers.clear(this.#versionTimer!));
     this.#http = serveHttp?.(this.gateway());
     this.#serves = true;
     this.#announce(opened);
@@ -231,6 +253,7 @@ export class Process {
     const { context, role, state } = core;
     return {
       clusterId: this.clusterId,
+      clusterVersion: this.#hosted(group).host.clusterVersion,
       nodeId: this.id,
       group,
       role,
@@ -256,7 +279,12 @@ export class Process {
     return this.#hosted(group).client.explain();
   }
 
-  /** Stops in order; resolves when everything is closed. Idempotent. */
+  /**
+   * Stops in order; resolves when everything is closed. Idempotent.
+   *
+   * @throws {Error} If the end of the log could not be written; everything is closed all the same, and what
+   * was acknowledged is durable.
+   */
   stop(): Promise<void> {
     return this.#stopping ??= this.#stop();
   }
@@ -268,7 +296,8 @@ export class Process {
   }
 
   #assemble(group: GroupId, opened: OpenedWal): HostedGroup {
-    const { members, timing, bounds, onGroup, world: { ports }, httpAddressOf } = this.#options;
+    const { members, timing, bounds, build, onGroup, httpAddressOf } = this.#options;
+    const { ports } = this.#options.world;
     const commit = new Histogram(COMMIT_BUCKETS_SECONDS);
     const host: KvGroup = new GroupHost({
       group,
@@ -280,6 +309,7 @@ export class Process {
       system: this.system,
       wal: this.#walActor.ref,
       recovered: opened.groups.get(group),
+      ...(build === undefined ? {} : { clusterVersionMax: build.clusterVersionMax }),
       send: (to, message) => void this.#peers.send(to, message),
       onRoleChange: (change) => this.#roleChanged(group, change),
       onCommit: (durationMs) => commit.observe(durationMs / 1000),
@@ -328,10 +358,10 @@ export class Process {
     await this.#within(DRAIN_MS_MAX, Promise.all([drained, this.#answerPeers()]));
     if (!this.#failed) await this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
     await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));
-    // The peers, the log and the lock, in reverse order of their opening.
-    for (const step of this.#undo.reverse()) step();
-    this.#undo.length = 0;
+    // The peers, the log and the lock.
+    const failure = undoAll(this.#undo);
     log("info", "stopped", {});
+    if (failure !== undefined) throw failure;
   }
 
   /**
@@ -382,6 +412,17 @@ export class Process {
     hosted.client.leaderChanged();
   }
 
+  /** Looks again and again whether every member knows a higher cluster version than was agreed on. */
+  #compareVersionsSoon(): void {
+    this.#versionTimer = this.#options.world.ports.timers.set(VERSIONS_MS, () => {
+      const peers = new Map(this.#peers.status().peers.map((status) => [status.peer, status]));
+      for (const { host } of this.#groups.values()) {
+        host.raiseClusterVersion((node) => peers.get(node)?.clusterVersionMax);
+      }
+      this.#compareVersionsSoon();
+    });
+  }
+
   /** What a log line says of the group: nothing while there is one only. */
   #labelOf(group: GroupId): { readonly group?: GroupId } {
     return this.#options.groups.length > 1 ? { group } : {};
@@ -397,6 +438,7 @@ export class Process {
       peers: this.#peers.status(),
       actors: this.system.metrics(),
       leaderChanges,
+      clusterVersion: host.clusterVersion,
       fsync: this.#fsync,
       commit,
       version: this.#options.version,
@@ -424,12 +466,26 @@ export class Process {
   }
 }
 
+/** Takes the steps back in reverse order, every one of them, whatever fails; answers what failed first. */
+function undoAll(steps: (() => void)[]): Error | undefined {
+  let failure: Error | undefined;
+  for (const step of steps.splice(0).reverse()) {
+    try {
+      step();
+    } catch (error) {
+      failure ??= error as Error;
+    }
+  }
+  return failure;
+}
+
 /** What failed, and what an operator does next. */
 function describeFailure(error: Error): Record<string, string> {
   if (error.name === "WalFailedError") {
     const next = "mend the disk, then start the member again: what it acknowledged is on it";
     return { error: error.message, next };
   }
+  if (error instanceof ClusterVersionError) return { error: error.message };
   return { error: error.stack ?? String(error), next: "report this line: it is a defect" };
 }
 

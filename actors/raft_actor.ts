@@ -51,7 +51,9 @@ export type RaftSignal =
   /** What followed a burst of requests has been read, or more of it is to be proposed. */
   | { readonly type: "BurstRead" }
   | { readonly type: "TimerDue"; readonly lateMs: number }
-  | { readonly type: "Disk"; readonly condition: DiskCondition };
+  | { readonly type: "Disk"; readonly condition: DiskCondition }
+  /** Every member's build knows this cluster version. */
+  | { readonly type: "RaiseClusterVersion"; readonly version: number };
 
 /** What the Raft actor needs. */
 export interface RaftActorOptions<Result> {
@@ -61,6 +63,8 @@ export interface RaftActorOptions<Result> {
   readonly send: (to: NodeId, message: RaftMessage) => void;
   readonly wal: LocalRef<never, never, WalSignal>;
   readonly machine: StateMachine<Result>;
+  /** The cluster version that the group has agreed on. */
+  readonly clusterVersion: () => number;
   readonly machineActor: LocalRef<never, never, MachineSignal<Result>>;
   readonly self: () => LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
   /** Gets how long what a turn proposed took to be committed. */
@@ -167,6 +171,9 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
         case "Disk":
           core.disk(message.condition);
           break;
+        case "RaiseClusterVersion":
+          core.raiseClusterVersion(message.version);
+          break;
         default:
           core.receive(message);
       }
@@ -211,7 +218,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
       ? "invalid"
       : this.#heldBytes + length > WAITING_BYTES_MAX
       ? "overloaded"
-      : this.#options.machine.check(request);
+      : this.#options.machine.check(request, this.#options.clusterVersion());
     if (refusal !== undefined) {
       this.counters.proposals++;
       this.counters.proposalsRefused++;

@@ -24,7 +24,7 @@ export type RaftRequest =
 /** A request that surely had no effect. */
 export interface Refused {
   readonly status: "refused";
-  readonly reason: Refusal | "aborted" | "invalid";
+  readonly reason: Refusal | "aborted" | "invalid" | "too-new";
   /** The node to ask instead, 0 if none is known. */
   readonly leader: NodeId;
 }
@@ -70,6 +70,7 @@ const REASONS: readonly unknown[] = [
   "overloaded",
   "aborted",
   "invalid",
+  "too-new",
 ] satisfies readonly Refused["reason"][];
 
 /**

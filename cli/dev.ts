@@ -45,8 +45,10 @@ interface Member {
 }
 
 /** The words of the command that runs one node with this Deno. */
-export function nodeWords(args: readonly string[]): [program: string, ...words: string[]] {
-  const script = new URL("./node.ts", import.meta.url).pathname;
+export function nodeWords(
+  args: readonly string[],
+  script: string = new URL("./node.ts", import.meta.url).pathname,
+): [program: string, ...words: string[]] {
   const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env"];
   return [Deno.execPath(), "run", "--quiet", ...permissions, script, ...args];
 }
@@ -62,9 +64,11 @@ export function nodeCommand(
     readonly stderr: "inherit" | "piped";
     /** With `--supervised`: the node speaks on stdout and stops when its stdin ends. */
     readonly supervised?: boolean;
+    /** What runs the node; default this build's. */
+    readonly script?: string;
   } = { stderr: "inherit" },
 ): Deno.Command {
-  const [program, ...words] = nodeWords(args);
+  const [program, ...words] = nodeWords(args, options.script);
   return new Deno.Command(program, {
     args: options.supervised === true ? [...words, "--supervised"] : words,
     stdin: options.supervised === true ? "piped" : "null",

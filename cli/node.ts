@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  ClusterVersionError,
   DiskError,
   type DiskErrorCode,
   IdentityDamagedError,
@@ -207,7 +208,7 @@ function stopOnSignals(node: StatecraftNode, lines: LineWriter): () => void {
     }, STOP_MS_MAX - LOG_FLUSH_MS_MAX);
     node.stop().then(() => exit(lines, EXIT.ok), (error) => {
       lines.write(`statecraft node: ${error.message}`);
-      exit(lines, EXIT.failure);
+      exit(lines, exitCodeOf(error, EXIT.failure));
     });
   };
   Deno.addSignalListener("SIGTERM", stop);
@@ -239,6 +240,7 @@ async function exit(lines: LineWriter, code: number): Promise<never> {
 export function exitCodeOf(error: unknown, otherwise: number): number {
   if (isDamage(error)) return NODE_EXIT.damagedLog;
   if (error instanceof WalFailedError) return NODE_EXIT.failedDisk;
+  if (error instanceof ClusterVersionError) return EXIT.usage;
   const isFault = error instanceof DiskError && diskFaults.includes(error.code);
   return isFault ? NODE_EXIT.failedDisk : otherwise;
 }
@@ -268,7 +270,8 @@ function adviceOn(error: unknown, options: NodeOptions | undefined): string {
   return "";
 }
 
-async function main(): Promise<void> {
+/** Runs the command; `build` lets a test claim to be a later build. */
+export async function main(build?: NodeOptions["build"]): Promise<void> {
   let options: ReturnType<typeof nodeOptionsOf> | undefined;
   // The program that starts nodes may not read their output. A start that fails must end all the
   // same.
@@ -281,6 +284,7 @@ async function main(): Promise<void> {
     ({ lines } = options.writer);
     const node = await startNode({
       ...options,
+      ...(build === undefined ? {} : { build }),
       onFailed: (error) => void exit(lines, exitCodeOf(error, EXIT.failure)),
     });
     const stop = stopOnSignals(node, lines);

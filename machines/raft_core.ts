@@ -37,6 +37,7 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   acceptEntries: replication.acceptEntries,
   advanceCommit: replication.advanceCommit,
   appendCommands: replication.appendCommands,
+  appendConfig: replication.appendConfig,
   appendTime: replication.appendTime,
   armElectionTimer: election.armElectionTimer,
   broadcastHeartbeat: replication.broadcastHeartbeat,
@@ -159,6 +160,11 @@ export class RaftCore {
   /** The state machine's deadline has come: a leader lets time pass. */
   machineDue(): void {
     this.#feed({ type: "MachineDue" });
+  }
+
+  /** Every member knows this cluster version: a leader lets the group agree on it. */
+  raiseClusterVersion(version: number): void {
+    this.#feed({ type: "RaiseClusterVersion", version });
   }
 
   /** Asks for a read index for each of the reads; the outbox says which became ready or were refused. */

@@ -78,6 +78,8 @@ export type RaftEvent =
   | { readonly type: "Propose"; readonly requests: readonly Uint8Array[] }
   /** The state machine changes by itself at this log time, which has come. */
   | { readonly type: "MachineDue" }
+  /** Every member's build knows this cluster version (group_config.ts). */
+  | { readonly type: "RaiseClusterVersion"; readonly version: number }
   /** Clients' linearizable reads, one batch. */
   | { readonly type: "Read"; readonly readIds: readonly number[] }
   | { readonly type: "TransferLeadership"; readonly to: NodeId }
@@ -94,6 +96,7 @@ const EFFECTS = {
   acceptEntries: effect,
   advanceCommit: effect,
   appendCommands: effect,
+  appendConfig: effect,
   appendTime: effect,
   armElectionTimer: effect,
   broadcastHeartbeat: effect,
@@ -261,6 +264,8 @@ const leader = raft.createStateConfig({
     serving: {
       on: {
         Propose: { actions: "appendCommands" },
+        MachineDue: { actions: "appendTime" },
+        RaiseClusterVersion: { actions: "appendConfig" },
         TransferLeadership: [
           { guard: "targetIsOtherVoter", target: "transferring", actions: "nameTransferee" },
           { actions: "refuseTransfer" },
@@ -281,7 +286,6 @@ const leader = raft.createStateConfig({
     QuorumLost: { target: "follower", actions: "forgetLeader" },
     DiskStalled: { target: "follower", actions: "forgetLeader" },
     EntriesDurable: { actions: ["noteDurable", "advanceCommit"] },
-    MachineDue: { actions: "appendTime" },
     Read: { actions: "queueReads" },
     ReadIndex: { actions: "queueForwardedRead" },
   },
@@ -313,7 +317,10 @@ const role = raft.createStateConfig({
     Read: { actions: "refuseReads" },
     ReadIndex: { actions: "refuseForwardedRead" },
     TransferLeadership: { actions: "refuseTransfer" },
-    MachineDue: { description: "Only a leader lets time pass" },
+    MachineDue: { description: "Only a leader lets time pass, and not while it hands over" },
+    RaiseClusterVersion: {
+      description: "Only a leader changes the configuration, and not while it hands over",
+    },
     AppendEntriesReply: { description: "Late: this node no longer leads" },
     RequestVoteReply: { description: "Late: the election is over" },
     PreVoteReply: { description: "Late: the pre-vote is over" },

@@ -23,7 +23,7 @@ export const TERM_MAX = 2 ** 48;
 /** A message whose term is ahead of ours by more than this comes from a faulty node and is dropped. */
 export const TERM_JUMP_MAX = 2 ** 32;
 
-/** What an entry is for: a term's first entry, a client's command, a membership. */
+/** What an entry is for: a term's first entry or time that passes, clients' requests, what the group agrees on (group_config.ts). */
 export type EntryKind = "noop" | "command" | "config";
 
 /**

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { encodeConfig } from "./group_config.ts";
 import type { GroupState } from "./group_state.ts";
 import { Leadership } from "./leadership.ts";
 import type { Progress } from "./progress.ts";
@@ -70,6 +71,15 @@ export function appendCommands(
 /** The state machine is due: an entry without requests lets time pass on every replica. */
 export function appendTime(state: GroupState, context: RaftContext): void {
   appendPayloads(state, context, { kind: "noop", payloads: [NO_PAYLOAD] });
+}
+
+/** All members know the version: an entry lets them agree on it. */
+export function appendConfig(
+  state: GroupState,
+  context: RaftContext,
+  { version: clusterVersion }: Extract<RaftEvent, { type: "RaiseClusterVersion" }>,
+): void {
+  appendPayloads(state, context, { kind: "config", payloads: [encodeConfig({ clusterVersion })] });
 }
 
 /** Only a leader that is not handing over takes commands. */

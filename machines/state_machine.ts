@@ -37,7 +37,9 @@ export type RequestRefusal =
   /** No machine of this version can read it. */
   | "invalid"
   /** The machine has no room for what it would keep. */
-  | "overloaded";
+  | "overloaded"
+  /** A member of the cluster may not be able to read it yet. */
+  | "too-new";
 
 /** A machine's state at one moment, to be read in slices while the machine goes on. */
 export interface FrozenState {
@@ -76,9 +78,10 @@ export interface StateMachine<Result = unknown, Change = unknown> {
   readonly lastApplied: LogIndex;
   /**
    * Whether a request may be proposed. What no replica can read must never be committed, because
-   * every one of them would fail on it for good.
+   * every one of them would fail on it for good. What belongs to a higher version than the cluster
+   * has agreed on is too new: some replica may run a build that cannot read it.
    */
-  check(request: Uint8Array): RequestRefusal | undefined;
+  check(request: Uint8Array, clusterVersion: number): RequestRefusal | undefined;
   /**
    * Applies the entry after `lastApplied`.
    *

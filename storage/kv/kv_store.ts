@@ -116,7 +116,8 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     return this.#entries.size;
   }
 
-  check(payload: Uint8Array): RequestRefusal | undefined {
+  /** All requests belong to the first cluster version. */
+  check(payload: Uint8Array, _clusterVersion?: number): RequestRefusal | undefined {
     let request: Request;
     try {
       request = decodeRequest(payload);

@@ -36,6 +36,7 @@ const SIGNALS: Readonly<
     type: "Disk",
     condition,
   })),
+  RaiseClusterVersion: [{ type: "RaiseClusterVersion", version: 2 ** 31 }],
   Expect: [{ type: "Expect", term: 1, firstIndex: 1, answers: [] }],
   Committed: [{ type: "Committed", through: 2 ** 53 - 1 }],
   AwaitApplied: [{ type: "AwaitApplied", index: 0, answers: [] }],

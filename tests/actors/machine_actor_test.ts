@@ -34,6 +34,7 @@ class Bench {
       machine: this.store,
       entries: (from, through, bytesMax) => this.log.slice(from, through, bytesMax),
       scheduler: this.ports.scheduler,
+      onConfig: () => {},
       self: () => self,
     });
   }

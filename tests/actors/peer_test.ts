@@ -213,6 +213,7 @@ class Stranger {
       incarnation: 7,
       directoryId: directoryOf(2),
       toDirectoryId: undefined,
+      clusterVersionMax: 1,
     };
     this.send({ ...hello, ...fields });
   }
@@ -351,6 +352,7 @@ for (const { fields, refusal } of REFUSALS) {
         refusal,
         directoryId: directoryOf(1),
         version: 0,
+        clusterVersionMax: 1,
       };
       assertEquals(stranger.received, [reply as HelloReply]);
       assertEquals(stranger.closes.length, 1);
@@ -444,6 +446,7 @@ Deno.test("lost directory: the dialler does not rely on the lost node to notice"
         refusal: undefined,
         directoryId: "new",
         version: 1,
+        clusterVersionMax: 1,
       };
       connection.send(codec.encode({ type: "HelloReply", ...welcome }));
       connection.send(codec.encode(timeoutNow(1)));
@@ -525,6 +528,7 @@ Deno.test("hello: anything else as first frame closes the connection unanswered"
       refusal: undefined,
       directoryId: "d",
       version: 1,
+      clusterVersionMax: 1,
     },
     { type: "ActorCast", from: 2, group: 0, name: "raft", payload: 1 },
   ];
@@ -576,6 +580,7 @@ Deno.test("peers: a message with another's from closes the connection and is not
       incarnation: 7,
       directoryId: directoryOf(2),
       toDirectoryId: undefined,
+      clusterVersionMax: 1,
     },
   ];
   for (const message of forged) {
@@ -720,6 +725,7 @@ Deno.test("peers: a reply that is none, or another node's, is no welcome", () =>
       refusal: undefined,
       directoryId: "d",
       version: 1,
+      clusterVersionMax: 1,
     },
     // A version that this node never offered.
     {
@@ -729,6 +735,7 @@ Deno.test("peers: a reply that is none, or another node's, is no welcome", () =>
       refusal: undefined,
       directoryId: "d",
       version: 2,
+      clusterVersionMax: 1,
     },
     timeoutNow(1),
   ];

@@ -77,6 +77,7 @@ class Bench {
       send: (to, message) => void this.sent.push({ to, message }),
       wal,
       machine,
+      clusterVersion: () => 1,
       machineActor,
       self: () => self,
     });

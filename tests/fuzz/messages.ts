@@ -124,6 +124,7 @@ export function drawWireMessage(dice: Dice): WireMessage {
         incarnation: id,
         directoryId: dice.pick(["d-1", "d-2"]),
         toDirectoryId: dice.pick([undefined, "d-1"]),
+        clusterVersionMax: dice.below(3),
       };
     case 1:
       return {
@@ -133,6 +134,7 @@ export function drawWireMessage(dice: Dice): WireMessage {
         refusal: dice.pick([undefined, "wrong-cluster", "unknown-node", "wrong-directory"]),
         directoryId: "d-3",
         version: dice.below(3),
+        clusterVersionMax: dice.below(3),
       };
     case 2:
       return { type: dice.pick(["Ping", "Pong"]), id };

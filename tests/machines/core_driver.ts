@@ -78,6 +78,8 @@ export class CoreDriver {
         return void core.propose(event.requests);
       case "MachineDue":
         return core.machineDue();
+      case "RaiseClusterVersion":
+        return core.raiseClusterVersion(event.version);
       case "Read":
         return core.read(event.readIds);
       case "TransferLeadership":

@@ -48,6 +48,7 @@ export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
     { type: "VoteDurable", term: currentTerm - 1 },
     { type: "Propose", requests: [new Uint8Array([1])] },
     { type: "MachineDue" },
+    { type: "RaiseClusterVersion", version: 2 },
     { type: "Read", readIds: [1] },
     { type: "TransferLeadership", to: id },
     { type: "TransferLeadership", to: 2 },

@@ -23,6 +23,8 @@ export interface Ended {
 export interface StartOptions {
   /** File descriptors that it may have open; default: as many as we may. */
   readonly descriptorsMax?: number;
+  /** What runs it; default this build. */
+  readonly script?: string;
 }
 
 /** A running node. */
@@ -34,11 +36,11 @@ export class RealNode {
   #stderr = "";
 
   constructor(id: number, http: string, args: readonly string[], options: StartOptions = {}) {
-    const { descriptorsMax } = options;
+    const { descriptorsMax, script } = options;
     this.id = id;
     this.http = http;
     const command = descriptorsMax === undefined
-      ? nodeCommand(args, { stderr: "piped" })
+      ? nodeCommand(args, { stderr: "piped", ...(script === undefined ? {} : { script }) })
       : new Deno.Command("sh", {
         args: ["-c", `ulimit -n ${descriptorsMax} && exec "$@"`, "sh", ...nodeWords(args)],
         stdin: "null",

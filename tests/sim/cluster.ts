@@ -267,9 +267,13 @@ export class SimCluster {
     if (process === undefined || life === undefined) return () => true;
     this.say(`fault node ${id}  told to stop`);
     const answered = this.awaitPromise();
-    process.stop().then(() => {
+    const ended = (): void => {
       answered();
       if (!life.ended) this.crash(id, { keepCache: true });
+    };
+    process.stop().then(ended, (error) => {
+      if (!life.ended) this.failures.push({ node: id, error });
+      ended();
     });
     return () => {
       if (life.ended) answered();

@@ -154,6 +154,16 @@ function cutOneWay(play: Play, from: readonly NodeId[], to: readonly NodeId[]): 
   for (const a of from) for (const b of to) play.cluster.network.cut(a, b);
 }
 
+/** What is thrown, if anything is. */
+function messageOf(run: () => void): string[] {
+  try {
+    run();
+    return [];
+  } catch (error) {
+    return [(error as Error).message];
+  }
+}
+
 /** All rows that apply to what is built. */
 export const matrix: readonly MatrixRow[] = [
   {
@@ -696,6 +706,44 @@ export const matrix: readonly MatrixRow[] = [
         assertEquals([play.term(lost!), play.read(lost!)], [0, ""], "the lost node took part");
       }
       return 5;
+    },
+  },
+  {
+    row: "U1",
+    title:
+      "members upgraded one by one: they agree on a version once all know it; an old build stops",
+    shownBy: [
+      "tests/process/upgrade_test.ts: three members are upgraded one by one under load",
+      "tests/actors/cluster_version_test.ts: a log of a higher cluster version is refused",
+    ],
+    play: () => {
+      const play = new Play(28);
+      const { cluster } = play;
+      const versions = (): number[] => cluster.ids.map((id) => cluster.host(id)!.clusterVersion);
+      const writes: Write[] = [];
+      for (const id of cluster.ids) {
+        writes.push(play.append(play.leader));
+        assertEquals(versions(), [1, 1, 1], "a version that not all know");
+        cluster.crash(id, { keepCache: true });
+        cluster.node(id).build = 2;
+        cluster.start(id);
+        play.elected(cluster.ids, 6_000);
+        cluster.run(3_000);
+      }
+      assertEquals(versions(), [2, 2, 2]);
+      const [old, ...others] = play.followers;
+      cluster.crash(old!, { keepCache: true });
+      cluster.node(old!).build = 1;
+      assertEquals(messageOf(() => cluster.start(old!)), [
+        "Cannot take part: the cluster has agreed on version 2, and this build knows versions up " +
+        "to 1; start this member with the build that the others run",
+      ]);
+      cluster.crash(old!);
+      play.acknowledged(play.elected([play.leader, ...others], 6_000));
+      cluster.node(old!).build = 2;
+      play.converge(writes);
+      assertEquals(versions(), [2, 2, 2]);
+      return 4;
     },
   },
   {

@@ -25,6 +25,9 @@ export interface Fault {
 /** How often it is looked whether a node that was told to stop has ended. */
 const STOP_POLL_MS = 20;
 
+/** The build after this one, as far as the simulator knows. */
+const NEWEST_BUILD = 2;
+
 /** Every fault that a random run draws from. */
 export const faults: readonly Fault[] = [
   {
@@ -178,6 +181,23 @@ export const faults: readonly Fault[] = [
       const startAgain = (): void => {
         if (hasEnded()) cluster.start(id);
         else cluster.loop.after(STOP_POLL_MS, startAgain);
+      };
+      return startAgain;
+    },
+  },
+  {
+    name: "upgrade-node",
+    row: "U1",
+    weight: 1,
+    isPossible: (cluster) => cluster.ids.some((id) => cluster.node(id).build < NEWEST_BUILD),
+    begin: (cluster) => {
+      const old = cluster.ids.filter((id) => cluster.node(id).build < NEWEST_BUILD);
+      const id = cluster.dice.pick(old);
+      const hasEnded = cluster.stop(id);
+      const startAgain = (): void => {
+        if (!hasEnded()) return void cluster.loop.after(STOP_POLL_MS, startAgain);
+        cluster.node(id).build++;
+        cluster.start(id);
       };
       return startAgain;
     },

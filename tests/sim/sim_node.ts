@@ -80,6 +80,8 @@ export class SimNode {
   /** The running process; undefined between a crash and a restart. */
   life: ProcessLife | undefined;
   process: Process | undefined;
+  /** The build that the next start runs: it speaks protocols and knows cluster versions up to this. */
+  build = 1;
   /** Counts the disks that were lost. */
   lostDisks = 0;
   readonly #options: SimNodeOptions;
@@ -152,6 +154,7 @@ export class SimNode {
       bounds,
       segmentBytes,
       version: "simulated",
+      build: { protocol: { min: 1, max: this.build }, clusterVersionMax: this.build },
       httpAddressOf: () => undefined,
       log,
       onFailed,

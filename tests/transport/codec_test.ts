@@ -90,6 +90,7 @@ const anyMessage: fc.Arbitrary<WireMessage> = fc.oneof(
     incarnation: integer,
     directoryId: name,
     toDirectoryId: fc.option(name, { nil: undefined }),
+    clusterVersionMax: group,
   }, plain),
   fc.record({
     type: type("HelloReply"),
@@ -97,6 +98,7 @@ const anyMessage: fc.Arbitrary<WireMessage> = fc.oneof(
     incarnation: integer,
     refusal: fc.constantFrom(undefined, ...refusals),
     version: group,
+    clusterVersionMax: group,
     directoryId: name,
   }, plain),
   fc.record({ type: fc.constantFrom("Ping", "Pong"), id: integer }, plain),
@@ -234,8 +236,8 @@ const TERM_INDEX = { group: 0, term: 7, from: 2 };
 
 /** One valid body for each tag, as the array another implementation would write. */
 const VALID: Record<string, unknown[]> = {
-  Hello: [1, "STCF", 1, 2, "c", 1, 2, 3, "d", ""],
-  HelloReply: [2, 1, 2, 0, "d", 1],
+  Hello: [1, "STCF", 1, 2, "c", 1, 2, 3, "d", "", 1],
+  HelloReply: [2, 1, 2, 0, "d", 1, 1],
   Ping: [3, 1],
   Pong: [4, 1],
   AppendEntries: [16, 0, 7, 2, 3, 1, 3, 0, new Uint8Array(0)],
@@ -482,7 +484,7 @@ Deno.test("codec: fields that a later version appends are read over, in every me
 });
 
 Deno.test("codec: a reason that a later version appends is a refusal", () => {
-  const reply = codec.decode(encodeMsgpack([2, 1, 2, refusals.length + 1, "d", 0]));
+  const reply = codec.decode(encodeMsgpack([2, 1, 2, refusals.length + 1, "d", 0, 1]));
   assert(reply.type === "HelloReply" && reply.refusal === "unknown-reason");
   assertEquals(roundTrip(reply), reply);
 });

@@ -85,6 +85,7 @@ export class FakePort implements GatewayPort {
   status(): ClusterStatus {
     return {
       clusterId: "fake",
+      clusterVersion: 1,
       nodeId: 1,
       group: 0,
       role: "leader",

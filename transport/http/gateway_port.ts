@@ -64,6 +64,8 @@ export interface MemberStatus {
 export interface ClusterStatus {
   /** The cluster, `^[a-z0-9-]{1,64}$`. */
   readonly clusterId: string;
+  /** The version that all members have agreed on: no build that does not know it may take part. */
+  readonly clusterVersion: number;
   /** The node that answers. */
   readonly nodeId: NodeId;
   /** The Raft group. */

@@ -81,8 +81,8 @@ const TAGS = {
 
 /** Elements of each message's array, the tag included. */
 const LENGTHS = {
-  Hello: 10,
-  HelloReply: 6,
+  Hello: 11,
+  HelloReply: 7,
   Ping: 2,
   Pong: 2,
   AppendEntries: 9,
@@ -175,6 +175,7 @@ function encode(w: FrameWriter, message: WireMessage): Uint8Array {
       w.uint(message.incarnation);
       w.string(message.directoryId);
       w.string(message.toDirectoryId ?? "");
+      w.uint(message.clusterVersionMax);
       break;
     case "HelloReply":
       w.uint(message.from);
@@ -182,6 +183,7 @@ function encode(w: FrameWriter, message: WireMessage): Uint8Array {
       w.uint(message.refusal === undefined ? 0 : refusalNumber(message.refusal));
       w.string(message.directoryId);
       w.uint(message.version);
+      w.uint(message.clusterVersionMax);
       break;
     case "Ping":
     case "Pong":
@@ -310,6 +312,7 @@ function decodeHello(c: BodyCursor): Hello {
     incarnation: c.uint("incarnation", INTEGER_MAX),
     directoryId: nameOf(c, "directoryId"),
     toDirectoryId: optionalNameOf(c, "toDirectoryId"),
+    clusterVersionMax: c.uint("clusterVersionMax", GROUP_ID_MAX),
   };
 }
 
@@ -332,9 +335,10 @@ function decodeHelloReply(c: BodyCursor): HelloReply {
   const refusal = c.uint("refusal", REFUSAL_MAX);
   const directoryId = nameOf(c, "directoryId");
   const version = c.uint("version", GROUP_ID_MAX);
+  const clusterVersionMax = c.uint("clusterVersionMax", GROUP_ID_MAX);
   return {
     ...{ type: "HelloReply", from, incarnation, refusal: refusalOf(refusal) },
-    ...{ directoryId, version },
+    ...{ directoryId, version, clusterVersionMax },
   };
 }
 

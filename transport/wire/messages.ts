@@ -43,6 +43,8 @@ export interface Hello {
   readonly directoryId: string;
   /** The directory that the sender remembers of the receiver; undefined if they never met. */
   readonly toDirectoryId: string | undefined;
+  /** The highest cluster version that the sender's build knows (machines/group_config.ts). */
+  readonly clusterVersionMax: number;
 }
 
 /**
@@ -77,6 +79,8 @@ export interface HelloReply {
   readonly version: number;
   /** Id of the sender's data directory, `^[a-z0-9-]{1,64}$`. */
   readonly directoryId: string;
+  /** The highest cluster version that the sender's build knows. */
+  readonly clusterVersionMax: number;
 }
 
 /** Asks for a {@linkcode Pong}: is the other side still there, and how far away is it? */

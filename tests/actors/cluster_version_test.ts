@@ -1,0 +1,130 @@
+/**
+ * The cluster version of a group on its host: who raises it, what it gates, and who it stops.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { GroupHost, spawnWal } from "../../actors/group.ts";
+import { ActorSystem } from "../../actors/runtime/system.ts";
+import { ClusterVersionError } from "../../machines/group_config.ts";
+import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import type { AppliedEntry, RequestRefusal, StateMachine } from "../../machines/state_machine.ts";
+import type { CommandResult } from "../../storage/kv/command_result.ts";
+import { KvStore } from "../../storage/kv/kv_store.ts";
+import { MemoryDisk } from "../sim/memory_disk.ts";
+import { openWal } from "../storage/open_wal.ts";
+import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
+
+/** A build whose requests all belong to cluster version 2. */
+class NextStore extends KvStore implements StateMachine<CommandResult> {
+  readonly applied: string[] = [];
+
+  override readonly check = (
+    ...[, clusterVersion]: Parameters<StateMachine["check"]>
+  ): RequestRefusal | undefined => clusterVersion < 2 ? "too-new" : undefined;
+
+  override apply(entry: AppliedEntry): ReturnType<KvStore["apply"]> {
+    this.applied.push(entry.kind);
+    return super.apply({ ...entry, requests: [] });
+  }
+}
+
+/** A cluster of one member whose build knows cluster versions up to `clusterVersionMax`. */
+function start(disk: MemoryDisk, clusterVersionMax: number): {
+  readonly host: GroupHost<CommandResult, NextStore>;
+  readonly ports: VirtualPorts;
+  readonly failures: Error[];
+} {
+  const ports = new VirtualPorts();
+  const failures: Error[] = [];
+  const system = new ActorSystem({
+    node: 1,
+    ports,
+    log: memoryLog().log,
+    onFailed: ({ error }) => void failures.push(error),
+  });
+  const opened = openWal(disk, { clusterId: "c", nodeId: 1 });
+  const host = new GroupHost<CommandResult, NextStore>({
+    group: 0,
+    machine: new NextStore(),
+    id: 1,
+    membership: { voters: [1], learners: [] },
+    timing: DEFAULT_TIMING,
+    system,
+    wal: spawnWal(system, opened.wal, { onDiskCondition: () => {} }).ref,
+    recovered: opened.groups.get(0),
+    send: () => {},
+    clusterVersionMax,
+  });
+  for (let passed = 0; host.core.role !== "leader"; passed++) {
+    assert(passed < 5_000, "it does not lead");
+    ports.advance(1);
+  }
+  ports.settle();
+  return { host, ports, failures };
+}
+
+function promptDisk(): MemoryDisk {
+  return new MemoryDisk({ later: (run) => run() });
+}
+
+function propose({ host, ports }: ReturnType<typeof start>): unknown {
+  let answer: unknown;
+  const payload = new Uint8Array([1]);
+  host.raft.ask({ type: "Propose", payload }, { timeoutMs: 5_000 }, (outcome) => {
+    answer = outcome.ok ? outcome.value : outcome.error;
+  });
+  ports.settle();
+  return answer;
+}
+
+Deno.test("a request of a higher cluster version is refused until the members have agreed on it", () => {
+  const member = start(promptDisk(), 2);
+  const { host, ports } = member;
+  const before = host.core.state.log.lastIndex;
+  assertEquals(propose(member), { status: "refused", reason: "too-new", leader: 1 });
+  assertEquals([host.core.state.log.lastIndex, host.clusterVersion], [before, 1]);
+  host.raiseClusterVersion(() => undefined);
+  ports.settle();
+  assertEquals([host.core.state.log.lastIndex, host.clusterVersion], [before + 1, 2]);
+  assertEquals(host.machine.applied.at(-1), "config");
+  propose(member);
+  assertEquals(host.core.state.log.lastIndex, before + 2);
+});
+
+Deno.test("it is raised once, to the highest that every build knows, and never falls", () => {
+  const { host, ports } = start(promptDisk(), 3);
+  for (let times = 0; times < 3; times++) {
+    host.raiseClusterVersion(() => undefined);
+    ports.settle();
+  }
+  assertEquals([host.clusterVersion, host.machine.applied.filter((kind) => kind === "config")], [
+    3,
+    ["config"],
+  ]);
+});
+
+Deno.test("a log of a higher cluster version is refused, with what to do", () => {
+  const disk = promptDisk();
+  const { host, ports } = start(disk, 2);
+  host.raiseClusterVersion(() => undefined);
+  ports.settle();
+  disk.crash(() => 0);
+  const error = assertThrows(() => start(disk, 1), ClusterVersionError);
+  assertEquals(
+    error.message,
+    "Cannot take part: the cluster has agreed on version 2, and this build knows versions up to " +
+      "1; start this member with the build that the others run",
+  );
+  assertEquals(error.clusterVersion, 2);
+  assertEquals(start(disk, 2).host.clusterVersion, 2);
+});
+
+Deno.test("a running build that cannot follow the cluster's version stops before it applies more", () => {
+  const { host, ports, failures } = start(promptDisk(), 1);
+  // What a leader of the next build would have sent.
+  host.raft.signal({ type: "RaiseClusterVersion", version: 2 });
+  ports.settle();
+  assertEquals(failures.map(({ name }) => name), ["ClusterVersionError"]);
+  assert(!host.machine.applied.includes("config"));
+});

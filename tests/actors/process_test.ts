@@ -1,0 +1,109 @@
+/**
+ * A process on ports of a test: how it ends when the world fails.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { Process, type ProcessOptions } from "../../actors/process.ts";
+import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import { DiskError } from "../../storage/log/disk.ts";
+import { MemoryDisk } from "../sim/memory_disk.ts";
+import { MemoryNetwork } from "../sim/memory_network.ts";
+import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
+
+const ADDRESS = { hostname: "n1", port: 7001 };
+
+/** A member of one on a disk that may be full. */
+function start(): {
+  readonly ports: VirtualPorts;
+  readonly full: { isFull: boolean };
+  readonly run: (options?: Partial<ProcessOptions>) => Process;
+} {
+  const ports = new VirtualPorts();
+  const full = { isFull: false };
+  const disk = new MemoryDisk({
+    later: (run) => run(),
+    fault: ({ type, path }) =>
+      full.isFull && type === "append"
+        ? new DiskError("Cannot write: no space is left", { code: "no-space", path })
+        : undefined,
+  });
+  const network = new MemoryNetwork(ports.scheduler);
+  const run = (options: Partial<ProcessOptions> = {}): Process =>
+    Process.start({
+      world: { ports, disk, network },
+      directory: {
+        nodeId: 1,
+        clusterId: "c",
+        members: [1],
+        clusterIdSource: "configured",
+        newDirectoryId: "d",
+      },
+      members: new Map([[1, ADDRESS]]),
+      listen: ADDRESS,
+      groups: [0],
+      timing: DEFAULT_TIMING,
+      version: "test",
+      httpAddressOf: () => undefined,
+      log: memoryLog().log,
+      onFailed: (error) => {
+        throw error;
+      },
+      ...options,
+    });
+  return { ports, full, run };
+}
+
+/** Lets virtual time pass until the promise has settled; the error, if it has failed. */
+async function settled(
+  ports: VirtualPorts,
+  promise: Promise<unknown>,
+): Promise<string | undefined> {
+  let outcome: string | undefined | null = null;
+  promise.then(() => outcome = undefined, (error) => outcome = String(error));
+  for (let passed = 0; outcome === null; passed++) {
+    assert(passed < 1_000, "it does not settle");
+    ports.advance(10);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+  return outcome;
+}
+
+Deno.test("a stop on a full disk says so, and lets the directory and the address go all the same", async () => {
+  const { ports, full, run } = start();
+  const process = run();
+  ports.advance(2_000);
+  assertEquals(process.status().role, "leader");
+  full.isFull = true;
+  assertEquals(
+    await settled(ports, process.stop()),
+    "WalFailedError: Cannot use the log any more: Cannot write: no space is left",
+  );
+  full.isFull = false;
+  const again = run();
+  ports.advance(2_000);
+  assertEquals([again.status().role, again.status().term], ["leader", 2]);
+  assertEquals(await settled(ports, again.stop()), undefined);
+});
+
+Deno.test("a process hosts any number of groups on one log, and serves each", async () => {
+  const { ports, run } = start();
+  const log = memoryLog();
+  const process = run({ groups: [3, 7], log: log.log });
+  ports.advance(2_000);
+  const answers = [3, 7].map((group) => {
+    const headers = { host: "n1" };
+    const body = `of group ${group}`;
+    const request = new Request("http://n1/v1/kv/k", { method: "PUT", headers, body });
+    return process.gateway(group)(request);
+  });
+  await settled(ports, Promise.all(answers));
+  for (const group of [3, 7]) {
+    assertEquals(process.status(group).group, group);
+    const entry = process.groups.get(group)!.host.machine.get("k");
+    assertEquals(new TextDecoder().decode(entry!.value), `of group ${group}`);
+  }
+  assertEquals(process.status().group, 3, "the first is the default");
+  assert(log.lines.some((line) => /^info role group=7 /.test(line)), log.lines.join("\n"));
+  await settled(ports, process.stop());
+});
