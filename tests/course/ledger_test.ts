@@ -38,6 +38,15 @@ Deno.test("every named case of README.md passes somewhere, or says why it does n
   }
 });
 
+Deno.test("every scenario that README.md names is there", () => {
+  const named = Deno.readTextFileSync(new URL("README.md", testsUrl)).matchAll(/`(\w+\.txt)`/g);
+  const files = [...named].map(([, file]) => file!);
+  assert(files.length > 5, `only ${files.length} names were read`);
+  for (const file of files) {
+    assert(Deno.statSync(new URL(`machines/scenarios/${file}`, testsUrl)).isFile, file);
+  }
+});
+
 Deno.test("every course test is in README.md, once", () => {
   const listed = rows().map(({ name }) => name);
   assertEquals(listed.filter((name, at) => listed.indexOf(name) !== at), []);
