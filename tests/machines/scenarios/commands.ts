@@ -65,12 +65,7 @@ export const commands: Readonly<Record<string, Command>> = {
   elect: {
     usage: "elect NODE",
     meaning: "`campaign NODE`, then `settle`; the node must lead",
-    run: (stage, words) => {
-      const id = waiting(stage, words);
-      stage.cluster.campaign(id);
-      stage.cluster.settle();
-      if (stage.core(id).role !== "leader") throw new Error(`node ${id} was not elected`);
-    },
+    run: (stage, words) => stage.cluster.elect(waiting(stage, words)),
   },
   heartbeat: {
     usage: "heartbeat NODE",
