@@ -129,9 +129,13 @@ export class SkipList<V> {
   #frozenEpoch = -1;
   /** The epochs that the views ended. */
   readonly #views = new Set<number>();
-  /** The last key searched for and its leaf: a command reads a key before it writes it. */
+  /**
+   * The last key searched for, its leaf, and how many keys of the leaf are smaller: a command reads
+   * a key before it writes it.
+   */
   #recentKey: string | undefined = undefined;
   #recentLeaf: Leaf<V> | undefined = undefined;
+  #recentAt = 0;
 
   /** @param seed Seed of the tower heights. */
   constructor(seed: number = SEED_DEFAULT) {
@@ -158,20 +162,19 @@ export class SkipList<V> {
   /** The value at `key`, if any. */
   get(key: string): V | undefined {
     const leaf = this.#leafOf(key);
-    const at = lowerBound(leaf.keys, key);
+    const at = this.#recentAt;
     return leaf.keys[at] === key ? leaf.values[at] : undefined;
   }
 
   /** Whether there is a value at `key`. */
   has(key: string): boolean {
-    const leaf = this.#leafOf(key);
-    return leaf.keys[lowerBound(leaf.keys, key)] === key;
+    return this.#leafOf(key).keys[this.#recentAt] === key;
   }
 
   /** Puts `value` at `key` and returns the value that was there. */
   set(key: string, value: V): V | undefined {
     const leaf = this.#ownLeafOf(key);
-    const at = lowerBound(leaf.keys, key);
+    const at = this.#recentAt;
     if (leaf.keys[at] === key) {
       const previous = leaf.values[at];
       leaf.values[at] = value;
@@ -185,10 +188,9 @@ export class SkipList<V> {
 
   /** Removes `key` and returns the value that was there. */
   delete(key: string): V | undefined {
-    const found = this.#leafOf(key);
-    const at = lowerBound(found.keys, key);
-    if (found.keys[at] !== key) return undefined;
+    if (!this.has(key)) return undefined;
     const leaf = this.#ownLeafOf(key);
+    const at = this.#recentAt;
     const previous = leaf.values[at];
     removeAt(leaf, at);
     this.#size--;
@@ -226,7 +228,7 @@ export class SkipList<V> {
     return Math.max(0, count);
   }
 
-  /** The only leaf that may hold `key`: the last whose anchor is not greater. */
+  /** The only leaf that may hold `key`: the last whose anchor is not greater. Sets `#recentAt`. */
   #leafOf(key: string): Leaf<V> {
     if (key === this.#recentKey) return this.#recentLeaf!;
     let node = this.#root;
@@ -240,6 +242,7 @@ export class SkipList<V> {
   #remember(key: string, leaf: Leaf<V>): Leaf<V> {
     this.#recentKey = key;
     this.#recentLeaf = leaf;
+    this.#recentAt = lowerBound(leaf.keys, key);
     return leaf;
   }
 
