@@ -22,7 +22,7 @@ import {
 import type { RaftCore } from "../machines/raft_core.ts";
 import { raftMachine } from "../machines/raft_machine.ts";
 import type { GroupId, NodeId, Term } from "../machines/raft_types.ts";
-import { encodeRequest, type Request } from "../storage/kv/command.ts";
+import { type Command, encodeCommand } from "../storage/kv/command.ts";
 import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../storage/kv/entry.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
@@ -122,9 +122,9 @@ export class NodeClient implements GatewayPort {
     this.#leaderWatch.wake();
   }
 
-  async write(write: Request, timeoutMs: number): Promise<CommandResult> {
-    const request: RaftRequest = { type: "Propose", payload: encodeRequest(write) };
-    const mayRepeat = write.once !== undefined;
+  async write(command: Command, timeoutMs: number): Promise<CommandResult> {
+    const request: RaftRequest = { type: "Propose", payload: encodeCommand(command) };
+    const mayRepeat = command.once !== undefined;
     const answer = await this.#askLeader(request, { mayRepeat, timeoutMs });
     if (isResult(answer)) return answer;
     throw new GatewayError("outcome-unknown", `The leader answered a write with ${answer.status}`);

@@ -13,7 +13,7 @@ import { GroupHost, type KvGroup, spawnWal } from "../actors/group.ts";
 import { ActorSystem } from "../actors/runtime/system.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
-import { encodeRequest } from "../storage/kv/command.ts";
+import { encodeCommand } from "../storage/kv/command.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
 import { Wal } from "../storage/log/wal.ts";
 import { recordFormat } from "../storage/log/wal_record.ts";
@@ -21,6 +21,7 @@ import { MemoryDisk } from "../tests/sim/memory_disk.ts";
 import { type Codec, createCodec } from "../transport/wire/codec.ts";
 import { FRAME_HEADER_BYTES } from "../transport/wire/limits.ts";
 import type { WireMessage } from "../transport/wire/messages.ts";
+import { commandOf } from "../tests/storage/kv/command_of.ts";
 
 const VOTERS: readonly NodeId[] = [1, 2, 3];
 const TIMEOUT_MS = 5_000;
@@ -34,13 +35,11 @@ const TIMING: RaftTiming = {
 };
 
 const payloads = Array.from({ length: KEYS }, (_, at) =>
-  encodeRequest({
-    command: {
-      type: "put",
-      key: String(at).padStart(16, "0"),
-      value: new Uint8Array(100),
-    },
-  }));
+  encodeCommand(commandOf({
+    type: "put",
+    key: String(at).padStart(16, "0"),
+    value: new Uint8Array(100),
+  })));
 
 /** Three members, linked by codecs and turns of the event loop. */
 function startCluster(): Map<NodeId, { system: ActorSystem; host: KvGroup }> {

@@ -8,10 +8,11 @@
 import { decode, encode } from "@msgpack/msgpack";
 import SortedBTree from "sorted-btree";
 import { toBytes, toByteString } from "../storage/byte_string.ts";
-import { decodeRequest, encodeRequest } from "../storage/kv/command.ts";
+import { decodeCommand, encodeCommand } from "../storage/kv/command.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
 import { applyRequest } from "../tests/storage/kv/apply.ts";
 import { SkipList } from "../storage/kv/skip_list.ts";
+import { commandOf } from "../tests/storage/kv/command_of.ts";
 
 type BTree = SortedBTree.default<string, number>;
 const BTree = SortedBTree.default;
@@ -55,11 +56,11 @@ Deno.bench({ name: "sorted-btree", group: "scan 10^6 keys", n: 5 }, () => {
 });
 
 const value = new Uint8Array(100).fill(7);
-const request = encodeRequest({ command: { type: "put", key: keyOf(1), value } });
+const request = encodeCommand(commandOf({ type: "put", key: keyOf(1), value }));
 const packed = encode([1, [1, toBytes(keyOf(1)), value, null, null], null]);
 
 Deno.bench({ name: "own layout", group: "decode a put of 16 + 100 B", baseline: true }, () => {
-  decodeRequest(request);
+  decodeCommand(request);
 });
 Deno.bench({ name: "MessagePack array", group: "decode a put of 16 + 100 B" }, () => {
   const [, command] = decode(packed) as [number, [number, Uint8Array, Uint8Array]];
@@ -69,7 +70,7 @@ Deno.bench({ name: "MessagePack array", group: "decode a put of 16 + 100 B" }, (
 const store = new KvStore();
 const puts = Array.from(
   { length: STORE_KEYS },
-  (_, n) => encodeRequest({ command: { type: "put", key: keyOf(n), value } }),
+  (_, n) => encodeCommand(commandOf({ type: "put", key: keyOf(n), value })),
 );
 for (const put of puts) applyRequest(store, put);
 shuffled(puts);

@@ -10,10 +10,11 @@ import * as http from "../transport/http/limits.ts";
 import * as transport from "../transport/wire/limits.ts";
 
 Deno.test("the largest request fits an entry, and the largest entry fits a frame", () => {
-  const request = kv.KEY_BYTES_MAX + kv.VALUE_BYTES_MAX +
+  const put = kv.KEY_BYTES_MAX + kv.VALUE_BYTES_MAX +
     kv.CONTENT_TYPE_CHARS_MAX + kv.IDEMPOTENCY_KEY_CHARS_MAX +
     kv.FINGERPRINT_CHARS_MAX + 64;
-  assert(request <= REQUEST_BYTES_MAX);
+  assert(put <= kv.COMMAND_BYTES_MAX);
+  assert(kv.COMMAND_BYTES_MAX <= REQUEST_BYTES_MAX);
   assert(REQUEST_HEADER_BYTES + REQUEST_BYTES_MAX <= log.ENTRY_PAYLOAD_BYTES_MAX);
   assert(log.ENTRY_PAYLOAD_BYTES_MAX + 1024 <= transport.FRAME_BYTES_MAX);
   assert(transport.FRAME_BYTES_MAX <= transport.WRITE_QUEUE_BYTES_MAX);
@@ -37,6 +38,13 @@ Deno.test("a mailbox holds every request that the gateway lets in", () => {
 Deno.test("an orderly stop ends before it is cut short", () => {
   assert(HANDOVER_MS_MAX + DRAIN_MS_MAX + ACTOR_STOP_MS_MAX < STOP_MS_MAX);
   assert(HANDOVER_MS_MAX > 2 * DEFAULT_TIMING.electionTimeoutMsMax);
+});
+
+Deno.test("the largest results of a command fit a frame, and one get may read the largest value", () => {
+  assert(kv.RESULT_BYTES_MAX + 1024 * 1024 <= transport.FRAME_BYTES_MAX);
+  assert(kv.VALUE_BYTES_MAX + kv.CONTENT_TYPE_CHARS_MAX <= kv.RESULT_BYTES_MAX);
+  assert(kv.RESULT_BYTES_MAX < kv.SESSION_RESULT_BYTES_MAX);
+  assert(kv.RESULT_BYTES_MAX < kv.IDEMPOTENCY_BYTES_MAX);
 });
 
 Deno.test("a page of a listing can hold the largest value", () => {

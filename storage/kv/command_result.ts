@@ -1,63 +1,148 @@
 /**
- * What became of a command, and how a value from another node is known to say so.
+ * What became of a command: how it is answered, kept and recognised.
  *
  * @module
  */
+import type { Command } from "./command.ts";
+import { OPERATIONS_MAX, RESULT_BYTES_MAX, RESULT_OVERHEAD_BYTES } from "./limits.ts";
+import { isCount } from "./operations/operation.ts";
+import {
+  isOperationType,
+  kindOf,
+  kindOfCode,
+  type Operation,
+  type OperationResult,
+} from "./operations/operations.ts";
+import { StateError, type StateReader, type StateSink } from "./state_bytes.ts";
 
-/** What became of a command. Only `ok` may have changed anything. */
-export type CommandResult =
-  | {
+/** A command that was executed: one of its two lists, whole. */
+export type Executed =
+  & {
     readonly status: "ok";
     /** Revision of the store after the command. */
     readonly revision: number;
-    /** Changes of the key since its creation; 0 after a delete. */
-    readonly version: number;
-    /** Bytes in the value; 0 after a delete. */
-    readonly length: number;
-    /** Whether the key was not there before. */
-    readonly created: boolean;
-    /** Keys deleted: 0 or 1. */
-    readonly deleted: number;
+    /** What each operation of the list came to, in their order. */
+    readonly results: readonly OperationResult[];
     /** Present if this is the result of an earlier request, which was repeated. */
     readonly replayed?: true;
   }
-  /** The condition did not hold. */
-  | {
-    readonly status: "precondition-failed";
-    /** Revision of the key's last change; 0 if it is not there. */
-    readonly revision: number;
-    readonly replayed?: true;
-  }
-  /** The value would exceed VALUE_BYTES_MAX. */
+  & (
+    /** Every compare held: it was `success`. */
+    | { readonly succeeded: true }
+    | {
+      /** A compare did not hold: it was `failure`. */
+      readonly succeeded: false;
+      /** Revision of the key of the first such compare, before the command; 0 if it was not there. */
+      readonly presentRevision: number;
+    }
+  );
+
+/** What became of a command. Only `ok` may have changed anything. */
+export type CommandResult =
+  | Executed
+  /** A value would exceed VALUE_BYTES_MAX, or what is read RESULT_BYTES_MAX: nothing was changed. */
   | { readonly status: "too-large"; readonly replayed?: true }
   /** The idempotency key was used for another request. */
   | { readonly status: "idempotency-mismatch" }
   /** The session is not known, or its window has moved beyond the sequence. */
   | { readonly status: "session-expired" }
-  /** There is no room for another idempotency key or session. */
+  /** There is no room for what would be kept: an idempotency key, a session, a result. */
   | { readonly status: "overloaded" };
 
-/** The integers that each result has besides its status. */
-const INTEGERS = {
-  "ok": ["revision", "version", "length", "deleted"],
-  "precondition-failed": ["revision"],
-  "too-large": [],
-  "idempotency-mismatch": [],
-  "session-expired": [],
-  "overloaded": [],
-} satisfies Record<CommandResult["status"], readonly string[]>;
+const KEPT = { "ok": 1, "too-large": 2 } as const;
+const REFUSALS: readonly unknown[] = [
+  "idempotency-mismatch",
+  "session-expired",
+  "overloaded",
+] satisfies readonly Exclude<CommandResult["status"], keyof typeof KEPT>[];
+
+/** Bytes that a result takes besides what every result of one operation without content takes. */
+export function resultBytes(results: readonly OperationResult[]): number {
+  let bytes = RESULT_OVERHEAD_BYTES * Math.max(0, results.length - 1);
+  for (const result of results) bytes += kindOf(result).contentBytes(result);
+  return bytes;
+}
+
+/** Most bytes that a command's result can take, as {@linkcode resultBytes} counts. */
+export function resultBytesMax({ success, failure }: Command): number {
+  return Math.max(listBytesMax(success), listBytesMax(failure));
+}
+
+function listBytesMax(operations: readonly Operation[]): number {
+  let bytes = RESULT_OVERHEAD_BYTES * Math.max(0, operations.length - 1);
+  for (const operation of operations) bytes += kindOf(operation).contentBytesMax;
+  return Math.min(bytes, RESULT_BYTES_MAX);
+}
+
+/** The same result for one who repeats a request. */
+export function replayed(result: CommandResult): CommandResult {
+  return result.status === "ok" || result.status === "too-large"
+    ? { ...result, replayed: true }
+    : result;
+}
+
+/** Writes a result that is kept, into a snapshot or the state hash. */
+export function writeResult(result: CommandResult, sink: StateSink): void {
+  const { status } = result;
+  if (status !== "ok" && status !== "too-large") {
+    throw new StateError(`a result "${status}" is not kept`);
+  }
+  sink.number(KEPT[status]);
+  if (status === "too-large") return;
+  sink.number(result.revision);
+  // 0: every compare held; else one more than the revision that was present.
+  sink.number(result.succeeded ? 0 : 1 + result.presentRevision);
+  sink.number(result.results.length);
+  for (const one of result.results) {
+    const kind = kindOf(one);
+    sink.number(kind.code);
+    kind.writeResult(one, sink);
+  }
+}
+
+/** @throws {StateError} If it is none that `writeResult` wrote. */
+export function readResult(reader: StateReader): CommandResult {
+  const kept = reader.number();
+  if (kept === KEPT["too-large"]) return { status: "too-large" };
+  if (kept !== KEPT.ok) throw new StateError("it has a result of an unknown kind");
+  const revision = reader.number();
+  const failed = reader.number();
+  const results: OperationResult[] = [];
+  for (let left = reader.number(); left > 0; left--) {
+    const kind = kindOfCode(reader.number());
+    if (kind === undefined) throw new StateError("it has a result of an unknown operation");
+    results.push(kind.readResult(reader));
+  }
+  return failed === 0
+    ? { status: "ok", succeeded: true, revision, results }
+    : { status: "ok", succeeded: false, presentRevision: failed - 1, revision, results };
+}
 
 /** The result that a value of another node means; undefined if none. */
 export function commandResultOf(value: unknown): CommandResult | undefined {
-  if (typeof value !== "object" || value === null) return undefined;
-  const record = value as { readonly [name: string]: unknown };
-  const { status, replayed } = record;
-  if (typeof status !== "string" || !Object.hasOwn(INTEGERS, status)) return undefined;
-  for (const name of INTEGERS[status as CommandResult["status"]]) {
-    const integer = record[name];
-    if (!Number.isSafeInteger(integer) || integer as number < 0) return undefined;
-  }
-  if (status === "ok" && typeof record["created"] !== "boolean") return undefined;
+  if (!isRecord(value)) return undefined;
+  const { status, replayed } = value;
   if (replayed !== undefined && replayed !== true) return undefined;
-  return value as CommandResult;
+  const isResult = status === "ok"
+    ? isExecuted(value)
+    : status === "too-large" || REFUSALS.includes(status);
+  return isResult ? value as unknown as CommandResult : undefined;
+}
+
+function isExecuted({ revision, succeeded, presentRevision, results }: Fields): boolean {
+  if (!isCount(revision) || typeof succeeded !== "boolean") return false;
+  if (!succeeded && !isCount(presentRevision)) return false;
+  return Array.isArray(results) && results.length <= OPERATIONS_MAX && results.every(isOneResult);
+}
+
+function isOneResult(value: unknown): boolean {
+  if (!isRecord(value)) return false;
+  const { type } = value;
+  return isOperationType(type) && kindOf({ type }).isResult(value);
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function isRecord(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

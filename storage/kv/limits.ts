@@ -4,11 +4,32 @@
  * @module
  */
 
-/** Longest key; encoding or decoding a request throws a CommandError. A key has at least one byte. */
+/** Longest key; encoding or decoding a command throws a CommandError. A key has at least one byte. */
 export const KEY_BYTES_MAX = 1024;
 
 /** Longest value; a put is refused by the codec, an append is answered `too-large`. */
 export const VALUE_BYTES_MAX = 1024 * 1024;
+
+/** Compares of a command; the codec throws a CommandError. */
+export const COMPARES_MAX = 128;
+
+/** Operations of a command, those of success and of failure together; the codec throws a CommandError. */
+export const OPERATIONS_MAX = 128;
+
+/**
+ * Bytes of a command; the codec throws a CommandError. That is one of the largest values, and the
+ * largest keys in every compare and operation.
+ */
+export const COMMAND_BYTES_MAX = VALUE_BYTES_MAX + 512 * 1024;
+
+/**
+ * Bytes of the results of a command: what its gets read, and RESULT_OVERHEAD_BYTES for each but the
+ * first. More is answered `too-large`, and nothing is changed.
+ */
+export const RESULT_BYTES_MAX = 4 * 1024 * 1024;
+
+/** What the result of an operation counts for besides what it read. */
+export const RESULT_OVERHEAD_BYTES = 100;
 
 /** Longest content type, in ASCII characters; the codec throws a CommandError. */
 export const CONTENT_TYPE_CHARS_MAX = 128;
@@ -37,7 +58,10 @@ export const IDEMPOTENCY_RETENTION_MS_MIN = 60 * 1000;
  */
 export const IDEMPOTENCY_BYTES_MAX = 256 * 1024 * 1024;
 
-/** What a record of an idempotency key counts for besides its key and fingerprint. */
+/**
+ * What a record of an idempotency key counts for besides its key, its fingerprint and the bytes of
+ * the results (RESULT_BYTES_MAX says which).
+ */
 export const IDEMPOTENCY_RECORD_BYTES = 200;
 
 /** Sequences below a session's highest that it still answers; an older one is `session-expired`. */
@@ -48,6 +72,13 @@ export const SESSION_IDLE_MS = 60 * 60 * 1000;
 
 /** Most live sessions; the first command of the next is answered `overloaded` and is not applied. */
 export const SESSIONS_MAX = 50_000;
+
+/**
+ * Bytes of the results of all sessions, counted as for RESULT_BYTES_MAX. When there is no room, a
+ * command of a session that would need some is answered `overloaded`; one of one operation that is
+ * no get needs none.
+ */
+export const SESSION_RESULT_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
  * Expired keys, and expired sessions, forgotten by one applied entry. What remains is treated as

@@ -7,8 +7,14 @@
  *
  * @module
  */
-import type { Once } from "./command.ts";
-import type { CommandResult } from "./command_result.ts";
+import type { Command } from "./command.ts";
+import {
+  type CommandResult,
+  replayed,
+  resultBytes,
+  resultBytesMax,
+  writeResult,
+} from "./command_result.ts";
 import {
   EXPIRED_PER_ENTRY_MAX,
   FINGERPRINT_CHARS_MAX,
@@ -17,13 +23,19 @@ import {
   IDEMPOTENCY_RECORD_BYTES,
   IDEMPOTENCY_RETENTION_MS,
   IDEMPOTENCY_RETENTION_MS_MIN,
+  RESULT_BYTES_MAX,
   ROOM_PAUSE_MS,
   SESSION_IDLE_MS,
+  SESSION_RESULT_BYTES_MAX,
   SESSION_WINDOW,
   SESSIONS_MAX,
 } from "./limits.ts";
+import type { Once } from "./once.ts";
 import { type FrozenMap, SkipList } from "./skip_list.ts";
 import { ItemHash, type SetHash } from "./state_hash.ts";
+
+type OnceKey = Extract<Once, { type: "idempotencyKey" }>;
+type OnceSequence = Extract<Once, { type: "session" }>;
 
 /** How much the tables hold. */
 export interface OnceTablesOptions {
@@ -31,6 +43,8 @@ export interface OnceTablesOptions {
   readonly idempotencyBytesMax?: number;
   /** Default SESSIONS_MAX. */
   readonly sessionsMax?: number;
+  /** Default SESSION_RESULT_BYTES_MAX. */
+  readonly sessionResultBytesMax?: number;
 }
 
 /** An idempotency key and what its first request came to. */
@@ -72,14 +86,6 @@ export interface FrozenOnceTables {
 const HASH_KEY = 1;
 const HASH_SESSION = 2;
 const HASH_RESULT = 3;
-const STATUS_CODE = {
-  "ok": 1,
-  "precondition-failed": 2,
-  "too-large": 3,
-  "idempotency-mismatch": 4,
-  "session-expired": 5,
-  "overloaded": 6,
-} as const;
 
 /**
  * Idempotency keys and client sessions.
@@ -88,7 +94,7 @@ const STATUS_CODE = {
  * |---|---|---|
  * | idempotency keys | IDEMPOTENCY_RETENTION_MS from the first use; when there are many, IDEMPOTENCY_RETENTION_MS_MIN | `overloaded` |
  * | sessions | until unused for SESSION_IDLE_MS | `overloaded` |
- * | results of a session | SESSION_WINDOW sequences below the highest | `session-expired` |
+ * | results of a session | SESSION_WINDOW sequences below the highest | `session-expired` beyond the window, `overloaded` without room for the bytes |
  *
  * Every call is O(log n). What has expired is treated as absent at once, and forgotten a few at a
  * time.
@@ -96,12 +102,14 @@ const STATUS_CODE = {
 export class OnceTables {
   readonly #idempotencyBytesMax: number;
   readonly #sessionsMax: number;
+  readonly #sessionResultBytesMax: number;
   readonly #keys = new SkipList<KeyRecord>();
   readonly #keysByUse = new SkipList<KeyRecord>();
   #keyBytes = 0;
   readonly #sessions = new SkipList<Session>();
   readonly #sessionsByUse = new SkipList<Session>();
   readonly #results = new SkipList<SessionResult>();
+  #resultBytes = 0;
   readonly #hash: SetHash;
   readonly #item = new ItemHash();
   #nowMs = 0;
@@ -112,6 +120,7 @@ export class OnceTables {
     this.#hash = hash;
     this.#idempotencyBytesMax = options.idempotencyBytesMax ?? IDEMPOTENCY_BYTES_MAX;
     this.#sessionsMax = options.sessionsMax ?? SESSIONS_MAX;
+    this.#sessionResultBytesMax = options.sessionResultBytesMax ?? SESSION_RESULT_BYTES_MAX;
   }
 
   /** Idempotency keys held, some of which may have expired. */
@@ -168,12 +177,17 @@ export class OnceTables {
     }
   }
 
-  /** Whether a request would be answered `overloaded` now, so that it need not be proposed. */
-  isFull(once: Once): boolean {
+  /** Whether a command would be answered `overloaded` now, so that it need not be proposed. */
+  isFull(command: Command): boolean {
+    const { once } = command;
+    if (once === undefined) return false;
     if (once.type === "session") {
-      return this.#sessions.size >= this.#sessionsMax && !this.#sessions.has(once.clientId);
+      const { clientId, sequence } = once;
+      if (this.#results.has(resultKey(clientId, sequence))) return false;
+      if (!this.#hasResultRoom(command)) return true;
+      return this.#sessions.size >= this.#sessionsMax && !this.#sessions.has(clientId);
     }
-    if (this.#keys.has(once.key) || this.#hasRoom(once.key, once.fingerprint)) return false;
+    if (this.#keys.has(once.key) || this.#hasRoom(once, command)) return false;
     const oldest = this.#keysByUse.first()?.[1];
     return oldest === undefined || !this.#isOlder(oldest, IDEMPOTENCY_RETENTION_MS_MIN);
   }
@@ -185,7 +199,8 @@ export class OnceTables {
   nextRoomMs(): number {
     const isFullOfKeys = this.#keyBytes + KEY_RECORD_BYTES_MAX > this.#idempotencyBytesMax;
     const key = isFullOfKeys ? this.#keysByUse.first()?.[1] : undefined;
-    const isFullOfSessions = this.#sessions.size >= this.#sessionsMax;
+    const isFullOfSessions = this.#sessions.size >= this.#sessionsMax ||
+      this.#resultBytes + RESULT_BYTES_MAX > this.#sessionResultBytesMax;
     const session = isFullOfSessions ? this.#sessionsByUse.first()?.[1] : undefined;
     const roomMs = Math.min(
       this.#dueMs(key, IDEMPOTENCY_RETENTION_MS_MIN),
@@ -201,44 +216,46 @@ export class OnceTables {
   }
 
   /**
-   * The answer to a request that must not be applied: the first result of one that has been, or
+   * The answer to a command that must not be applied: the first result of one that has been, or
    * why it cannot be; `undefined` if it is to be applied and its result to be passed to `record`.
    */
-  recall(once: Once): CommandResult | undefined {
+  recall(once: Once, command: Command): CommandResult | undefined {
     return once.type === "session"
-      ? this.#recallSequence(once.clientId, once.sequence)
-      : this.#recallKey(once.key, once.fingerprint);
+      ? this.#recallSequence(once, command)
+      : this.#recallKey(once, command);
   }
 
-  /** Keeps the result of a request for which `recall` has just returned `undefined`. */
+  /** Keeps the result of a command for which `recall` has just returned `undefined`. */
   record(once: Once, result: CommandResult): void {
     if (once.type === "session") return this.#recordSequence(once.clientId, once.sequence, result);
     const { key, fingerprint } = once;
     this.#addKey({ key, fingerprint, result, usedMs: this.#nowMs, use: ++this.#uses });
   }
 
-  #recallKey(key: string, fingerprint: string): CommandResult | undefined {
+  #recallKey(once: OnceKey, command: Command): CommandResult | undefined {
+    const { key, fingerprint } = once;
     const record = this.#keys.get(key);
     if (record !== undefined && !this.#isOlder(record, IDEMPOTENCY_RETENTION_MS)) {
       if (record.fingerprint !== fingerprint) return { status: "idempotency-mismatch" };
       return replayed(record.result);
     }
     if (record !== undefined) this.#forgetKey(record);
-    while (!this.#hasRoom(key, fingerprint)) {
+    while (!this.#hasRoom(once, command)) {
       if (!this.#forgetOldestKey(IDEMPOTENCY_RETENTION_MS_MIN)) return { status: "overloaded" };
     }
     return undefined;
   }
 
-  #hasRoom(key: string, fingerprint: string): boolean {
-    return this.#keyBytes + bytesOf(key, fingerprint) <= this.#idempotencyBytesMax;
+  #hasRoom({ key, fingerprint }: OnceKey, command: Command): boolean {
+    const bytes = keyBytes(key, fingerprint) + resultBytesMax(command);
+    return this.#keyBytes + bytes <= this.#idempotencyBytesMax;
   }
 
   #addKey(record: KeyRecord): void {
-    const { key, fingerprint, use } = record;
+    const { key, use } = record;
     this.#keys.set(key, record);
     this.#keysByUse.set(numberKey(use), record);
-    this.#keyBytes += bytesOf(key, fingerprint);
+    this.#keyBytes += recordBytes(record);
     this.#hash.add(this.#hashOfKey(record));
   }
 
@@ -251,27 +268,37 @@ export class OnceTables {
   }
 
   #forgetKey(record: KeyRecord): void {
-    const { key, fingerprint, use } = record;
+    const { key, use } = record;
     this.#hash.remove(this.#hashOfKey(record));
     this.#keys.delete(key);
     this.#keysByUse.delete(numberKey(use));
-    this.#keyBytes -= bytesOf(key, fingerprint);
+    this.#keyBytes -= recordBytes(record);
   }
 
-  #recallSequence(clientId: string, sequence: number): CommandResult | undefined {
+  #recallSequence(
+    { clientId, sequence }: OnceSequence,
+    command: Command,
+  ): CommandResult | undefined {
     const session = this.#sessions.get(clientId);
     if (session !== undefined && !this.#sessionExpired(session)) {
       this.#touch(session, session.highest);
       const known = this.#results.get(resultKey(clientId, sequence));
       if (known !== undefined) return replayed(known.result);
       const inWindow = sequence > session.highest - SESSION_WINDOW;
-      return inWindow ? undefined : { status: "session-expired" };
+      if (!inWindow) return { status: "session-expired" };
+      return this.#hasResultRoom(command) ? undefined : { status: "overloaded" };
     }
     if (session !== undefined) this.#forgetSession(session);
     // A session that was forgotten is never made anew behind the client's back: what it repeats
     // may have been applied.
     if (sequence !== 1) return { status: "session-expired" };
-    return this.#sessions.size < this.#sessionsMax ? undefined : { status: "overloaded" };
+    const hasRoom = this.#sessions.size < this.#sessionsMax && this.#hasResultRoom(command);
+    return hasRoom ? undefined : { status: "overloaded" };
+  }
+
+  #hasResultRoom(command: Command): boolean {
+    const bytes = resultBytesMax(command);
+    return bytes === 0 || this.#resultBytes + bytes <= this.#sessionResultBytesMax;
   }
 
   #recordSequence(clientId: string, sequence: number, result: CommandResult): void {
@@ -319,12 +346,15 @@ export class OnceTables {
 
   #addResult(result: SessionResult): void {
     this.#results.set(resultKey(result.clientId, result.sequence), result);
+    this.#resultBytes += keptBytes(result.result);
     this.#hash.add(this.#hashOfResult(result));
   }
 
   #forgetResult(clientId: string, sequence: number): void {
     const known = this.#results.delete(resultKey(clientId, sequence));
-    if (known !== undefined) this.#hash.remove(this.#hashOfResult(known));
+    if (known === undefined) return;
+    this.#resultBytes -= keptBytes(known.result);
+    this.#hash.remove(this.#hashOfResult(known));
   }
 
   #isOlder({ usedMs }: KeyRecord, ageMs: number): boolean {
@@ -337,7 +367,8 @@ export class OnceTables {
 
   #hashOfKey({ key, fingerprint, result, usedMs }: KeyRecord): ItemHash {
     const item = this.#item.begin(HASH_KEY).text(key).text(fingerprint).number(usedMs);
-    return feedResult(item, result);
+    writeResult(result, item);
+    return item;
   }
 
   #hashOfSession({ clientId, highest, usedMs }: Session): ItemHash {
@@ -345,17 +376,28 @@ export class OnceTables {
   }
 
   #hashOfResult({ clientId, sequence, result }: SessionResult): ItemHash {
-    return feedResult(this.#item.begin(HASH_RESULT).text(clientId).number(sequence), result);
+    const item = this.#item.begin(HASH_RESULT).text(clientId).number(sequence);
+    writeResult(result, item);
+    return item;
   }
 }
 
 /** What the largest record of an idempotency key counts for. */
 const KEY_RECORD_BYTES_MAX = IDEMPOTENCY_RECORD_BYTES + IDEMPOTENCY_KEY_CHARS_MAX +
-  FINGERPRINT_CHARS_MAX;
+  FINGERPRINT_CHARS_MAX + RESULT_BYTES_MAX;
+
+/** What a record of an idempotency key counts for besides its result. */
+function keyBytes(key: string, fingerprint: string): number {
+  return IDEMPOTENCY_RECORD_BYTES + key.length + fingerprint.length;
+}
 
 /** What a record of an idempotency key counts for. */
-function bytesOf(key: string, fingerprint: string): number {
-  return IDEMPOTENCY_RECORD_BYTES + key.length + fingerprint.length;
+function recordBytes({ key, fingerprint, result }: KeyRecord): number {
+  return keyBytes(key, fingerprint) + keptBytes(result);
+}
+
+function keptBytes(result: CommandResult): number {
+  return result.status === "ok" ? resultBytes(result.results) : 0;
 }
 
 /** A number as a byte string, so that bytewise order is that of the numbers. */
@@ -376,23 +418,4 @@ function numberKey(value: number): string {
 /** Client ids are printable, so the separator is in none of them. */
 function resultKey(clientId: string, sequence: number): string {
   return `${clientId}\0${numberKey(sequence)}`;
-}
-
-function replayed(result: CommandResult): CommandResult {
-  switch (result.status) {
-    case "ok":
-    case "precondition-failed":
-    case "too-large":
-      return { ...result, replayed: true };
-    default:
-      return result;
-  }
-}
-
-function feedResult(item: ItemHash, result: CommandResult): ItemHash {
-  item.number(STATUS_CODE[result.status]);
-  if (result.status === "precondition-failed") return item.number(result.revision);
-  if (result.status !== "ok") return item;
-  const { revision, version, length, created, deleted } = result;
-  return item.number(revision).number(version).number(length).number(deleted).number(+created);
 }

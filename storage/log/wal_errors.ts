@@ -67,11 +67,11 @@ export class WalVersionError extends WalError {
   readonly version: number;
 
   /** See the class. */
-  constructor(path: string, version: number) {
+  constructor(path: string, version: number, known: number) {
     super(
       path,
       `its format version ${version} is not known; ` +
-        (version < 2 ? "no release has ever written it: start anew" : "use a newer release"),
+        (version < known ? "no release has ever written it: start anew" : "use a newer release"),
     );
     this.version = version;
   }

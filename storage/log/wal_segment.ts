@@ -4,7 +4,7 @@
  * | offset | bytes | field |
  * |---|---|---|
  * | 0 | 8 | magic, "STCRFWAL" |
- * | 8 | 4 | format version, 2 |
+ * | 8 | 4 | format version, 3 |
  * | 12 | 4 | node id |
  * | 16 | 8 | sequence; the first segment has 1 |
  * | 24 | 8 | position of the segment's first byte in the log |
@@ -13,8 +13,9 @@
  * | 97 | 27 | reserved, 0 |
  * | 124 | 4 | CRC-32C of all that precedes |
  *
- * A new version of the record layout is a new format version too: a release that does not know it
- * must refuse the segment, not take its records for a torn tail.
+ * A new version of the record layout, or of the requests that entries carry, is a new format version
+ * too: a release that does not know it must refuse the segment at its start, not take its records for
+ * a torn tail, nor fail when it applies them.
  *
  * @module
  */
@@ -44,7 +45,7 @@ export const WAL_DIRECTORY = "wal";
 export const SEGMENT_HEADER_BYTES = 128;
 
 const MAGIC = "STCRFWAL";
-const FORMAT_VERSION = 2;
+const FORMAT_VERSION = 3;
 const VERSION_AT = 8;
 const NODE_AT = 12;
 const SEQUENCE_AT = 16;
@@ -104,7 +105,7 @@ export function decodeSegmentHeader(path: string, bytes: Uint8Array): SegmentHea
   if (toByteString(bytes, 0, VERSION_AT) !== MAGIC) return undefined;
   if (view.getUint32(CRC_AT, true) !== crc32c(bytes, 0, CRC_AT)) return undefined;
   const version = view.getUint32(VERSION_AT, true);
-  if (version !== FORMAT_VERSION) throw new WalVersionError(path, version);
+  if (version !== FORMAT_VERSION) throw new WalVersionError(path, version, FORMAT_VERSION);
   return {
     nodeId: view.getUint32(NODE_AT, true),
     sequence: Number(view.getBigUint64(SEQUENCE_AT, true)),

@@ -11,6 +11,7 @@ import type { MachineSignal } from "../../actors/machine_actor.ts";
 import type { RaftSignal } from "../../actors/raft_actor.ts";
 import { raftAnswerContract, raftRequestOf } from "../../actors/raft_request.ts";
 import type { WalSignal } from "../../actors/wal_actor.ts";
+import { OPERATIONS_MAX } from "../../storage/kv/limits.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import type { ActorWire, WireValue } from "../../transport/wire/messages.ts";
 import { drawWireValue } from "../fuzz/messages.ts";
@@ -132,6 +133,16 @@ Deno.test(`X2: ${VALUES} random values to every actor leave a leader as it is`, 
   assertEquals(look(), before);
 });
 
+const ENTRY = {
+  value: new Uint8Array(1),
+  contentType: undefined,
+  created: 1,
+  revision: 1,
+  version: 1,
+};
+const DELETED = { type: "delete", deleted: 1 };
+const EXECUTED = { status: "ok", succeeded: true, revision: 1, results: [] };
+
 Deno.test("X2: random values are no answers of a Raft actor, and never throw", () => {
   const dice = new Dice(1);
   const raftAnswerOf = raftAnswerContract(new KvStore());
@@ -143,8 +154,26 @@ Deno.test("X2: random values are no answers of a Raft actor, and never throw", (
   }
   for (
     const value of [
-      { status: "ok", revision: 1, version: 1, length: 1, deleted: 0 },
-      { status: "ok", revision: -1, version: 1, length: 1, deleted: 0, created: true },
+      { ...EXECUTED, results: [DELETED, { type: "get", entry: ENTRY }, { type: "get" }] },
+      { ...EXECUTED, succeeded: false, presentRevision: 0, replayed: true },
+      { ...EXECUTED, results: Array(OPERATIONS_MAX).fill(DELETED) },
+    ]
+  ) assertEquals<unknown>(raftAnswerOf(value), value);
+  for (
+    const value of [
+      { ...EXECUTED, revision: -1 },
+      { ...EXECUTED, succeeded: undefined },
+      { ...EXECUTED, succeeded: false },
+      { ...EXECUTED, replayed: false },
+      { ...EXECUTED, results: {} },
+      { ...EXECUTED, results: ["put"] },
+      { ...EXECUTED, results: [{ type: "put", version: 1 }] },
+      { ...EXECUTED, results: [{ type: "append", version: 1, created: true, length: -1 }] },
+      { ...EXECUTED, results: [{ type: "delete", deleted: "1" }] },
+      { ...EXECUTED, results: [{ type: "get", entry: { ...ENTRY, value: "1" } }] },
+      { ...EXECUTED, results: [{ type: "get", entry: { ...ENTRY, revision: 0.5 } }] },
+      { ...EXECUTED, results: [{ type: "toString" }] },
+      { ...EXECUTED, results: Array(OPERATIONS_MAX + 1).fill(DELETED) },
       { status: "refused", reason: "because", leader: 1 },
       { status: "transferred", leader: 1 },
       { status: "toString" },

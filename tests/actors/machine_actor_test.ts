@@ -9,11 +9,12 @@ import {
 import { RaftLog } from "../../machines/raft_log.ts";
 import type { EntryKind } from "../../machines/raft_types.ts";
 import { packRequests } from "../../machines/request_batch.ts";
-import { encodeRequest } from "../../storage/kv/command.ts";
+import { encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { encodeRun } from "../../storage/log/wal_record.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
+import { commandOf } from "../storage/kv/command_of.ts";
 
 type Signal = MachineSignal<CommandResult>;
 
@@ -43,7 +44,7 @@ class Bench {
   append(term: number, ...names: string[]): void {
     for (const name of names) {
       const value = new TextEncoder().encode(name);
-      const payload = encodeRequest({ command: { type: "append", key: "k", value } });
+      const payload = encodeCommand(commandOf({ type: "append", key: "k", value }));
       const kind: EntryKind = name === "" ? "noop" : "command";
       this.log.append(encodeRun({
         group: 0,
@@ -59,7 +60,8 @@ class Bench {
   expect(term: number, firstIndex: number, ...names: string[]): Signal {
     const answers = names.map((name) => ({
       reply: (outcome: CommandResult | NotApplied) => {
-        const length = outcome.status === "ok" ? ` ${outcome.length}` : "";
+        const [result] = outcome.status === "ok" ? outcome.results : [];
+        const length = result?.type === "append" ? ` ${result.length}` : "";
         this.answers.push(`${name}: ${outcome.status}${length}`);
       },
     }));
@@ -197,7 +199,7 @@ Deno.test("S09: much is applied in parts, in order, with the event loop in betwe
 Deno.test("the requests of one entry take effect in their order and are answered one by one", () => {
   const bench = new Bench();
   const requests = ["a", "b", "c"].map((name) =>
-    encodeRequest({ command: { type: "append", key: "k", value: new TextEncoder().encode(name) } })
+    encodeCommand(commandOf({ type: "append", key: "k", value: new TextEncoder().encode(name) }))
   );
   const { payloads, counts } = packRequests(requests);
   assertEquals(counts, [3]);

@@ -14,7 +14,8 @@ import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { LinkFact } from "../../machines/explain.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
-import { decodeRequest, encodeRequest, type Request } from "../../storage/kv/command.ts";
+import { type Command, decodeCommand, encodeCommand } from "../../storage/kv/command.ts";
+import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { recordFormat } from "../../storage/log/wal_record.ts";
 import type { ClusterStatus, Consistency, ReadOptions } from "../../transport/http/gateway_port.ts";
@@ -22,16 +23,15 @@ import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from "../../transport/http
 import { GatewayError, type Outcome as WriteOutcome } from "../../transport/http/problem.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
+import { commandOf } from "../storage/kv/command_of.ts";
 
 type Reaction = Outcome<KvAnswer> | "silent";
 
 const OK: KvAnswer = {
   status: "ok",
+  succeeded: true,
   revision: 1,
-  version: 1,
-  length: 1,
-  created: true,
-  deleted: 0,
+  results: [{ type: "put", version: 1, created: true }],
 };
 const NOT_DELIVERED = failed(new UnreachableError("node/2/raft/0", "not-delivered"));
 const LOST = failed(new UnreachableError("node/2/raft/0", "unknown"));
@@ -149,20 +149,18 @@ class Bench {
   }
 }
 
-const COMMAND = { type: "put", key: "k", value: new Uint8Array([1]) } as const;
-const PUT: Request = { command: COMMAND };
-const ONCE: Request = {
-  ...PUT,
-  once: { type: "idempotencyKey", key: "once", fingerprint: "f" },
-};
+const OPERATION = { type: "put", key: "k", value: new Uint8Array([1]) } as const;
+const PUT = commandOf(OPERATION);
+const ONCE: Command = { ...PUT, once: { type: "idempotencyKey", key: "once", fingerprint: "f" } };
 
 Deno.test("a write goes to the leader, whole", async () => {
   const bench = new Bench(answer(OK));
-  const command = { ...COMMAND, contentType: "text/plain", condition: { revision: 7 } };
-  const write: Request = { ...ONCE, command };
+  const success = [{ ...OPERATION, contentType: "text/plain" }];
+  const compare = { key: "k", target: "revision", operator: "==", operand: 7 } as const;
+  const write: Command = { ...ONCE, success, compares: [compare] };
   assertEquals(await bench.run(bench.gateway.write(write, REQUEST_TIMEOUT_MS)), OK);
   assertEquals(bench.asked, ["Propose of 2"]);
-  assertEquals<unknown>(decodeRequest(bench.payloads[0]!), write);
+  assertEquals<unknown>(decodeCommand(bench.payloads[0]!), write);
 });
 
 Deno.test("an answer that is none to a write leaves its outcome unknown", async () => {
@@ -230,10 +228,14 @@ Deno.test("an overloaded leader and one that cannot read the request answer at o
 });
 
 Deno.test("a result that is no success is passed on and not tried again", async () => {
-  for (const status of ["precondition-failed", "too-large", "idempotency-mismatch"] as const) {
-    const result = status === "precondition-failed" ? { status, revision: 3 } : { status };
+  const results: CommandResult[] = [
+    { status: "ok", succeeded: false, presentRevision: 3, revision: 4, results: [] },
+    { status: "too-large" },
+    { status: "idempotency-mismatch" },
+  ];
+  for (const result of results) {
     const bench = new Bench(answer(result));
-    assertEquals((await bench.run(bench.gateway.write(PUT, REQUEST_TIMEOUT_MS))).status, status);
+    assertEquals(await bench.run(bench.gateway.write(PUT, REQUEST_TIMEOUT_MS)), result);
     assertEquals(bench.asked.length, 1);
   }
 });
@@ -309,8 +311,8 @@ Deno.test("a read does not join a barrier whose time ends when its own does not"
 Deno.test("a read sees what was applied while it waited", async () => {
   const bench = new Bench(answer({ status: "ready" }));
   const pending = bench.gateway.get("k", reading("linearizable"));
-  const command = { type: "put", key: "k", value: new Uint8Array([7]) } as const;
-  applyRequest(bench.store, encodeRequest({ command }));
+  const command = commandOf({ type: "put", key: "k", value: new Uint8Array([7]) });
+  applyRequest(bench.store, encodeCommand(command));
   const { entry, context } = await bench.run(pending);
   assertEquals([[...entry!.value], context.revision], [[7], 1]);
 });
@@ -318,8 +320,8 @@ Deno.test("a read sees what was applied while it waited", async () => {
 Deno.test("a listing ends at its limit or its bytes, and says if there is more", async () => {
   const bench = new Bench(answer({ status: "ready" }));
   for (let at = 1; at <= 5; at++) {
-    const command = { type: "put", key: `k${at}`, value: new Uint8Array(10) } as const;
-    applyRequest(bench.store, encodeRequest({ command }));
+    const command = commandOf({ type: "put", key: `k${at}`, value: new Uint8Array(10) });
+    applyRequest(bench.store, encodeCommand(command));
   }
   const list = async (limit: number, bytesMax: number): Promise<[string[], boolean]> => {
     const options = { ...reading("stale"), bytesMax };

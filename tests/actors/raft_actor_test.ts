@@ -18,17 +18,16 @@ import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
 import { REQUEST_BYTES_MAX, unpackRequests } from "../../machines/request_batch.ts";
 import type { Envelope, RaftMessage } from "../../machines/raft_types.ts";
-import { encodeRequest } from "../../storage/kv/command.ts";
+import { encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { encodeRun, forEachEntry, recordFormat } from "../../storage/log/wal_record.ts";
 import { VirtualPorts } from "./virtual_ports.ts";
+import { commandOf } from "../storage/kv/command_of.ts";
 
 const { electionTimeoutMsMin, electionTimeoutMsMax, heartbeatMs } = DEFAULT_TIMING;
-const COMMAND = encodeRequest({
-  command: { type: "put", key: "k", value: new Uint8Array(1) },
-});
+const COMMAND = encodeCommand(commandOf({ type: "put", key: "k", value: new Uint8Array(1) }));
 
 type Arrival = RaftActorMessage | RaftSignal;
 
@@ -522,7 +521,7 @@ Deno.test("HELD_BYTES_MAX: with more bytes, commands wait for no write", () => {
   bench.syncAll();
   bench.turn(propose);
   const value = new Uint8Array(HELD_BYTES_MAX);
-  const payload = encodeRequest({ command: { type: "put", key: "k", value } });
+  const payload = encodeCommand(commandOf({ type: "put", key: "k", value }));
   bench.turn({ type: "Propose", payload });
   assertEquals(bench.writes.length, 2);
 });
@@ -532,7 +531,7 @@ Deno.test("X10: a burst is proposed in parts of PROPOSE_BYTES_MAX, the rest in l
   bench.advance(electionTimeoutMsMax + 1);
   bench.syncAll();
   const value = new Uint8Array(VALUE_BYTES_MAX / 2);
-  const payload = encodeRequest({ command: { type: "put", key: "k", value } });
+  const payload = encodeCommand(commandOf({ type: "put", key: "k", value }));
   const inTurn = Math.ceil(PROPOSE_BYTES_MAX / payload.length);
   bench.turn(...Array.from({ length: 3 * inTurn }, () => ({ type: "Propose", payload } as const)));
   assertEquals(bench.writes.flatMap(requestsOf).length, inTurn);
@@ -548,7 +547,7 @@ Deno.test("WAITING_BYTES_MAX: requests that come on top of what waits are refuse
   bench.advance(electionTimeoutMsMax + 1);
   bench.syncAll();
   const value = new Uint8Array(VALUE_BYTES_MAX);
-  const payload = encodeRequest({ command: { type: "put", key: "k", value } });
+  const payload = encodeCommand(commandOf({ type: "put", key: "k", value }));
   const fitting = Math.floor(WAITING_BYTES_MAX / payload.length);
   const calls = Array.from({ length: fitting + 3 }, () => request({ type: "Propose", payload }));
   bench.turn(...calls.map((call) => call.delivery));

@@ -8,12 +8,13 @@
 import { assert, assertEquals } from "@std/assert";
 import type { KvAnswer } from "../../actors/group.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
-import { decodeRequest, encodeRequest } from "../../storage/kv/command.ts";
+import { decodeCommand, encodeCommand } from "../../storage/kv/command.ts";
 import { unpackRequests } from "../../machines/request_batch.ts";
 import { forEachEntry } from "../../storage/log/wal_record.ts";
 import { SimCluster } from "../sim/cluster.ts";
 import { GOOD_NETWORK, isRaft } from "../sim/network.ts";
 import type { Dice } from "../sim/random.ts";
+import { commandOf } from "../storage/kv/command_of.ts";
 
 /** The course allows an election this long, more than twice our longest election timeout. */
 export const ELECTION_MS = 1_000;
@@ -242,8 +243,9 @@ export class Lab {
     for (const run of this.cluster.host(id)!.core.state.log.slice(index, index)) {
       forEachEntry(run, (_index, _timeMs, kind, payload) => {
         for (const request of kind === "command" ? unpackRequests(payload) : []) {
-          const { command } = decodeRequest(request);
-          if (command.type === "put") texts.push(decoder.decode(command.value));
+          for (const operation of decodeCommand(request).success) {
+            if (operation.type === "put") texts.push(decoder.decode(operation.value));
+          }
         }
       });
     }
@@ -252,9 +254,9 @@ export class Lab {
 
   /** Proposes at a node, which answers once the command's fate is known. */
   propose(id: NodeId, text: string, done: (answer: KvAnswer | undefined) => void): void {
-    const payload = encodeRequest({
-      command: { type: "put", key: "k", value: encoder.encode(text) },
-    });
+    const payload = encodeCommand(
+      commandOf({ type: "put", key: "k", value: encoder.encode(text) }),
+    );
     const host = this.cluster.host(id);
     if (host === undefined) return done(undefined);
     host.raft.ask({ type: "Propose", payload }, { timeoutMs: AGREEMENT_MS_MAX }, (outcome) => {

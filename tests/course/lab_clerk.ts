@@ -10,9 +10,10 @@ import { assert } from "@std/assert";
 import type { KvAnswer, KvGroup } from "../../actors/group.ts";
 import type { RaftRequest } from "../../actors/raft_request.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
-import { encodeRequest } from "../../storage/kv/command.ts";
+import { encodeCommand } from "../../storage/kv/command.ts";
 import type { Operation } from "../sim/history.ts";
 import type { Lab } from "./lab.ts";
+import { commandOf } from "../storage/kv/command_of.ts";
 
 /** A node that has not answered by then is given up, and another is asked. */
 const ATTEMPT_MS = 700;
@@ -94,7 +95,7 @@ export class LabClerk {
     const { key, type, value = "" } = operation;
     assert(type === "put" || type === "append");
     const once = { type: "session", clientId: this.#name, sequence: ++this.#sequence } as const;
-    const payload = encodeRequest({ command: { type, key, value: encoder.encode(value) }, once });
+    const payload = encodeCommand(commandOf({ type, key, value: encoder.encode(value) }, { once }));
     this.#history.push(operation);
     this.#repeat({ type: "Propose", payload }, key, (reply) => {
       if (reply.type !== "answer" || isRefusal(reply.answer)) return false;

@@ -1,20 +1,16 @@
 /**
- * Payloads of entries into the request codec and the store.
+ * Payloads of entries into the command codec and the store.
  *
  * @module
  */
 import { assert, assertEquals, assertInstanceOf, assertLessOrEqual } from "@std/assert";
-import {
-  type Command,
-  CommandError,
-  type Condition,
-  decodeRequest,
-  encodeRequest,
-  type Once,
-  type Request,
-} from "../../storage/kv/command.ts";
+import { type Command, decodeCommand, encodeCommand } from "../../storage/kv/command.ts";
+import { CommandError } from "../../storage/kv/command_bytes.ts";
+import type { Compare } from "../../storage/kv/compare.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { IDEMPOTENCY_RECORD_BYTES, VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
+import type { Once } from "../../storage/kv/once.ts";
+import type { Operation } from "../../storage/kv/operations/operations.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
 import type { Dice } from "../sim/random.ts";
 import { count, type Fuzzer, type Tally } from "./fuzzer.ts";
@@ -38,7 +34,7 @@ function tryEntries(dice: Dice, tally: Tally): void {
   let timeMs = 0;
   for (let left = 1 + dice.below(ENTRIES_MAX); left > 0; left--) {
     if (dice.chance(0.1)) timeMs += dice.below(IDLE_MS_MAX);
-    const sound = encodeRequest(drawRequest(dice));
+    const sound = encodeCommand(drawCommand(dice));
     const payload = dice.chance(0.1)
       ? randomBytes(dice, dice.below(RANDOM_PAYLOAD_BYTES_MAX))
       : dice.chance(0.4)
@@ -54,7 +50,8 @@ function tryEntries(dice: Dice, tally: Tally): void {
       });
       assert(results[0] !== undefined);
       assertEquals(results[0], results[1]);
-      count(tally, results[0].status);
+      const isRefused = results[0].status === "ok" && !results[0].succeeded;
+      count(tally, isRefused ? "failed compare" : results[0].status);
     } else refuses(one, timeMs, payload);
   }
   assertEquals(one.stateHash(), other.stateHash());
@@ -68,8 +65,8 @@ function tryEntries(dice: Dice, tally: Tally): void {
 
 function isRequest(payload: Uint8Array, tally: Tally): boolean {
   try {
-    const request = decodeRequest(payload);
-    assertEquals(encodeRequest(request), payload, "a request has two encodings");
+    const command = decodeCommand(payload);
+    assertEquals(encodeCommand(command), payload, "a command has two encodings");
     return true;
   } catch (error) {
     assertInstanceOf(error, CommandError);
@@ -90,33 +87,50 @@ function refuses(store: KvStore, timeMs: number, payload: Uint8Array): void {
   throw new Error("Cannot go on: the store applied what the codec refused");
 }
 
-function drawRequest(dice: Dice): Request {
+function drawCommand(dice: Dice): Command {
   const once = drawOnce(dice);
-  return once === undefined ? { command: drawCommand(dice) } : { command: drawCommand(dice), once };
+  const isSingle = dice.chance(0.7);
+  const success = drawOperations(dice, isSingle ? 1 : dice.below(4));
+  const failure = isSingle ? [] : drawOperations(dice, 2);
+  const compares = Array.from({ length: dice.below(isSingle ? 2 : 3) }, () => {
+    const compare = drawCompare(dice);
+    return isSingle ? { ...compare, key: success[0]!.key } : compare;
+  });
+  return { compares, success, failure, once };
 }
 
-function drawCommand(dice: Dice): Command {
-  const key = dice.pick(["a", "b", "\0", "\xff\xff", "k".repeat(1024), "__proto__"]);
-  const condition = dice.pick<Condition | undefined>([
-    ...[undefined, undefined],
-    ...["absent" as const, "present" as const, { revision: 3 }],
-  ]);
-  const value = dice.chance(0.02)
+function drawKey(dice: Dice): string {
+  return dice.pick(["a", "b", "\0", "\xff\xff", "k".repeat(1024), "__proto__"]);
+}
+
+function drawCompare(dice: Dice): Compare {
+  const key = drawKey(dice);
+  const operator = dice.pick(["==", "!=", "<", ">"] as const);
+  const target = dice.pick(["revision", "version", "created", "value"] as const);
+  return target === "value"
+    ? { key, target, operator, operand: randomBytes(dice, dice.below(4)) }
+    : { key, target, operator, operand: dice.pick([0, 1, 3, 200, 2 ** 53 - 1]) };
+}
+
+function drawOperations(dice: Dice, count: number): Operation[] {
+  // No command holds two of the largest values.
+  return Array.from({ length: count }, () => drawOperation(dice, count === 1 ? 0.03 : 0));
+}
+
+function drawOperation(dice: Dice, largeChance: number): Operation {
+  const key = drawKey(dice);
+  const value = dice.chance(largeChance)
     ? new Uint8Array(LARGE_VALUE_BYTES)
     : randomBytes(dice, dice.below(20));
-  switch (dice.below(3)) {
+  switch (dice.below(4)) {
     case 0:
-      return {
-        type: "put",
-        key,
-        value,
-        condition,
-        contentType: dice.pick([undefined, "text/plain"]),
-      };
+      return { type: "put", key, value, contentType: dice.pick([undefined, "text/plain"]) };
     case 1:
-      return { type: "append", key, value, condition };
+      return { type: "append", key, value };
+    case 2:
+      return { type: "get", key };
     default:
-      return { type: "delete", key, condition };
+      return { type: "delete", key };
   }
 }
 

@@ -10,7 +10,8 @@ import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { crc32c } from "../../storage/crc32c.ts";
 import { DiskError } from "../../storage/log/disk.ts";
-import { decodeRequest, type Once } from "../../storage/kv/command.ts";
+import { decodeCommand } from "../../storage/kv/command.ts";
+import type { Once } from "../../storage/kv/once.ts";
 import { recordFormat } from "../../storage/log/wal_record.ts";
 import { createCodec } from "../../transport/wire/codec.ts";
 import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
@@ -408,12 +409,12 @@ export class SimCluster {
     const apply = store.apply.bind(store);
     store.apply = (entry) => {
       const { index, requests } = entry;
-      const named = requests.map((request) => decodeRequest(request).once);
+      const named = requests.map((request) => decodeCommand(request).once);
       const applied = apply(entry);
       const [run] = core.state.log.slice(index, index);
       const effects = applied.results.flatMap((result, at) => {
         const once = named[at];
-        const tookEffect = result.status === "ok" && result.replayed !== true;
+        const tookEffect = result.status === "ok" && result.succeeded && result.replayed !== true;
         return once === undefined || !tookEffect ? [] : [onceText(once)];
       });
       this.tell({

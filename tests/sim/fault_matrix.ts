@@ -7,9 +7,10 @@
 import { assert, assertEquals } from "@std/assert";
 import type { KvAnswer } from "../../actors/group.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
-import { encodeRequest } from "../../storage/kv/command.ts";
+import { encodeCommand } from "../../storage/kv/command.ts";
 import { SimCluster } from "./cluster.ts";
 import { GOOD_DISK } from "./sim_node.ts";
+import { commandOf } from "../storage/kv/command_of.ts";
 
 /** A row of the matrix. */
 export interface MatrixRow {
@@ -69,10 +70,11 @@ class Play {
       answeredMs: undefined,
     };
     const { clientId, sequence } = write;
-    const payload = encodeRequest({
-      command: { type: "append", key, value: encoder.encode(`${clientId};`) },
-      once: { type: "session", clientId, sequence },
-    });
+    const payload = encodeCommand(
+      commandOf({ type: "append", key, value: encoder.encode(`${clientId};`) }, {
+        once: { type: "session", clientId, sequence },
+      }),
+    );
     const { life } = this.cluster.node(node);
     const host = this.cluster.host(node);
     life?.after(0, () => {
@@ -798,9 +800,9 @@ export const matrix: readonly MatrixRow[] = [
       const play = new Play(25);
       const { leader, followers, cluster } = play;
       cluster.network.partition([leader], followers);
-      const payload = encodeRequest({
-        command: { type: "put", key: "big", value: new Uint8Array(1024 * 1024) },
-      });
+      const payload = encodeCommand(
+        commandOf({ type: "put", key: "big", value: new Uint8Array(1024 * 1024) }),
+      );
       const refused: string[] = [];
       for (let n = 0; n < 100; n++) {
         cluster.host(leader)!.raft.ask({ type: "Propose", payload }, { timeoutMs: 5_000 }, (o) => {
@@ -824,9 +826,9 @@ export const matrix: readonly MatrixRow[] = [
       const { leader, followers, cluster } = play;
       cluster.network.partition([leader], followers);
       let outcome = "";
-      const payload = encodeRequest({
-        command: { type: "put", key: "gone", value: new Uint8Array(1) },
-      });
+      const payload = encodeCommand(
+        commandOf({ type: "put", key: "gone", value: new Uint8Array(1) }),
+      );
       cluster.host(leader)!.raft.ask({ type: "Propose", payload }, { timeoutMs: 50 }, (o) => {
         outcome = o.ok ? o.value.status : o.error.name;
       });

@@ -6,7 +6,9 @@
  */
 import type { KvAnswer, KvGroup } from "../../actors/group.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
-import { type Command, encodeRequest } from "../../storage/kv/command.ts";
+import { type Command, encodeCommand } from "../../storage/kv/command.ts";
+import type { Once } from "../../storage/kv/once.ts";
+import { commandOf } from "../storage/kv/command_of.ts";
 import { ATTEMPT_MS, CLIENT_DELAY_MS, drawOperation, RETRY_PAUSE_MS } from "./client_habits.ts";
 import type { SimCluster } from "./cluster.ts";
 import type { Operation } from "./history.ts";
@@ -71,10 +73,8 @@ export class SessionClient implements SimClient {
     const { group, deadlineMs } = this.#options;
     const clientId = `c${this.#number}-${this.#generation}`;
     const sequence = ++this.#sequence;
-    const payload = encodeRequest({
-      command: commandOf(operation),
-      once: { type: "session", clientId, sequence },
-    });
+    const once = { type: "session", clientId, sequence } as const;
+    const payload = encodeCommand(requestOf(operation, once));
     this.#workload.history.push(operation);
     const giveUpMs = operation.invokeMs + deadlineMs;
     let attempts = 0;
@@ -96,14 +96,13 @@ export class SessionClient implements SimClient {
           return this.#end(operation);
         }
         operation.returnMs = this.#cluster.loop.nowMs;
-        if (answer.status === "ok") {
+        if (answer.status === "ok" && answer.succeeded) {
           operation.result = { ok: true, revision: answer.revision };
           this.#revisions.set(operation.key, answer.revision);
-          const once = `${clientId}#${sequence}`;
-          this.#cluster.tell({ type: "ack", group, once });
-        } else if (answer.status === "precondition-failed") {
-          operation.result = { ok: false, revision: answer.revision };
-          this.#revisions.set(operation.key, answer.revision);
+          this.#cluster.tell({ type: "ack", group, once: `${clientId}#${sequence}` });
+        } else if (answer.status === "ok") {
+          operation.result = { ok: false, revision: answer.presentRevision };
+          this.#revisions.set(operation.key, answer.presentRevision);
         } else this.#workload.forget(operation);
         this.#end(operation);
       });
@@ -182,17 +181,12 @@ export class SessionClient implements SimClient {
   }
 }
 
-function commandOf(operation: Operation): Command {
+function requestOf(operation: Operation, once: Once): Command {
   const { key, type } = operation;
-  if (type === "delete") return { type, key };
+  if (type === "delete") return commandOf({ type, key }, { once });
   const value = encoder.encode(operation.value);
-  if (type === "append") return { type, key, value };
-  if (type === "put") return { type, key, value };
+  if (type === "append" || type === "put") return commandOf({ type, key, value }, { once });
   const { expected = 0 } = operation;
-  return {
-    type: "put",
-    key,
-    value,
-    condition: expected === 0 ? "absent" : { revision: expected },
-  };
+  const compare = { key, target: "revision", operator: "==", operand: expected } as const;
+  return commandOf({ type: "put", key, value }, { compares: [compare], once });
 }

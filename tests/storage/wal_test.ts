@@ -360,13 +360,15 @@ Deno.test("the log of another node, cluster or release is refused", () => {
   const disk = writeBatches();
   assertThrows(() => openWal(disk, { ...walOptions, nodeId: 2 }), WalIdentityError);
   assertThrows(() => openWal(disk, { ...walOptions, clusterId: "c-2" }), WalIdentityError);
-  for (const version of [1, 3]) {
+  const releases = [[1, "start anew"], [2, "start anew"], [4, "use a newer release"]] as const;
+  for (const [version, advice] of releases) {
     const other = disk.readFile(segmentPath(1));
     const view = new DataView(other.buffer);
     view.setUint32(8, version, true);
     view.setUint32(124, crc32c(other, 0, 124), true);
     disk.replace(segmentPath(1), other);
-    assertEquals(assertThrows(() => openWal(disk, walOptions), WalVersionError).version, version);
+    const error = assertThrows(() => openWal(disk, walOptions), WalVersionError, advice);
+    assertEquals(error.version, version);
   }
   for (const clusterId of ["", "A", "a/b", "x".repeat(65)]) {
     assertThrows(() => openWal(disk, { ...walOptions, clusterId }), RangeError);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { encodeRequest, type Request } from "../../storage/kv/command.ts";
+import { type Command, encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
@@ -34,7 +34,7 @@ export class FakePort implements GatewayPort {
   nowMs = 0;
   checks: HealthCheck[] = [{ name: "fake", ok: true, message: "well" }];
   /** Writes that reached the port, in order. */
-  readonly writes: Request[] = [];
+  readonly writes: Command[] = [];
   /** Consistency of every read that reached the port, in order. */
   readonly reads: Consistency[] = [];
   readonly #store = new KvStore();
@@ -47,9 +47,9 @@ export class FakePort implements GatewayPort {
     return () => this.expiring.delete(expire);
   }
 
-  write(request: Request): Promise<CommandResult> {
-    this.writes.push(request);
-    return Promise.resolve(applyRequest(this.#store, encodeRequest(request)));
+  write(command: Command): Promise<CommandResult> {
+    this.writes.push(command);
+    return Promise.resolve(applyRequest(this.#store, encodeCommand(command)));
   }
 
   get(

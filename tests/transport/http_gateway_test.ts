@@ -85,7 +85,11 @@ Deno.test("every problem code has its status, and says what became of the write"
 
 Deno.test("a result that is no success is an error of its own", async () => {
   const results: [CommandResult, number, ProblemCode][] = [
-    [{ status: "precondition-failed", revision: 0 }, 412, "precondition-failed"],
+    [
+      { status: "ok", succeeded: false, presentRevision: 0, revision: 1, results: [] },
+      412,
+      "precondition-failed",
+    ],
     [{ status: "too-large" }, 413, "too-large"],
     [{ status: "idempotency-mismatch" }, 422, "idempotency-mismatch"],
     [{ status: "session-expired" }, 409, "conflict"],

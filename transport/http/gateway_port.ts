@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { Request } from "../../storage/kv/command.ts";
+import type { Command } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
@@ -100,7 +100,7 @@ export interface HealthCheck {
 /** The node behind the gateway. Methods reject with GatewayError. */
 export interface GatewayPort {
   readonly nodeId: NodeId;
-  write(request: Request, timeoutMs: number): Promise<CommandResult>;
+  write(command: Command, timeoutMs: number): Promise<CommandResult>;
   get(
     key: string,
     options: ReadOptions,

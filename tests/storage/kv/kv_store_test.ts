@@ -1,17 +1,14 @@
-import { StateError } from "../../../storage/kv/frozen_state.ts";
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { toBytes } from "../../../storage/byte_string.ts";
-import {
-  type Command,
-  CommandError,
-  type Condition,
-  encodeRequest,
-  type Once,
-} from "../../../storage/kv/command.ts";
+import { type Command, encodeCommand } from "../../../storage/kv/command.ts";
+import { CommandError } from "../../../storage/kv/command_bytes.ts";
 import type { CommandResult } from "../../../storage/kv/command_result.ts";
 import type { KvItem, KvRange } from "../../../storage/kv/entry.ts";
-import { KvStore, type KvStoreOptions } from "../../../storage/kv/kv_store.ts";
+import { KvStore } from "../../../storage/kv/kv_store.ts";
+import type { Once } from "../../../storage/kv/once.ts";
+import type { Operation } from "../../../storage/kv/operations/operations.ts";
+import { StateError } from "../../../storage/kv/state_bytes.ts";
 import {
   EXPIRED_PER_ENTRY_MAX,
   IDEMPOTENCY_BYTES_MAX,
@@ -29,55 +26,16 @@ import { Wal } from "../../../storage/log/wal.ts";
 import { encodeRun, forEachEntry } from "../../../storage/log/wal_record.ts";
 import { packRequests, unpackRequests } from "../../../machines/request_batch.ts";
 import { applyNothing, applyRequest } from "./apply.ts";
+import { Client, compareOf, type Condition, done } from "./client.ts";
 import { MemoryDisk } from "../../sim/memory_disk.ts";
-
-/** A store that is told one command after the other. */
-class Client {
-  readonly store: KvStore;
-  timeMs = 1_000_000;
-
-  constructor(options: KvStoreOptions = {}) {
-    this.store = new KvStore(options);
-  }
-
-  apply(command: Command, once?: Once): CommandResult {
-    const payload = encodeRequest({ command, once });
-    const result = applyRequest(this.store, payload, { timeMs: this.timeMs });
-    payload.fill(0xee);
-    return result;
-  }
-
-  put(key: string, value: string, condition?: Condition, once?: Once): CommandResult {
-    return this.apply({ type: "put", key, value: toBytes(value), condition }, once);
-  }
-
-  append(key: string, value: string, condition?: Condition): CommandResult {
-    return this.apply({ type: "append", key, value: toBytes(value), condition });
-  }
-
-  delete(key: string, condition?: Condition): CommandResult {
-    return this.apply({ type: "delete", key, condition });
-  }
-
-  valueOf(key: string): string | undefined {
-    const entry = this.store.get(key);
-    return entry === undefined ? undefined : String.fromCharCode(...entry.value);
-  }
-
-  /** Lets log time pass without changing a key. */
-  wait(ms: number): void {
-    this.timeMs += ms;
-    applyNothing(this.store, { timeMs: this.timeMs });
-  }
-}
-
-const ok = { status: "ok", length: 1, created: false, deleted: 0 } as const;
+import { commandOf } from "./command_of.ts";
 
 Deno.test("put creates a key, then changes it and keeps when it was created", () => {
   const client = new Client();
-  assertEquals(client.put("a", "1"), { ...ok, revision: 1, version: 1, created: true });
-  assertEquals(client.put("b", "2"), { ...ok, revision: 2, version: 1, created: true });
-  assertEquals(client.put("a", "3"), { ...ok, revision: 3, version: 2 });
+  const put = (version: number) => ({ type: "put", version, created: version === 1 } as const);
+  assertEquals(client.put("a", "1"), done(1, put(1)));
+  assertEquals(client.put("b", "2"), done(2, put(1)));
+  assertEquals(client.put("a", "3"), done(3, put(2)));
   const { created, revision, version } = client.store.get("a")!;
   assertEquals([created, revision, version, client.valueOf("a")], [1, 3, 2, "3"]);
   assertEquals([client.store.size, client.store.revision], [2, 3]);
@@ -86,29 +44,25 @@ Deno.test("put creates a key, then changes it and keeps when it was created", ()
 Deno.test("delete removes a key; a missing one changes nothing", () => {
   const client = new Client();
   client.put("a", "1");
-  const gone = { status: "ok", version: 0, length: 0, created: false } as const;
-  assertEquals(client.delete("a"), { ...gone, revision: 2, deleted: 1 });
-  assertEquals(client.delete("a"), { ...gone, revision: 2, deleted: 0 });
+  assertEquals(client.delete("a"), done(2, { type: "delete", deleted: 1 }));
+  assertEquals(client.delete("a"), done(2, { type: "delete", deleted: 0 }));
   assertEquals([client.store.get("a"), client.store.size, client.store.revision], [
     undefined,
     0,
     2,
   ]);
-  assertEquals(client.put("a", "2"), { ...ok, revision: 3, version: 1, created: true });
+  assertEquals(client.put("a", "2"), done(3, { type: "put", version: 1, created: true }));
   assertEquals(client.store.get("a")!.created, 3);
 });
 
 Deno.test("S05: append adds to the value, and creates a missing key", () => {
   const client = new Client();
-  assertEquals(client.append("a", "ab"), {
-    ...ok,
-    revision: 1,
-    version: 1,
-    length: 2,
-    created: true,
-  });
-  assertEquals(client.append("a", "cd"), { ...ok, revision: 2, version: 2, length: 4 });
-  assertEquals(client.append("a", ""), { ...ok, revision: 3, version: 3, length: 4 });
+  const appended = (version: number, length: number) => (
+    { type: "append", version, length, created: version === 1 } as const
+  );
+  assertEquals(client.append("a", "ab"), done(1, appended(1, 2)));
+  assertEquals(client.append("a", "cd"), done(2, appended(2, 4)));
+  assertEquals(client.append("a", ""), done(3, appended(3, 4)));
   assertEquals(client.valueOf("a"), "abcd");
 });
 
@@ -129,31 +83,44 @@ Deno.test("an append beyond the largest value changes nothing", () => {
   assertEquals(client.append("a", "x"), { status: "too-large" });
   assertEquals(client.store.get("a")!.value.length, VALUE_BYTES_MAX);
   assertEquals(client.store.revision, 2);
-  assertEquals(client.append("a", ""), { ...ok, revision: 3, version: 3, length: VALUE_BYTES_MAX });
+  const appended = { type: "append", version: 3, length: VALUE_BYTES_MAX, created: false } as const;
+  assertEquals(client.append("a", ""), done(3, appended));
 });
 
-Deno.test("a command whose condition does not hold changes nothing and says what is there", () => {
+Deno.test("a command whose compare does not hold changes nothing and says what is there", () => {
   const client = new Client();
-  const failed = (revision: number) => ({ status: "precondition-failed", revision });
+  const failed = (presentRevision: number): CommandResult => (
+    {
+      status: "ok",
+      succeeded: false,
+      presentRevision,
+      revision: client.store.revision,
+      results: [],
+    }
+  );
   const commands = [
     (condition: Condition) => client.put("a", "x", condition),
     (condition: Condition) => client.append("a", "x", condition),
     (condition: Condition) => client.delete("a", condition),
   ];
   for (const command of commands) {
-    assertEquals(command("present"), failed(0) as CommandResult);
-    assertEquals(command({ revision: 1 }), failed(0) as CommandResult);
-    assertEquals(command({ revision: 0 }), failed(0) as CommandResult);
+    assertEquals(command("present"), failed(0));
+    assertEquals(command({ revision: 1 }), failed(0));
   }
   assertEquals(client.store.revision, 0);
-  assertEquals(client.put("a", "1", "absent").status, "ok");
+  client.put("b", "1");
+  client.put("a", "1", "absent");
+  assertEquals(client.valueOf("a"), "1");
   for (const command of commands) {
-    assertEquals(command("absent"), failed(1) as CommandResult);
-    assertEquals(command({ revision: 2 }), failed(1) as CommandResult);
+    assertEquals(command("absent"), failed(2));
+    assertEquals(command({ revision: 1 }), failed(2));
   }
-  assertEquals(client.append("a", "2", { revision: 1 }).status, "ok");
-  assertEquals(client.put("a", "3", "present").status, "ok");
-  assertEquals(client.delete("a", { revision: 3 }).status, "ok");
+  client.append("a", "2", { revision: 2 });
+  assertEquals(client.valueOf("a"), "12");
+  client.put("a", "3", "present");
+  assertEquals(client.valueOf("a"), "3");
+  client.delete("a", { revision: 4 });
+  assertEquals([client.valueOf("a"), client.store.revision], [undefined, 5]);
 });
 
 Deno.test("range reads within all its bounds, in both directions", () => {
@@ -207,17 +174,17 @@ Deno.test("a payload that is no request stops the store before anything changes"
 Deno.test("values do not share memory with what they came in", () => {
   const client = new Client();
   const batch = new Uint8Array(64 * 1024);
-  const payload = encodeRequest({ command: { type: "put", key: "k", value: toBytes("value") } });
+  const payload = encodeCommand(commandOf({ type: "put", key: "k", value: toBytes("value") }));
   batch.set(payload, 100);
   applyRequest(client.store, batch.subarray(100, 100 + payload.length));
-  const appended = encodeRequest({ command: { type: "append", key: "n", value: toBytes("x") } });
+  const appended = encodeCommand(commandOf({ type: "append", key: "n", value: toBytes("x") }));
   batch.set(appended, 1000);
   applyRequest(client.store, batch.subarray(1000, 1000 + appended.length));
   batch.fill(0xee);
   assertEquals([client.valueOf("k"), client.valueOf("n")], ["value", "x"]);
   // What a value may keep alive besides itself is bounded, and a large one shares with nobody.
   const put = (index: number, value: Uint8Array): number => {
-    const large = encodeRequest({ command: { type: "put", key: "l", value } });
+    const large = encodeCommand(commandOf({ type: "put", key: "l", value }));
     applyRequest(client.store, large, { index });
     return client.store.get("l")!.value.buffer.byteLength;
   };
@@ -231,7 +198,7 @@ Deno.test("S04: a store rebuilt from its log has the values, not the keys", () =
   const options = { clusterId: "c", nodeId: 1 };
   const { wal } = Wal.open(disk, options);
   const requests = ["one two\n", " ", "\0\xff"].map((value, n) =>
-    encodeRequest({ command: { type: "put", key: `key ${n}`, value: toBytes(value) } })
+    encodeCommand(commandOf({ type: "put", key: `key ${n}`, value: toBytes(value) }))
   );
   const { payloads } = packRequests(requests);
   const timeMs = 5;
@@ -269,7 +236,7 @@ Deno.test("an idempotency key returns its first result, whatever happened since"
   assertEquals(client.put("a", "9", undefined, other), { status: "idempotency-mismatch" });
   const failing: Once = { type: "idempotencyKey", key: "j", fingerprint: "f" };
   const failed = client.put("a", "9", "absent", failing);
-  assertEquals(failed, { status: "precondition-failed", revision: 2 });
+  assertEquals("succeeded" in failed && failed.succeeded, false);
   client.delete("a");
   assertEquals(
     client.put("a", "9", "absent", failing),
@@ -299,7 +266,7 @@ Deno.test("X19: a full table of idempotency keys forgets those beyond the least 
   const put = (n: number): CommandResult => client.put(`k${n}`, "v", undefined, once(n));
   const check = (n: number): unknown =>
     client.store.check(
-      encodeRequest({ command: { type: "delete", key: "k" }, once: once(n) }),
+      encodeCommand(commandOf({ type: "delete", key: "k" }, { once: once(n) })),
     );
   for (const n of [0, 1, 2]) assertEquals(put(n).status, "ok");
   assertEquals([check(2), check(3)], [undefined, "overloaded"]);
@@ -333,11 +300,12 @@ Deno.test("X19: a full table asks for time to pass, since what it refuses makes 
   for (const { once, options, ageMs } of tables) {
     const client = new Client(options);
     const { store } = client;
-    const command: Command = { type: "delete", key: "k" };
-    const check = (): unknown => store.check(encodeRequest({ command, once: once(9) }));
+    const operation: Operation = { type: "delete", key: "k" };
+    const command = commandOf(operation, { once: once(9) });
+    const check = (): unknown => store.check(encodeCommand(command));
     assertEquals(store.nextDeadlineMs(), Infinity);
     const firstMs = client.timeMs;
-    for (const n of [1, 2]) client.apply(command, once(n));
+    for (const n of [1, 2]) client.apply(operation, once(n));
     assertEquals(check(), "overloaded");
     assertEquals(store.nextDeadlineMs(), firstMs + ageMs);
     // While entries come, they let time pass: nothing is asked for.
@@ -448,16 +416,23 @@ const anyOnce = fc.option(
   ),
   { nil: undefined },
 );
-const anyCommand: fc.Arbitrary<Command> = fc.record({
-  type: fc.constantFrom("put", "append", "delete"),
+const anyOperation: fc.Arbitrary<Operation> = fc.record({
+  type: fc.constantFrom("put", "append", "delete", "get"),
   key: fc.nat(200).map((n) => `k${n}`),
   value: fc.uint8Array({ maxLength: 5 }),
-  condition: fc.option(fc.constantFrom<Condition>("absent", "present", { revision: 3 }), {
-    nil: undefined,
-  }),
-}) as fc.Arbitrary<Command>;
+}) as fc.Arbitrary<Operation>;
+const anyCondition = fc.constantFrom<Condition>("absent", "present", { revision: 3 });
+const fewOperations = fc.array(anyOperation, { maxLength: 4 });
+const anyCommand: fc.Arbitrary<Command> = fc.record({
+  compares: fc.array(fc.tuple(anyOperation, anyCondition), { maxLength: 2 }).map((compares) =>
+    compares.map(([{ key }, condition]) => compareOf(key, condition))
+  ),
+  success: fewOperations,
+  failure: fewOperations,
+  once: anyOnce,
+});
 const history = fc.array(
-  fc.record({ command: anyCommand, once: anyOnce, passedMs: fc.constantFrom(0, 1, 200_000) }),
+  fc.record({ command: anyCommand, passedMs: fc.constantFrom(0, 1, 200_000) }),
   { minLength: 1, maxLength: 150, size: "max" },
 );
 
@@ -467,13 +442,13 @@ Deno.test("replicas with the same history have the same hash and results, whatev
       const [one, two] = [new Client({ seed }), new Client({ seed: seed ^ 0x5555 })];
       const third = new Client();
       for (let at = 0; at < entries.length; at++) {
-        const { command, once, passedMs } = entries[at]!;
+        const { command, passedMs } = entries[at]!;
         for (const client of [one, two, third]) client.timeMs += passedMs;
-        assertEquals(one.apply(command, once), two.apply(command, once));
+        assertEquals(one.execute(command), two.execute(command));
         assertEquals(one.store.stateHash(), two.store.stateHash());
         if (at === missing % entries.length) {
           third.apply({ type: "put", key: "only here", value: toBytes("x") });
-        } else third.apply(command, once);
+        } else third.execute(command);
       }
       assertNotEquals(one.store.stateHash(), third.store.stateHash());
     }),
@@ -529,9 +504,9 @@ Deno.test("freeze and load: a state comes back whole, whatever happens after it 
   fc.assert(
     fc.property(history, history, (before, after) => {
       const client = new Client();
-      const run = ({ command, once, passedMs }: (typeof before)[number]): CommandResult => {
+      const run = ({ command, passedMs }: (typeof before)[number]): CommandResult => {
         client.timeMs += passedMs;
-        return client.apply(command, once);
+        return client.execute(command);
       };
       before.forEach(run);
       const hash = client.store.stateHash();
@@ -545,9 +520,9 @@ Deno.test("freeze and load: a state comes back whole, whatever happens after it 
       assertEquals(restored.store.revision + 0, restored.store.revision);
       // What is restored goes on as the original did.
       restored.timeMs = client.timeMs - after.reduce((sum, { passedMs }) => sum + passedMs, 0);
-      after.forEach(({ command, once, passedMs }, at) => {
+      after.forEach(({ command, passedMs }, at) => {
         restored.timeMs += passedMs;
-        assertEquals(restored.apply(command, once), results[at]);
+        assertEquals(restored.execute(command), results[at]);
       });
       assertEquals(restored.store.stateHash(), client.store.stateHash());
     }),
@@ -559,6 +534,12 @@ Deno.test("load: chunks that are cut short, changed or of another version are re
   const client = new Client();
   client.put("a", "1", undefined, { type: "idempotencyKey", key: "i", fingerprint: "f" });
   sessionAppend(client, "c", 1);
+  client.execute({
+    compares: [compareOf("a", "absent")],
+    success: [],
+    failure: [{ type: "get", key: "a" }, { type: "get", key: "b" }],
+    once: { type: "session", clientId: "c", sequence: 2 },
+  });
   const chunks = [...client.store.freeze().chunks()];
   assertEquals(chunks.length, 3);
   const whole = new Uint8Array(chunks.flatMap((chunk) => [...chunk]));

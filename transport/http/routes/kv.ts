@@ -5,9 +5,15 @@
  *
  * @module
  */
-import type { Request as KvRequest } from "../../../storage/kv/command.ts";
-import type { CommandResult } from "../../../storage/kv/command_result.ts";
+import type { Executed } from "../../../storage/kv/command_result.ts";
+import type { Compare } from "../../../storage/kv/compare.ts";
 import type { KvItem, KvRange } from "../../../storage/kv/entry.ts";
+import type { Once } from "../../../storage/kv/once.ts";
+import type {
+  Operation,
+  OperationOf,
+  ResultOf,
+} from "../../../storage/kv/operations/operations.ts";
 import type { Context, Hono } from "hono";
 import { VALUE_BYTES_MAX } from "../../../storage/kv/limits.ts";
 import type { GatewayEnvironment } from "../gateway.ts";
@@ -19,7 +25,7 @@ import { LargeResponses, piecesOf } from "../stream.ts";
 import { bytesAs, cursorOf, type JsonEncoding, keyAs, keyFromPath } from "../values.ts";
 import {
   boundsOf,
-  conditionOf,
+  comparesOf,
   contentTypeOf,
   DEFAULT_CONTENT_TYPE,
   encodingOf,
@@ -50,9 +56,6 @@ const VALUE_POLICY = "default-src 'none'; sandbox";
 const ITEM_BYTES = 80;
 const NO_BYTES = new Uint8Array(0);
 const utf8 = new TextEncoder();
-
-/** A committed write that took effect. */
-type Applied = Extract<CommandResult, { status: "ok" }>;
 
 /** What the routes share. */
 interface Routes {
@@ -167,37 +170,33 @@ function post(c: Context, port: GatewayPort): Promise<Response> {
 
 async function put(c: Context, port: GatewayPort, key: string): Promise<Response> {
   refuseEncoded(c.req.raw);
-  const condition = conditionOf(c);
+  const compares = comparesOf(c, key);
   const contentType = contentTypeOf(c);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
-  const result = await apply(c, port, {
-    command: { type: "put", key, value, contentType, condition },
-    once: onceOf(c, { key, action: "put", body: value }),
-  });
-  const { revision, version, created } = result;
-  return written(result, { revision, version }, created ? 201 : 200);
+  const operation = { type: "put", key, value, contentType } as const;
+  const once = onceOf(c, { key, action: "put", body: value });
+  const { executed, result } = await apply<"put">(c, port, { operation, compares, once });
+  const { version, created } = result;
+  return written(executed, { revision: executed.revision, version }, created ? 201 : 200);
 }
 
 async function append(c: Context, port: GatewayPort, key: string): Promise<Response> {
   refuseEncoded(c.req.raw);
-  const condition = conditionOf(c);
+  const compares = comparesOf(c, key);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
-  const result = await apply(c, port, {
-    command: { type: "append", key, value, condition },
-    once: onceOf(c, { key, action: "append", body: value }),
-  });
-  const { revision, version, length } = result;
-  return written(result, { revision, version, length }, 200);
+  const operation = { type: "append", key, value } as const;
+  const once = onceOf(c, { key, action: "append", body: value });
+  const { executed, result } = await apply<"append">(c, port, { operation, compares, once });
+  const { version, length } = result;
+  return written(executed, { revision: executed.revision, version, length }, 200);
 }
 
 async function remove(c: Context, port: GatewayPort, key: string): Promise<Response> {
-  const condition = conditionOf(c);
-  const result = await apply(c, port, {
-    command: { type: "delete", key, condition },
-    once: onceOf(c, { key, action: "delete", body: NO_BYTES }),
-  });
-  const { deleted, revision } = result;
-  return written(result, { deleted, revision }, 200);
+  const compares = comparesOf(c, key);
+  const operation = { type: "delete", key } as const;
+  const once = onceOf(c, { key, action: "delete", body: NO_BYTES });
+  const { executed, result } = await apply<"delete">(c, port, { operation, compares, once });
+  return written(executed, { deleted: result.deleted, revision: executed.revision }, 200);
 }
 
 async function list(c: Context, { port, large }: Routes): Promise<Response> {
@@ -252,18 +251,22 @@ function sizeOf({ key, value }: KvItem): number {
   return ITEM_BYTES + key.length + value.length;
 }
 
-/** Applies a write, or turns what kept it from taking effect into an error. */
-async function apply(c: Context, port: GatewayPort, request: KvRequest): Promise<Applied> {
-  const result = await port.write(request, timeoutOf(c));
-  switch (result.status) {
+/** Applies a write of one operation, or turns what kept it from taking effect into an error. */
+async function apply<Type extends Operation["type"]>(
+  c: Context,
+  port: GatewayPort,
+  { operation, compares, once }: {
+    readonly operation: OperationOf<Type>;
+    readonly compares: readonly Compare[];
+    readonly once: Once | undefined;
+  },
+): Promise<{ readonly executed: Executed; readonly result: ResultOf<Type> }> {
+  const command = { compares, success: [operation], failure: [], once };
+  const answer = await port.write(command, timeoutOf(c));
+  switch (answer.status) {
     case "ok":
-      return result;
-    case "precondition-failed":
-      throw new GatewayError(
-        "precondition-failed",
-        result.revision === 0 ? "The key does not exist" : `The key is at "${result.revision}"`,
-        { revision: result.revision },
-      );
+      if (!answer.succeeded) throw preconditionFailed(answer.presentRevision);
+      return { executed: answer, result: onlyResult(answer, operation) };
     case "too-large":
       throw new GatewayError(
         "too-large",
@@ -278,12 +281,31 @@ async function apply(c: Context, port: GatewayPort, request: KvRequest): Promise
   }
 }
 
-function written(result: Applied, body: Record<string, unknown>, status: 200 | 201): Response {
+/** What the one operation of a write came to: a faulty leader may answer for another. */
+function onlyResult<Type extends Operation["type"]>(
+  { results }: Executed,
+  { type }: OperationOf<Type>,
+): ResultOf<Type> {
+  const [result] = results;
+  if (results.length === 1 && result!.type === type) return result as ResultOf<Type>;
+  throw new GatewayError("outcome-unknown", `The leader did not answer for one ${type}`);
+}
+
+function preconditionFailed(revision: number): GatewayError {
+  const detail = revision === 0 ? "The key does not exist" : `The key is at "${revision}"`;
+  return new GatewayError("precondition-failed", detail, { revision });
+}
+
+function written(
+  { revision, replayed }: Executed,
+  body: Record<string, unknown>,
+  status: 200 | 201,
+): Response {
   const response = new Response(JSON.stringify(body) + "\n", { status });
   const { headers } = response;
   headers.set("content-type", "application/json");
-  headers.append("etag", `"${result.revision}"`);
-  if (result.replayed === true) headers.append("idempotency-replayed", "true");
+  headers.append("etag", `"${revision}"`);
+  if (replayed === true) headers.append("idempotency-replayed", "true");
   return response;
 }
 

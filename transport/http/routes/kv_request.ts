@@ -3,8 +3,10 @@
  *
  * @module
  */
-import type { Condition, Once, Request as KvRequest } from "../../../storage/kv/command.ts";
+import type { Compare } from "../../../storage/kv/compare.ts";
 import type { KvBounds, KvRange } from "../../../storage/kv/entry.ts";
+import type { Once } from "../../../storage/kv/once.ts";
+import type { Operation } from "../../../storage/kv/operations/operations.ts";
 import type { Context } from "hono";
 import { createHash } from "node:crypto";
 import {
@@ -202,23 +204,28 @@ export function resume(range: KvRange, query: ReadonlyMap<string, string>): KvRa
 }
 
 /** What a write's headers say must hold of its key. */
-export function conditionOf(c: Context): Condition | undefined {
+export function comparesOf(c: Context, key: string): readonly Compare[] {
   const ifMatch = c.req.header("if-match");
   const ifNoneMatch = c.req.header("if-none-match");
-  if (ifMatch === undefined && ifNoneMatch === undefined) return undefined;
+  if (ifMatch === undefined && ifNoneMatch === undefined) return [];
   if (ifMatch !== undefined && ifNoneMatch !== undefined) {
     throw new GatewayError("invalid-request", "Send If-Match or If-None-Match, not both");
   }
+  const target = "revision";
+  const isAbsent = { key, target, operator: "==", operand: 0 } as const;
+  const isPresent = { key, target, operator: "!=", operand: 0 } as const;
   if (ifNoneMatch !== undefined) {
-    if (ifNoneMatch.trim() === "*") return "absent";
+    if (ifNoneMatch.trim() === "*") return [isAbsent];
     throw new GatewayError("invalid-request", "A write's If-None-Match is *");
   }
-  if (ifMatch!.trim() === "*") return "present";
+  if (ifMatch!.trim() === "*") return [isPresent];
   const revision = /^\s*"(\d{1,15})"\s*$/.exec(ifMatch!)?.[1];
   if (revision === undefined) {
     throw new GatewayError("invalid-request", 'If-Match is one revision such as "17", or *');
   }
-  return { revision: Number(revision) };
+  const isAt = { key, target, operator: "==", operand: Number(revision) } as const;
+  // A missing key has revision 0 in a compare, and yet If-Match never matches it (RFC 9110, s13.1.1).
+  return isAt.operand === 0 ? [isPresent, isAt] : [isAt];
 }
 
 /** The tags that a header lists. */
@@ -244,7 +251,7 @@ export function onceOf(
   c: Context,
   { key: storeKey, action, body }: {
     readonly key: string;
-    readonly action: KvRequest["command"]["type"];
+    readonly action: Operation["type"];
     readonly body: Uint8Array;
   },
 ): Once | undefined {

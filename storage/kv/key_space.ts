@@ -1,0 +1,227 @@
+/**
+ * The keys of a store, and what the command at hand changes of them.
+ *
+ * A command takes effect whole or not at all. Its operations change the keys at once, so that each
+ * sees what those before it did; if one of them cannot be done, `undoCommand` puts back what was
+ * there. Everything that one command changes has one revision.
+ *
+ * @module
+ */
+import { prefixEnd } from "../byte_string.ts";
+import { crc32c } from "../crc32c.ts";
+import { ByteSlabs } from "./byte_slabs.ts";
+import type { KvBounds, KvEntry, KvItem, KvRange } from "./entry.ts";
+import { SHARED_VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "./limits.ts";
+import { type FrozenMap, type KeyRange, SkipList } from "./skip_list.ts";
+import { ItemHash, type SetHash } from "./state_hash.ts";
+
+/** What the store keeps of an entry besides. */
+export interface StoredEntry extends KvEntry {
+  /** CRC-32C of the value as a signed integer, which V8 keeps without a box. */
+  readonly valueCrc: number;
+  /** What the entry adds to the state hash. */
+  readonly low: number;
+  readonly high: number;
+}
+
+/** A key that an entry of the log changed. */
+export interface KvChange {
+  /** A byte string. */
+  readonly key: string;
+  /** What is there now; undefined: it was deleted. */
+  readonly entry: KvEntry | undefined;
+  /** What was there before. */
+  readonly previous: KvEntry | undefined;
+  /** Revision of the store after the command. */
+  readonly revision: number;
+}
+
+/** A change that can be undone. */
+interface Change extends KvChange {
+  readonly entry: StoredEntry | undefined;
+  readonly previous: StoredEntry | undefined;
+}
+
+const HASH_ENTRY = 0;
+
+/**
+ * Keys in bytewise order with revisions.
+ *
+ * | operation | cost |
+ * |---|---|
+ * | `get`, `remove` | O(log n) |
+ * | `set` | O(log n) and a copy of the value |
+ * | `extend` | O(log n) and a copy of the whole value |
+ * | `range` of k entries | O(log n + k) |
+ * | `undoCommand` | as the changes it undoes, without the copies |
+ * | the rest | O(1) |
+ */
+export class KeySpace {
+  readonly #entries: SkipList<StoredEntry>;
+  readonly #values = new ByteSlabs(VALUE_SLAB_BYTES, SHARED_VALUE_BYTES_MAX);
+  readonly #hash: SetHash;
+  readonly #item = new ItemHash();
+  #changes: Change[] = [];
+  /** How many of the changes earlier commands made. */
+  #settled = 0;
+  #revision = 0;
+
+  /** `hash` takes in the entries; `seed` is that of the ordered map's tower heights. */
+  constructor(hash: SetHash, { seed }: { readonly seed?: number } = {}) {
+    this.#hash = hash;
+    this.#entries = new SkipList(seed);
+  }
+
+  /** Commands that changed something so far. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** How many keys there are. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** What is stored at `key`. */
+  get(key: string): StoredEntry | undefined {
+    return this.#entries.get(key);
+  }
+
+  /** Yields the entries of a range in order; nothing may be changed before it is read to the end. */
+  *range(range: KvRange): Generator<KvItem, void> {
+    const { limit, reverse } = range;
+    let left = limit;
+    if (left <= 0) return;
+    for (const [key, entry] of this.#entries.scan({ ...keyRangeOf(range), reverse })) {
+      yield { key, ...entry };
+      if (--left === 0) return;
+    }
+  }
+
+  /** How many keys there are within the bounds; does not look at each. */
+  count(bounds: KvBounds): number {
+    return this.#entries.count(keyRangeOf(bounds));
+  }
+
+  /** The entries as they are now; whoever takes them releases them. */
+  freeze(): FrozenMap<StoredEntry> {
+    return this.#entries.freeze();
+  }
+
+  /** Takes in an entry of a frozen state; the store is empty but for such. */
+  restore({ key, value, contentType, created, revision, version }: KvItem): void {
+    const numbers = { created, revision, version, valueCrc: crc32c(value) | 0 };
+    const entry = this.#entryOf(key, this.#copy(value), contentType, numbers);
+    this.#hash.add(entry);
+    this.#entries.set(key, entry);
+  }
+
+  /** Sets the revision as it was when the entries were frozen. */
+  restoreRevision(revision: number): void {
+    this.#revision = revision;
+  }
+
+  /** Stores a copy of `value` at `key`, where `old` is stored now. */
+  set(
+    key: string,
+    old: StoredEntry | undefined,
+    value: Uint8Array,
+    contentType: string | undefined,
+  ): KvEntry {
+    return this.#store(key, old, this.#copy(value), contentType, crc32c(value) | 0);
+  }
+
+  /** Stores `old`'s value with `value` at its end. */
+  extend(key: string, old: StoredEntry, value: Uint8Array): KvEntry {
+    const joined = this.#values.allocate(old.value.length + value.length);
+    joined.set(old.value);
+    joined.set(value, old.value.length);
+    const valueCrc = crc32c(value, 0, value.length, old.valueCrc) | 0;
+    return this.#store(key, old, joined, old.contentType, valueCrc);
+  }
+
+  /** Removes `key`, where `old` is stored now. */
+  remove(key: string, old: StoredEntry): void {
+    this.#hash.remove(old);
+    this.#entries.delete(key);
+    const revision = this.#revision + 1;
+    this.#changes.push({ key, entry: undefined, previous: old, revision });
+  }
+
+  /** Ends a command; returns the revision of the store, which is a new one if it changed anything. */
+  endCommand(): number {
+    if (this.#changes.length > this.#settled) this.#revision++;
+    this.#settled = this.#changes.length;
+    return this.#revision;
+  }
+
+  /** Puts back what the command at hand changed. */
+  undoCommand(): void {
+    while (this.#changes.length > this.#settled) {
+      const { key, entry, previous } = this.#changes.pop()!;
+      if (entry !== undefined) this.#hash.remove(entry);
+      if (previous === undefined) this.#entries.delete(key);
+      else {
+        this.#hash.add(previous);
+        this.#entries.set(key, previous);
+      }
+    }
+  }
+
+  /** What commands have changed since the last call, in order. */
+  takeChanges(): readonly KvChange[] {
+    const changes = this.#changes;
+    this.#changes = [];
+    this.#settled = 0;
+    return changes;
+  }
+
+  #store(
+    key: string,
+    old: StoredEntry | undefined,
+    value: Uint8Array,
+    contentType: string | undefined,
+    valueCrc: number,
+  ): KvEntry {
+    const revision = this.#revision + 1;
+    const created = old?.created ?? revision;
+    const version = (old?.version ?? 0) + 1;
+    const numbers = { created, revision, version, valueCrc };
+    const entry = this.#entryOf(key, value, contentType, numbers);
+    if (old !== undefined) this.#hash.remove(old);
+    this.#hash.add(entry);
+    this.#entries.set(key, entry);
+    this.#changes.push({ key, entry, previous: old, revision });
+    return entry;
+  }
+
+  /** The one copy: a view would keep the whole batch it came in alive. */
+  #copy(value: Uint8Array): Uint8Array {
+    const copy = this.#values.allocate(value.length);
+    copy.set(value);
+    return copy;
+  }
+
+  /** An entry with what it adds to the state hash. */
+  #entryOf(
+    key: string,
+    value: Uint8Array,
+    contentType: string | undefined,
+    numbers: Pick<StoredEntry, "created" | "revision" | "version" | "valueCrc">,
+  ): StoredEntry {
+    const { created, revision, version, valueCrc } = numbers;
+    const { low, high } = this.#item.begin(HASH_ENTRY).text(key).text(contentType ?? "")
+      .number(created).number(revision).number(version).number(value.length).number(valueCrc);
+    return { value, contentType, created, revision, version, valueCrc, low, high };
+  }
+}
+
+/** The bounds without a prefix. */
+function keyRangeOf({ prefix = "", start, end }: KvBounds): KeyRange {
+  const beyondPrefix = prefixEnd(prefix);
+  const isEndBelow = end !== undefined && (beyondPrefix === undefined || end < beyondPrefix);
+  return {
+    start: start !== undefined && start > prefix ? start : prefix,
+    end: isEndBelow ? end : beyondPrefix,
+  };
+}

@@ -1,0 +1,41 @@
+/**
+ * What one kind of operation brings: its code in the log, its bytes, its effect, and how its result
+ * is kept and recognised. A new kind is a file like those beside this one and a line in
+ * operations.ts; nothing else knows the kinds apart.
+ *
+ * @module
+ */
+import type { CommandReader } from "../command_bytes.ts";
+import type { KeySpace } from "../key_space.ts";
+import type { StateReader, StateSink } from "../state_bytes.ts";
+
+/** A kind of operation, of which `Operation` is one and `Result` what one came to. */
+export interface OperationKind<Operation, Result> {
+  /** Its first byte in the log, 1 to 255; never used again for another kind. */
+  readonly code: number;
+  /** @throws {CommandError} If a part of it is outside its limits. */
+  check(operation: Operation): void;
+  /** How many bytes it takes besides its code. */
+  size(operation: Operation): number;
+  /** Writes them and returns the offset just after them. */
+  write(operation: Operation, bytes: Uint8Array, at: number): number;
+  /** @throws {CommandError} If they are none, or a part is outside its limits. */
+  read(reader: CommandReader): Operation;
+  /** Does it, or nothing if a value would become too large. */
+  apply(operation: Operation, keys: KeySpace): Result | "too-large";
+  /** Most bytes of keys' content in a result; 0 if it has numbers only. */
+  readonly contentBytesMax: number;
+  /** Bytes of keys' content in this result. */
+  contentBytes(result: Result): number;
+  /** Writes the result, into a snapshot or the state hash. */
+  writeResult(result: Result, sink: StateSink): void;
+  /** @throws {StateError} If it is none that `writeResult` wrote. */
+  readResult(reader: StateReader): Result;
+  /** Whether a record of another node, whose type is this kind's, is a result. */
+  isResult(record: Readonly<Record<string, unknown>>): boolean;
+}
+
+/** Whether it is an integer that a result may have. */
+export function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}

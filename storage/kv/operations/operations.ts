@@ -1,0 +1,48 @@
+/**
+ * The kinds of operations that a command may have.
+ *
+ * @module
+ */
+import { appendKind, type AppendOperation, type AppendResult } from "./append.ts";
+import { deleteKind, type DeleteOperation, type DeleteResult } from "./delete.ts";
+import { getKind, type GetOperation, type GetResult } from "./get.ts";
+import type { OperationKind } from "./operation.ts";
+import { putKind, type PutOperation, type PutResult } from "./put.ts";
+
+/** One step of a command. */
+export type Operation = PutOperation | AppendOperation | DeleteOperation | GetOperation;
+
+/** What an operation came to; its type is that of the operation. */
+export type OperationResult = PutResult | AppendResult | DeleteResult | GetResult;
+
+/** An operation of one type. */
+export type OperationOf<Type extends Operation["type"]> = Extract<Operation, { type: Type }>;
+
+/** A result of one type. */
+export type ResultOf<Type extends Operation["type"]> = Extract<OperationResult, { type: Type }>;
+
+type Kinds = {
+  readonly [Type in Operation["type"]]: OperationKind<OperationOf<Type>, ResultOf<Type>>;
+};
+/** A kind that is taken to be the one of the operation at hand: the tables below see to it. */
+type AnyKind = OperationKind<Operation, OperationResult>;
+
+const kinds: Kinds = { put: putKind, append: appendKind, delete: deleteKind, get: getKind };
+const byType = kinds as unknown as Readonly<Record<Operation["type"], AnyKind>>;
+const byCode: (AnyKind | undefined)[] = [];
+for (const kind of Object.values(byType)) byCode[kind.code] = kind;
+
+/** The kind of operations and results of this type. */
+export function kindOf({ type }: { readonly type: Operation["type"] }): AnyKind {
+  return byType[type];
+}
+
+/** The kind that has this code in the log; undefined if none has. */
+export function kindOfCode(code: number): AnyKind | undefined {
+  return byCode[code];
+}
+
+/** Whether it is the type of an operation. */
+export function isOperationType(type: unknown): type is Operation["type"] {
+  return typeof type === "string" && Object.hasOwn(byType, type);
+}
