@@ -39,6 +39,7 @@ export type { HostPort } from "./transport/wire/network.ts";
 // What a member can fail with.
 export { ClusterVersionError } from "./machines/group_config.ts";
 export {
+  DirectoryCopiedError,
   DirectoryLockedError,
   type DirectoryOwner,
   IdentityMismatchError,

@@ -6,6 +6,11 @@
 
 /** Connections whose hello has not come. More: the newest is closed unanswered. */
 export const UNGREETED_CONNECTIONS_MAX = 64;
+/**
+ * Dials in a row that fail before the log warns of it: half a second or so. A peer that starts a
+ * moment later is no warning.
+ */
+export const WARNED_FAILURES = 4;
 /** Different causes that are logged before the log is held back; counters go on. */
 export const LOGGED_CAUSES_MAX = 256;
 /** If a timer is this late, this node was slow and not the peer: what has arrived is read first. */

@@ -33,6 +33,11 @@ export interface NodeOptions {
   readonly id: NodeId;
   /** Where the member keeps its data; created if missing, locked while in use. */
   readonly dataDir: string;
+  /**
+   * Whether the data directory may be a copy, or brought from another file system: the original is used
+   * no more, and the copy was made after it was used last. Default false: a copy is refused.
+   */
+  readonly mayBeCopy?: boolean;
   /** Every voter's Raft address, this one's too. Default: ids 1 to 3 on 127.0.0.1:7001 to 7003. */
   readonly peers?: ReadonlyMap<NodeId, HostPort>;
   /** Where to listen for the other members, if not at this member's address in `peers`. */
@@ -61,6 +66,7 @@ export interface NodeOptions {
  * @throws {DirectoryLockedError} If another process uses the data directory.
  * @throws {IdentityMismatchError} If the directory belongs to another node, or to the cluster of other
  * members: a directory keeps the members that it was founded with, whatever addresses they have.
+ * @throws {DirectoryCopiedError} If the directory is a copy, and `mayBeCopy` does not say that it may be.
  * @throws {WalError} If the log is damaged.
  * @throws {ClusterVersionError} If the cluster has agreed on a version that this build does not know.
  * @throws {Error} If an address cannot be listened on. Nothing is left behind.
@@ -104,7 +110,11 @@ export class StatecraftNode implements AsyncDisposable {
           return server;
         },
       },
-      directory: { ...ownerOf(options, members), newDirectoryId: crypto.randomUUID() },
+      directory: {
+        ...ownerOf(options, members),
+        newDirectoryId: crypto.randomUUID(),
+        mayBeCopy: options.mayBeCopy === true,
+      },
       members,
       listen: listenAddressOf(options, members),
       groups: [DEFAULT_GROUP],

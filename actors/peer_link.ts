@@ -42,7 +42,7 @@ import {
   WireError,
   type WireMessage,
 } from "../transport/wire/messages.ts";
-import { TIMER_GRACE_MS, TIMER_LATE_MS_MAX } from "./limits.ts";
+import { TIMER_GRACE_MS, TIMER_LATE_MS_MAX, WARNED_FAILURES } from "./limits.ts";
 import type { LogOnce } from "./log_once.ts";
 import type { Ports, TimerHandle } from "./runtime/ports.ts";
 import { refusalText } from "./refusal_text.ts";
@@ -383,11 +383,7 @@ export class PeerLink {
       case "armSuspectTimer":
         return this.#arm(SUSPECT_MS_MAX, this.#timedOut);
       case "armBackOffTimer":
-        this.#logOnce("warn", "peer-unreachable", "no-connection", this.#closeDetail);
-        return this.#arm(
-          backOffMs(this.#chart.snapshot.context.failures, this.#host.ports.random.next()),
-          this.#timedOut,
-        );
+        return this.#backOff(this.#chart.snapshot.context.failures);
       case "armRefusedTimer":
         return this.#arm(REFUSED_MS, this.#timedOut);
       case "clearTimer":
@@ -397,6 +393,13 @@ export class PeerLink {
       case "announceLost":
         return this.#announceLost();
     }
+  }
+
+  #backOff(failures: number): void {
+    if (failures >= WARNED_FAILURES) {
+      this.#logOnce("warn", "peer-unreachable", "no-connection", this.#closeDetail);
+    }
+    this.#arm(backOffMs(failures, this.#host.ports.random.next()), this.#timedOut);
   }
 
   #dial(): void {

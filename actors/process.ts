@@ -152,6 +152,7 @@ export class Process {
    *
    * @throws {DirectoryLockedError} If another process uses the data directory.
    * @throws {IdentityMismatchError} If the directory belongs to another node or cluster.
+   * @throws {DirectoryCopiedError} If the directory is a copy that may not be taken.
    * @throws {WalError} If the log is damaged.
    * @throws {Error} If an address cannot be listened on. Nothing is left behind.
    */

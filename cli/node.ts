@@ -5,6 +5,7 @@
  */
 import {
   ClusterVersionError,
+  DirectoryCopiedError,
   DiskError,
   type DiskErrorCode,
   IdentityDamagedError,
@@ -37,7 +38,7 @@ const DEFAULT_HTTP_ID_MAX = 65_535 - 8_000;
 export const STOP_MS_MAX = 5_000;
 
 /** Errors that name a path within the data directory, or none. */
-const storageErrors = /^(DirectoryLocked|Identity\w+|Disk|Wal\w+)Error$/;
+const storageErrors = /^(DirectoryLocked|DirectoryCopied|Identity\w+|Disk|Wal\w+)Error$/;
 /** Errors that say that the log, or whose directory it is in, cannot be trusted. */
 const damageErrors = [
   ...[IdentityDamagedError, WalCorruptError, WalMissingSegmentError, WalMisplacedSegmentError],
@@ -60,6 +61,8 @@ Starts one member of a Statecraft cluster.
                                 (default: the hosts of --peers and ports 8000+id)
   --data DIR                    data directory (default ./data/node-<id>)
   --single                      a cluster of one member: no other node needed
+  --moved                       the data directory is a copy, or was brought from another file
+                                system: the original is used no more, and nothing is missing in it
   --config FILE                 settings as a JSON object, such as {"id": 1, "log-level": "warn"};
                                 its keys are the names of these flags, and flags win
   --election-timeout-ms MIN-MAX (default 300-600)
@@ -89,7 +92,7 @@ const flags = {
     "log-level",
     "log-format",
   ],
-  boolean: ["single", "supervised", "help", "version"],
+  boolean: ["single", "moved", "supervised", "help", "version"],
 } as const;
 
 /** What the settings say, checked. */
@@ -124,6 +127,7 @@ export function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writ
   return {
     id,
     single,
+    mayBeCopy: settings.isOn("moved"),
     dataDir: settings.text("data") ?? `./data/node-${id}`,
     timing: timingOf(settings),
     writer,
@@ -262,6 +266,10 @@ function complaintOf(error: unknown, options: NodeOptions | undefined): string {
 function adviceOn(error: unknown, options: NodeOptions | undefined): string {
   if (isDamage(error)) {
     return "; bring it back as it was, or leave this member down: README, When a disk is lost";
+  }
+  if (error instanceof DirectoryCopiedError) {
+    return "; if the original is used no more, and the copy was made after it was used last, start " +
+      "it once with --moved";
   }
   if (error instanceof IdentityMismatchError && error.stored.nodeId === options?.id) {
     if (options.single === true) return "; leave out --single";

@@ -3,7 +3,7 @@
  *
  * | path | what |
  * |---|---|
- * | `identity.json` | `{"formatVersion":3,"clusterId":"…","nodeId":1,"directoryId":"…","members":[1,2,3],"logBegun":true}` |
+ * | `identity.json` | `{"formatVersion":3,"clusterId":"…","nodeId":1,"directoryId":"…","members":[1,2,3],"logBegun":true,"place":"…"}` |
  * | `peers.json` | `{"formatVersion":1,"peers":{"2":"…"}}`: the peers' directories, see peer_identities.ts |
  * | `wal/` | the write-ahead log |
  *
@@ -17,6 +17,11 @@
  * acknowledge writes that the cluster does not have. Their addresses may change. A directory that
  * has promised nothing yet (no peer was met, no vote or entry stored) belongs to nobody: the next
  * start may correct a wrong flag of the first.
+ *
+ * A copy of a directory is not taken. Beside the original it would be a second voter of the same id,
+ * and one that was restored from a backup has forgotten what the node has promised since. The place,
+ * which is the number of the directory's inode, tells a copy from the original. Only an operator can say
+ * that the original is used no more and that the copy lacks nothing.
  *
  * @module
  */
@@ -77,6 +82,20 @@ function differenceOf(stored: DirectoryOwner, expected: DirectoryOwner): string 
     JSON.stringify(expected.clusterId);
 }
 
+/** The directory is a copy, or was brought from another file system. */
+export class DirectoryCopiedError extends Error {
+  /** Its class's name. */
+  override readonly name = "DirectoryCopiedError";
+
+  /** See the class. */
+  constructor() {
+    super(
+      "Cannot use the data directory: it is a copy of another one, or was brought here from another " +
+        "file system",
+    );
+  }
+}
+
 /** The node that wants to use the directory. */
 export interface DataDirectoryOptions extends DirectoryOwner {
   /**
@@ -88,6 +107,11 @@ export interface DataDirectoryOptions extends DirectoryOwner {
   readonly clusterIdSource: "configured" | "computed";
   /** The id that the directory gets if this call creates it: random, 1 to 64 of `[a-z0-9-]`. */
   readonly newDirectoryId: string;
+  /**
+   * The operator says that a copy may be taken: the original is used no more, and the copy was made
+   * after it was used last. Default: copies are refused.
+   */
+  readonly mayBeCopy?: boolean;
 }
 
 /** A directory in use by this process. */
@@ -132,6 +156,8 @@ interface StoredIdentity {
   readonly identity: DirectoryOwner;
   readonly directoryId: string;
   readonly logBegun: boolean;
+  /** Where the directory was when this was written; undefined if the file system cannot tell. */
+  readonly place: string | undefined;
 }
 
 /**
@@ -158,6 +184,7 @@ export function checkDataDirectory(
  * @throws {DirectoryLockedError} If another process uses it.
  * @throws {IdentityMismatchError} If it belongs to another node, to other members, or to another
  * cluster than the one configured, and has promised anything.
+ * @throws {DirectoryCopiedError} If it is a copy, and has promised anything.
  * @throws {IdentityDamagedError} If it cannot be told whose it is.
  * @throws {DiskError} If the disk fails; `permission` if the directory may not be used.
  * @throws {RangeError} If the identity is not well-formed.
@@ -186,7 +213,7 @@ function openLocked(
 ): DataDirectory {
   const release = (): void => lock.release();
   if (!disk.exists(IDENTITY_FILE.path)) {
-    const made = create(disk, options);
+    const made = create(disk, options, lock.place);
     const discard = (): void => {
       try {
         if (!disk.exists(PEERS_FILE.path)) removeAll(disk, made);
@@ -205,10 +232,25 @@ function openLocked(
     if (!isOurs && !isFree) throw new IdentityMismatchError(stored.identity, options);
     if (isFree) stored = foundAnew(disk, options, stored);
   }
+  stored = checkPlace(disk, stored, { place: lock.place, mayBeCopy: options.mayBeCopy === true });
   checkLogIsThere(disk, stored);
   // A crash may have come between the rename and its sync.
   disk.syncDirectory("");
   return { ...stored, created: false, ...logNote(disk, stored), release, discard: release };
+}
+
+/** The identity with the place where the directory is now; a copy that may not be taken is refused. */
+function checkPlace(
+  disk: Disk,
+  stored: StoredIdentity,
+  { place, mayBeCopy }: { readonly place: string | undefined; readonly mayBeCopy: boolean },
+): StoredIdentity {
+  if (place === undefined || place === stored.place) return stored;
+  const isKnown = stored.place !== undefined;
+  if (isKnown && !mayBeCopy && !hasPromisedNothing(disk, stored)) throw new DirectoryCopiedError();
+  const here = { ...stored, place };
+  store(disk, here);
+  return here;
 }
 
 function logNote(disk: Disk, stored: StoredIdentity): Pick<DataDirectory, "noteLogBegun"> {
@@ -251,7 +293,7 @@ function foundAnew(
   stored: StoredIdentity,
 ): StoredIdentity {
   removeLog(disk, stored);
-  return found(disk, options, stored.directoryId);
+  return found(disk, options, stored);
 }
 
 function removeAll(disk: Disk, made: StoredIdentity): void {
@@ -272,29 +314,33 @@ function removeLog(disk: Disk, stored: StoredIdentity): void {
   }
 }
 
-function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
+function create(
+  disk: Disk,
+  options: DataDirectoryOptions,
+  place: string | undefined,
+): StoredIdentity {
   for (const path of [WAL_DIRECTORY, PEERS_FILE.path]) {
     if (disk.exists(path)) {
       throw new IdentityDamagedError(`there is ${path} in it, but no identity`);
     }
   }
-  return found(disk, options, options.newDirectoryId);
+  return found(disk, options, { directoryId: options.newDirectoryId, place });
 }
 
 /** Makes the directory belong to `owner`; its log is still to be begun. */
 function found(
   disk: Disk,
   { clusterId, nodeId, members }: DirectoryOwner,
-  directoryId: string,
+  { directoryId, place }: Pick<StoredIdentity, "directoryId" | "place">,
 ): StoredIdentity {
-  const founded = { identity: { clusterId, nodeId, members }, directoryId, logBegun: false };
+  const founded = { identity: { clusterId, nodeId, members }, directoryId, logBegun: false, place };
   store(disk, founded);
   return founded;
 }
 
-function store(disk: Disk, { identity, directoryId, logBegun }: StoredIdentity): void {
+function store(disk: Disk, { identity, directoryId, logBegun, place }: StoredIdentity): void {
   const { clusterId, nodeId, members } = identity;
-  replaceFile(disk, IDENTITY_FILE, { clusterId, nodeId, directoryId, members, logBegun });
+  replaceFile(disk, IDENTITY_FILE, { clusterId, nodeId, directoryId, members, logBegun, place });
 }
 
 /**
@@ -314,12 +360,15 @@ function checkLogIsThere(disk: Disk, { logBegun }: StoredIdentity): void {
 function readIdentity(disk: Disk): StoredIdentity {
   const { path } = IDENTITY_FILE;
   const fields = readFields(disk, IDENTITY_FILE);
-  const { clusterId, nodeId, directoryId, members, logBegun } = fields;
+  const { clusterId, nodeId, directoryId, members, logBegun, place } = fields;
   if (typeof clusterId !== "string" || typeof nodeId !== "number" || !isDirectoryId(directoryId)) {
     throw new IdentityDamagedError(`${path} lacks an id`);
   }
   if (typeof logBegun !== "boolean") {
     throw new IdentityDamagedError(`${path} does not say whether the log was begun`);
+  }
+  if (place !== undefined && typeof place !== "string") {
+    throw new IdentityDamagedError(`${path} names no place`);
   }
   if (!isMemberList(members) || !members.includes(nodeId)) {
     throw new IdentityDamagedError(`${path} lacks the members`);
@@ -330,7 +379,7 @@ function readIdentity(disk: Disk): StoredIdentity {
   } catch (error) {
     throw new IdentityDamagedError(`${path} is not valid: ${(error as Error).message}`);
   }
-  return { identity, directoryId, logBegun };
+  return { identity, directoryId, logBegun, place };
 }
 
 function isMemberList(value: unknown): value is NodeId[] {

@@ -134,8 +134,9 @@ export class DenoDisk implements Disk {
         this.#locked.delete(path);
         directory.close();
       };
+      const { ino } = directory.statSync();
       // The operating system drops the lock with the handle, also if the process is killed.
-      return { release };
+      return { place: ino === null ? undefined : String(ino), release };
     });
   }
 

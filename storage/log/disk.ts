@@ -90,6 +90,11 @@ export interface DiskFile {
 
 /** A lock that is held until it is released or the process ends. */
 export interface DiskLock {
+  /**
+   * What a copy of the directory has not in common with it, and what stays when it is renamed: the
+   * number of its inode. Undefined where a file system has none.
+   */
+  readonly place: string | undefined;
   release(): void;
 }
 

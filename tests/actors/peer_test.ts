@@ -5,11 +5,12 @@
  */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { Actor, type Delivery, UnreachableError } from "../../actors/runtime/actor.ts";
-import { UNGREETED_CONNECTIONS_MAX } from "../../actors/limits.ts";
+import { UNGREETED_CONNECTIONS_MAX, WARNED_FAILURES } from "../../actors/limits.ts";
 import { Peers, type PeersOptions } from "../../actors/peers.ts";
 import { ActorSystem, type SystemFailure } from "../../actors/runtime/system.ts";
 import {
   BACK_OFF_MS_MAX,
+  BACK_OFF_MS_MIN,
   DIAL_MS_MAX,
   GREETING_MS_MAX,
   IDLE_MS_MAX,
@@ -643,6 +644,26 @@ Deno.test("peers: a killed process is dialled again with back-off until it is ba
   assertEquals([two.stateOf(1), reborn.stateOf(2)], ["connected.healthy", "connected.healthy"]);
   assertEquals(two.links, ["1 up", "1 lost", "1 up"]);
   assertEquals(two.peers.status().peers[0]!.context.failures, 0);
+});
+
+Deno.test("peers: a peer that starts a moment later is no warning", () => {
+  const world = new World();
+  const early = world.node(2, [1]);
+  world.ports.advance(3 * BACK_OFF_MS_MIN);
+  const dialled = (): boolean => early.peers.status().peers[0]!.context.failures > 0;
+  assert(dialled(), "nothing was dialled");
+  const late = world.node(1, [2]);
+  world.ports.advance(BACK_OFF_MS_MAX);
+  assertEquals([early.stateOf(1), late.stateOf(2)], ["connected.healthy", "connected.healthy"]);
+  assertEquals(early.logged.lines.filter((line) => line.startsWith("warn")), []);
+  late.peers.stop();
+  world.ports.settle();
+  for (let failures = 1; failures <= WARNED_FAILURES; failures++) {
+    assertEquals(early.peers.status().peers[0]!.context.failures, failures);
+    const warnings = early.logged.lines.filter((line) => line.startsWith("warn"));
+    assertEquals(warnings.length, failures < WARNED_FAILURES ? 0 : 1);
+    while (early.peers.status().peers[0]!.context.failures === failures) world.ports.advance(1);
+  }
 });
 
 Deno.test("peers: silence is suspected, pinged, and at last taken for a lost link, on both sides", () => {

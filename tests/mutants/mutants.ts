@@ -736,6 +736,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a copied directory is taken",
+    file: "storage/log/data_directory.ts",
+    find: "  const isKnown = stored.place !== undefined;",
+    replace: "  const isKnown = stored.place === place;",
+    suspects: [storage],
+  },
+  {
     name: "a wrong address of the first start stays",
     file: "storage/log/data_directory.ts",
     find: "  if (!isOurs || stored.identity.clusterId !== options.clusterId) {",

@@ -162,6 +162,32 @@ Deno.test("X1: a member is refused flags that contradict its directory, and is w
   assertEquals([read.status, await read.text()], [200, "v"]);
 });
 
+Deno.test("a copy of a member's directory is refused, unless it is said to replace the original", async () => {
+  await using cluster = new RealCluster(3);
+  cluster.startAll();
+  await cluster.leader();
+  await persist(cluster.endpoints, "/v1/kv/k", { method: "PUT", body: "v" });
+  await cluster.kill(1);
+  const directory = `${cluster.directory}/node-1`;
+  const { success } = await new Deno.Command("cp", {
+    args: ["-a", directory, `${directory}-copy`],
+  }).output();
+  assert(success);
+  const refused = await runNode(
+    cluster.args(1).map((word) => word.replace(/node-1$/, "node-1-copy")),
+  );
+  assertRefused(refused, /it is a copy of another one, .*; if .*, start it once with --moved$/m);
+  await Deno.remove(directory, { recursive: true });
+  await Deno.rename(`${directory}-copy`, directory);
+  assertRefused(await runNode(cluster.args(1)), /it is a copy of another one/);
+  for (const flags of [["--moved"], []]) {
+    const node = cluster.start(1, { flags });
+    await eventually("node 1", async () => (await node.status())?.leader, () => node.stderr);
+    assertEquals(await persist([node.http], "/v1/kv/k", {}), "v");
+    await cluster.kill(1);
+  }
+});
+
 Deno.test("X7: a typo in the first list is corrected by the next start", async () => {
   await inDirectory(async (directory) => {
     const [raft, http] = freePorts(2);

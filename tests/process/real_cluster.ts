@@ -25,6 +25,8 @@ export interface StartOptions {
   readonly descriptorsMax?: number;
   /** What runs it; default this build. */
   readonly script?: string;
+  /** More flags. */
+  readonly flags?: readonly string[];
 }
 
 /** A running node. */
@@ -148,7 +150,8 @@ export class RealCluster implements AsyncDisposable {
 
   /** Starts a node that does not run. */
   start(id: number, options: StartOptions = {}): RealNode {
-    const node = new RealNode(id, this.endpoints[id - 1]!, this.args(id), options);
+    const words = [...this.args(id), ...options.flags ?? []];
+    const node = new RealNode(id, this.endpoints[id - 1]!, words, options);
     this.#nodes.set(id, node);
     return node;
   }

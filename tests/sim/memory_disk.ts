@@ -83,6 +83,8 @@ export class MemoryDisk implements Disk {
   #unsyncedNames: NameChange[] = [];
   /** Handles and completions of an earlier life do nothing. */
   #life = 0;
+  /** What its directories' locks say of their place; a test changes it to make the tree a copy. */
+  place: string | undefined = "1";
 
   constructor(options: MemoryDiskOptions = {}) {
     this.#options = options;
@@ -171,7 +173,8 @@ export class MemoryDisk implements Disk {
     if (this.#locks.has(path)) return undefined;
     this.#locks.add(path);
     const life = this.#life;
-    return { release: () => void (life === this.#life && this.#locks.delete(path)) };
+    const release = (): void => void (life === this.#life && this.#locks.delete(path));
+    return { place: this.place, release };
   }
 
   /** The process that held the locks was killed; its writes are in the kernel's memory. */

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import {
   checkDataDirectory,
   type DataDirectoryOptions,
+  DirectoryCopiedError,
   DirectoryLockedError,
   IdentityMismatchError,
   openDataDirectory,
@@ -51,8 +52,10 @@ for (const name of ["memory disk", "Deno disk"] as const) {
 }
 
 /** A directory whose node has voted, so that somebody may rely on it. */
-function promised(more: Partial<DataDirectoryOptions> = {}): MemoryDisk {
-  const disk = new MemoryDisk({ later: (run) => run() });
+function promised(
+  more: Partial<DataDirectoryOptions> = {},
+  disk: MemoryDisk = new MemoryDisk({ later: (run) => run() }),
+): MemoryDisk {
   const directory = openDataDirectory(disk, { ...options, ...more });
   const { wal } = Wal.open(disk, directory.identity);
   wal.append([encodeHardState(0, { currentTerm: 1, votedFor: 2 })]);
@@ -387,4 +390,82 @@ Deno.test("an identity that no directory could have is refused", () => {
   for (const wrong of wrongs) {
     assertThrows(() => openDataDirectory(new MemoryDisk(), { ...options, ...wrong }), RangeError);
   }
+});
+
+Deno.test("a copy is refused, and nothing is changed, until the operator says that it may be taken", () => {
+  const disk = promised();
+  const before = disk.readFile("identity.json");
+  disk.place = "2";
+  for (let times = 0; times < 2; times++) {
+    assertThrows(() => openDataDirectory(disk, options), DirectoryCopiedError);
+    assertEquals(disk.readFile("identity.json"), before);
+  }
+  const taken = openDataDirectory(disk, { ...options, mayBeCopy: true });
+  assertEquals(taken.directoryId, "d-1");
+  taken.release();
+  // It belongs here from now on.
+  openDataDirectory(disk, options).release();
+  disk.place = "1";
+  assertThrows(() => openDataDirectory(disk, options), DirectoryCopiedError);
+});
+
+Deno.test("a copy that has promised nothing is taken, and so is one where nobody can tell", () => {
+  const fresh = new MemoryDisk();
+  openDataDirectory(fresh, options).release();
+  fresh.place = "2";
+  openDataDirectory(fresh, options).release();
+
+  const disk = promised();
+  disk.place = undefined;
+  openDataDirectory(disk, options).release();
+});
+
+Deno.test("a directory of which nobody noted the place notes it", () => {
+  const disk = new MemoryDisk({ later: (run) => run() });
+  disk.place = undefined;
+  promised({}, disk);
+  disk.place = "1";
+  openDataDirectory(disk, options).release();
+  disk.place = "2";
+  assertThrows(() => openDataDirectory(disk, options), DirectoryCopiedError);
+});
+
+Deno.test("on a real disk a renamed directory is the same, and a copied one is not", async () => {
+  const root = Deno.makeTempDirSync();
+  try {
+    const one = new DenoDisk(`${root}/one`);
+    const directory = openDataDirectory(one, options);
+    const { wal } = Wal.open(one, directory.identity);
+    wal.append([encodeHardState(0, { currentTerm: 1, votedFor: 2 })]);
+    wal.close();
+    directory.release();
+    Deno.renameSync(`${root}/one`, `${root}/renamed`);
+    openDataDirectory(new DenoDisk(`${root}/renamed`), options).release();
+    const { success } = await new Deno.Command("cp", {
+      args: ["-a", `${root}/renamed`, `${root}/copy`],
+    }).output();
+    assert(success);
+    const copy = new DenoDisk(`${root}/copy`);
+    assertThrows(() => openDataDirectory(copy, options), DirectoryCopiedError);
+    openDataDirectory(copy, { ...options, mayBeCopy: true }).release();
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+});
+
+Deno.test("a copy is taken whole or not at all, whenever the power fails", () => {
+  const places = new Set<string>();
+  forEachPowerLoss({
+    operations: 12,
+    prepare: (disk) => {
+      promised({}, disk);
+      disk.place = "2";
+    },
+    work: (disk) => openDataDirectory(disk, { ...options, mayBeCopy: true }),
+    check: (disk) => {
+      places.add(new TextDecoder().decode(disk.readFile("identity.json")));
+      assertEquals(openDataDirectory(disk, { ...options, mayBeCopy: true }).directoryId, "d-1");
+    },
+  });
+  assertEquals(places.size, 2);
 });
