@@ -3,7 +3,7 @@
  *
  * | part | bytes |
  * |---|---|
- * | number, 0 to 2^53-1 | 7 bits a byte, the lowest first; all but the last byte have bit 7 set, and the last is not zero unless it is the only one |
+ * | number | numbers.ts |
  * | text, printable ASCII | its length in one byte, its characters |
  * | key | its length as a number, its bytes |
  * | value | its length as a number, its bytes |
@@ -14,6 +14,7 @@
  */
 import { isByteString, toByteString, writeByteString } from "../byte_string.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "./limits.ts";
+import { numberSize, readNumber, writeNumber } from "./numbers.ts";
 
 /** What is wrong with a command or its bytes. */
 export type CommandErrorCode =
@@ -38,8 +39,6 @@ export class CommandError extends Error {
 
 const CHAR_FIRST = 0x20;
 const CHAR_LAST = 0x7e;
-/** A number has a byte for every 7 bits. */
-const GROUP = 128;
 
 /** Reads the parts of a command one after the other. Every call throws a CommandError. */
 export class CommandReader {
@@ -62,18 +61,12 @@ export class CommandReader {
   }
 
   number(): number {
-    const first = this.byte();
-    if (first < GROUP) return first;
-    let value = first - GROUP;
-    let byte: number;
-    let scale = 1;
-    do {
-      byte = this.byte();
-      scale *= GROUP;
-      value += (byte & (GROUP - 1)) * scale;
-      checkNumber(value);
-    } while (byte >= GROUP);
-    if (byte === 0) throw new CommandError("malformed", "a number of it is longer than needed");
+    const value = readNumber(this.#bytes, this.#at);
+    if (value < 0) {
+      const reason = "a number of it is cut short, longer than needed or above 2^53-1";
+      throw new CommandError("malformed", reason);
+    }
+    this.#at += numberSize(value);
     return value;
   }
 
@@ -119,28 +112,12 @@ export class CommandReader {
   }
 }
 
-/** How many bytes a number takes. */
-export function numberSize(value: number): number {
-  let size = 1;
-  for (let rest = value; rest >= GROUP; rest = Math.floor(rest / GROUP)) size++;
-  return size;
-}
-
-/** Writes a number and returns the offset just after it. */
-export function writeNumber(value: number, bytes: Uint8Array, at: number): number {
-  let rest = value;
-  let end = at;
-  for (; rest >= GROUP; rest = Math.floor(rest / GROUP)) bytes[end++] = (rest % GROUP) | GROUP;
-  bytes[end++] = rest;
-  return end;
-}
-
 /** How many bytes a text takes, or its absence. */
 export function textSize(text: string | undefined): number {
   return 1 + (text === undefined ? 0 : text.length);
 }
 
-/** Writes a text or its absence, as {@linkcode writeNumber}. */
+/** Writes a text or its absence, and returns the offset just after it. */
 export function writeText(text: string | undefined, bytes: Uint8Array, at: number): number {
   if (text === undefined) {
     bytes[at] = 0;
@@ -155,7 +132,7 @@ export function keySize(key: string): number {
   return numberSize(key.length) + key.length;
 }
 
-/** Writes a key, as {@linkcode writeNumber}. */
+/** Writes a key, and returns the offset just after it. */
 export function writeKey(key: string, bytes: Uint8Array, at: number): number {
   return writeByteString(key, bytes, writeNumber(key.length, bytes, at));
 }
@@ -165,7 +142,7 @@ export function valueSize(value: Uint8Array): number {
   return numberSize(value.length) + value.length;
 }
 
-/** Writes a value, as {@linkcode writeNumber}. */
+/** Writes a value, and returns the offset just after it. */
 export function writeValue(value: Uint8Array, bytes: Uint8Array, at: number): number {
   const start = writeNumber(value.length, bytes, at);
   bytes.set(value, start);

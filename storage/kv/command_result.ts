@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { toBytes } from "../byte_string.ts";
 import type { Command } from "./command.ts";
 import { OPERATIONS_MAX, RESULT_BYTES_MAX, RESULT_OVERHEAD_BYTES } from "./limits.ts";
 import { isCount } from "./operations/operation.ts";
@@ -13,7 +14,7 @@ import {
   type Operation,
   type OperationResult,
 } from "./operations/operations.ts";
-import { StateError, type StateReader, type StateSink } from "./state_bytes.ts";
+import { StateError, StateReader, StateWriter } from "./state_bytes.ts";
 
 /** A command that was executed: one of its two lists, whole. */
 export type Executed =
@@ -49,6 +50,7 @@ export type CommandResult =
   /** There is no room for what would be kept: an idempotency key, a session, a result. */
   | { readonly status: "overloaded" };
 
+const packer = new StateWriter();
 const KEPT = { "ok": 1, "too-large": 2 } as const;
 const REFUSALS: readonly unknown[] = [
   "idempotency-mismatch",
@@ -56,20 +58,20 @@ const REFUSALS: readonly unknown[] = [
   "overloaded",
 ] satisfies readonly Exclude<CommandResult["status"], keyof typeof KEPT>[];
 
-/** Bytes that a result takes besides what every result of one operation without content takes. */
+/** Bytes that a result counts for against RESULT_BYTES_MAX. */
 export function resultBytes(results: readonly OperationResult[]): number {
-  let bytes = RESULT_OVERHEAD_BYTES * Math.max(0, results.length - 1);
+  let bytes = RESULT_OVERHEAD_BYTES * results.length;
   for (const result of results) bytes += kindOf(result).contentBytes(result);
   return bytes;
 }
 
-/** Most bytes that a command's result can take, as {@linkcode resultBytes} counts. */
-export function resultBytesMax({ success, failure }: Command): number {
-  return Math.max(listBytesMax(success), listBytesMax(failure));
+/** Most bytes that a command's result has when it is packed. */
+export function packedBytesMax({ success, failure }: Command): number {
+  return RESULT_OVERHEAD_BYTES + Math.max(listBytesMax(success), listBytesMax(failure));
 }
 
 function listBytesMax(operations: readonly Operation[]): number {
-  let bytes = RESULT_OVERHEAD_BYTES * Math.max(0, operations.length - 1);
+  let bytes = RESULT_OVERHEAD_BYTES * operations.length;
   for (const operation of operations) bytes += kindOf(operation).contentBytesMax;
   return Math.min(bytes, RESULT_BYTES_MAX);
 }
@@ -81,27 +83,35 @@ export function replayed(result: CommandResult): CommandResult {
     : result;
 }
 
-/** Writes a result that is kept, into a snapshot or the state hash. */
-export function writeResult(result: CommandResult, sink: StateSink): void {
+/** A result that is kept, as a byte string: it takes less memory than what it means. */
+export function packResult(result: CommandResult): string {
   const { status } = result;
   if (status !== "ok" && status !== "too-large") {
     throw new StateError(`a result "${status}" is not kept`);
   }
-  sink.number(KEPT[status]);
-  if (status === "too-large") return;
-  sink.number(result.revision);
+  packer.number(KEPT[status]);
+  if (status === "too-large") return packer.takeText();
+  packer.number(result.revision);
   // 0: every compare held; else one more than the revision that was present.
-  sink.number(result.succeeded ? 0 : 1 + result.presentRevision);
-  sink.number(result.results.length);
+  packer.number(result.succeeded ? 0 : 1 + result.presentRevision);
+  packer.number(result.results.length);
   for (const one of result.results) {
     const kind = kindOf(one);
-    sink.number(kind.code);
-    kind.writeResult(one, sink);
+    packer.number(kind.code);
+    kind.writeResult(one, packer);
   }
+  return packer.takeText();
 }
 
-/** @throws {StateError} If it is none that `writeResult` wrote. */
-export function readResult(reader: StateReader): CommandResult {
+/** @throws {StateError} If `packResult` made no such byte string. */
+export function unpackResult(packed: string): CommandResult {
+  const reader = new StateReader(toBytes(packed));
+  const result = readResult(reader);
+  if (!reader.isAtEnd) throw new StateError("bytes follow a result");
+  return result;
+}
+
+function readResult(reader: StateReader): CommandResult {
   const kept = reader.number();
   if (kept === KEPT["too-large"]) return { status: "too-large" };
   if (kept !== KEPT.ok) throw new StateError("it has a result of an unknown kind");

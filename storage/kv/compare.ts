@@ -16,12 +16,11 @@ import {
   CommandError,
   type CommandReader,
   keySize,
-  numberSize,
   valueSize,
   writeKey,
-  writeNumber,
   writeValue,
 } from "./command_bytes.ts";
+import { numberSize, writeNumber } from "./numbers.ts";
 import type { KvEntry } from "./entry.ts";
 
 /** How what is stored and the operand must stand to each other; values bytewise. */

@@ -19,7 +19,7 @@
  *
  * @module
  */
-import { readResult, writeResult } from "./command_result.ts";
+import { unpackResult } from "./command_result.ts";
 import type { KvItem } from "./entry.ts";
 import type { KeyRecord, Session, SessionResult } from "./sessions.ts";
 import { STATE_CHUNK_BYTES, StateError, StateReader, StateWriter } from "./state_bytes.ts";
@@ -108,7 +108,8 @@ function writeItem(writer: StateWriter, item: StateItem): void {
       writer.text(fingerprint);
       writer.number(usedMs);
       writer.number(use);
-      return writeResult(result, writer);
+      writer.text(result);
+      return;
     }
     case "session": {
       const { clientId, highest, usedMs, use } = item.session;
@@ -120,7 +121,8 @@ function writeItem(writer: StateWriter, item: StateItem): void {
       const { clientId, sequence, result } = item.result;
       writer.text(clientId);
       writer.number(sequence);
-      return writeResult(result, writer);
+      writer.text(result);
+      return;
     }
   }
 }
@@ -155,7 +157,7 @@ function readItem(reader: StateReader, tag: number): StateItem {
       const key = reader.text();
       const fingerprint = reader.text();
       const [usedMs, use] = [reader.number(), reader.number()];
-      return { type: "key", record: { key, fingerprint, usedMs, use, result: readResult(reader) } };
+      return { type: "key", record: { key, fingerprint, usedMs, use, result: readPacked(reader) } };
     }
     case TAGS.session: {
       const clientId = reader.text();
@@ -165,9 +167,16 @@ function readItem(reader: StateReader, tag: number): StateItem {
     case TAGS.result: {
       const clientId = reader.text();
       const sequence = reader.number();
-      return { type: "result", result: { clientId, sequence, result: readResult(reader) } };
+      return { type: "result", result: { clientId, sequence, result: readPacked(reader) } };
     }
     default:
       throw new StateError(`it has an item with tag ${tag}`);
   }
+}
+
+/** A packed result, which is known to mean one. */
+function readPacked(reader: StateReader): string {
+  const packed = reader.text();
+  unpackResult(packed);
+  return packed;
 }

@@ -23,13 +23,13 @@ export const OPERATIONS_MAX = 128;
 export const COMMAND_BYTES_MAX = VALUE_BYTES_MAX + 512 * 1024;
 
 /**
- * Bytes of the results of a command: what its gets read, and RESULT_OVERHEAD_BYTES for each but the
- * first. More is answered `too-large`, and nothing is changed.
+ * Bytes of the results of a command: what its gets read, and RESULT_OVERHEAD_BYTES for each. More is
+ * answered `too-large`, and nothing is changed.
  */
-export const RESULT_BYTES_MAX = 4 * 1024 * 1024;
+export const RESULT_BYTES_MAX = 2 * 1024 * 1024;
 
-/** What the result of an operation counts for besides what it read. */
-export const RESULT_OVERHEAD_BYTES = 100;
+/** Most bytes that the result of an operation takes besides what it read, and so does the rest. */
+export const RESULT_OVERHEAD_BYTES = 48;
 
 /** Longest content type, in ASCII characters; the codec throws a CommandError. */
 export const CONTENT_TYPE_CHARS_MAX = 128;
@@ -59,8 +59,14 @@ export const IDEMPOTENCY_RETENTION_MS_MIN = 60 * 1000;
 export const IDEMPOTENCY_BYTES_MAX = 256 * 1024 * 1024;
 
 /**
+ * Bytes of a result for which its record has room already: that of one operation that read nothing.
+ * Those beyond them count.
+ */
+export const RECORD_RESULT_BYTES = 2 * RESULT_OVERHEAD_BYTES;
+
+/**
  * What a record of an idempotency key counts for besides its key, its fingerprint and the bytes of
- * the results (RESULT_BYTES_MAX says which).
+ * its result beyond RECORD_RESULT_BYTES.
  */
 export const IDEMPOTENCY_RECORD_BYTES = 200;
 
@@ -74,7 +80,7 @@ export const SESSION_IDLE_MS = 60 * 60 * 1000;
 export const SESSIONS_MAX = 50_000;
 
 /**
- * Bytes of the results of all sessions, counted as for RESULT_BYTES_MAX. When there is no room, a
+ * Bytes of the results of all sessions, each beyond RECORD_RESULT_BYTES. When there is no room, a
  * command of a session that would need some is answered `overloaded`; one of one operation that is
  * no get needs none.
  */

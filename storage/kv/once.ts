@@ -14,11 +14,10 @@ import {
   checkText,
   CommandError,
   type CommandReader,
-  numberSize,
   textSize,
-  writeNumber,
   writeText,
 } from "./command_bytes.ts";
+import { numberSize, writeNumber } from "./numbers.ts";
 import { CLIENT_ID_CHARS_MAX, FINGERPRINT_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX } from "./limits.ts";
 
 /** How a repeated command is recognised. */

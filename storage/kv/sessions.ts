@@ -10,10 +10,10 @@
 import type { Command } from "./command.ts";
 import {
   type CommandResult,
+  packedBytesMax,
+  packResult,
   replayed,
-  resultBytes,
-  resultBytesMax,
-  writeResult,
+  unpackResult,
 } from "./command_result.ts";
 import {
   EXPIRED_PER_ENTRY_MAX,
@@ -23,6 +23,7 @@ import {
   IDEMPOTENCY_RECORD_BYTES,
   IDEMPOTENCY_RETENTION_MS,
   IDEMPOTENCY_RETENTION_MS_MIN,
+  RECORD_RESULT_BYTES,
   RESULT_BYTES_MAX,
   ROOM_PAUSE_MS,
   SESSION_IDLE_MS,
@@ -51,7 +52,8 @@ export interface OnceTablesOptions {
 export interface KeyRecord {
   readonly key: string;
   readonly fingerprint: string;
-  readonly result: CommandResult;
+  /** Packed (command_result.ts). */
+  readonly result: string;
   /** Log time of the first use. */
   readonly usedMs: number;
   /** Its place among all uses. */
@@ -73,7 +75,8 @@ export interface Session {
 export interface SessionResult {
   readonly clientId: string;
   readonly sequence: number;
-  readonly result: CommandResult;
+  /** Packed (command_result.ts). */
+  readonly result: string;
 }
 
 /** The tables at one moment. */
@@ -229,7 +232,13 @@ export class OnceTables {
   record(once: Once, result: CommandResult): void {
     if (once.type === "session") return this.#recordSequence(once.clientId, once.sequence, result);
     const { key, fingerprint } = once;
-    this.#addKey({ key, fingerprint, result, usedMs: this.#nowMs, use: ++this.#uses });
+    this.#addKey({
+      key,
+      fingerprint,
+      result: packResult(result),
+      usedMs: this.#nowMs,
+      use: ++this.#uses,
+    });
   }
 
   #recallKey(once: OnceKey, command: Command): CommandResult | undefined {
@@ -237,7 +246,7 @@ export class OnceTables {
     const record = this.#keys.get(key);
     if (record !== undefined && !this.#isOlder(record, IDEMPOTENCY_RETENTION_MS)) {
       if (record.fingerprint !== fingerprint) return { status: "idempotency-mismatch" };
-      return replayed(record.result);
+      return replayed(unpackResult(record.result));
     }
     if (record !== undefined) this.#forgetKey(record);
     while (!this.#hasRoom(once, command)) {
@@ -247,7 +256,7 @@ export class OnceTables {
   }
 
   #hasRoom({ key, fingerprint }: OnceKey, command: Command): boolean {
-    const bytes = keyBytes(key, fingerprint) + resultBytesMax(command);
+    const bytes = keyBytes(key, fingerprint) + countedBytes(packedBytesMax(command));
     return this.#keyBytes + bytes <= this.#idempotencyBytesMax;
   }
 
@@ -283,7 +292,7 @@ export class OnceTables {
     if (session !== undefined && !this.#sessionExpired(session)) {
       this.#touch(session, session.highest);
       const known = this.#results.get(resultKey(clientId, sequence));
-      if (known !== undefined) return replayed(known.result);
+      if (known !== undefined) return replayed(unpackResult(known.result));
       const inWindow = sequence > session.highest - SESSION_WINDOW;
       if (!inWindow) return { status: "session-expired" };
       return this.#hasResultRoom(command) ? undefined : { status: "overloaded" };
@@ -297,13 +306,13 @@ export class OnceTables {
   }
 
   #hasResultRoom(command: Command): boolean {
-    const bytes = resultBytesMax(command);
+    const bytes = countedBytes(packedBytesMax(command));
     return bytes === 0 || this.#resultBytes + bytes <= this.#sessionResultBytesMax;
   }
 
   #recordSequence(clientId: string, sequence: number, result: CommandResult): void {
     const session = this.#sessions.get(clientId) ?? this.#beginSession(clientId);
-    this.#addResult({ clientId, sequence, result });
+    this.#addResult({ clientId, sequence, result: packResult(result) });
     const previous = session.highest;
     if (sequence <= previous) return;
     this.#touch(session, sequence);
@@ -346,14 +355,14 @@ export class OnceTables {
 
   #addResult(result: SessionResult): void {
     this.#results.set(resultKey(result.clientId, result.sequence), result);
-    this.#resultBytes += keptBytes(result.result);
+    this.#resultBytes += countedBytes(result.result.length);
     this.#hash.add(this.#hashOfResult(result));
   }
 
   #forgetResult(clientId: string, sequence: number): void {
     const known = this.#results.delete(resultKey(clientId, sequence));
     if (known === undefined) return;
-    this.#resultBytes -= keptBytes(known.result);
+    this.#resultBytes -= countedBytes(known.result.length);
     this.#hash.remove(this.#hashOfResult(known));
   }
 
@@ -366,9 +375,7 @@ export class OnceTables {
   }
 
   #hashOfKey({ key, fingerprint, result, usedMs }: KeyRecord): ItemHash {
-    const item = this.#item.begin(HASH_KEY).text(key).text(fingerprint).number(usedMs);
-    writeResult(result, item);
-    return item;
+    return this.#item.begin(HASH_KEY).text(key).text(fingerprint).number(usedMs).text(result);
   }
 
   #hashOfSession({ clientId, highest, usedMs }: Session): ItemHash {
@@ -376,9 +383,7 @@ export class OnceTables {
   }
 
   #hashOfResult({ clientId, sequence, result }: SessionResult): ItemHash {
-    const item = this.#item.begin(HASH_RESULT).text(clientId).number(sequence);
-    writeResult(result, item);
-    return item;
+    return this.#item.begin(HASH_RESULT).text(clientId).number(sequence).text(result);
   }
 }
 
@@ -393,11 +398,12 @@ function keyBytes(key: string, fingerprint: string): number {
 
 /** What a record of an idempotency key counts for. */
 function recordBytes({ key, fingerprint, result }: KeyRecord): number {
-  return keyBytes(key, fingerprint) + keptBytes(result);
+  return keyBytes(key, fingerprint) + countedBytes(result.length);
 }
 
-function keptBytes(result: CommandResult): number {
-  return result.status === "ok" ? resultBytes(result.results) : 0;
+/** What a packed result of so many bytes counts for besides its record. */
+function countedBytes(packed: number): number {
+  return Math.max(0, packed - RECORD_RESULT_BYTES);
 }
 
 /** A number as a byte string, so that bytewise order is that of the numbers. */

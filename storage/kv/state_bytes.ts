@@ -1,14 +1,15 @@
 /**
- * The parts that a state's bytes are made of: a number is 8 bytes, little-endian; a text or value is
- * a 4-byte length and its bytes.
+ * The parts that a state's bytes are made of: numbers (numbers.ts), and texts and values, each a
+ * number for its length and its bytes.
  *
  * @module
  */
 import { toByteString, writeByteString } from "../byte_string.ts";
+import { numberSize, readNumber, writeNumber } from "./numbers.ts";
 
 /** A chunk is handed over once it has this many bytes; a larger item has a chunk of its own. */
 export const STATE_CHUNK_BYTES = 64 * 1024;
-const NUMBER_BYTES = 8;
+const NUMBER_BYTES_MAX = 8;
 
 /** Bytes that are no state of this version. */
 export class StateError extends Error {
@@ -19,19 +20,9 @@ export class StateError extends Error {
   }
 }
 
-/** What takes the parts of something that is kept. */
-export interface StateSink {
-  /** An integer from 0 to 2^53-1. */
-  number(value: number): void;
-  /** A byte string. */
-  text(value: string): void;
-  bytes(value: Uint8Array): void;
-}
-
 /** Writes the parts of a state one after the other. */
-export class StateWriter implements StateSink {
+export class StateWriter {
   #bytes = new Uint8Array(STATE_CHUNK_BYTES);
-  #view = new DataView(this.#bytes.buffer);
   #at = 0;
 
   get length(): number {
@@ -45,32 +36,38 @@ export class StateWriter implements StateSink {
     return taken;
   }
 
+  /** As `take`, as a byte string. */
+  takeText(): string {
+    const taken = toByteString(this.#bytes, 0, this.#at);
+    this.#at = 0;
+    // What once was large is rare, and would be kept for good.
+    if (this.#bytes.length > STATE_CHUNK_BYTES) this.#bytes = new Uint8Array(STATE_CHUNK_BYTES);
+    return taken;
+  }
+
   byte(value: number): void {
     this.#reserve(1);
     this.#bytes[this.#at++] = value;
   }
 
+  /** An integer from 0 to 2^53-1. */
   number(value: number): void {
-    this.#reserve(NUMBER_BYTES);
-    this.#view.setFloat64(this.#at, value, true);
-    this.#at += NUMBER_BYTES;
+    this.#reserve(NUMBER_BYTES_MAX);
+    this.#at = writeNumber(value, this.#bytes, this.#at);
   }
 
   bytes(value: Uint8Array): void {
-    this.#length(value.length);
+    this.number(value.length);
+    this.#reserve(value.length);
     this.#bytes.set(value, this.#at);
     this.#at += value.length;
   }
 
+  /** A byte string. */
   text(value: string): void {
-    this.#length(value.length);
+    this.number(value.length);
+    this.#reserve(value.length);
     this.#at = writeByteString(value, this.#bytes, this.#at);
-  }
-
-  #length(length: number): void {
-    this.#reserve(4 + length);
-    this.#view.setUint32(this.#at, length, true);
-    this.#at += 4;
   }
 
   #reserve(size: number): void {
@@ -78,19 +75,16 @@ export class StateWriter implements StateSink {
     const grown = new Uint8Array(Math.max(this.#at + size, 2 * this.#bytes.length));
     grown.set(this.#bytes.subarray(0, this.#at));
     this.#bytes = grown;
-    this.#view = new DataView(grown.buffer);
   }
 }
 
 /** Reads what a {@linkcode StateWriter} wrote. Every call throws a StateError. */
 export class StateReader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   #at = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   get isAtEnd(): boolean {
@@ -102,8 +96,9 @@ export class StateReader {
   }
 
   number(): number {
-    const value = this.#view.getFloat64(this.#take(NUMBER_BYTES), true);
-    if (!Number.isSafeInteger(value) || value < 0) throw new StateError("a number is out of range");
+    const value = readNumber(this.#bytes, this.#at);
+    if (value < 0) throw new StateError("a number is cut short or out of range");
+    this.#at += numberSize(value);
     return value;
   }
 
@@ -116,13 +111,13 @@ export class StateReader {
 
   /** A view of the chunk. */
   bytes(): Uint8Array {
-    const length = this.#view.getUint32(this.#take(4), true);
+    const length = this.number();
     const start = this.#take(length);
     return this.#bytes.subarray(start, start + length);
   }
 
   text(): string {
-    const length = this.#view.getUint32(this.#take(4), true);
+    const length = this.number();
     const start = this.#take(length);
     return toByteString(this.#bytes, start, start + length);
   }

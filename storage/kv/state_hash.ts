@@ -6,9 +6,6 @@
  * @module
  */
 
-import { crc32c } from "../crc32c.ts";
-import type { StateSink } from "./state_bytes.ts";
-
 /** A hash of 64 bits as two signed integers. */
 export interface HashLanes {
   readonly low: number;
@@ -16,7 +13,7 @@ export interface HashLanes {
 }
 
 /** The hash of one thing: feed it its parts in a fixed order, then add it to a {@linkcode SetHash}. */
-export class ItemHash implements HashLanes, StateSink {
+export class ItemHash implements HashLanes {
   low = 0;
   high = 0;
 
@@ -25,11 +22,6 @@ export class ItemHash implements HashLanes, StateSink {
     this.low = 0x9e3779b9 ^ kind;
     this.high = 0x85ebca6b + kind;
     return this;
-  }
-
-  /** Feeds bytes, by their length and checksum. */
-  bytes(bytes: Uint8Array): this {
-    return this.number(bytes.length).number(crc32c(bytes));
   }
 
   /** Feeds an integer up to 2^53-1. */

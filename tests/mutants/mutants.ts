@@ -515,8 +515,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the results that are kept cost nothing",
     file: "storage/kv/sessions.ts",
-    find: 'return result.status === "ok" ? resultBytes(result.results) : 0;',
-    replace: 'return result.status === "ok" ? 0 : 0;',
+    find: "  return Math.max(0, packed - RECORD_RESULT_BYTES);",
+    replace: "  return Math.min(0, packed);",
     suspects: [storage],
   },
   {

@@ -56,10 +56,10 @@ export const appendKind: OperationKind<AppendOperation, AppendResult> = {
   },
   contentBytesMax: 0,
   contentBytes: () => 0,
-  writeResult({ version, length, created }, sink): void {
-    sink.number(version);
-    sink.number(length);
-    sink.number(+created);
+  writeResult({ version, length, created }, writer): void {
+    writer.number(version);
+    writer.number(length);
+    writer.number(+created);
   },
   readResult(reader): AppendResult {
     const [version, length] = [reader.number(), reader.number()];

@@ -36,7 +36,7 @@ export const deleteKind: OperationKind<DeleteOperation, DeleteResult> = {
   },
   contentBytesMax: 0,
   contentBytes: () => 0,
-  writeResult: ({ deleted }, sink) => sink.number(deleted),
+  writeResult: ({ deleted }, writer) => writer.number(deleted),
   readResult: (reader) => ({ type: "delete", deleted: reader.number() }),
   isResult: ({ deleted }) => isCount(deleted),
 };

@@ -41,13 +41,13 @@ export const getKind: OperationKind<GetOperation, GetResult> = {
   contentBytes({ entry }): number {
     return entry === undefined ? 0 : entry.value.length + (entry.contentType ?? "").length;
   },
-  writeResult({ entry }, sink): void {
-    sink.number(entry === undefined ? 0 : 1);
+  writeResult({ entry }, writer): void {
+    writer.number(entry === undefined ? 0 : 1);
     if (entry === undefined) return;
     const { value, contentType, created, revision, version } = entry;
-    sink.bytes(value);
-    sink.text(contentType ?? "");
-    for (const number of [created, revision, version]) sink.number(number);
+    writer.bytes(value);
+    writer.text(contentType ?? "");
+    for (const number of [created, revision, version]) writer.number(number);
   },
   readResult(reader): GetResult {
     if (!reader.flag()) return { type: "get", entry: undefined };

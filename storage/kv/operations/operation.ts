@@ -7,7 +7,7 @@
  */
 import type { CommandReader } from "../command_bytes.ts";
 import type { KeySpace } from "../key_space.ts";
-import type { StateReader, StateSink } from "../state_bytes.ts";
+import type { StateReader, StateWriter } from "../state_bytes.ts";
 
 /** A kind of operation, of which `Operation` is one and `Result` what one came to. */
 export interface OperationKind<Operation, Result> {
@@ -27,8 +27,8 @@ export interface OperationKind<Operation, Result> {
   readonly contentBytesMax: number;
   /** Bytes of keys' content in this result. */
   contentBytes(result: Result): number;
-  /** Writes the result, into a snapshot or the state hash. */
-  writeResult(result: Result, sink: StateSink): void;
+  /** Writes the result: at most RESULT_OVERHEAD_BYTES besides content. */
+  writeResult(result: Result, writer: StateWriter): void;
   /** @throws {StateError} If it is none that `writeResult` wrote. */
   readResult(reader: StateReader): Result;
   /** Whether a record of another node, whose type is this kind's, is a result. */

@@ -61,9 +61,9 @@ export const putKind: OperationKind<PutOperation, PutResult> = {
   },
   contentBytesMax: 0,
   contentBytes: () => 0,
-  writeResult({ version, created }, sink): void {
-    sink.number(version);
-    sink.number(+created);
+  writeResult({ version, created }, writer): void {
+    writer.number(version);
+    writer.number(+created);
   },
   readResult: (reader) => ({ type: "put", version: reader.number(), created: reader.flag() }),
   isResult: ({ version, created }) => isCount(version) && typeof created === "boolean",

@@ -5,7 +5,7 @@ import { type Command, encodeCommand } from "../../../storage/kv/command.ts";
 import type { CommandResult } from "../../../storage/kv/command_result.ts";
 import type { Compare, CompareOperator } from "../../../storage/kv/compare.ts";
 import {
-  IDEMPOTENCY_RECORD_BYTES,
+  IDEMPOTENCY_RETENTION_MS,
   RESULT_BYTES_MAX,
   RESULT_OVERHEAD_BYTES,
   SESSION_RESULT_BYTES_MAX,
@@ -249,7 +249,7 @@ Deno.test("RESULT_BYTES_MAX: a command may read so much and no more, and then ch
   const client = new Client();
   const values = RESULT_BYTES_MAX / VALUE_BYTES_MAX;
   const gets = Array.from({ length: values }, (_, at) => get(`k${at}`));
-  const spare = values * RESULT_OVERHEAD_BYTES;
+  const spare = (values + 1) * RESULT_OVERHEAD_BYTES;
   const fill = (at: number, length: number): void =>
     void client.apply({ type: "put", key: `k${at}`, value: new Uint8Array(length) });
   for (let at = 0; at < values; at++) fill(at, VALUE_BYTES_MAX);
@@ -261,44 +261,34 @@ Deno.test("RESULT_BYTES_MAX: a command may read so much and no more, and then ch
   assertEquals([client.valueOf("a"), client.store.revision], ["1", revision + 2]);
 });
 
-Deno.test("the results that are kept count as bytes of an idempotency key", () => {
-  const idempotencyBytesMax = 4 * IDEMPOTENCY_RECORD_BYTES + 2 * RESULT_OVERHEAD_BYTES + 12;
-  const client = new Client({ idempotencyBytesMax });
-  const once = (n: number): Once => ({ type: "idempotencyKey", key: `i${n}`, fingerprint: "f" });
-  const three = (n: number): Command => ({
-    ...all(put("a", "1"), put("b", "1"), put("c", "1")),
-    once: once(n),
-  });
-  const check = (command: Command): unknown => client.store.check(encodeCommand(command));
-  assertEquals(client.execute(three(0)).status, "ok");
-  // There is room for three keys of one operation each, and not for their further results.
-  assertEquals([check(three(0)), check(three(1))], [undefined, undefined]);
-  assertEquals(client.apply(put("a", "2"), once(1)).status, "ok");
-  assertEquals(client.apply(put("a", "2"), once(2)).status, "ok");
-  assertEquals(check(three(3)), "overloaded");
-  assertEquals(client.execute(three(3)), { status: "overloaded" });
-  assertEquals(client.apply(put("a", "2"), once(3)).status, "ok");
-  assertEquals(client.apply(put("a", "2"), once(4)), { status: "overloaded" });
-});
-
-Deno.test("SESSION_RESULT_BYTES_MAX: what sessions keep is bounded, and a command that needs none of it is taken", () => {
+Deno.test("what results hold counts where they are kept, and a command that needs no room is taken", () => {
   assert(SESSION_RESULT_BYTES_MAX > RESULT_BYTES_MAX);
-  const client = new Client({ sessionResultBytesMax: VALUE_BYTES_MAX + 2 * 1024 });
-  const once = (sequence: number): Once => ({ type: "session", clientId: "c", sequence });
-  const reading = (sequence: number): Command => commandOf(get("a"), { once: once(sequence) });
-  const check = (command: Command): unknown => client.store.check(encodeCommand(command));
-  client.put("a", "x".repeat(2 * 1024));
-  assertEquals(client.execute(reading(1)).status, "ok");
-  assertEquals([check(reading(1)), check(reading(2))], [undefined, "overloaded"]);
-  assertEquals(client.execute(reading(2)), { status: "overloaded" });
-  assert("replayed" in client.execute(reading(1)));
-  assertEquals(client.apply(put("b", "1"), once(2)).status, "ok");
-  // What the window leaves behind makes room.
-  assertEquals(client.apply(put("b", "1"), once(SESSION_WINDOW + 1)).status, "ok");
-  assertEquals(check(reading(SESSION_WINDOW + 2)), undefined);
-  assertEquals(client.execute(reading(SESSION_WINDOW + 2)).status, "ok");
-  client.store.load(client.store.freeze().chunks());
-  assertEquals(check(reading(SESSION_WINDOW + 3)), "overloaded");
+  // Room for the largest get, and for a small one not besides it.
+  const bytesMax = VALUE_BYTES_MAX + 2 * 1024;
+  const sequence = (n: number): Once => ({ type: "session", clientId: "c", sequence: n });
+  const key = (n: number): Once => ({ type: "idempotencyKey", key: `i${n}`, fingerprint: "f" });
+  const tables = [
+    { once: sequence, options: { sessionResultBytesMax: bytesMax }, last: SESSION_WINDOW + 1 },
+    { once: key, options: { idempotencyBytesMax: bytesMax }, last: 3 },
+  ];
+  for (const { once, options, last } of tables) {
+    const client = new Client(options);
+    const reading = (n: number): Command => commandOf(get("a"), { once: once(n) });
+    const check = (command: Command): unknown => client.store.check(encodeCommand(command));
+    client.put("a", "x".repeat(2 * 1024));
+    assertEquals(check(reading(1)), undefined);
+    assertEquals(client.execute(reading(1)).status, "ok");
+    assertEquals([check(reading(1)), check(reading(2))], [undefined, "overloaded"]);
+    assertEquals(client.execute(reading(2)), { status: "overloaded" });
+    assert("replayed" in client.execute(reading(1)));
+    assertEquals(client.apply(put("b", "1"), once(2)).status, "ok");
+    assertEquals(client.apply(put("b", "1"), once(last)).status, "ok");
+    // What a session's window leaves behind makes room at once, and a key when it is old enough.
+    client.wait(IDEMPOTENCY_RETENTION_MS);
+    assertEquals(client.execute(reading(last + 1)).status, "ok");
+    client.store.load(client.store.freeze().chunks());
+    assertEquals(check(reading(last + 2)), "overloaded");
+  }
 });
 
 /** The keys with the lengths of their values, which is all that the test's commands differ in. */

@@ -1,0 +1,40 @@
+/**
+ * Numbers from 0 to 2^53-1 in as few bytes as each needs: 7 bits a byte, the lowest first; all but
+ * the last byte have bit 7 set. So small numbers, which most are, take one byte. Each has one
+ * encoding only: the last byte is not zero, unless it is the only one.
+ *
+ * @module
+ */
+
+/** A byte has so many values besides bit 7. */
+const GROUP = 128;
+
+/** How many bytes a number takes. */
+export function numberSize(value: number): number {
+  let size = 1;
+  for (let rest = value; rest >= GROUP; rest = Math.floor(rest / GROUP)) size++;
+  return size;
+}
+
+/** Writes a number and returns the offset just after it. */
+export function writeNumber(value: number, bytes: Uint8Array, at: number): number {
+  let rest = value;
+  let end = at;
+  for (; rest >= GROUP; rest = Math.floor(rest / GROUP)) bytes[end++] = (rest % GROUP) | GROUP;
+  bytes[end++] = rest;
+  return end;
+}
+
+/** The number at `at`, which takes `numberSize` of it; -1 if there is none. */
+export function readNumber(bytes: Uint8Array, at: number): number {
+  let value = 0;
+  let scale = 1;
+  for (let end = at; end < bytes.length; end++) {
+    const byte = bytes[end]!;
+    value += (byte & (GROUP - 1)) * scale;
+    if (value > Number.MAX_SAFE_INTEGER) return -1;
+    if (byte < GROUP) return byte === 0 && end > at ? -1 : value;
+    scale *= GROUP;
+  }
+  return -1;
+}
