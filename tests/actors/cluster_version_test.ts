@@ -4,16 +4,12 @@
  * @module
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { GroupHost, spawnWal } from "../../actors/group.ts";
-import { ActorSystem } from "../../actors/runtime/system.ts";
 import { ClusterVersionError } from "../../machines/group_config.ts";
-import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { AppliedEntry, RequestRefusal, StateMachine } from "../../machines/state_machine.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
-import { MemoryDisk } from "../sim/memory_disk.ts";
-import { openWal } from "../storage/open_wal.ts";
-import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
+import type { MemoryDisk } from "../sim/memory_disk.ts";
+import { LoneGroup, promptDisk } from "./lone_group.ts";
 
 /** A build whose requests all belong to cluster version 2. */
 class NextStore extends KvStore implements StateMachine<CommandResult> {
@@ -29,53 +25,18 @@ class NextStore extends KvStore implements StateMachine<CommandResult> {
   }
 }
 
+type Member = LoneGroup<CommandResult, NextStore>;
+
 /** A cluster of one member whose build knows cluster versions up to `clusterVersionMax`. */
-function start(disk: MemoryDisk, clusterVersionMax: number): {
-  readonly host: GroupHost<CommandResult, NextStore>;
-  readonly ports: VirtualPorts;
-  readonly failures: Error[];
-} {
-  const ports = new VirtualPorts();
-  const failures: Error[] = [];
-  const system = new ActorSystem({
-    node: 1,
-    ports,
-    log: memoryLog().log,
-    onFailed: ({ error }) => void failures.push(error),
-  });
-  const opened = openWal(disk, { clusterId: "c", nodeId: 1 });
-  const host = new GroupHost<CommandResult, NextStore>({
-    group: 0,
-    machine: new NextStore(),
-    id: 1,
-    membership: { voters: [1], learners: [] },
-    timing: DEFAULT_TIMING,
-    system,
-    wal: spawnWal(system, opened.wal, { onDiskCondition: () => {} }).ref,
-    recovered: opened.groups.get(0),
-    send: () => {},
-    clusterVersionMax,
-  });
-  for (let passed = 0; host.core.role !== "leader"; passed++) {
-    assert(passed < 5_000, "it does not lead");
-    ports.advance(1);
-  }
-  ports.settle();
-  return { host, ports, failures };
+function start(disk: MemoryDisk, clusterVersionMax: number): Member {
+  return new LoneGroup<CommandResult, NextStore>(new NextStore(), { disk, clusterVersionMax })
+    .lead();
 }
 
-function promptDisk(): MemoryDisk {
-  return new MemoryDisk({ later: (run) => run() });
-}
-
-function propose({ host, ports }: ReturnType<typeof start>): unknown {
-  let answer: unknown;
-  const payload = new Uint8Array([1]);
-  host.raft.ask({ type: "Propose", payload }, { timeoutMs: 5_000 }, (outcome) => {
-    answer = outcome.ok ? outcome.value : outcome.error;
-  });
-  ports.settle();
-  return answer;
+function propose(member: Member): unknown {
+  const answers = member.propose(1);
+  member.ports.settle();
+  return answers[0];
 }
 
 Deno.test("a request of a higher cluster version is refused until the members have agreed on it", () => {

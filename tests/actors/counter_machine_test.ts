@@ -4,11 +4,8 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
-import { GroupHost, spawnWal } from "../../actors/group.ts";
-import { isResult, type RaftAnswer, raftAnswerContract } from "../../actors/raft_request.ts";
-import { ActorSystem } from "../../actors/runtime/system.ts";
-import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import { assertEquals } from "@std/assert";
+import { isResult, raftAnswerContract } from "../../actors/raft_request.ts";
 import type {
   Applied,
   AppliedEntry,
@@ -17,9 +14,8 @@ import type {
   StateMachine,
 } from "../../machines/state_machine.ts";
 import type { WireValue } from "../../transport/wire/messages.ts";
-import { openWal } from "../storage/open_wal.ts";
-import { MemoryDisk } from "../sim/memory_disk.ts";
-import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
+import type { MemoryDisk } from "../sim/memory_disk.ts";
+import { LoneGroup, promptDisk } from "./lone_group.ts";
 
 interface Count {
   readonly count: number;
@@ -75,64 +71,19 @@ class CounterMachine implements StateMachine<Count, Count> {
   }
 }
 
-/** A cluster of one member: the host, its actors and its log. Only the machine is new. */
-function start(disk: MemoryDisk): {
-  readonly ports: VirtualPorts;
-  readonly host: GroupHost<Count, CounterMachine>;
-  readonly add: (...bytes: number[]) => RaftAnswer<Count>[];
-} {
-  const ports = new VirtualPorts();
-  const system = new ActorSystem({
-    node: 1,
-    ports,
-    log: memoryLog().log,
-    onFailed: ({ error }) => {
-      throw error;
-    },
-  });
-  const opened = openWal(disk, { clusterId: "count", nodeId: 1 });
-  const host = new GroupHost<Count, CounterMachine>({
-    group: 0,
-    machine: new CounterMachine(),
-    id: 1,
-    membership: { voters: [1], learners: [] },
-    timing: DEFAULT_TIMING,
-    system,
-    wal: spawnWal(system, opened.wal, { onDiskCondition: () => {} }).ref,
-    recovered: opened.groups.get(0),
-    send: () => {},
-  });
-  const add = (...bytes: number[]): RaftAnswer<Count>[] => {
-    const answers: RaftAnswer<Count>[] = [];
-    const payload = new Uint8Array(bytes);
-    host.raft.ask({ type: "Propose", payload }, { timeoutMs: 5_000 }, (outcome) => {
-      assert(outcome.ok);
-      answers.push(outcome.value);
-    });
-    return answers;
-  };
-  for (let passed = 0; host.core.role !== "leader"; passed++) {
-    assert(passed < 5_000, "it does not lead");
-    ports.advance(1);
-    ports.settle();
-  }
-  ports.settle();
-  return { ports, host, add };
-}
-
-/** A disk whose syncs end at once. */
-function promptDisk(): MemoryDisk {
-  return new MemoryDisk({ later: (run) => run() });
+/** A cluster of one member that leads. Only the machine is new. */
+function start(disk: MemoryDisk = promptDisk()): LoneGroup<Count, CounterMachine> {
+  return new LoneGroup<Count, CounterMachine>(new CounterMachine(), { disk }).lead();
 }
 
 Deno.test("a counter is replicated by the same host: proposed, applied, answered, recovered", () => {
   const disk = promptDisk();
-  const { ports, host, add } = start(disk);
-  const [one, two, none] = [add(5), add(7), add(1, 2)];
-  ports.settle();
+  const member = start(disk);
+  const [one, two, none] = [member.propose(5), member.propose(7), member.propose(1, 2)];
+  member.ports.settle();
   assertEquals([one, two], [[{ count: 5 }], [{ count: 12 }]]);
   assertEquals(none, [{ status: "refused", reason: "invalid", leader: 1 }]);
-  assertEquals(host.machine.count, 12);
+  assertEquals(member.host.machine.count, 12);
   const again = start(disk);
   assertEquals(again.host.machine.count, 12);
 });
@@ -153,20 +104,15 @@ Deno.test("what a leader on another node answers is read by the machine, or is R
 });
 
 Deno.test("a machine whose deadline has come is given an entry that lets time pass, once", () => {
-  const { ports, host, add } = start(promptDisk());
-  add(8);
+  const member = start();
+  const { host, ports } = member;
+  member.propose(8);
   ports.settle();
   const { lastIndex } = host.core.state.log;
-  const pass = (ms: number): void => {
-    for (let passed = 0; passed < ms; passed++) {
-      ports.advance(1);
-      ports.settle();
-    }
-  };
-  pass(900);
+  member.pass(900);
   assertEquals([host.machine.count, host.core.state.log.lastIndex], [8, lastIndex]);
-  pass(200);
+  member.pass(200);
   assertEquals([host.machine.count, host.core.state.log.lastIndex], [4, lastIndex + 1]);
-  pass(4_000);
+  member.pass(4_000);
   assertEquals([host.machine.count, host.core.state.log.lastIndex], [0, lastIndex + 4]);
 });

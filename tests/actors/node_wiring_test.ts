@@ -6,14 +6,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { startNode, type StatecraftNode } from "../../actors/node.ts";
-import { GroupHost, spawnWal } from "../../actors/group.ts";
-import { ActorSystem } from "../../actors/runtime/system.ts";
 import { DISK_SLOW_MS } from "../../actors/wal_actor.ts";
-import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
-import { openWal } from "../storage/open_wal.ts";
-import { MemoryDisk } from "../sim/memory_disk.ts";
-import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
+import { LoneGroup } from "./lone_group.ts";
 
 /** How long a test may wait for the node; far beyond what a busy machine needs. */
 const PATIENCE_MS = 30_000;
@@ -107,27 +102,7 @@ Deno.test("X20: the disk's condition reaches the chart", async () => {
 });
 
 Deno.test("X20: the assembled group starts with the term and the vote that its log holds", () => {
-  const disk = new MemoryDisk({ later: (run) => run() });
-  const ports = new VirtualPorts();
-  const system = new ActorSystem({
-    node: 1,
-    ports,
-    log: memoryLog().log,
-    onFailed: ({ error }) => {
-      throw error;
-    },
-  });
-  const { wal } = openWal(disk, { clusterId: "vote", nodeId: 1 });
-  const { core } = new GroupHost({
-    group: 0,
-    machine: new KvStore(),
-    id: 1,
-    membership: { voters: [1, 2, 3], learners: [] },
-    timing: DEFAULT_TIMING,
-    system,
-    wal: spawnWal(system, wal, { onDiskCondition: () => {} }).ref,
-    recovered: { hardState: { currentTerm: 7, votedFor: 3 }, runs: [] },
-    send: () => {},
-  });
+  const recovered = { hardState: { currentTerm: 7, votedFor: 3 }, runs: [] };
+  const { core } = new LoneGroup(new KvStore(), { voters: [1, 2, 3], recovered }).host;
   assertEquals([core.context.currentTerm, core.context.votedFor], [7, 3]);
 });
