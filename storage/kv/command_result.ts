@@ -5,7 +5,12 @@
  */
 import { toBytes } from "../byte_string.ts";
 import type { Command } from "./command.ts";
-import { OPERATIONS_MAX, RESULT_BYTES_MAX, RESULT_OVERHEAD_BYTES } from "./limits.ts";
+import {
+  OPERATIONS_MAX,
+  RECORD_RESULT_BYTES,
+  RESULT_BYTES_MAX,
+  RESULT_OVERHEAD_BYTES,
+} from "./limits.ts";
 import { isCount } from "./operations/operation.ts";
 import {
   isOperationType,
@@ -74,6 +79,11 @@ function listBytesMax(operations: readonly Operation[]): number {
   let bytes = RESULT_OVERHEAD_BYTES * operations.length;
   for (const operation of operations) bytes += kindOf(operation).contentBytesMax;
   return Math.min(bytes, RESULT_BYTES_MAX);
+}
+
+/** What a packed result of so many bytes counts for where it is kept, besides its record. */
+export function countedBytes(packed: number): number {
+  return Math.max(0, packed - RECORD_RESULT_BYTES);
 }
 
 /** The same result for one who repeats a request. */

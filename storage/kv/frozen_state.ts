@@ -21,7 +21,8 @@
  */
 import { unpackResult } from "./command_result.ts";
 import type { KvItem } from "./entry.ts";
-import type { KeyRecord, Session, SessionResult } from "./sessions.ts";
+import type { KeyRecord } from "./idempotency_keys.ts";
+import type { Session, SessionResult } from "./sessions.ts";
 import { STATE_CHUNK_BYTES, StateError, StateReader, StateWriter } from "./state_bytes.ts";
 
 /** Version of the layout. */

@@ -23,7 +23,7 @@ import { readState, type StateItem, writeState } from "./frozen_state.ts";
 import { KeySpace, type KvChange } from "./key_space.ts";
 import { RESULT_BYTES_MAX } from "./limits.ts";
 import { kindOf, type OperationResult } from "./operations/operations.ts";
-import { type FrozenOnceTables, OnceTables, type OnceTablesOptions } from "./sessions.ts";
+import { type FrozenOnceTables, OnceTables, type OnceTablesOptions } from "./once_tables.ts";
 import type { FrozenMap } from "./skip_list.ts";
 import { StateError } from "./state_bytes.ts";
 import { ItemHash, SetHash } from "./state_hash.ts";
@@ -247,11 +247,11 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
       case "entry":
         return this.#keys.restore(item.entry);
       case "key":
-        return this.#once.restoreKey(item.record);
+        return this.#once.keys.restore(item.record);
       case "session":
-        return this.#once.restoreSession(item.session);
+        return this.#once.sessions.restore(item.session);
       case "result":
-        return this.#once.restoreResult(item.result);
+        return this.#once.sessions.restoreResult(item.result);
     }
   }
 }

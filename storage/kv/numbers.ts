@@ -38,3 +38,18 @@ export function readNumber(bytes: Uint8Array, at: number): number {
   }
   return -1;
 }
+
+/** A number as a byte string, so that bytewise order is that of the numbers. */
+export function orderKey(value: number): string {
+  const high = Math.floor(value / 2 ** 32);
+  const low = value >>> 0;
+  return String.fromCharCode(
+    (high >>> 16) & 0xff,
+    (high >>> 8) & 0xff,
+    high & 0xff,
+    low >>> 24,
+    (low >>> 16) & 0xff,
+    (low >>> 8) & 0xff,
+    low & 0xff,
+  );
+}

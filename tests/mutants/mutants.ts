@@ -451,7 +451,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "the fingerprint of an idempotency key is ignored",
-    file: "storage/kv/sessions.ts",
+    file: "storage/kv/idempotency_keys.ts",
     find: 'if (record.fingerprint !== fingerprint) return { status: "idempotency-mismatch" };',
     replace: "",
     suspects: [storage],
@@ -514,7 +514,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "the results that are kept cost nothing",
-    file: "storage/kv/sessions.ts",
+    file: "storage/kv/command_result.ts",
     find: "  return Math.max(0, packed - RECORD_RESULT_BYTES);",
     replace: "  return Math.min(0, packed);",
     suspects: [storage],
@@ -652,9 +652,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a full table of idempotency keys forgets live ones",
-    file: "storage/kv/sessions.ts",
-    find: "if (!this.#forgetOldestKey(IDEMPOTENCY_RETENTION_MS_MIN)) return",
-    replace: "if (!this.#forgetOldestKey(0)) return",
+    file: "storage/kv/idempotency_keys.ts",
+    find: "if (!this.#forgetOldest(IDEMPOTENCY_RETENTION_MS_MIN)) return",
+    replace: "if (!this.#forgetOldest(0)) return",
     suspects: [storage],
   },
   {

@@ -1,0 +1,183 @@
+/**
+ * Idempotency keys: which commands that carry one have been applied, and with what result.
+ *
+ * Records are never changed, but replaced, and live in maps that can be frozen (skip_list.ts).
+ *
+ * @module
+ */
+import type { Command } from "./command.ts";
+import {
+  type CommandResult,
+  countedBytes,
+  packedBytesMax,
+  packResult,
+  replayed,
+  unpackResult,
+} from "./command_result.ts";
+import {
+  EXPIRED_PER_ENTRY_MAX,
+  FINGERPRINT_CHARS_MAX,
+  IDEMPOTENCY_BYTES_MAX,
+  IDEMPOTENCY_KEY_CHARS_MAX,
+  IDEMPOTENCY_RECORD_BYTES,
+  IDEMPOTENCY_RETENTION_MS,
+  IDEMPOTENCY_RETENTION_MS_MIN,
+  RESULT_BYTES_MAX,
+} from "./limits.ts";
+import { orderKey } from "./numbers.ts";
+import type { Once } from "./once.ts";
+import { type FrozenMap, SkipList } from "./skip_list.ts";
+import { ItemHash, type SetHash } from "./state_hash.ts";
+
+type OnceKey = Extract<Once, { type: "idempotencyKey" }>;
+
+/** An idempotency key and what its first request came to. */
+export interface KeyRecord {
+  readonly key: string;
+  readonly fingerprint: string;
+  /** Packed (command_result.ts). */
+  readonly result: string;
+  /** Log time of the first use. */
+  readonly usedMs: number;
+  /** Its place among the uses of all keys. */
+  readonly use: number;
+}
+
+const HASH_KEY = 1;
+/** What the largest record counts for. */
+const RECORD_BYTES_MAX = IDEMPOTENCY_RECORD_BYTES + IDEMPOTENCY_KEY_CHARS_MAX +
+  FINGERPRINT_CHARS_MAX + RESULT_BYTES_MAX;
+
+/**
+ * Keys are kept for IDEMPOTENCY_RETENTION_MS from the first use, or, when there are many, for
+ * IDEMPOTENCY_RETENTION_MS_MIN. Then there is no room: `overloaded`. Every call is O(log n).
+ */
+export class IdempotencyKeys {
+  readonly #bytesMax: number;
+  readonly #keys = new SkipList<KeyRecord>();
+  readonly #byUse = new SkipList<KeyRecord>();
+  #bytes = 0;
+  readonly #hash: SetHash;
+  readonly #item = new ItemHash();
+  #nowMs = 0;
+  #uses = 0;
+
+  /** `hash` takes in what the table holds. */
+  constructor(hash: SetHash, bytesMax: number = IDEMPOTENCY_BYTES_MAX) {
+    this.#hash = hash;
+    this.#bytesMax = bytesMax;
+  }
+
+  /** The table as it is now; whoever takes it releases it. */
+  freeze(): FrozenMap<KeyRecord> {
+    return this.#keys.freeze();
+  }
+
+  /** Takes in a record of a frozen table; the table is empty but for such. */
+  restore(record: KeyRecord): void {
+    this.#uses = Math.max(this.#uses, record.use);
+    this.#add(record);
+  }
+
+  /** Sets the table's time as it was when it was frozen; forgets nothing, as it did not. */
+  restoreTime(nowMs: number): void {
+    this.#nowMs = nowMs;
+  }
+
+  /** Moves the table's time, which must not go back, and forgets some of what has expired. */
+  advance(nowMs: number): void {
+    this.#nowMs = nowMs;
+    for (let count = 0; count < EXPIRED_PER_ENTRY_MAX; count++) {
+      if (!this.#forgetOldest(IDEMPOTENCY_RETENTION_MS)) break;
+    }
+  }
+
+  /** Whether the command would be answered `overloaded` now. */
+  isFull(once: OnceKey, command: Command): boolean {
+    if (this.#keys.has(once.key) || this.#hasRoom(once, command)) return false;
+    const oldest = this.#oldest();
+    return oldest === undefined || !this.#isOlder(oldest, IDEMPOTENCY_RETENTION_MS_MIN);
+  }
+
+  /** Log time at which a full table has room; Infinity if it has, or will have it at the next entry. */
+  roomMs(): number {
+    const isFull = this.#bytes + RECORD_BYTES_MAX > this.#bytesMax;
+    const oldest = isFull ? this.#oldest() : undefined;
+    if (oldest === undefined || this.#isOlder(oldest, IDEMPOTENCY_RETENTION_MS_MIN)) {
+      return Infinity;
+    }
+    return oldest.usedMs + IDEMPOTENCY_RETENTION_MS_MIN;
+  }
+
+  /** See {@linkcode OnceTables.recall}. */
+  recall(once: OnceKey, command: Command): CommandResult | undefined {
+    const { key, fingerprint } = once;
+    const record = this.#keys.get(key);
+    if (record !== undefined && !this.#isOlder(record, IDEMPOTENCY_RETENTION_MS)) {
+      if (record.fingerprint !== fingerprint) return { status: "idempotency-mismatch" };
+      return replayed(unpackResult(record.result));
+    }
+    if (record !== undefined) this.#forget(record);
+    while (!this.#hasRoom(once, command)) {
+      if (!this.#forgetOldest(IDEMPOTENCY_RETENTION_MS_MIN)) return { status: "overloaded" };
+    }
+    return undefined;
+  }
+
+  /** See {@linkcode OnceTables.record}. */
+  record({ key, fingerprint }: OnceKey, result: CommandResult): void {
+    const packed = packResult(result);
+    this.#add({ key, fingerprint, result: packed, usedMs: this.#nowMs, use: ++this.#uses });
+  }
+
+  #hasRoom({ key, fingerprint }: OnceKey, command: Command): boolean {
+    const bytes = keyBytes(key, fingerprint) + countedBytes(packedBytesMax(command));
+    return this.#bytes + bytes <= this.#bytesMax;
+  }
+
+  #oldest(): KeyRecord | undefined {
+    return this.#byUse.first()?.[1];
+  }
+
+  #add(record: KeyRecord): void {
+    const { key, use } = record;
+    this.#keys.set(key, record);
+    this.#byUse.set(orderKey(use), record);
+    this.#bytes += recordBytes(record);
+    this.#hash.add(this.#hashOf(record));
+  }
+
+  /** Forgets the oldest key if it is older than that; whether it was. */
+  #forgetOldest(ageMs: number): boolean {
+    const oldest = this.#oldest();
+    if (oldest === undefined || !this.#isOlder(oldest, ageMs)) return false;
+    this.#forget(oldest);
+    return true;
+  }
+
+  #forget(record: KeyRecord): void {
+    const { key, use } = record;
+    this.#hash.remove(this.#hashOf(record));
+    this.#keys.delete(key);
+    this.#byUse.delete(orderKey(use));
+    this.#bytes -= recordBytes(record);
+  }
+
+  #isOlder({ usedMs }: KeyRecord, ageMs: number): boolean {
+    return this.#nowMs - usedMs >= ageMs;
+  }
+
+  #hashOf({ key, fingerprint, result, usedMs }: KeyRecord): ItemHash {
+    return this.#item.begin(HASH_KEY).text(key).text(fingerprint).number(usedMs).text(result);
+  }
+}
+
+/** What a record counts for besides its result. */
+function keyBytes(key: string, fingerprint: string): number {
+  return IDEMPOTENCY_RECORD_BYTES + key.length + fingerprint.length;
+}
+
+/** What a record counts for. */
+function recordBytes({ key, fingerprint, result }: KeyRecord): number {
+  return keyBytes(key, fingerprint) + countedBytes(result.length);
+}
