@@ -199,6 +199,8 @@ export const httpCases: readonly HttpCase[] = [
         });
       await assertProblem(await write({ "if-match": "*" }), 412, "precondition-failed");
       await assertProblem(await write({ "if-match": '"1"' }), 412, "precondition-failed");
+      // The revision of no key is 0, and If-Match never matches what is not there.
+      await assertProblem(await write({ "if-match": '"0"' }), 412, "precondition-failed");
       const created = await write({ "if-none-match": "*" });
       const { revision } = await created.json();
       assertEquals(created.status, 201);
@@ -210,6 +212,9 @@ export const httpCases: readonly HttpCase[] = [
       assertEquals([matched.status, (await matched.json()).revision], [200, revision + 1]);
       await assertProblem(await write({ "if-match": `"${revision}"` }), 412, "precondition-failed");
       assertEquals((await (await write({ "if-match": "*" })).json()).revision, revision + 2);
+      await assertProblem(await write({ "if-match": '"0"' }), 412, "precondition-failed", {
+        revision: revision + 2,
+      });
       await assertProblem(
         await write({ "if-match": `"${revision}"` }, "DELETE"),
         412,

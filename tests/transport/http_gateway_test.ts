@@ -105,6 +105,17 @@ Deno.test("a result that is no success is an error of its own", async () => {
   await assertProblem(response, 429, "overloaded", { retryable: true });
 });
 
+Deno.test("an answer for other operations than the write leaves its outcome unknown", async () => {
+  const deleted = { type: "delete", deleted: 1 } as const;
+  const put = { type: "put", version: 1, created: true } as const;
+  for (const results of [[], [deleted], [put, put]]) {
+    const { port, send } = gateway();
+    port.write = () => Promise.resolve({ status: "ok", succeeded: true, revision: 1, results });
+    const response = await send("/v1/kv/a", { method: "PUT", body: "x" });
+    await assertProblem(response, 504, "outcome-unknown", { retryable: true, outcome: "unknown" });
+  }
+});
+
 Deno.test("an error that nobody expected reveals nothing, is reported, and may have been applied", async () => {
   const { port, send, defects } = gateway();
   port.write = () => Promise.reject(new TypeError("the secret detail"));

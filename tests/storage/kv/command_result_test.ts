@@ -12,10 +12,16 @@ import {
 import {
   CONTENT_TYPE_CHARS_MAX,
   OPERATIONS_MAX,
+  RESULT_BYTES_MAX,
   RESULT_OVERHEAD_BYTES,
+  VALUE_BYTES_MAX,
 } from "../../../storage/kv/limits.ts";
 import { numberSize, readNumber, writeNumber } from "../../../storage/kv/numbers.ts";
 import type { Operation, OperationResult } from "../../../storage/kv/operations/operations.ts";
+import { recordFormat } from "../../../storage/log/wal_record.ts";
+import { createCodec } from "../../../transport/wire/codec.ts";
+import { FRAME_HEADER_BYTES } from "../../../transport/wire/limits.ts";
+import type { ActorReply } from "../../../transport/wire/messages.ts";
 import { StateError } from "../../../storage/kv/state_bytes.ts";
 
 const number = fc.oneof(fc.nat(300), fc.maxSafeNat(), fc.constant(Number.MAX_SAFE_INTEGER));
@@ -61,6 +67,22 @@ Deno.test("a result that is kept comes back as it was, and no cut of it does", (
     }),
     { numRuns: 300 },
   );
+});
+
+Deno.test("a result means the same on a node that it was sent to, also one of the largest", () => {
+  const codec = createCodec(recordFormat);
+  const travelled = (payload: CommandResult): CommandResult | undefined => {
+    const frame = codec.encode({ type: "ActorReply", from: 1, callId: 1, payload } as ActorReply);
+    const { payload: received } = codec.decode(frame.subarray(FRAME_HEADER_BYTES)) as ActorReply;
+    return commandResultOf(received);
+  };
+  fc.assert(fc.property(kept, (result) => assertEquals(travelled(result), result)));
+  const numbers = { contentType: undefined, created: 1, revision: 1, version: 1 };
+  const large = { ...numbers, value: new Uint8Array(VALUE_BYTES_MAX).fill(7) };
+  const results = Array<OperationResult>(RESULT_BYTES_MAX / VALUE_BYTES_MAX)
+    .fill({ type: "get", entry: large });
+  const result: CommandResult = { status: "ok", succeeded: true, revision: 1, results };
+  assertEquals(travelled(result), result);
 });
 
 Deno.test("packed bytes that mean no result are refused", () => {
