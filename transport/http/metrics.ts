@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { targetOf } from "./target.ts";
+import { hasKeyInPath, targetOf } from "./target.ts";
 import { formatHistograms, formatMetrics, Histogram } from "./prometheus.ts";
 
 /** Buckets of the latency of requests, in seconds: from a stale read to the longest deadline. */
@@ -21,7 +21,6 @@ const plainRoutes = [
   ...["/livez", "/readyz", "/healthz", "/metrics", "/version"],
 ];
 const methods = ["GET", "HEAD", "PUT", "POST", "DELETE"];
-const KEYS = "/v1/kv/";
 
 interface Answered {
   readonly labels: { readonly method: string; readonly route: string };
@@ -31,26 +30,21 @@ interface Answered {
 
 /** Counts the answers of one gateway. A label is never a key, and there are few labels. */
 export class HttpMetrics {
-  readonly #answered = new Map<string, Answered>();
+  /** By route, and then by method: a key made of both would be a new string for each request. */
+  readonly #answered = new Map<string, Map<string, Answered>>();
 
   /** Notes an answer that took `durationMs`, until its headers were there. */
   observe(request: Request, status: number, durationMs: number): void {
     const method = methods.includes(request.method) ? request.method : "other";
     const route = routeOf(request);
-    const id = `${method} ${route}`;
-    let answered = this.#answered.get(id);
-    if (answered === undefined) {
-      const latency = new Histogram(HTTP_BUCKETS_SECONDS);
-      answered = { labels: { method, route }, latency, statuses: new Map() };
-      this.#answered.set(id, answered);
-    }
+    const answered = this.#answered.get(route)?.get(method) ?? this.#begin(method, route);
     answered.latency.observe(durationMs / 1_000);
     answered.statuses.set(status, (answered.statuses.get(status) ?? 0) + 1);
   }
 
   /** Prometheus text. */
   format(): string {
-    const all = [...this.#answered.values()];
+    const all = [...this.#answered.values()].flatMap((byMethod) => [...byMethod.values()]);
     return formatMetrics([{
       name: "statecraft_http_requests_total",
       help: "Requests answered",
@@ -64,14 +58,23 @@ export class HttpMetrics {
       all.map(({ labels, latency: histogram }) => ({ labels, histogram })),
     );
   }
+
+  #begin(method: string, route: string): Answered {
+    const latency = new Histogram(HTTP_BUCKETS_SECONDS);
+    const answered = { labels: { method, route }, latency, statuses: new Map() };
+    const byMethod = this.#answered.get(route);
+    if (byMethod === undefined) this.#answered.set(route, new Map([[method, answered]]));
+    else byMethod.set(method, answered);
+    return answered;
+  }
 }
 
 /** The pattern that a request's path matches; "other" if none does. */
 function routeOf(request: Request): string {
-  const target = targetOf(request);
-  if (target.startsWith(KEYS)) {
+  if (hasKeyInPath(request)) {
     return request.method === "POST" ? "/v1/kv/{key}/{verb}" : "/v1/kv/{key}";
   }
+  const target = targetOf(request);
   const query = target.indexOf("?");
   const path = query < 0 ? target : target.slice(0, query);
   return plainRoutes.includes(path) ? path : "other";

@@ -7,6 +7,7 @@
 import { GatewayError } from "./problem.ts";
 
 const SCHEME = "http://";
+const KEYS = "/v1/kv/";
 /** A name or an address, and perhaps a port: RFC 3986 s3.2 without user information. */
 const validHost = /^(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/;
 /** What a request target must not hold: programs disagree about where such a path ends. */
@@ -42,6 +43,11 @@ export function checkOrigin({ method, headers }: Request): void {
   const origin = headers.get("origin");
   if (origin === null || origin.replace(/^https?:\/\//, "") === headers.get("host")) return;
   throw new GatewayError("cross-origin", `A page of ${origin} may not write here`);
+}
+
+/** Whether the path names a key. */
+export function hasKeyInPath({ url }: Request): boolean {
+  return url.startsWith(KEYS, url.indexOf("/", SCHEME.length));
 }
 
 /** The request's target: its path and query, as they were sent. */
