@@ -26,6 +26,12 @@ export const TIMER_GRACE_MS = 50;
 export const RAFT_MAILBOX_CAPACITY = 128 * 1_024;
 
 /**
+ * Requests for a transfer that wait at a node for its end; without a leader that may be long. More are
+ * refused.
+ */
+export const TRANSFERS_WAITING_MAX = 64;
+
+/**
  * How long a stop may take to hand leadership over; after that the others elect by their timeouts.
  */
 export const HANDOVER_MS_MAX = 1_500;

@@ -18,6 +18,7 @@ import type { GroupId, LogIndex, NodeId, RaftMessage, Term } from "../machines/r
 import { REQUEST_BYTES_MAX } from "../machines/request_batch.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
 import { CommitTimes } from "./commit_times.ts";
+import { TRANSFERS_WAITING_MAX } from "./limits.ts";
 import type { MachineSignal } from "./machine_actor.ts";
 import type { RaftAnswer, RaftRequest, Refused } from "./raft_request.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
@@ -153,12 +154,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
           readIds.push(this.#lastReadId);
           break;
         case "Transfer":
-          this.#transfers.push({
-            to: message.to,
-            term: core.context.currentTerm,
-            request: delivery,
-          });
-          core.transfer(message.to);
+          this.#transfer(delivery, message.to);
           break;
         case "Durable":
           core.durable();
@@ -209,6 +205,15 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     core.machineDue();
     this.#timePassesAt = log.lastIndex;
     return Infinity;
+  }
+
+  /** Asks for a transfer; many may wait for the same one, and some for a leader that is gone. */
+  #transfer(request: Call<Result>, to: NodeId): void {
+    if (this.#transfers.length >= TRANSFERS_WAITING_MAX) {
+      return request.reply(this.#refused("transferring"));
+    }
+    this.#transfers.push({ to, term: this.#core.context.currentTerm, request });
+    this.#core.transfer(to);
   }
 
   /** Takes a request to be proposed, unless it surely cannot be. */

@@ -10,9 +10,9 @@ import { hostPortSetting, memberListSetting, numberSetting, readSettings } from 
 import { complain, EXIT, print, UsageError } from "./usage.ts";
 
 /** Most nodes that one machine is asked to run. */
-export const DEV_NODES_MAX = 9;
+const DEV_NODES_MAX = 9;
 /** How long the cluster may take to elect its first leader. */
-export const DEV_START_MS_MAX = 60_000;
+const DEV_START_MS_MAX = 60_000;
 const POLL_MS = 50;
 
 const HELP = `Usage: deno task dev [flags]

@@ -96,7 +96,7 @@ const flags = {
 } as const;
 
 /** What the settings say, checked. */
-export function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: LogWriter } {
+function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: LogWriter } {
   if (settings.words.length > 0) throw new UsageError(`unexpected word "${settings.words[0]}"`);
   const idText = settings.text("id");
   if (idText === undefined) throw new UsageError("--id is required");

@@ -1,3 +1,4 @@
+import { TRANSFERS_WAITING_MAX } from "../../actors/limits.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
 import type { MachineSignal } from "../../actors/machine_actor.ts";
@@ -424,6 +425,25 @@ Deno.test("a transfer that nobody can or does take is refused or aborted, and pr
   const after = request(propose);
   bench.turn(after.delivery);
   assertEquals(after.answers, []);
+});
+
+Deno.test("requests for a transfer that wait at a node are bounded, and all are answered in the end", () => {
+  const bench = new Bench();
+  bench.lead();
+  const waiting = Array.from(
+    { length: TRANSFERS_WAITING_MAX },
+    () => request({ type: "Transfer", to: 3 }),
+  );
+  bench.turn(...waiting.map(({ delivery }) => delivery));
+  assert(waiting.every(({ answers }) => answers.length === 0));
+  const more = request({ type: "Transfer", to: 3 });
+  bench.turn(more.delivery);
+  assertEquals(more.answers, [{ status: "refused", reason: "transferring", leader: 1 }]);
+  for (let passed = 0; passed <= electionTimeoutMsMax; passed += heartbeatMs) {
+    bench.advance(heartbeatMs);
+    bench.acknowledge(2);
+  }
+  assertEquals(new Set(waiting.map(({ answers }) => answers.length)), new Set([1]));
 });
 
 Deno.test("a stalled disk ends leadership", () => {

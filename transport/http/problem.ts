@@ -44,7 +44,7 @@ const problems = {
 export type ProblemCode = keyof typeof problems;
 
 /** Seconds after which a client may try again; an election takes about one. */
-export const RETRY_AFTER_SECONDS = 1;
+const RETRY_AFTER_SECONDS = 1;
 
 /** An error with a defined answer. */
 export class GatewayError extends Error {

@@ -54,7 +54,13 @@ export class LargeResponses {
       start: watch,
       pull: (controller) => {
         takeBack();
-        const piece = nextPiece(pieces);
+        let piece: Uint8Array<ArrayBuffer> | undefined;
+        try {
+          piece = nextPiece(pieces);
+        } catch (error) {
+          end();
+          throw error;
+        }
         if (piece !== undefined) {
           controller.enqueue(piece);
           return watch(controller);
