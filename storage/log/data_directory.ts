@@ -20,8 +20,10 @@
  *
  * A copy of a directory is not taken. Beside the original it would be a second voter of the same id,
  * and one that was restored from a backup has forgotten what the node has promised since. The place,
- * which is the number of the directory's inode, tells a copy from the original. Only an operator can say
- * that the original is used no more and that the copy lacks nothing.
+ * which is the number of a directory's inode and the time at which it was made, tells a copy from the
+ * original. The log's directory has a place as well: a backup may be put back into a directory that
+ * was emptied. Only an operator can say that the original is used no more and that the copy lacks
+ * nothing. A backup that is written over the files in their place cannot be told.
  *
  * @module
  */
@@ -35,6 +37,7 @@ import {
 import type { NodeId } from "../../machines/raft_types.ts";
 import type { Disk, DiskLock } from "./disk.ts";
 import { IDENTITY_BYTES_MAX, NODE_ID_MAX, PEERS_BYTES_MAX } from "./limits.ts";
+import { isPlace, isSamePlace } from "./place.ts";
 import { lacksFirstHeader, replay } from "./wal_replay.ts";
 import { checkIdentity, sequenceOf, WAL_DIRECTORY, type WalIdentity } from "./wal_segment.ts";
 
@@ -158,6 +161,8 @@ interface StoredIdentity {
   readonly logBegun: boolean;
   /** Where the directory was when this was written; undefined if the file system cannot tell. */
   readonly place: string | undefined;
+  /** Where the log's was, once it was begun. */
+  readonly logPlace: string | undefined;
 }
 
 /**
@@ -213,7 +218,7 @@ function openLocked(
 ): DataDirectory {
   const release = (): void => lock.release();
   if (!disk.exists(IDENTITY_FILE.path)) {
-    const made = create(disk, options, lock.place);
+    const made = create(disk, options);
     const discard = (): void => {
       try {
         if (!disk.exists(PEERS_FILE.path)) removeAll(disk, made);
@@ -232,31 +237,43 @@ function openLocked(
     if (!isOurs && !isFree) throw new IdentityMismatchError(stored.identity, options);
     if (isFree) stored = foundAnew(disk, options, stored);
   }
-  stored = checkPlace(disk, stored, { place: lock.place, mayBeCopy: options.mayBeCopy === true });
+  stored = checkPlaces(disk, stored, options);
   checkLogIsThere(disk, stored);
   // A crash may have come between the rename and its sync.
   disk.syncDirectory("");
   return { ...stored, created: false, ...logNote(disk, stored), release, discard: release };
 }
 
-/** The identity with the place where the directory is now; a copy that may not be taken is refused. */
-function checkPlace(
+/** The identity with the places as they are now; a copy that may not be taken is refused. */
+function checkPlaces(
   disk: Disk,
   stored: StoredIdentity,
-  { place, mayBeCopy }: { readonly place: string | undefined; readonly mayBeCopy: boolean },
+  { mayBeCopy = false }: Pick<DataDirectoryOptions, "mayBeCopy">,
 ): StoredIdentity {
-  if (place === undefined || place === stored.place) return stored;
-  const isKnown = stored.place !== undefined;
-  if (isKnown && !mayBeCopy && !hasPromisedNothing(disk, stored)) throw new DirectoryCopiedError();
-  const here = { ...stored, place };
+  const place = disk.placeOf("") ?? stored.place;
+  const logPlace = placeOfLog(disk, stored) ?? stored.logPlace;
+  if (place === stored.place && logPlace === stored.logPlace) return stored;
+  const isCopy = !isSamePlace(stored.place, place) || !isSamePlace(stored.logPlace, logPlace);
+  if (isCopy && !mayBeCopy && !hasPromisedNothing(disk, stored)) throw new DirectoryCopiedError();
+  const here = { ...stored, place, logPlace };
   store(disk, here);
   return here;
+}
+
+/** Undefined before the log was begun: until then its directory may be made anew. */
+function placeOfLog(
+  disk: Disk,
+  { logBegun }: Pick<StoredIdentity, "logBegun">,
+): string | undefined {
+  return logBegun && disk.exists(WAL_DIRECTORY) ? disk.placeOf(WAL_DIRECTORY) : undefined;
 }
 
 function logNote(disk: Disk, stored: StoredIdentity): Pick<DataDirectory, "noteLogBegun"> {
   return {
     noteLogBegun: () => {
-      if (!stored.logBegun) store(disk, { ...stored, logBegun: true });
+      if (stored.logBegun) return;
+      const begun = { ...stored, logBegun: true };
+      store(disk, { ...begun, logPlace: placeOfLog(disk, begun) });
     },
   };
 }
@@ -314,17 +331,13 @@ function removeLog(disk: Disk, stored: StoredIdentity): void {
   }
 }
 
-function create(
-  disk: Disk,
-  options: DataDirectoryOptions,
-  place: string | undefined,
-): StoredIdentity {
+function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
   for (const path of [WAL_DIRECTORY, PEERS_FILE.path]) {
     if (disk.exists(path)) {
       throw new IdentityDamagedError(`there is ${path} in it, but no identity`);
     }
   }
-  return found(disk, options, { directoryId: options.newDirectoryId, place });
+  return found(disk, options, { directoryId: options.newDirectoryId, place: disk.placeOf("") });
 }
 
 /** Makes the directory belong to `owner`; its log is still to be begun. */
@@ -333,14 +346,18 @@ function found(
   { clusterId, nodeId, members }: DirectoryOwner,
   { directoryId, place }: Pick<StoredIdentity, "directoryId" | "place">,
 ): StoredIdentity {
-  const founded = { identity: { clusterId, nodeId, members }, directoryId, logBegun: false, place };
+  const identity = { clusterId, nodeId, members };
+  const founded = { identity, directoryId, logBegun: false, place, logPlace: undefined };
   store(disk, founded);
   return founded;
 }
 
-function store(disk: Disk, { identity, directoryId, logBegun, place }: StoredIdentity): void {
+function store(disk: Disk, { identity, directoryId, logBegun, ...places }: StoredIdentity): void {
   const { clusterId, nodeId, members } = identity;
-  replaceFile(disk, IDENTITY_FILE, { clusterId, nodeId, directoryId, members, logBegun, place });
+  replaceFile(disk, IDENTITY_FILE, {
+    ...{ clusterId, nodeId, directoryId, members, logBegun },
+    ...places,
+  });
 }
 
 /**
@@ -360,14 +377,14 @@ function checkLogIsThere(disk: Disk, { logBegun }: StoredIdentity): void {
 function readIdentity(disk: Disk): StoredIdentity {
   const { path } = IDENTITY_FILE;
   const fields = readFields(disk, IDENTITY_FILE);
-  const { clusterId, nodeId, directoryId, members, logBegun, place } = fields;
+  const { clusterId, nodeId, directoryId, members, logBegun, place, logPlace } = fields;
   if (typeof clusterId !== "string" || typeof nodeId !== "number" || !isDirectoryId(directoryId)) {
     throw new IdentityDamagedError(`${path} lacks an id`);
   }
   if (typeof logBegun !== "boolean") {
     throw new IdentityDamagedError(`${path} does not say whether the log was begun`);
   }
-  if (place !== undefined && typeof place !== "string") {
+  if (!isPlace(place) || !isPlace(logPlace)) {
     throw new IdentityDamagedError(`${path} names no place`);
   }
   if (!isMemberList(members) || !members.includes(nodeId)) {
@@ -379,7 +396,7 @@ function readIdentity(disk: Disk): StoredIdentity {
   } catch (error) {
     throw new IdentityDamagedError(`${path} is not valid: ${(error as Error).message}`);
   }
-  return { identity, directoryId, logBegun, place };
+  return { identity, directoryId, logBegun, place, logPlace };
 }
 
 function isMemberList(value: unknown): value is NodeId[] {

@@ -119,6 +119,14 @@ export class DenoDisk implements Disk {
     });
   }
 
+  placeOf(path: string): string | undefined {
+    return this.#attempt("stat", path, () => {
+      const { ino, birthtime } = Deno.statSync(this.#full(path));
+      if (ino === null) return undefined;
+      return birthtime === null ? `${ino}` : `${ino}.${birthtime.getTime()}`;
+    });
+  }
+
   lock(path: string): DiskLock | undefined {
     return this.#attempt("lock", path, () => {
       const directory = Deno.openSync(this.#full(path), { read: true });
@@ -134,9 +142,8 @@ export class DenoDisk implements Disk {
         this.#locked.delete(path);
         directory.close();
       };
-      const { ino } = directory.statSync();
       // The operating system drops the lock with the handle, also if the process is killed.
-      return { place: ino === null ? undefined : String(ino), release };
+      return { release };
     });
   }
 

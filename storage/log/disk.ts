@@ -60,6 +60,13 @@ export interface Disk {
    * Does the same off the event loop for what precedes the call, and calls `done` in a later turn.
    */
   syncDirectoryData(path: string, done: (error: DiskError | undefined) => void): void;
+  /**
+   * What a copy of a directory has not in common with it, and what stays when it is renamed: the
+   * number of its inode and, after a dot, the time at which it was made, where the file system knows
+   * it; for another directory may get the number of one that was removed. Undefined where a file
+   * system has no numbers.
+   */
+  placeOf(path: string): string | undefined;
   /** Removes a directory if it is there and empty; durable after the one above it is synced. */
   removeDirectory(path: string): void;
   /**
@@ -90,11 +97,6 @@ export interface DiskFile {
 
 /** A lock that is held until it is released or the process ends. */
 export interface DiskLock {
-  /**
-   * What a copy of the directory has not in common with it, and what stays when it is renamed: the
-   * number of its inode. Undefined where a file system has none.
-   */
-  readonly place: string | undefined;
   release(): void;
 }
 

@@ -738,8 +738,22 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a copied directory is taken",
     file: "storage/log/data_directory.ts",
-    find: "  const isKnown = stored.place !== undefined;",
-    replace: "  const isKnown = stored.place === place;",
+    find: "  const isCopy = !isSamePlace(stored.place, place) ||",
+    replace: "  const isCopy =",
+    suspects: [storage],
+  },
+  {
+    name: "a directory that got the inode of a removed one passes for it",
+    file: "storage/log/place.ts",
+    find: "others[at] === undefined || others[at] === part",
+    replace: "others[at] === undefined || others[at] === part || at > 0",
+    suspects: [storage],
+  },
+  {
+    name: "a log that was put back from a backup is taken",
+    file: "storage/log/data_directory.ts",
+    find: " || !isSamePlace(stored.logPlace, logPlace);",
+    replace: ";",
     suspects: [storage],
   },
   {

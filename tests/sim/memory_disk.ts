@@ -83,8 +83,10 @@ export class MemoryDisk implements Disk {
   #unsyncedNames: NameChange[] = [];
   /** Handles and completions of an earlier life do nothing. */
   #life = 0;
-  /** What its directories' locks say of their place; a test changes it to make the tree a copy. */
+  /** What it says of the root's place; a test changes it to make the tree a copy. */
   place: string | undefined = "1";
+  /** What it says of every other directory's place. */
+  innerPlace: string | undefined = "1";
 
   constructor(options: MemoryDiskOptions = {}) {
     this.#options = options;
@@ -167,6 +169,12 @@ export class MemoryDisk implements Disk {
     this.#directories.delete(path);
   }
 
+  placeOf(path: string): string | undefined {
+    checkPath(path);
+    this.#checkDirectory(path);
+    return path === "" ? this.place : this.innerPlace;
+  }
+
   lock(path: string): DiskLock | undefined {
     checkPath(path);
     this.#checkDirectory(path);
@@ -174,7 +182,7 @@ export class MemoryDisk implements Disk {
     this.#locks.add(path);
     const life = this.#life;
     const release = (): void => void (life === this.#life && this.#locks.delete(path));
-    return { place: this.place, release };
+    return { release };
   }
 
   /** The process that held the locks was killed; its writes are in the kernel's memory. */

@@ -453,6 +453,62 @@ Deno.test("on a real disk a renamed directory is the same, and a copied one is n
   }
 });
 
+Deno.test("on a real disk a backup is refused, whatever it is put back as", async () => {
+  const root = Deno.makeTempDirSync();
+  const path = `${root}/data`;
+  try {
+    const shell = async (script: string): Promise<void> => {
+      const { success } = await new Deno.Command("sh", {
+        args: ["-ec", script],
+        cwd: root,
+      }).output();
+      assert(success, script);
+    };
+    const disk = new DenoDisk(path);
+    const directory = openDataDirectory(disk, options);
+    const { wal } = Wal.open(disk, directory.identity);
+    directory.noteLogBegun();
+    wal.append([encodeHardState(0, { currentTerm: 1, votedFor: 2 })]);
+    wal.close();
+    directory.release();
+    await shell("cp -a data backup");
+    const restores = [
+      // The file system may give the number of the inode again.
+      "rm -r data; cp -a backup data",
+      "rm -r data/*; cp -a backup/* data",
+      "rm -r data/wal; cp -a backup/wal data",
+      "mv data gone; mv backup data; cp -a data backup",
+    ];
+    for (const restore of restores) {
+      await shell(restore);
+      assertThrows(() => openDataDirectory(disk, options), DirectoryCopiedError, "", restore);
+      openDataDirectory(disk, { ...options, mayBeCopy: true }).release();
+      openDataDirectory(disk, options).release();
+    }
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+});
+
+Deno.test("a place is another one by its number, by its time, and by that of the log", () => {
+  const open = (place: string, innerPlace: string): void => {
+    const disk = new MemoryDisk({ later: (run) => run() });
+    [disk.place, disk.innerPlace] = ["1.5", "2.6"];
+    promised({}, disk);
+    openDataDirectory(disk, options).noteLogBegun();
+    disk.dropLocks();
+    [disk.place, disk.innerPlace] = [place, innerPlace];
+    openDataDirectory(disk, options).release();
+  };
+  for (const [place, inner] of [["1.5", "2.6"], ["1", "2.6"], ["1.5", "2"]] as const) {
+    open(place, inner);
+  }
+  const others = [["3.5", "2.6"], ["1.6", "2.6"], ["1.5", "3.6"], ["1.5", "2.7"]] as const;
+  for (const [place, inner] of others) {
+    assertThrows(() => open(place, inner), DirectoryCopiedError, "", `${place} ${inner}`);
+  }
+});
+
 Deno.test("a copy is taken whole or not at all, whenever the power fails", () => {
   const places = new Set<string>();
   forEachPowerLoss({
