@@ -444,7 +444,7 @@ export class Process {
       commit,
       version: this.#options.version,
       system: this.system.status(),
-      walBytes: this.#wal.position,
+      walBytes: this.#wal.diskBytes,
       httpSheds: this.#http?.restarts ?? 0,
       droppedLogLines: this.#options.droppedLogLines?.() ?? 0,
     });

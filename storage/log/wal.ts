@@ -7,6 +7,10 @@
  * An entry at index i replaces every earlier entry of its group from i on: that is how the
  * truncation of a conflict is written.
  *
+ * The log forgets: a checkpoint says that a snapshot covers a group's entries up to its base. Each
+ * segment begins with the checkpoint of every group, so that the oldest segments can be removed once
+ * all of their entries are covered, and no vote and no term goes with them.
+ *
  * Each append begins with a mark, a record that says how far the log was durable when the mark was
  * written. At start the marks tell a torn tail from damage. A torn tail is what a crash leaves of
  * records that were never acknowledged; damage is to records that were. A bad record is a torn tail
@@ -15,12 +19,29 @@
  *
  * @module
  */
-import type { GroupId } from "../../machines/raft_types.ts";
+import type { LogBase } from "../../machines/raft_log.ts";
+import type { GroupId, LogIndex } from "../../machines/raft_types.ts";
 import type { Disk, DiskFile, DiskLock } from "./disk.ts";
 import { SEGMENT_BYTES, WRITE_GATHER_BYTES_MAX } from "./limits.ts";
 import { WalCorruptError, WalFailedError, WalLockedError } from "./wal_errors.ts";
-import { RECORD_HEADER_BYTES, writeMark } from "./wal_record.ts";
-import { lacksFirstHeader, type RecoveredGroup, type Replay, replay } from "./wal_replay.ts";
+import {
+  type Checkpoint,
+  CHECKPOINT_BYTES,
+  checkpointAt,
+  encodeCheckpoint,
+  forEachRecord,
+  RECORD_HEADER_BYTES,
+  RecordCursor,
+  writeMark,
+} from "./wal_record.ts";
+import {
+  dropEntriesAfter,
+  lacksFirstHeader,
+  type RecoveredGroup,
+  type Replay,
+  replay,
+  type ReplayedSegment,
+} from "./wal_replay.ts";
 import {
   checkIdentity,
   encodeSegmentHeader,
@@ -31,6 +52,12 @@ import {
 } from "./wal_segment.ts";
 
 const GATHER_BYTES_MIN = 4096;
+/** What a group of which there are no records comes to. */
+const NOTHING: Checkpoint = {
+  hardState: { currentTerm: 0, votedFor: undefined },
+  base: { index: 0, term: 0 },
+  lastIndex: 0,
+};
 
 /** Whose log it is, and how large its segments become. */
 export interface WalOptions extends WalIdentity {
@@ -51,11 +78,17 @@ export interface OpenedWal {
   readonly tornTail: string | undefined;
 }
 
-interface Segment {
-  readonly sequence: number;
-  /** Position of its first byte. */
-  readonly start: number;
-  readonly file: DiskFile;
+/** A segment that is there. */
+interface Segment extends ReplayedSegment {
+  /** Open while bytes of it are not durable, and while it is the last. */
+  file: DiskFile | undefined;
+}
+
+/** A base of a group that is written, and from where on it is durable. */
+interface PendingBase {
+  readonly group: GroupId;
+  readonly index: LogIndex;
+  readonly position: number;
 }
 
 /**
@@ -69,8 +102,15 @@ export class Wal {
   readonly #options: WalOptions;
   readonly #lock: DiskLock;
   #gather = new Uint8Array(GATHER_BYTES_MIN);
-  /** Open segments: those with bytes that are not durable, and the one that is written. */
+  /** All segments that are there, oldest first; the last is written. */
   #segments: Segment[];
+  /** What the records of each group come to. */
+  readonly #groups: Map<GroupId, Checkpoint>;
+  /** Bases that are not durable yet, oldest first. */
+  #pendingBases: PendingBase[] = [];
+  /** The durable base of each group: entries up to it are not needed any more. */
+  readonly #durableBases: Map<GroupId, LogIndex>;
+  #removing = false;
   #position: number;
   #durablePosition: number;
   #syncing = false;
@@ -98,8 +138,8 @@ export class Wal {
         throw new WalCorruptError(segmentPath(1), 0, "its header was whole once");
       }
       cutTornTail(disk, found);
-      const segment = openDurably(disk, options, found);
-      const wal = new Wal(disk, { options, lock, segment });
+      const segments = openDurably(disk, options, found);
+      const wal = new Wal(disk, { options, lock, segments, groups: found.groups });
       return { wal, groups: found.groups, tornTail: describeTornTail(found) };
     } catch (error) {
       lock.release();
@@ -109,23 +149,32 @@ export class Wal {
 
   private constructor(
     disk: Disk,
-    { options, lock, segment }: {
+    { options, lock, segments, groups }: {
       readonly options: WalOptions;
       readonly lock: DiskLock;
-      readonly segment: Segment;
+      readonly segments: Segment[];
+      readonly groups: ReadonlyMap<GroupId, RecoveredGroup>;
     },
   ) {
     this.#disk = disk;
     this.#options = options;
     this.#lock = lock;
-    this.#segments = [segment];
-    this.#position = segment.start + segment.file.size;
+    this.#segments = segments;
+    const last = segments.at(-1)!;
+    this.#position = last.start + last.file!.size;
     this.#durablePosition = this.#position;
+    this.#groups = new Map([...groups].map(([group, found]) => [group, checkpointOf(found)]));
+    this.#durableBases = new Map([...groups].map(([group, { base }]) => [group, base.index]));
   }
 
   /** End of the log. */
   get position(): number {
     return this.#position;
+  }
+
+  /** Bytes of the segments that are there. */
+  get diskBytes(): number {
+    return this.#position - this.#segments[0]!.start;
   }
 
   /** What precedes this position is durable. */
@@ -149,10 +198,36 @@ export class Wal {
     try {
       const segment = this.#segmentToWrite();
       this.#position += this.#write(segment, chunks);
+      for (const chunk of chunks) this.#note(segment, chunk);
     } catch (error) {
       throw this.#fail(error);
     }
     return this.#position;
+  }
+
+  /**
+   * A durable snapshot covers the entries of a group up to the base, so the log may forget them. If it
+   * holds the entry at the base and `keepsRest`, it keeps those behind it; otherwise it holds none
+   * from now on. Returns the position at which that will be durable. Segments that nobody needs any
+   * more are removed, one at a time, after a sync that reaches it.
+   *
+   * @throws {WalFailedError} If a write failed, now or before.
+   * @throws {RangeError} If the base falls.
+   */
+  forget(group: GroupId, base: LogBase, { keepsRest }: { readonly keepsRest: boolean }): number {
+    const before = this.#groups.get(group) ?? NOTHING;
+    if (base.index < before.base.index) {
+      throw new RangeError(
+        `Cannot forget entries of group ${group}: the base falls from ${before.base.index} to ` +
+          `${base.index}`,
+      );
+    }
+    const lastIndex = keepsRest ? Math.max(base.index, before.lastIndex) : base.index;
+    const position = this.append([
+      encodeCheckpoint(group, { hardState: before.hardState, base, lastIndex }),
+    ]);
+    this.#pendingBases.push({ group, index: base.index, position });
+    return position;
   }
 
   /**
@@ -168,13 +243,15 @@ export class Wal {
     this.#syncing = true;
     const target = this.#position;
     const nameIsNew = this.#nameIsNew;
-    this.#syncSegments([...this.#segments], nameIsNew, (error) => {
+    this.#syncSegments(this.#openFiles(), nameIsNew, (error) => {
       this.#syncing = false;
       if (nameIsNew) this.#nameIsNew = false;
       if (error !== undefined) this.#fail(error);
       if (this.#failure === undefined) {
         this.#durablePosition = target;
         this.#closeDurableSegments();
+        this.#noteDurableBases();
+        this.#removeNeedless();
       }
       done(this.#failure, this.#durablePosition);
     });
@@ -194,7 +271,7 @@ export class Wal {
     } catch (error) {
       throw this.#fail(error);
     } finally {
-      for (const { file } of this.#segments) file.close();
+      for (const file of this.#openFiles()) file.close();
       this.#segments = [];
       this.#lock.release();
       this.#failure ??= new WalFailedError(new Error("it is closed"));
@@ -217,17 +294,48 @@ export class Wal {
    */
   #segmentToWrite(): Segment {
     const last = this.#segments.at(-1)!;
-    const isFull = last.file.size >= (this.#options.segmentBytes ?? SEGMENT_BYTES);
+    const isFull = last.file!.size >= (this.#options.segmentBytes ?? SEGMENT_BYTES);
     if (!isFull || this.#nameIsNew) return last;
-    const segment = createSegment(this.#disk, this.#options, last.sequence + 1, this.#position);
+    const segment = createSegment(this.#disk, this.#options, {
+      sequence: last.sequence + 1,
+      position: this.#position,
+      groups: this.#groups,
+    });
     this.#segments.push(segment);
     this.#nameIsNew = true;
-    this.#position += SEGMENT_HEADER_BYTES;
+    this.#position += segment.file!.size;
     return segment;
   }
 
+  /** Remembers what the records of a chunk do to their groups. */
+  #note({ highest }: Segment, chunk: Uint8Array): void {
+    if (chunk.length === CHECKPOINT_BYTES) {
+      const cursor = new RecordCursor(chunk);
+      cursor.next();
+      if (cursor.kind === "checkpoint") {
+        const checkpoint = checkpointAt(chunk, cursor);
+        this.#groups.set(cursor.group, checkpoint);
+        dropEntriesAfter(this.#segments, cursor.group, checkpoint.lastIndex);
+        return;
+      }
+    }
+    forEachRecord(chunk, (kind, group, term, index) => {
+      const before = this.#groups.get(group) ?? NOTHING;
+      if (kind === "hardState") {
+        const hardState = { currentTerm: term, votedFor: index === 0 ? undefined : index };
+        this.#groups.set(group, { ...before, hardState });
+        return;
+      }
+      if (index <= before.lastIndex) dropEntriesAfter(this.#segments, group, index - 1);
+      this.#groups.set(group, { ...before, lastIndex: index });
+      highest.set(group, Math.max(highest.get(group) ?? 0, index));
+    });
+  }
+
   /** Writes a mark and the chunks, in one write if they are small, and returns their size. */
-  #write({ sequence, file }: Segment, chunks: readonly Uint8Array[]): number {
+  #write(segment: Segment, chunks: readonly Uint8Array[]): number {
+    const { sequence } = segment;
+    const file = segment.file!;
     let size = RECORD_HEADER_BYTES;
     for (const chunk of chunks) size += chunk.length;
     if (size > this.#gather.length && size <= WRITE_GATHER_BYTES_MAX) {
@@ -252,14 +360,14 @@ export class Wal {
 
   /** Syncs one segment after the other, in order of their sequences, and then their names. */
   #syncSegments(
-    segments: Segment[],
+    files: readonly DiskFile[],
     nameIsNew: boolean,
     done: (error: Error | undefined) => void,
   ): void {
     const next = (at: number): void => {
-      segments[at]!.file.syncData((error) => {
+      files[at]!.syncData((error) => {
         if (error !== undefined) done(error);
-        else if (at + 1 < segments.length) next(at + 1);
+        else if (at + 1 < files.length) next(at + 1);
         else if (nameIsNew) this.#syncName(done);
         else done(undefined);
       });
@@ -276,20 +384,63 @@ export class Wal {
     }
   }
 
+  #openFiles(): DiskFile[] {
+    return this.#segments.flatMap(({ file }) => file === undefined ? [] : [file]);
+  }
+
   #closeDurableSegments(): void {
-    while (this.#segments.length > 1 && this.#segments[1]!.start <= this.#durablePosition) {
-      this.#segments.shift()!.file.close();
+    this.#segments.forEach((segment, at) => {
+      const next = this.#segments[at + 1];
+      if (next === undefined || next.start > this.#durablePosition) return;
+      segment.file?.close();
+      segment.file = undefined;
+    });
+  }
+
+  #noteDurableBases(): void {
+    const isDurable = ({ position }: PendingBase): boolean => position <= this.#durablePosition;
+    for (const { group, index } of this.#pendingBases.filter(isDurable)) {
+      this.#durableBases.set(group, index);
     }
+    this.#pendingBases = this.#pendingBases.filter((base) => !isDurable(base));
+  }
+
+  /**
+   * Removes the oldest segment if it holds no entry that is needed. What else is in it, the head of the
+   * next one says. One removal is durable before the next begins, so that a crash leaves no hole.
+   */
+  #removeNeedless(): void {
+    const [oldest, next] = this.#segments;
+    if (this.#removing || next === undefined || oldest!.file !== undefined) return;
+    // The head of the next one must be durable before it stands for this one.
+    if (next.file !== undefined && next.start + next.file.size > this.#durablePosition) return;
+    const isNeeded = [...oldest!.highest].some(([group, index]) =>
+      index > (this.#durableBases.get(group) ?? 0)
+    );
+    if (isNeeded) return;
+    this.#removing = true;
+    try {
+      this.#disk.remove(segmentPath(oldest!.sequence));
+    } catch (error) {
+      this.#removing = false;
+      throw this.#fail(error);
+    }
+    this.#segments.shift();
+    this.#disk.syncDirectoryData(WAL_DIRECTORY, (error) => {
+      this.#removing = false;
+      if (error !== undefined) this.#fail(error);
+      if (this.#failure === undefined) this.#removeNeedless();
+    });
   }
 
   #seal(): void {
-    for (const { file } of this.#segments) file.sync();
+    for (const file of this.#openFiles()) file.sync();
     if (this.#nameIsNew) this.#disk.syncDirectory(WAL_DIRECTORY);
     this.#nameIsNew = false;
     this.#durablePosition = this.#position;
     const last = this.#segments.at(-1)!;
     this.#position += this.#write(last, []);
-    last.file.sync();
+    last.file!.sync();
   }
 }
 
@@ -323,25 +474,24 @@ function cutTornTail(disk: Disk, { tornAt, lastSequence }: Replay): void {
  * Opens the last segment, creating the first, and syncs all that may not be durable: the process
  * could have been killed, and what it wrote be in the kernel's memory only.
  */
-function openDurably(disk: Disk, options: WalOptions, found: Replay): Segment {
-  const { starts, endPosition, durablePosition } = found;
+function openDurably(disk: Disk, options: WalOptions, found: Replay): Segment[] {
+  const { segments, durablePosition } = found;
   disk.syncDirectory(WAL_DIRECTORY);
-  for (let sequence = 1; sequence < starts.size; sequence++) {
-    if (starts.get(sequence + 1)! > durablePosition) syncSegment(disk, sequence);
-  }
-  const last = starts.size === 0 ? createSegment(disk, options, 1, endPosition) : {
-    sequence: starts.size,
-    start: starts.get(starts.size)!,
-    file: disk.open(segmentPath(starts.size)),
-  };
+  segments.slice(1).forEach((next, at) => {
+    if (next.start > durablePosition) syncSegment(disk, segments[at]!.sequence);
+  });
+  const isNew = segments.length === 0;
+  const last: Segment = isNew
+    ? createSegment(disk, options, { sequence: 1, position: 0, groups: new Map() })
+    : { ...segments.at(-1)!, file: disk.open(segmentPath(segments.at(-1)!.sequence)) };
   try {
-    last.file.sync();
-    if (starts.size === 0) disk.syncDirectory(WAL_DIRECTORY);
+    last.file!.sync();
+    if (isNew) disk.syncDirectory(WAL_DIRECTORY);
   } catch (error) {
-    last.file.close();
+    last.file!.close();
     throw error;
   }
-  return last;
+  return [...segments.slice(0, -1).map((segment) => ({ ...segment, file: undefined })), last];
 }
 
 function syncSegment(disk: Disk, sequence: number): void {
@@ -353,19 +503,46 @@ function syncSegment(disk: Disk, sequence: number): void {
   }
 }
 
-/** A new segment with its header; both its name and its header become durable with the first sync. */
+/** A new segment with its head; both its name and its head become durable with the first sync. */
 function createSegment(
   disk: Disk,
   identity: WalIdentity,
-  sequence: number,
-  position: number,
+  { sequence, position, groups }: {
+    readonly sequence: number;
+    readonly position: number;
+    readonly groups: ReadonlyMap<GroupId, Checkpoint>;
+  },
 ): Segment {
+  const header = encodeSegmentHeader({
+    ...identity,
+    sequence,
+    position,
+    checkpoints: groups.size,
+  });
+  const checkpoints = [...groups].map(([group, checkpoint]) => encodeCheckpoint(group, checkpoint));
   const file = disk.open(segmentPath(sequence));
   try {
-    file.append(encodeSegmentHeader({ ...identity, sequence, position }));
+    file.append(joined([header, ...checkpoints]));
   } catch (error) {
     file.close();
     throw error;
   }
-  return { sequence, start: position, file };
+  return { sequence, start: position, highest: new Map(), file };
+}
+
+/** What a group comes to whose records were replayed. */
+function checkpointOf({ hardState, base, runs }: RecoveredGroup): Checkpoint {
+  const last = runs.at(-1);
+  const lastIndex = last === undefined ? base.index : last.firstIndex + last.ends.length - 1;
+  return { hardState, base, lastIndex };
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }

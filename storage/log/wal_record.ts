@@ -4,18 +4,21 @@
  *
  * All integers are little-endian; a 64-bit field holds an integer from 0 to 2^53-1.
  *
- * | offset | bytes | field | noop, command, config | hardState | mark |
- * |---|---|---|---|---|---|
- * | 0 | 4 | crc | CRC-32C of all that follows, to the end of the payload | same | same |
- * | 4 | 4 | length | bytes of the payload | 0 | 0 |
- * | 8 | 1 | version | 1 | 1 | 1 |
- * | 9 | 1 | kind | 1, 2, 3 | 4 | 5 |
- * | 10 | 2 | reserved | 0 | 0 | 0 |
- * | 12 | 4 | group | group id | group id | 0 |
- * | 16 | 8 | term | the entry's term | currentTerm | sequence of the segment |
- * | 24 | 8 | index | the entry's index | votedFor, 0 for nobody | how far the log was durable |
- * | 32 | 8 | timeMs | leader-stamped log time | 0 | position of this record |
- * | 40 | length | payload | | | |
+ * | offset | bytes | field | noop, command, config | hardState | mark | checkpoint |
+ * |---|---|---|---|---|---|---|
+ * | 0 | 4 | crc | CRC-32C of all that follows, to the end of the payload | same | same | same |
+ * | 4 | 4 | length | bytes of the payload | 0 | 0 | 24 |
+ * | 8 | 1 | version | 1 | 1 | 1 | 1 |
+ * | 9 | 1 | kind | 1, 2, 3 | 4 | 5 | 6 |
+ * | 10 | 2 | reserved | 0 | 0 | 0 | 0 |
+ * | 12 | 4 | group | group id | group id | 0 | group id |
+ * | 16 | 8 | term | the entry's term | currentTerm | sequence of the segment | currentTerm |
+ * | 24 | 8 | index | the entry's index | votedFor, 0 for nobody | how far the log was durable | votedFor |
+ * | 32 | 8 | timeMs | leader-stamped log time | 0 | position of this record | 0 |
+ * | 40 | length | payload | | | | base index, base term, last index: 8 bytes each |
+ *
+ * A checkpoint says what all before it comes to: the hard state, and a log that begins after the base
+ * and ends at the last index. Entries up to the base are covered by a snapshot.
  *
  * Marks belong to one log and never travel; see wal.ts for what they say.
  *
@@ -32,7 +35,9 @@ import { crc32c } from "../crc32c.ts";
 import { ENTRY_PAYLOAD_BYTES_MAX } from "./limits.ts";
 
 /** What a record holds. */
-export type RecordKind = EntryKind | "hardState" | "mark";
+export type RecordKind = EntryKind | "hardState" | "mark" | "checkpoint";
+
+type NoEntryKind = Exclude<RecordKind, EntryKind>;
 
 /** What is wrong with a record. */
 export type RecordErrorCode =
@@ -75,9 +80,17 @@ const GROUP_AT = 12;
 const TERM_AT = 16;
 const INDEX_AT = 24;
 const TIME_AT = 32;
+const BASE_INDEX_AT = RECORD_HEADER_BYTES;
+const BASE_TERM_AT = BASE_INDEX_AT + 8;
+const LAST_INDEX_AT = BASE_TERM_AT + 8;
 
-const KIND_CODE = { noop: 1, command: 2, config: 3, hardState: 4, mark: 5 } as const;
-const KINDS: readonly RecordKind[] = ["noop", "command", "config", "hardState", "mark"];
+/** Bytes of a checkpoint. */
+export const CHECKPOINT_BYTES = LAST_INDEX_AT + 8;
+
+const KINDS = ["noop", "command", "config", "hardState", "mark", "checkpoint"] as const;
+const KIND_CODE = { noop: 1, command: 2, config: 3, hardState: 4, mark: 5, checkpoint: 6 } as const;
+/** Bytes of the payload of each kind that is no entry. */
+const FIXED_LENGTHS = { hardState: 0, mark: 0, checkpoint: 24 } as const;
 const KIND_CODE_MAX = KINDS.length;
 
 const GROUP_MAX = 2 ** 32 - 1;
@@ -140,15 +153,16 @@ export class RecordCursor {
     if (kindCode < 1 || kindCode > KIND_CODE_MAX) {
       throw new RecordError("kind", at, `its kind is ${kindCode}`);
     }
-    if (kindCode >= KIND_CODE.hardState && length !== 0) {
-      throw new RecordError("length", at, `a ${KINDS[kindCode - 1]} has no payload`);
+    const kind = KINDS[kindCode - 1]!;
+    if (kindCode >= KIND_CODE.hardState && length !== FIXED_LENGTHS[kind as NoEntryKind]) {
+      throw new RecordError("length", at, `a ${kind} has no payload of ${length} bytes`);
     }
     if (view.getUint16(at + RESERVED_AT, true) !== 0) {
       throw new RecordError("reserved", at, "its reserved bytes are not zero");
     }
     this.start = at;
     this.end = end;
-    this.kind = KINDS[kindCode - 1]!;
+    this.kind = kind;
     this.group = view.getUint32(at + GROUP_AT, true);
     this.term = readInteger(view, at + TERM_AT, at);
     this.index = readInteger(view, at + INDEX_AT, at);
@@ -210,7 +224,7 @@ export function decodeRuns(bytes: Uint8Array, group: GroupId): EntryRun[] {
   let nextIndex = 0;
   while (cursor.next()) {
     const { start, index } = cursor;
-    if (cursor.kind === "hardState" || cursor.kind === "mark") {
+    if (KIND_CODE[cursor.kind] >= KIND_CODE.hardState) {
       throw new RecordError("kind", start, `it is a ${cursor.kind}, not an entry`);
     }
     if (cursor.group !== group) {
@@ -292,6 +306,78 @@ export function hardStateAt(cursor: RecordCursor): HardState {
     currentTerm: cursor.term,
     votedFor: cursor.index === 0 ? undefined : cursor.index,
   };
+}
+
+/** What the records of a group before some place come to. */
+export interface Checkpoint {
+  readonly hardState: HardState;
+  /** The last entry that a snapshot covers, or 0, 0: the log begins after it. */
+  readonly base: { readonly index: number; readonly term: number };
+  /** The log's last entry; the base's index if it holds none. */
+  readonly lastIndex: number;
+}
+
+/**
+ * Encodes a group's checkpoint as one record.
+ *
+ * @throws {RangeError} If a number is not an integer of its field's range.
+ */
+export function encodeCheckpoint(
+  group: GroupId,
+  { hardState: { currentTerm, votedFor }, base, lastIndex }: Checkpoint,
+): Uint8Array<ArrayBuffer> {
+  checkGroup(group);
+  checkInteger("term", currentTerm, 0);
+  if (votedFor !== undefined) checkInteger("votedFor", votedFor, 1);
+  checkInteger("base index", base.index, 0);
+  checkInteger("base term", base.term, 0);
+  checkInteger("last index", lastIndex, base.index);
+  const bytes = new Uint8Array(CHECKPOINT_BYTES);
+  const view = viewOf(bytes);
+  writeInteger(view, BASE_INDEX_AT, base.index);
+  writeInteger(view, BASE_TERM_AT, base.term);
+  writeInteger(view, LAST_INDEX_AT, lastIndex);
+  const kindCode = KIND_CODE.checkpoint;
+  writeRecord(bytes, view, 0, bytes.length, kindCode, group, currentTerm, votedFor ?? 0, 0);
+  return bytes;
+}
+
+/**
+ * The checkpoint in the record the cursor has just read.
+ *
+ * @throws {RecordError} If its log would end before its base.
+ */
+export function checkpointAt(bytes: Uint8Array, cursor: RecordCursor): Checkpoint {
+  const { start } = cursor;
+  const view = viewOf(bytes);
+  const base = {
+    index: readInteger(view, start + BASE_INDEX_AT, start),
+    term: readInteger(view, start + BASE_TERM_AT, start),
+  };
+  const lastIndex = readInteger(view, start + LAST_INDEX_AT, start);
+  if (lastIndex < base.index) {
+    throw new RecordError("order", start, `its log ends at ${lastIndex}, before ${base.index}`);
+  }
+  return { hardState: hardStateAt(cursor), base, lastIndex };
+}
+
+/**
+ * Calls `visit` for each record of bytes that were encoded here: they are not checked again.
+ */
+export function forEachRecord(
+  bytes: Uint8Array,
+  visit: (kind: RecordKind, group: GroupId, term: number, index: number) => void,
+): void {
+  const view = viewOf(bytes);
+  for (let at = 0; at < bytes.length;) {
+    visit(
+      KINDS[bytes[at + KIND_AT]! - 1]!,
+      view.getUint32(at + GROUP_AT, true),
+      readInteger(view, at + TERM_AT, at),
+      readInteger(view, at + INDEX_AT, at),
+    );
+    at += RECORD_HEADER_BYTES + view.getUint32(at + LENGTH_AT, true);
+  }
 }
 
 /**

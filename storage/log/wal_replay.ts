@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { LogBase } from "../../machines/raft_log.ts";
 import type { EntryRun, GroupId, HardState, LogIndex, Term } from "../../machines/raft_types.ts";
 import type { Disk } from "./disk.ts";
 import { RECOVERED_BLOCK_BYTES } from "./limits.ts";
@@ -13,6 +14,9 @@ import {
   WalMissingSegmentError,
 } from "./wal_errors.ts";
 import {
+  type Checkpoint,
+  CHECKPOINT_BYTES,
+  checkpointAt,
   hardStateAt,
   mayBeMark,
   RECORD_HEADER_BYTES,
@@ -32,28 +36,50 @@ import {
 export interface RecoveredGroup {
   /** Term 0 and no vote if the log has no hard state of the group. */
   readonly hardState: HardState;
-  /** Consecutive entries from index 1 on, in memory of their own. */
+  /** The last entry that a snapshot covers, or 0, 0. */
+  readonly base: LogBase;
+  /** Consecutive entries from the one after the base on, in memory of their own. */
   readonly runs: readonly EntryRun[];
 }
 
 /** What is on disk, and from where it does not count. */
 export interface Replay {
   readonly groups: Map<GroupId, RecoveredGroup>;
-  /** Sequence of the last segment; 0 if there is none. */
+  /** Sequence of the last segment that is there; 0 if there is none. */
   readonly lastSequence: number;
   /** Position of the end of the records that count. */
   readonly endPosition: number;
   /** Positions below this are known to be durable. */
   readonly durablePosition: number;
-  /** Where each segment that counts begins, by sequence. */
-  readonly starts: ReadonlyMap<number, number>;
+  /** The segments that count, oldest first. */
+  readonly segments: readonly ReplayedSegment[];
   /** The torn tail to cut off, if there is one. */
   readonly tornAt: TornTail | undefined;
 }
 
+/** A segment that counts. */
+export interface ReplayedSegment {
+  readonly sequence: number;
+  /** Position of its first byte. */
+  readonly start: number;
+  /** The highest index of each group whose entry is in it. */
+  readonly highest: Map<GroupId, LogIndex>;
+}
+
+/** The entries of a group after `index` were replaced: no segment is needed for them any more. */
+export function dropEntriesAfter(
+  segments: readonly ReplayedSegment[],
+  group: GroupId,
+  index: LogIndex,
+): void {
+  for (const { highest } of segments) {
+    if ((highest.get(group) ?? 0) > index) highest.set(group, index);
+  }
+}
+
 /** Whether not even the first segment's header counts: there is no log, or not any more. */
-export function lacksFirstHeader({ starts }: Pick<Replay, "starts">): boolean {
-  return starts.size === 0;
+export function lacksFirstHeader({ segments }: Pick<Replay, "segments">): boolean {
+  return segments.length === 0;
 }
 
 /** What stands at `offset` of segment `sequence` and beyond does not count. */
@@ -73,17 +99,15 @@ export interface TornTail {
  * @throws {WalError} A subclass saying why the log must not be used.
  */
 export function replay(disk: Disk, identity: WalIdentity): Replay {
-  const lastSequence = checkSequences(disk);
-  const reading = new Reading(disk, identity, lastSequence);
-  for (let sequence = 1; sequence <= lastSequence; sequence++) {
-    if (!reading.readSegment(sequence)) break;
-  }
+  const sequences = listSequences(disk);
+  const reading = new Reading(disk, identity, sequences);
+  for (const sequence of sequences) if (!reading.readSegment(sequence)) break;
   return reading.finish();
 }
 
-/** Checks that the segments there are are all from 1 to the last, and returns the last. */
-function checkSequences(disk: Disk): number {
-  let last = 0;
+/** The sequences of the segments that are there, which have no gap. The oldest may have been removed. */
+function listSequences(disk: Disk): number[] {
+  const sequences: number[] = [];
   for (const name of disk.list(WAL_DIRECTORY)) {
     if (!name.endsWith(".wal")) continue;
     const path = `${WAL_DIRECTORY}/${name}`;
@@ -91,26 +115,29 @@ function checkSequences(disk: Disk): number {
     if (sequence === undefined || sequence === 0) {
       throw new WalMisplacedSegmentError(path, "its name is not that of a segment");
     }
-    if (sequence !== last + 1) throw new WalMissingSegmentError(segmentPath(last + 1));
-    last = sequence;
+    const last = sequences.at(-1);
+    if (last !== undefined && sequence !== last + 1) {
+      throw new WalMissingSegmentError(segmentPath(last + 1));
+    }
+    sequences.push(sequence);
   }
-  return last;
+  return sequences;
 }
 
 class Reading {
   readonly #disk: Disk;
   readonly #identity: WalIdentity;
-  readonly #lastSequence: number;
+  readonly #sequences: readonly number[];
   readonly #groups = new Map<GroupId, GroupReading>();
-  readonly #starts = new Map<number, number>();
+  readonly #segments: ReplayedSegment[] = [];
   #position = 0;
   #durablePosition = 0;
   #tornAt: TornTail | undefined = undefined;
 
-  constructor(disk: Disk, identity: WalIdentity, lastSequence: number) {
+  constructor(disk: Disk, identity: WalIdentity, sequences: readonly number[]) {
     this.#disk = disk;
     this.#identity = identity;
-    this.#lastSequence = lastSequence;
+    this.#sequences = sequences;
   }
 
   /** Reads one segment; `false` if the log ends in it. */
@@ -132,43 +159,87 @@ class Reading {
     if (header.sequence !== sequence) {
       throw new WalMisplacedSegmentError(path, `it is segment ${header.sequence}`);
     }
+    const isFirst = this.#segments.length === 0;
+    if (isFirst) this.#position = header.position;
+    if (isFirst && sequence === 1 && (header.position !== 0 || header.checkpoints !== 0)) {
+      throw new WalMisplacedSegmentError(path, "it is not the first of a log");
+    }
     if (header.position < this.#position) {
       throw new WalCorruptError(path, 0, "the segment before it is longer than it was");
     }
     if (header.position > this.#position) {
       return this.#endAt({ sequence, offset: 0, reason: "the segment before it is cut short" });
     }
-    this.#starts.set(sequence, this.#position);
-    return this.#readRecords(sequence, path, bytes);
+    const head = SEGMENT_HEADER_BYTES + header.checkpoints * CHECKPOINT_BYTES;
+    if (head > bytes.length) {
+      return this.#endAt({ sequence, offset: 0, reason: "its checkpoints are cut short" });
+    }
+    const segment = { sequence, start: this.#position, highest: new Map<GroupId, LogIndex>() };
+    return this.#readRecords(segment, { path, bytes, head });
   }
 
   finish(): Replay {
     const groups = new Map<GroupId, RecoveredGroup>();
-    for (const [group, reading] of this.#groups) groups.set(group, reading.finish());
+    for (const [group, reading] of this.#groups) {
+      if (reading.isIncomplete) {
+        const before = (this.#sequences[0] ?? 1) - 1;
+        throw new WalMissingSegmentError(segmentPath(Math.max(1, before)));
+      }
+      groups.set(group, reading.finish());
+    }
     return {
       groups,
-      lastSequence: this.#lastSequence,
+      lastSequence: this.#sequences.at(-1) ?? 0,
       endPosition: this.#position,
       durablePosition: this.#durablePosition,
-      starts: this.#starts,
+      segments: this.#segments,
       tornAt: this.#tornAt,
     };
   }
 
-  #readRecords(sequence: number, path: string, bytes: Uint8Array): boolean {
-    const start = this.#position;
+  #readRecords(
+    segment: ReplayedSegment,
+    { path, bytes, head }: {
+      readonly path: string;
+      readonly bytes: Uint8Array;
+      /** Where the checkpoints at the head end: without all of them the segment does not count. */
+      readonly head: number;
+    },
+  ): boolean {
+    const { sequence, start } = segment;
+    const isFirst = this.#segments.length === 0;
     const cursor = new RecordCursor(bytes, SEGMENT_HEADER_BYTES);
     for (;;) {
-      this.#position = start + cursor.end;
+      const isInHead = cursor.end < head;
+      if (!isInHead) {
+        if (this.#segments.at(-1) !== segment) this.#segments.push(segment);
+        this.#position = start + cursor.end;
+      }
       try {
         if (!cursor.next()) return true;
+        if (isInHead && cursor.kind !== "checkpoint") {
+          throw new RecordError("kind", cursor.start, `it is a ${cursor.kind}, not a checkpoint`);
+        }
       } catch (error) {
         if (!(error instanceof RecordError)) throw error;
-        return this.#endAt({ sequence, offset: error.offset, reason: error.reason });
+        const { reason, offset } = error;
+        return this.#endAt({ sequence, offset: isInHead ? 0 : offset, reason }, offset);
       }
       if (cursor.kind === "mark") this.#takeMark(path, cursor, { sequence, start });
-      else this.#take(path, bytes, cursor);
+      else if (isInHead && !isFirst) this.#compare(path, bytes, cursor);
+      else this.#take(path, bytes, cursor, segment);
     }
+  }
+
+  /** What a segment's head says must be what the segments before it came to. */
+  #compare(path: string, bytes: Uint8Array, cursor: RecordCursor): void {
+    const checkpoint = checkpointAt(bytes, cursor);
+    if (this.#groups.get(cursor.group)?.isAt(checkpoint) === true) return;
+    throw new WalCorruptError(
+      path,
+      cursor.start,
+      "its checkpoint is not what precedes it comes to",
+    );
   }
 
   /**
@@ -189,22 +260,50 @@ class Reading {
     this.#durablePosition = cursor.index;
   }
 
-  #take(path: string, bytes: Uint8Array, cursor: RecordCursor): void {
+  #take(path: string, bytes: Uint8Array, cursor: RecordCursor, segment: ReplayedSegment): void {
     let group = this.#groups.get(cursor.group);
     if (group === undefined) this.#groups.set(cursor.group, group = new GroupReading());
-    const reason = cursor.kind === "hardState"
-      ? group.takeHardState(hardStateAt(cursor))
-      : group.takeEntry(bytes, cursor);
+    const reason = this.#takeRecord(group, bytes, cursor, segment);
     if (reason !== undefined) throw new WalCorruptError(path, cursor.start, reason);
   }
 
+  /** Returns what is wrong with the record, if anything. */
+  #takeRecord(
+    group: GroupReading,
+    bytes: Uint8Array,
+    cursor: RecordCursor,
+    { highest }: ReplayedSegment,
+  ): string | undefined {
+    switch (cursor.kind) {
+      case "hardState":
+        return group.takeHardState(hardStateAt(cursor));
+      case "checkpoint": {
+        const checkpoint = checkpointAt(bytes, cursor);
+        dropEntriesAfter(this.#segments, cursor.group, checkpoint.lastIndex);
+        return group.takeCheckpoint(checkpoint);
+      }
+      default:
+        if (cursor.index <= group.lastIndex) {
+          dropEntriesAfter(this.#segments, cursor.group, cursor.index - 1);
+        }
+        highest.set(cursor.group, Math.max(highest.get(cursor.group) ?? 0, cursor.index));
+        return group.takeEntry(bytes, cursor);
+    }
+  }
+
   /** The log ends here, if that is the work of a crash. */
-  #endAt(tornAt: TornTail): false {
+  #endAt(tornAt: TornTail, damagedAt: number = tornAt.offset): false {
+    const { sequence, reason: cause } = tornAt;
+    // Those before it were removed only once its head was durable: no crash has torn that.
+    if (this.#segments.length === 0 && sequence > 1) {
+      const reason = `${cause}, although it is the oldest segment, whose head had been durable`;
+      throw new WalCorruptError(segmentPath(sequence), damagedAt, reason);
+    }
     const durable = this.#durableBehind(tornAt);
     if (durable > this.#position) {
       const path = segmentPath(tornAt.sequence);
       const reason = `${tornAt.reason}, although the log had been durable to position ${durable}`;
-      throw new WalCorruptError(path, tornAt.offset, reason);
+      throw new WalCorruptError(path, damagedAt, reason);
     }
     this.#tornAt = tornAt;
     return false;
@@ -213,11 +312,12 @@ class Reading {
   /** The farthest position that a mark behind the bad record calls durable. */
   #durableBehind({ sequence, offset }: TornTail): number {
     let farthest = 0;
-    for (let at = sequence; at <= this.#lastSequence; at++) {
+    const last = this.#sequences.at(-1) ?? 0;
+    for (let at = sequence; at <= last; at++) {
       const path = segmentPath(at);
       const bytes = this.#disk.readFile(path);
       const start = at === sequence && offset > 0
-        ? this.#starts.get(at)
+        ? this.#segments.at(-1)?.start
         : decodeSegmentHeader(path, bytes)?.position;
       farthest = Math.max(farthest, farthestMark(bytes, at === sequence ? offset : 0, at, start));
     }
@@ -263,7 +363,11 @@ function checkMark(mark: RecordCursor, sequence: number, segmentStart: number): 
 /** Gathers the entries of one group into runs. */
 class GroupReading {
   #hardState: HardState = { currentTerm: 0, votedFor: undefined };
-  readonly #runs: EntryRun[] = [];
+  #base: LogBase = { index: 0, term: 0 };
+  /** Entries up to here are not in the segments that are there; a snapshot must cover them. */
+  #missingThrough: LogIndex = 0;
+  #isNew = true;
+  #runs: EntryRun[] = [];
   #lastIndex: LogIndex = 0;
   #lastTerm: Term = 0;
   /** The run that still grows; nothing if `#ends` is empty. */
@@ -271,8 +375,54 @@ class GroupReading {
   #block = new Uint8Array(0);
   #blockSize = 0;
 
+  /** Index of the last entry. */
+  get lastIndex(): LogIndex {
+    return this.#lastIndex;
+  }
+
+  /** Whether entries are missing that no snapshot covers. */
+  get isIncomplete(): boolean {
+    return this.#missingThrough > this.#base.index;
+  }
+
+  /** Whether the records so far come to this. */
+  isAt({ hardState, base, lastIndex }: Checkpoint): boolean {
+    return hardState.currentTerm === this.#hardState.currentTerm &&
+      hardState.votedFor === this.#hardState.votedFor && base.index === this.#base.index &&
+      base.term === this.#base.term && lastIndex === this.#lastIndex;
+  }
+
+  /** Returns what is wrong with it, if anything. */
+  takeCheckpoint({ hardState, base, lastIndex }: Checkpoint): string | undefined {
+    const isFirst = this.#isNew;
+    const wrong = this.takeHardState(hardState);
+    if (wrong !== undefined) return wrong;
+    if (base.index < this.#base.index) {
+      return `the base falls from ${this.#base.index} to ${base.index}`;
+    }
+    if (isFirst) {
+      // The segments before the first that is there were removed: this is what they came to.
+      this.#lastIndex = this.#missingThrough = lastIndex;
+      this.#base = base;
+      this.#lastTerm = base.term;
+      return undefined;
+    }
+    if (lastIndex < this.#lastIndex) this.#truncateAfter(lastIndex);
+    else if (lastIndex > this.#lastIndex) {
+      // Only a snapshot from the leader reaches beyond the log, and then nothing is left of the log.
+      if (base.index !== lastIndex) {
+        return `its log ends at ${lastIndex}, not at ${this.#lastIndex}`;
+      }
+      this.#truncateAfter(0);
+      this.#lastIndex = lastIndex;
+    }
+    this.#compact(base);
+    return undefined;
+  }
+
   /** Returns what is wrong with it, if anything. */
   takeHardState(hardState: HardState): string | undefined {
+    this.#isNew = false;
     if (hardState.currentTerm < this.#hardState.currentTerm) {
       return `currentTerm falls from ${this.#hardState.currentTerm} to ${hardState.currentTerm}`;
     }
@@ -285,7 +435,8 @@ class GroupReading {
    * follow it). Returns what is wrong with it, if anything.
    */
   takeEntry(bytes: Uint8Array, { start, end, term, index }: RecordCursor): string | undefined {
-    if (index < 1 || index > this.#lastIndex + 1) {
+    this.#isNew = false;
+    if (index <= this.#base.index || index > this.#lastIndex + 1) {
       return `entry ${index} follows entry ${this.#lastIndex}`;
     }
     if (index <= this.#lastIndex) this.#truncateAfter(index - 1);
@@ -303,7 +454,17 @@ class GroupReading {
 
   finish(): RecoveredGroup {
     this.#seal();
-    return { hardState: this.#hardState, runs: this.#runs };
+    return { hardState: this.#hardState, base: this.#base, runs: this.#runs };
+  }
+
+  /** Drops the entries up to the base, which a snapshot covers. */
+  #compact(base: LogBase): void {
+    this.#seal();
+    const kept = this.#runs.filter((run) => run.firstIndex + run.ends.length - 1 > base.index);
+    const [first, ...rest] = kept;
+    this.#runs = first === undefined ? [] : [ownRunFrom(first, base.index + 1), ...rest];
+    this.#base = base;
+    if (this.#runs.length === 0) this.#lastTerm = base.term;
   }
 
   #truncateAfter(index: LogIndex): void {
@@ -315,7 +476,8 @@ class GroupReading {
       this.#runs.push({ ...run, ends, bytes: run.bytes.slice(0, ends.at(-1)) });
     }
     this.#lastIndex = index;
-    this.#lastTerm = run?.term ?? 0;
+    this.#lastTerm = run?.term ?? this.#base.term;
+    this.#missingThrough = Math.min(this.#missingThrough, index);
   }
 
   #seal(): void {
@@ -336,4 +498,13 @@ class GroupReading {
     grown.set(this.#block.subarray(0, this.#blockSize));
     this.#block = grown;
   }
+}
+
+/** The entries of a run from `from` on, in memory of their own. */
+function ownRunFrom(run: EntryRun, from: LogIndex): EntryRun {
+  if (from <= run.firstIndex) return run;
+  const dropped = from - run.firstIndex;
+  const start = run.ends[dropped - 1]!;
+  const ends = run.ends.slice(dropped).map((end) => end - start);
+  return { term: run.term, firstIndex: from, ends, bytes: run.bytes.slice(start) };
 }

@@ -4,14 +4,20 @@
  * | offset | bytes | field |
  * |---|---|---|
  * | 0 | 8 | magic, "STCRFWAL" |
- * | 8 | 4 | format version, 3 |
+ * | 8 | 4 | format version, 4 |
  * | 12 | 4 | node id |
- * | 16 | 8 | sequence; the first segment has 1 |
+ * | 16 | 8 | sequence; the first segment of a log has 1, and may be gone |
  * | 24 | 8 | position of the segment's first byte in the log |
  * | 32 | 1 | length of the cluster id |
  * | 33 | 64 | cluster id, ASCII, filled up with zeros |
- * | 97 | 27 | reserved, 0 |
+ * | 97 | 3 | reserved, 0 |
+ * | 100 | 4 | checkpoints that follow, one for each group that the log knew before this segment |
+ * | 104 | 20 | reserved, 0 |
  * | 124 | 4 | CRC-32C of all that precedes |
+ *
+ * The checkpoints (see wal_record.ts) say what the earlier segments come to: the head of a segment. So
+ * the earlier ones can be removed once a snapshot covers their entries, and nothing else of them, no
+ * vote and no term, has to be looked for.
  *
  * A new version of the record layout, or of the requests that entries carry, is a new format version
  * too: a release that does not know it must refuse the segment at its start, not take its records for
@@ -37,6 +43,8 @@ export interface WalIdentity {
 export interface SegmentHeader extends WalIdentity {
   readonly sequence: number;
   readonly position: number;
+  /** Checkpoints between the header and the first mark. */
+  readonly checkpoints: number;
 }
 
 /** Directory of the segments. */
@@ -45,13 +53,14 @@ export const WAL_DIRECTORY = "wal";
 export const SEGMENT_HEADER_BYTES = 128;
 
 const MAGIC = "STCRFWAL";
-const FORMAT_VERSION = 3;
+const FORMAT_VERSION = 4;
 const VERSION_AT = 8;
 const NODE_AT = 12;
 const SEQUENCE_AT = 16;
 const POSITION_AT = 24;
 const CLUSTER_LENGTH_AT = 32;
 const CLUSTER_AT = 33;
+const CHECKPOINTS_AT = 100;
 const CRC_AT = 124;
 const SEQUENCE_DIGITS = 20;
 const SEGMENT_NAME = /^\d{20}\.wal$/;
@@ -90,6 +99,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array<ArrayBuff
   view.setBigUint64(POSITION_AT, BigInt(header.position), true);
   bytes[CLUSTER_LENGTH_AT] = header.clusterId.length;
   writeByteString(header.clusterId, bytes, CLUSTER_AT);
+  view.setUint32(CHECKPOINTS_AT, header.checkpoints, true);
   view.setUint32(CRC_AT, crc32c(bytes, 0, CRC_AT), true);
   return bytes;
 }
@@ -110,6 +120,7 @@ export function decodeSegmentHeader(path: string, bytes: Uint8Array): SegmentHea
     nodeId: view.getUint32(NODE_AT, true),
     sequence: Number(view.getBigUint64(SEQUENCE_AT, true)),
     position: Number(view.getBigUint64(POSITION_AT, true)),
+    checkpoints: view.getUint32(CHECKPOINTS_AT, true),
     clusterId: toByteString(bytes, CLUSTER_AT, CLUSTER_AT + bytes[CLUSTER_LENGTH_AT]!),
   };
 }

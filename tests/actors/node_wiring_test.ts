@@ -102,7 +102,11 @@ Deno.test("X20: the disk's condition reaches the chart", async () => {
 });
 
 Deno.test("X20: the assembled group starts with the term and the vote that its log holds", () => {
-  const recovered = { hardState: { currentTerm: 7, votedFor: 3 }, runs: [] };
+  const recovered = {
+    hardState: { currentTerm: 7, votedFor: 3 },
+    base: { index: 0, term: 0 },
+    runs: [],
+  };
   const { core } = new LoneGroup(new KvStore(), { voters: [1, 2, 3], recovered }).host;
   assertEquals([core.context.currentTerm, core.context.votedFor], [7, 3]);
 });

@@ -8,7 +8,12 @@ import type { OpenedWal } from "../../storage/log/wal.ts";
 import { openWal } from "../storage/open_wal.ts";
 import { WalError } from "../../storage/log/wal_errors.ts";
 import { RecordCursor, RecordError } from "../../storage/log/wal_record.ts";
-import { SEGMENT_HEADER_BYTES, segmentPath, WAL_DIRECTORY } from "../../storage/log/wal_segment.ts";
+import {
+  SEGMENT_HEADER_BYTES,
+  segmentPath,
+  sequenceOf,
+  WAL_DIRECTORY,
+} from "../../storage/log/wal_segment.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import type { Dice } from "../sim/random.ts";
 import {
@@ -40,7 +45,12 @@ interface Image {
   readonly records: readonly Written[];
   /** For each record the position after the append that wrote it. */
   readonly ends: readonly number[];
-  readonly segments: readonly Uint8Array[];
+  readonly segments: readonly Segment[];
+}
+
+interface Segment {
+  readonly path: string;
+  readonly bytes: Uint8Array;
 }
 
 function tryImage(dice: Dice, tally: Tally): void {
@@ -109,10 +119,9 @@ function draw(dice: Dice): Image {
   }
   while (pending.length > 0) pending.shift()!();
   if (dice.chance(0.3)) wal.close();
-  const segments: Uint8Array[] = [];
-  while (disk.exists(segmentPath(segments.length + 1))) {
-    segments.push(disk.readFile(segmentPath(segments.length + 1)));
-  }
+  const segments = disk.list(WAL_DIRECTORY)
+    .map((name) => `${WAL_DIRECTORY}/${name}`)
+    .map((path) => ({ path, bytes: disk.readFile(path) }));
   return { disk, records, ends, segments };
 }
 
@@ -134,25 +143,24 @@ function drawRecord(
 
 /** Damages the files, and says how. */
 function harm(dice: Dice, { disk, segments }: Image): string {
-  const sequence = 1 + dice.below(segments.length);
-  const path = segmentPath(sequence);
-  const bytes = segments[sequence - 1]!;
+  const { path, bytes } = dice.pick(segments);
+  const last = segments.at(-1)!;
   switch (dice.below(8)) {
     case 0:
       disk.erase(path);
       return "removed";
     case 1: {
-      const other = 1 + dice.below(segments.length);
-      disk.replace(segmentPath(other), bytes);
-      disk.replace(path, segments[other - 1]!);
+      const other = dice.pick(segments);
+      disk.replace(other.path, bytes);
+      disk.replace(path, other.bytes);
       return "exchanged";
     }
     case 2:
-      disk.replace(segmentPath(segments.length + 1), bytes);
+      disk.replace(segmentPath(sequenceOf(last.path.slice(WAL_DIRECTORY.length + 1))! + 1), bytes);
       return "copied";
     case 3: {
       const garbage = randomBytes(dice, 1 + dice.below(GARBAGE_BYTES_MAX));
-      disk.replace(segmentPath(segments.length), joined(segments.at(-1)!, garbage));
+      disk.replace(last.path, joined(last.bytes, garbage));
       return "garbage behind";
     }
     case 4:
@@ -170,8 +178,7 @@ function harm(dice: Dice, { disk, segments }: Image): string {
  * where a record begins, is taken for one: what such a log holds is not judged here.
  */
 function hasMovedRecord({ disk, segments }: Image): boolean {
-  return segments.some((bytes, at) => {
-    const path = segmentPath(at + 1);
+  return segments.some(({ path, bytes }) => {
     if (!disk.exists(path)) return false;
     const harmed = disk.readFile(path);
     const cursor = new RecordCursor(harmed, SEGMENT_HEADER_BYTES);
@@ -194,8 +201,7 @@ function hasMovedRecord({ disk, segments }: Image): boolean {
  */
 function promisedBy({ disk, ends, segments }: Image): number {
   let durable = 0;
-  segments.forEach((bytes, at) => {
-    const path = segmentPath(at + 1);
+  segments.forEach(({ path, bytes }) => {
     if (!disk.exists(path)) return;
     const harmed = disk.readFile(path);
     const cursor = new RecordCursor(bytes, SEGMENT_HEADER_BYTES);

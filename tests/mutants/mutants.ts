@@ -28,7 +28,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "skip fsync",
     file: "storage/log/wal.ts",
-    find: "this.#syncSegments([...this.#segments], nameIsNew, (error) => {",
+    find: "this.#syncSegments(this.#openFiles(), nameIsNew, (error) => {",
     replace: "queueMicrotask(() => { const error = undefined as Error | undefined;",
     suspects: ["sim", storage],
   },
@@ -63,8 +63,10 @@ export const mutants: readonly Mutant[] = [
   {
     name: "vote not persisted",
     file: "storage/log/wal_record.ts",
-    find: "kindCode, group, currentTerm, votedFor ?? 0, 0);",
-    replace: "kindCode, group, currentTerm, 0, 0);",
+    find: "  const kindCode = KIND_CODE.hardState;\n" +
+      "  writeRecord(bytes, view, 0, bytes.length, kindCode, group, currentTerm, votedFor ?? 0, 0);",
+    replace: "  const kindCode = KIND_CODE.hardState;\n" +
+      "  writeRecord(bytes, view, 0, bytes.length, kindCode, group, currentTerm, 0, 0);",
     suspects: ["sim", storage],
   },
   {
@@ -85,8 +87,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a failed fsync is retried",
     file: "storage/log/wal.ts",
-    find: "      if (error !== undefined) this.#fail(error);",
-    replace: "      if (error !== undefined) { done(undefined, target); return; }",
+    find:
+      "      if (error !== undefined) this.#fail(error);\n      if (this.#failure === undefined) {",
+    replace: "      if (error !== undefined) { done(undefined, target); return; }\n      {",
     suspects: [storage, "sim"],
   },
   {
@@ -733,6 +736,35 @@ export const mutants: readonly Mutant[] = [
     file: "storage/log/deno_disk.ts",
     find: "      if (locked.dev === found.dev && locked.ino === found.ino) continue;",
     replace: "      if (locked.dev === locked.dev || found.dev === 0) continue;",
+    suspects: [storage],
+  },
+  {
+    name: "a segment is removed before the base that covers it is durable",
+    file: "storage/log/wal.ts",
+    find:
+      "    const isDurable = ({ position }: PendingBase): boolean => position <= this.#durablePosition;",
+    replace: "    const isDurable = ({ position }: PendingBase): boolean => position > 0;",
+    suspects: [storage],
+  },
+  {
+    name: "a new segment forgets what all before it came to",
+    file: "storage/log/wal.ts",
+    find: "      groups: this.#groups,\n    });",
+    replace: "      groups: new Map(),\n    });",
+    suspects: [storage],
+  },
+  {
+    name: "entries that nobody covered are not missed",
+    file: "storage/log/wal_replay.ts",
+    find: "    return this.#missingThrough > this.#base.index;",
+    replace: "    return this.#missingThrough < 0;",
+    suspects: [storage],
+  },
+  {
+    name: "a segment is removed though an entry of it is needed",
+    file: "storage/log/wal.ts",
+    find: "      index > (this.#durableBases.get(group) ?? 0)",
+    replace: "      index > (this.#durableBases.get(group) ?? 0) + 3",
     suspects: [storage],
   },
   {

@@ -38,7 +38,9 @@ export function forEachPowerLoss<Result>(trial: PowerLossTrial<Result>): void {
       try {
         result = trial.work(disk);
       } catch (error) {
-        assertEquals((error as Error).message, "power loss");
+        // A log that failed tells of it as the cause.
+        const { cause = error } = error as Error;
+        assertEquals((cause as Error).message, "power loss");
       }
       let rest = dice;
       disk.crash((count) => {
