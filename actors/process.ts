@@ -192,6 +192,8 @@ export class Process {
       log,
       onFailed: ({ error }) => this.#fail(error),
     });
+    // Before any actor runs: a later group may refuse to start.
+    undo.push(() => void this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
     this.#walActor = spawnWal(this.system, this.#wal, {
       onDiskCondition: (condition) => {
         log("warn", "disk-condition", { condition });
@@ -200,7 +202,6 @@ export class Process {
       onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
     });
     for (const group of options.groups) this.#groups.set(group, this.#assemble(group, opened));
-    undo.push(() => void this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
     this.#peers = startPeers({
       listen: options.listen,
       self: this.id,
@@ -350,7 +351,9 @@ export class Process {
     for (const { host: { core, group } } of this.#groups.values()) {
       log("info", "stopping", { ...this.#labelOf(group), role: core.role });
     }
-    const drained = this.#http?.shutdown() ?? Promise.resolve();
+    const drained = this.#http?.shutdown().catch((error) => {
+      log("warn", "http-stop-failed", { error: String(error) });
+    });
     const groups = [...this.#groups.values()];
     if (!this.#failed) await Promise.all(groups.map(({ host }) => this.#handOver(host)));
     for (const { client } of groups) client.stopping();
@@ -459,10 +462,11 @@ export class Process {
     const { timers } = this.#options.world.ports;
     await new Promise<void>((resolve) => {
       const timer = timers.set(ms, resolve);
-      promise.then(() => {
+      const done = (): void => {
         timers.clear(timer);
         resolve();
-      });
+      };
+      promise.then(done, done);
     });
   }
 }

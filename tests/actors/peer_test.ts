@@ -611,6 +611,16 @@ Deno.test("peers: a frame that does not decode closes the connection; the peer c
   assertEquals(node.failures, []);
 });
 
+Deno.test("peers: what a link has taken arrives, all of it and in order", () => {
+  const world = new World();
+  const [one, two] = world.pair();
+  const before = two.raft.seen.length;
+  const sent = Array.from({ length: 500 }, (_, at) => ({ ...timeoutNow(1), term: at + 1 }));
+  for (const message of sent) assert(one.peers.send(2, message));
+  world.ports.settle();
+  assertEquals(two.raft.seen.slice(before), sent);
+});
+
 Deno.test("peers: a newer connection replaces one that is half open", () => {
   const world = new World();
   const node = world.node(1, [2]);

@@ -7,7 +7,13 @@ import { setImmediate } from "node:timers";
 import { DEFAULT_BOUNDS, type ReplicationBounds } from "../../machines/bounds.ts";
 import type { KvGroup } from "../../actors/group.ts";
 import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
-import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
+import type {
+  AppendEntriesReply,
+  GroupId,
+  LogIndex,
+  NodeId,
+  Term,
+} from "../../machines/raft_types.ts";
 import { crc32c } from "../../storage/crc32c.ts";
 import { DiskError } from "../../storage/log/disk.ts";
 import { decodeCommand } from "../../storage/kv/command.ts";
@@ -18,6 +24,8 @@ import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
 import type { WireMessage } from "../../transport/wire/messages.ts";
 import { EventLoop } from "./event_loop.ts";
 import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
+import { FreshReads } from "./invariants/inv12_fresh_reads.ts";
+import { HonestAcceptance } from "./invariants/inv11_honest_acceptance.ts";
 import { ElectionSafety } from "./invariants/inv1_election_safety.ts";
 import { ExactlyOnce } from "./invariants/inv8_exactly_once.ts";
 import { LeaderCompleteness } from "./invariants/inv3_leader_completeness.ts";
@@ -79,10 +87,19 @@ function drawTraits(dice: Dice): NetworkTraits {
 const HELD_BYTES_MIN = 4 * 1024;
 const HELD_DOUBLINGS = 14;
 
-/** What tells a vote on the wire from other frames. */
-const VOTE_TAG = createCodec(recordFormat)
-  .encode({ type: "RequestVoteReply", group: 0, term: 1, from: 1, granted: true })
-  .at(FRAME_HEADER_BYTES + 1);
+/** What tells promises on the wire from other frames. */
+const PROMISE_TAGS = promises().map((message) =>
+  createCodec(recordFormat).encode(message).at(FRAME_HEADER_BYTES + 1)
+);
+
+function promises(): WireMessage[] {
+  const rpc = { group: 0, term: 1, from: 1 };
+  const numbers = { matchIndex: 0, prevLogIndex: 0, conflictTerm: 0, conflictIndex: 0, round: 0 };
+  return [
+    { type: "RequestVoteReply", ...rpc, granted: true },
+    { type: "AppendEntriesReply", ...rpc, ...numbers, accepted: true },
+  ];
+}
 
 /** A broken invariant; the run is over. */
 export class InvariantViolation extends Error {
@@ -132,6 +149,8 @@ export class SimCluster {
     new NoLostWrite(),
     new ExactlyOnce(),
     new Liveness(),
+    new HonestAcceptance(),
+    new FreshReads(),
   ];
   readonly #options: SimClusterOptions;
   readonly #seen = new Map<string, Seen>();
@@ -139,6 +158,9 @@ export class SimCluster {
   readonly #met = new Set<string>();
   /** What was last seen of the groups on disks that were lost, by node and group. */
   readonly #lost = new Map<string, Seen>();
+  #violation: InvariantViolation | undefined;
+  /** Highest index of each group that any node has known to be committed. */
+  readonly #committed = new Map<GroupId, LogIndex>();
   #traceHash = 0;
   /** Promises of processes that somebody waits for. */
   #promises = 0;
@@ -334,6 +356,7 @@ export class SimCluster {
     if (condition()) return true;
     while (this.loop.step(untilMs)) {
       this.#look();
+      if (this.#violation !== undefined) throw this.#violation;
       if (condition()) return true;
     }
     return false;
@@ -348,6 +371,7 @@ export class SimCluster {
     if (condition()) return true;
     while (this.loop.step(untilMs)) {
       this.#look();
+      if (this.#violation !== undefined) throw this.#violation;
       // A turn of the real event loop: every promise that can go on has gone on by then.
       if (this.#promises > 0) await new Promise((resolve) => setImmediate(resolve));
       if (condition()) return true;
@@ -370,13 +394,19 @@ export class SimCluster {
     };
   }
 
+  /** Highest index of the group that any node has known to be committed. */
+  committed(group: GroupId): LogIndex {
+    return this.#committed.get(group) ?? 0;
+  }
+
   /** Tells the invariants a fact. */
   tell(observation: Observation): void {
     for (const invariant of this.invariants) {
       const text = invariant.observe(observation);
-      if (text !== undefined) {
-        throw new InvariantViolation(invariant.name, text, this.loop.nowMs);
-      }
+      if (text === undefined) continue;
+      // Within a node's turn the runtime takes it for a failure of the node; the run ends all the same.
+      this.#violation ??= new InvariantViolation(invariant.name, text, this.loop.nowMs);
+      throw this.#violation;
     }
   }
 
@@ -389,12 +419,32 @@ export class SimCluster {
 
   #sent({ from, to }: Way, frame: Uint8Array, decode: () => WireMessage): void {
     this.#mix(from, to, crc32c(frame));
-    if (frame[FRAME_HEADER_BYTES + 1] !== VOTE_TAG) return;
+    if (!PROMISE_TAGS.includes(frame[FRAME_HEADER_BYTES + 1])) return;
     const message = decode();
     if (message.type === "RequestVoteReply" && message.granted) {
       const { group, term } = message;
       this.tell({ type: "vote", node: from, group, term, candidate: to });
+    } else if (message.type === "AppendEntriesReply" && message.accepted) {
+      this.#accepted(message, to);
     }
+  }
+
+  /** Tells of an acceptance while both are still in its term: nothing of either log can be replaced. */
+  #accepted({ group, term, from, matchIndex }: AppendEntriesReply, to: NodeId): void {
+    const own = this.host(from, group)?.core;
+    const leader = this.host(to, group)?.core;
+    if (own?.context.currentTerm !== term || leader?.context.currentTerm !== term) return;
+    if (leader.role !== "leader") return;
+    this.tell({
+      type: "acceptance",
+      node: from,
+      group,
+      leader: to,
+      matchIndex,
+      durableIndex: own.state.durableIndex,
+      ownTerm: own.state.log.termAt(matchIndex),
+      leaderTerm: leader.state.log.termAt(matchIndex),
+    });
   }
 
   #mix(a: number, b: number, c: number): void {
@@ -514,6 +564,7 @@ export class SimCluster {
       const { lastIndex } = log;
       this.tell({ type: "leader", node, group, term, lastIndex, termAt: (at) => log.termAt(at) });
     }
+    this.#committed.set(group, Math.max(this.#committed.get(group) ?? 0, commitIndex));
     if (commitIndex > seen.commitIndex) {
       const [run] = log.slice(commitIndex, commitIndex);
       const entryTerm = log.termAt(commitIndex)!;

@@ -7,8 +7,10 @@ import { StateMachineSafety } from "./invariants/inv4_state_machine_safety.ts";
 import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
 import { Monotone } from "./invariants/inv6_monotone.ts";
 import { NoLostWrite } from "./invariants/inv7_no_lost_write.ts";
+import { FreshReads } from "./invariants/inv12_fresh_reads.ts";
+import { HonestAcceptance } from "./invariants/inv11_honest_acceptance.ts";
 import { ExactlyOnce } from "./invariants/inv8_exactly_once.ts";
-import type { Invariant, Observation } from "./observation.ts";
+import type { AcceptanceObserved, Invariant, Observation } from "./observation.ts";
 
 const group = 0;
 const termAt = (terms: readonly number[]) => (index: number) => terms[index - 1];
@@ -82,6 +84,25 @@ const end = (overrides: Partial<Extract<Observation, { type: "end" }>>): Observa
 });
 
 /** For each invariant: what it must let pass, and planted violations, each caught by its last fact. */
+const acceptance = (more: Partial<AcceptanceObserved>): Observation => ({
+  type: "acceptance",
+  node: 2,
+  group,
+  leader: 1,
+  matchIndex: 4,
+  durableIndex: 4,
+  ownTerm: 2,
+  leaderTerm: 2,
+  ...more,
+});
+const read = (committed: number, applied: number): Observation => ({
+  type: "read",
+  node: 1,
+  group,
+  committed,
+  applied,
+});
+
 const cases: readonly {
   readonly create: () => Invariant;
   readonly sound: readonly Observation[];
@@ -168,6 +189,20 @@ const cases: readonly {
         nodes: [{ node: 1, applied: 9, stateHash: "a" }, { node: 2, applied: 9, stateHash: "b" }],
       })],
     ],
+  },
+  {
+    create: () => new HonestAcceptance(),
+    sound: [acceptance({}), acceptance({ matchIndex: 0, ownTerm: 0, leaderTerm: 0 })],
+    broken: [
+      [acceptance({ durableIndex: 3 })],
+      [acceptance({ ownTerm: 1 })],
+      [acceptance({ leaderTerm: undefined })],
+    ],
+  },
+  {
+    create: () => new FreshReads(),
+    sound: [read(4, 4), read(0, 7)],
+    broken: [[read(5, 4)]],
   },
 ];
 

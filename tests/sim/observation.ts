@@ -75,6 +75,26 @@ export interface VoteObserved extends OfNode {
   readonly candidate: NodeId;
 }
 
+/** A follower's answer to its leader leaves it: it claims to hold the leader's log up to an index. */
+export interface AcceptanceObserved extends OfNode {
+  readonly type: "acceptance";
+  readonly leader: NodeId;
+  readonly matchIndex: LogIndex;
+  /** What the follower has on its disk. */
+  readonly durableIndex: LogIndex;
+  /** Terms of the entry at matchIndex, here and at the leader; undefined where there is none. */
+  readonly ownTerm: Term | undefined;
+  readonly leaderTerm: Term | undefined;
+}
+
+/** A node was asked for a linearizable read, and says that it may be served. */
+export interface ReadObserved extends OfNode {
+  readonly type: "read";
+  /** Highest index that any node knew to be committed when the read was asked for. */
+  readonly committed: LogIndex;
+  readonly applied: LogIndex;
+}
+
 /** A node started from its disk. */
 export interface RecoveryObserved extends OfNode {
   readonly type: "recovery";
@@ -116,6 +136,8 @@ export type Observation =
   | ApplyObserved
   | StoreObserved
   | VoteObserved
+  | AcceptanceObserved
+  | ReadObserved
   | RecoveryObserved
   | AckObserved
   | EndObserved;

@@ -117,11 +117,16 @@ export class SessionClient implements SimClient {
     this.#target = this.#cluster.dice.pick(this.#cluster.ids);
     const attempt = (): void => {
       if (this.#cluster.loop.nowMs >= giveUpMs) return this.#end(operation);
+      const { group } = this.#options;
+      const committed = this.#cluster.committed(group);
+      const node = this.#target;
       this.#ask({ type: "ReadBarrier" }, (answer, host) => {
         if (answer?.status !== "ready") {
           this.#target = this.#cluster.dice.pick(this.#cluster.ids);
           return this.#later(attempt);
         }
+        const applied = host.machine.lastApplied;
+        this.#cluster.tell({ type: "read", node, group, committed, applied });
         const entry = host.machine.get(operation.key);
         operation.returnMs = this.#cluster.loop.nowMs;
         operation.result = entry === undefined
