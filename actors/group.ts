@@ -200,20 +200,20 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
     this.raft.signal({ type: "RaiseClusterVersion", version });
   }
 
-  #agree({ clusterVersion }: GroupConfig): void {
-    if (clusterVersion > this.#clusterVersionMax) {
-      throw new ClusterVersionError(clusterVersion, this.#clusterVersionMax);
-    }
-    this.#clusterVersion = Math.max(this.#clusterVersion, clusterVersion);
+  #agree(config: GroupConfig): void {
+    this.#checkKnown(config);
+    this.#clusterVersion = Math.max(this.#clusterVersion, config.clusterVersion);
+  }
+
+  #checkKnown({ clusterVersion }: GroupConfig): void {
+    if (clusterVersion <= this.#clusterVersionMax) return;
+    throw new ClusterVersionError(clusterVersion, this.#clusterVersionMax);
   }
 
   /** Nobody can tell yet whether an entry of the log is committed, so any of them counts. */
   #checkVersions(run: EntryRun): void {
     forEachEntry(run, (_index, _timeMs, kind, payload) => {
-      const version = kind === "config" ? decodeConfig(payload).clusterVersion : 0;
-      if (version > this.#clusterVersionMax) {
-        throw new ClusterVersionError(version, this.#clusterVersionMax);
-      }
+      if (kind === "config") this.#checkKnown(decodeConfig(payload));
     });
   }
 

@@ -21,17 +21,16 @@
  */
 import type { LogBase } from "../../machines/raft_log.ts";
 import type { GroupId, LogIndex } from "../../machines/raft_types.ts";
+import { joinBytes } from "../join_bytes.ts";
 import type { Disk, DiskFile, DiskLock } from "./disk.ts";
 import { SEGMENT_BYTES, WRITE_GATHER_BYTES_MAX } from "./limits.ts";
 import { WalCorruptError, WalFailedError, WalLockedError } from "./wal_errors.ts";
 import {
   type Checkpoint,
   CHECKPOINT_BYTES,
-  checkpointAt,
   encodeCheckpoint,
   forEachRecord,
   RECORD_HEADER_BYTES,
-  RecordCursor,
   writeMark,
 } from "./wal_record.ts";
 import {
@@ -84,6 +83,9 @@ interface Segment extends ReplayedSegment {
   file: DiskFile | undefined;
 }
 
+/** What the records of a group come to so far. */
+type Tally = { -readonly [Field in keyof Checkpoint]: Checkpoint[Field] };
+
 /** A base of a group that is written, and from where on it is durable. */
 interface PendingBase {
   readonly group: GroupId;
@@ -105,7 +107,7 @@ export class Wal {
   /** All segments that are there, oldest first; the last is written. */
   #segments: Segment[];
   /** What the records of each group come to. */
-  readonly #groups: Map<GroupId, Checkpoint>;
+  readonly #groups: Map<GroupId, Tally>;
   /** Bases that are not durable yet, oldest first. */
   #pendingBases: PendingBase[] = [];
   /** The durable base of each group: entries up to it are not needed any more. */
@@ -163,7 +165,7 @@ export class Wal {
     const last = segments.at(-1)!;
     this.#position = last.start + last.file!.size;
     this.#durablePosition = this.#position;
-    this.#groups = new Map([...groups].map(([group, found]) => [group, checkpointOf(found)]));
+    this.#groups = new Map([...groups].map(([group, found]) => [group, tallyOf(found)]));
     this.#durableBases = new Map([...groups].map(([group, { base }]) => [group, base.index]));
   }
 
@@ -194,14 +196,8 @@ export class Wal {
    * @throws {WalFailedError} If a write failed, now or before.
    */
   append(chunks: readonly Uint8Array[]): number {
-    this.#checkUsable();
-    try {
-      const segment = this.#segmentToWrite();
-      this.#position += this.#write(segment, chunks);
-      for (const chunk of chunks) this.#note(segment, chunk);
-    } catch (error) {
-      throw this.#fail(error);
-    }
+    const { highest } = this.#append(chunks);
+    for (const chunk of chunks) this.#note(chunk, highest);
     return this.#position;
   }
 
@@ -215,19 +211,20 @@ export class Wal {
    * @throws {RangeError} If the base falls.
    */
   forget(group: GroupId, base: LogBase, { keepsRest }: { readonly keepsRest: boolean }): number {
-    const before = this.#groups.get(group) ?? NOTHING;
-    if (base.index < before.base.index) {
+    const tally = this.#tallyOf(group);
+    if (base.index < tally.base.index) {
       throw new RangeError(
-        `Cannot forget entries of group ${group}: the base falls from ${before.base.index} to ` +
+        `Cannot forget entries of group ${group}: the base falls from ${tally.base.index} to ` +
           `${base.index}`,
       );
     }
-    const lastIndex = keepsRest ? Math.max(base.index, before.lastIndex) : base.index;
-    const position = this.append([
-      encodeCheckpoint(group, { hardState: before.hardState, base, lastIndex }),
-    ]);
-    this.#pendingBases.push({ group, index: base.index, position });
-    return position;
+    const lastIndex = keepsRest ? Math.max(base.index, tally.lastIndex) : base.index;
+    const checkpoint = { hardState: tally.hardState, base, lastIndex };
+    this.#append([encodeCheckpoint(group, checkpoint)]);
+    Object.assign(tally, checkpoint);
+    dropEntriesAfter(this.#segments, group, lastIndex);
+    this.#pendingBases.push({ group, index: base.index, position: this.#position });
+    return this.#position;
   }
 
   /**
@@ -307,29 +304,35 @@ export class Wal {
     return segment;
   }
 
-  /** Remembers what the records of a chunk do to their groups. */
-  #note({ highest }: Segment, chunk: Uint8Array): void {
-    if (chunk.length === CHECKPOINT_BYTES) {
-      const cursor = new RecordCursor(chunk);
-      cursor.next();
-      if (cursor.kind === "checkpoint") {
-        const checkpoint = checkpointAt(chunk, cursor);
-        this.#groups.set(cursor.group, checkpoint);
-        dropEntriesAfter(this.#segments, cursor.group, checkpoint.lastIndex);
-        return;
-      }
-    }
+  /** Remembers what the records of a chunk do to their groups; `highest` is their segment's. */
+  #note(chunk: Uint8Array, highest: Map<GroupId, LogIndex>): void {
     forEachRecord(chunk, (kind, group, term, index) => {
-      const before = this.#groups.get(group) ?? NOTHING;
+      const tally = this.#tallyOf(group);
       if (kind === "hardState") {
-        const hardState = { currentTerm: term, votedFor: index === 0 ? undefined : index };
-        this.#groups.set(group, { ...before, hardState });
+        tally.hardState = { currentTerm: term, votedFor: index === 0 ? undefined : index };
         return;
       }
-      if (index <= before.lastIndex) dropEntriesAfter(this.#segments, group, index - 1);
-      this.#groups.set(group, { ...before, lastIndex: index });
-      highest.set(group, Math.max(highest.get(group) ?? 0, index));
+      if (index <= tally.lastIndex) dropEntriesAfter(this.#segments, group, index - 1);
+      tally.lastIndex = index;
+      highest.set(group, index);
     });
+  }
+
+  #tallyOf(group: GroupId): Tally {
+    let tally = this.#groups.get(group);
+    if (tally === undefined) this.#groups.set(group, tally = tallyOf(NOTHING));
+    return tally;
+  }
+
+  #append(chunks: readonly Uint8Array[]): Segment {
+    this.#checkUsable();
+    try {
+      const segment = this.#segmentToWrite();
+      this.#position += this.#write(segment, chunks);
+      return segment;
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   /** Writes a mark and the chunks, in one write if they are small, and returns their size. */
@@ -520,9 +523,10 @@ function createSegment(
     checkpoints: groups.size,
   });
   const checkpoints = [...groups].map(([group, checkpoint]) => encodeCheckpoint(group, checkpoint));
+  const head = [header, ...checkpoints];
   const file = disk.open(segmentPath(sequence));
   try {
-    file.append(joined([header, ...checkpoints]));
+    file.append(joinBytes(head, SEGMENT_HEADER_BYTES + groups.size * CHECKPOINT_BYTES));
   } catch (error) {
     file.close();
     throw error;
@@ -530,19 +534,6 @@ function createSegment(
   return { sequence, start: position, highest: new Map(), file };
 }
 
-/** What a group comes to whose records were replayed. */
-function checkpointOf({ hardState, base, runs }: RecoveredGroup): Checkpoint {
-  const last = runs.at(-1);
-  const lastIndex = last === undefined ? base.index : last.firstIndex + last.ends.length - 1;
+function tallyOf({ hardState, base, lastIndex }: Checkpoint): Tally {
   return { hardState, base, lastIndex };
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

@@ -32,12 +32,8 @@ import {
   type WalIdentity,
 } from "./wal_segment.ts";
 
-/** What the log holds of one group. */
-export interface RecoveredGroup {
-  /** Term 0 and no vote if the log has no hard state of the group. */
-  readonly hardState: HardState;
-  /** The last entry that a snapshot covers, or 0, 0. */
-  readonly base: LogBase;
+/** What the log holds of one group: term 0 and no vote if it has no hard state of it. */
+export interface RecoveredGroup extends Checkpoint {
   /** Consecutive entries from the one after the base on, in memory of their own. */
   readonly runs: readonly EntryRun[];
 }
@@ -286,7 +282,7 @@ class Reading {
         if (cursor.index <= group.lastIndex) {
           dropEntriesAfter(this.#segments, cursor.group, cursor.index - 1);
         }
-        highest.set(cursor.group, Math.max(highest.get(cursor.group) ?? 0, cursor.index));
+        highest.set(cursor.group, cursor.index);
         return group.takeEntry(bytes, cursor);
     }
   }
@@ -454,7 +450,12 @@ class GroupReading {
 
   finish(): RecoveredGroup {
     this.#seal();
-    return { hardState: this.#hardState, base: this.#base, runs: this.#runs };
+    return {
+      hardState: this.#hardState,
+      base: this.#base,
+      lastIndex: this.#lastIndex,
+      runs: this.#runs,
+    };
   }
 
   /** Drops the entries up to the base, which a snapshot covers. */

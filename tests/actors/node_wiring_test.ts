@@ -105,6 +105,7 @@ Deno.test("X20: the assembled group starts with the term and the vote that its l
   const recovered = {
     hardState: { currentTerm: 7, votedFor: 3 },
     base: { index: 0, term: 0 },
+    lastIndex: 0,
     runs: [],
   };
   const { core } = new LoneGroup(new KvStore(), { voters: [1, 2, 3], recovered }).host;

@@ -812,15 +812,15 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a build takes part whatever the members have agreed on",
     file: "actors/group.ts",
-    find: "    if (clusterVersion > this.#clusterVersionMax) {",
-    replace: "    if (clusterVersion > this.#clusterVersionMax && clusterVersion < 1) {",
+    find: "    this.#checkKnown(config);\n",
+    replace: "",
     suspects: [actors],
   },
   {
     name: "a log of a higher cluster version is taken",
     file: "actors/group.ts",
-    find: "      if (version > this.#clusterVersionMax) {",
-    replace: "      if (version > this.#clusterVersionMax && version < 1) {",
+    find: '      if (kind === "config") this.#checkKnown(decodeConfig(payload));\n',
+    replace: "      void [kind, payload];\n",
     suspects: [actors],
   },
   {

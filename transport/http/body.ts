@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { joinBytes } from "../../storage/join_bytes.ts";
 import type { GatewayPort } from "./gateway_port.ts";
 import { BODY_MS_MAX, WHOLE_BODY_BYTES_MAX } from "./limits.ts";
 import { GatewayError } from "./problem.ts";
@@ -85,17 +86,6 @@ async function readChunks(
     throw error instanceof GatewayError ? error : endedEarly();
   }
   return joinBytes(chunks, length);
-}
-
-/** Joins the chunks, which have `length` bytes in all. */
-export function joinBytes(chunks: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
 }
 
 /** JSON, and what `curl -d` and `fetch` with a text send unless they are told otherwise. */

@@ -7,7 +7,8 @@
  *
  * @module
  */
-import { type ClientClock, joinBytes } from "./body.ts";
+import { joinBytes } from "../../storage/join_bytes.ts";
+import type { ClientClock } from "./body.ts";
 import { RESPONSE_BYTES_MAX, RESPONSE_CHUNK_BYTES, RESPONSE_STALL_MS_MAX } from "./limits.ts";
 import { GatewayError } from "./problem.ts";
 
