@@ -96,11 +96,8 @@ function writeItem(writer: StateWriter, item: StateItem): void {
   writer.byte(TAGS[item.type]);
   switch (item.type) {
     case "entry": {
-      const { key, value, contentType, created, revision, version } = item.entry;
-      writer.text(key);
-      writer.bytes(value);
-      writer.text(contentType ?? "");
-      for (const number of [created, revision, version]) writer.number(number);
+      writer.text(item.entry.key);
+      writer.entry(item.entry);
       return;
     }
     case "key": {
@@ -137,23 +134,8 @@ function readHead(reader: StateReader, tag: number): StateHead {
 
 function readItem(reader: StateReader, tag: number): StateItem {
   switch (tag) {
-    case TAGS.entry: {
-      const key = reader.text();
-      const value = reader.bytes();
-      const contentType = reader.text();
-      const [created, revision, version] = [reader.number(), reader.number(), reader.number()];
-      return {
-        type: "entry",
-        entry: {
-          key,
-          value,
-          contentType: contentType === "" ? undefined : contentType,
-          created,
-          revision,
-          version,
-        },
-      };
-    }
+    case TAGS.entry:
+      return { type: "entry", entry: { key: reader.text(), ...reader.entry() } };
     case TAGS.key: {
       const key = reader.text();
       const fingerprint = reader.text();

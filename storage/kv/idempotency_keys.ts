@@ -15,7 +15,6 @@ import {
   unpackResult,
 } from "./command_result.ts";
 import {
-  EXPIRED_PER_ENTRY_MAX,
   FINGERPRINT_CHARS_MAX,
   IDEMPOTENCY_BYTES_MAX,
   IDEMPOTENCY_KEY_CHARS_MAX,
@@ -24,23 +23,19 @@ import {
   IDEMPOTENCY_RETENTION_MS_MIN,
   RESULT_BYTES_MAX,
 } from "./limits.ts";
-import { orderKey } from "./numbers.ts";
 import type { Once } from "./once.ts";
 import { type FrozenMap, SkipList } from "./skip_list.ts";
 import { ItemHash, type SetHash } from "./state_hash.ts";
+import { type Used, UseOrder } from "./use_order.ts";
 
 type OnceKey = Extract<Once, { type: "idempotencyKey" }>;
 
 /** An idempotency key and what its first request came to. */
-export interface KeyRecord {
+export interface KeyRecord extends Used {
   readonly key: string;
   readonly fingerprint: string;
   /** Packed (command_result.ts). */
   readonly result: string;
-  /** Log time of the first use. */
-  readonly usedMs: number;
-  /** Its place among the uses of all keys. */
-  readonly use: number;
 }
 
 const HASH_KEY = 1;
@@ -55,12 +50,11 @@ const RECORD_BYTES_MAX = IDEMPOTENCY_RECORD_BYTES + IDEMPOTENCY_KEY_CHARS_MAX +
 export class IdempotencyKeys {
   readonly #bytesMax: number;
   readonly #keys = new SkipList<KeyRecord>();
-  readonly #byUse = new SkipList<KeyRecord>();
+  /** By the first use, which is the only one that counts. */
+  readonly #uses = new UseOrder<KeyRecord>();
   #bytes = 0;
   readonly #hash: SetHash;
   readonly #item = new ItemHash();
-  #nowMs = 0;
-  #uses = 0;
 
   /** `hash` takes in what the table holds. */
   constructor(hash: SetHash, bytesMax: number = IDEMPOTENCY_BYTES_MAX) {
@@ -75,35 +69,31 @@ export class IdempotencyKeys {
 
   /** Takes in a record of a frozen table; the table is empty but for such. */
   restore(record: KeyRecord): void {
-    this.#uses = Math.max(this.#uses, record.use);
-    this.#add(record);
+    this.#uses.restore(record);
+    this.#addRecord(record);
   }
 
   /** Sets the table's time as it was when it was frozen; forgets nothing, as it did not. */
   restoreTime(nowMs: number): void {
-    this.#nowMs = nowMs;
+    this.#uses.restoreTime(nowMs);
   }
 
   /** Moves the table's time, which must not go back, and forgets some of what has expired. */
   advance(nowMs: number): void {
-    this.#nowMs = nowMs;
-    for (let count = 0; count < EXPIRED_PER_ENTRY_MAX; count++) {
-      if (!this.#forgetOldest(IDEMPOTENCY_RETENTION_MS)) break;
-    }
+    this.#uses.advance(nowMs, IDEMPOTENCY_RETENTION_MS, (record) => this.#forget(record));
   }
 
   /** Whether the command would be answered `overloaded` now. */
   isFull(once: OnceKey, command: Command): boolean {
     if (this.#keys.has(once.key) || this.#hasRoom(once, command)) return false;
-    const oldest = this.#oldest();
-    return oldest === undefined || !this.#isOlder(oldest, IDEMPOTENCY_RETENTION_MS_MIN);
+    return this.#oldestToForget() === undefined;
   }
 
   /** Log time at which a full table has room; Infinity if it has, or will have it at the next entry. */
   roomMs(): number {
     const isFull = this.#bytes + RECORD_BYTES_MAX > this.#bytesMax;
-    const oldest = isFull ? this.#oldest() : undefined;
-    if (oldest === undefined || this.#isOlder(oldest, IDEMPOTENCY_RETENTION_MS_MIN)) {
+    const oldest = isFull ? this.#uses.oldest() : undefined;
+    if (oldest === undefined || this.#uses.isOlder(oldest, IDEMPOTENCY_RETENTION_MS_MIN)) {
       return Infinity;
     }
     return oldest.usedMs + IDEMPOTENCY_RETENTION_MS_MIN;
@@ -113,21 +103,26 @@ export class IdempotencyKeys {
   recall(once: OnceKey, command: Command): CommandResult | undefined {
     const { key, fingerprint } = once;
     const record = this.#keys.get(key);
-    if (record !== undefined && !this.#isOlder(record, IDEMPOTENCY_RETENTION_MS)) {
+    if (record !== undefined && !this.#uses.isOlder(record, IDEMPOTENCY_RETENTION_MS)) {
       if (record.fingerprint !== fingerprint) return { status: "idempotency-mismatch" };
       return replayed(unpackResult(record.result));
     }
     if (record !== undefined) this.#forget(record);
     while (!this.#hasRoom(once, command)) {
-      if (!this.#forgetOldest(IDEMPOTENCY_RETENTION_MS_MIN)) return { status: "overloaded" };
+      const oldest = this.#oldestToForget();
+      if (oldest === undefined) return { status: "overloaded" };
+      this.#forget(oldest);
     }
     return undefined;
   }
 
   /** See {@linkcode OnceTables.record}. */
   record({ key, fingerprint }: OnceKey, result: CommandResult): void {
-    const packed = packResult(result);
-    this.#add({ key, fingerprint, result: packed, usedMs: this.#nowMs, use: ++this.#uses });
+    const { nowMs: usedMs } = this.#uses;
+    const use = this.#uses.next();
+    const record = { key, fingerprint, result: packResult(result), usedMs, use };
+    this.#uses.add(record);
+    this.#addRecord(record);
   }
 
   #hasRoom({ key, fingerprint }: OnceKey, command: Command): boolean {
@@ -135,36 +130,24 @@ export class IdempotencyKeys {
     return this.#bytes + bytes <= this.#bytesMax;
   }
 
-  #oldest(): KeyRecord | undefined {
-    return this.#byUse.first()?.[1];
+  /** The oldest key, if it may be forgotten to make room. */
+  #oldestToForget(): KeyRecord | undefined {
+    const oldest = this.#uses.oldest();
+    if (oldest === undefined) return undefined;
+    return this.#uses.isOlder(oldest, IDEMPOTENCY_RETENTION_MS_MIN) ? oldest : undefined;
   }
 
-  #add(record: KeyRecord): void {
-    const { key, use } = record;
-    this.#keys.set(key, record);
-    this.#byUse.set(orderKey(use), record);
+  #addRecord(record: KeyRecord): void {
+    this.#keys.set(record.key, record);
     this.#bytes += recordBytes(record);
     this.#hash.add(this.#hashOf(record));
   }
 
-  /** Forgets the oldest key if it is older than that; whether it was. */
-  #forgetOldest(ageMs: number): boolean {
-    const oldest = this.#oldest();
-    if (oldest === undefined || !this.#isOlder(oldest, ageMs)) return false;
-    this.#forget(oldest);
-    return true;
-  }
-
   #forget(record: KeyRecord): void {
-    const { key, use } = record;
     this.#hash.remove(this.#hashOf(record));
-    this.#keys.delete(key);
-    this.#byUse.delete(orderKey(use));
+    this.#keys.delete(record.key);
+    this.#uses.remove(record);
     this.#bytes -= recordBytes(record);
-  }
-
-  #isOlder({ usedMs }: KeyRecord, ageMs: number): boolean {
-    return this.#nowMs - usedMs >= ageMs;
   }
 
   #hashOf({ key, fingerprint, result, usedMs }: KeyRecord): ItemHash {

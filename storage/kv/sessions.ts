@@ -15,7 +15,6 @@ import {
   unpackResult,
 } from "./command_result.ts";
 import {
-  EXPIRED_PER_ENTRY_MAX,
   RESULT_BYTES_MAX,
   SESSION_IDLE_MS,
   SESSION_RESULT_BYTES_MAX,
@@ -26,6 +25,7 @@ import { orderKey } from "./numbers.ts";
 import type { Once } from "./once.ts";
 import { type FrozenMap, SkipList } from "./skip_list.ts";
 import { ItemHash, type SetHash } from "./state_hash.ts";
+import { type Used, UseOrder } from "./use_order.ts";
 
 type OnceSequence = Extract<Once, { type: "session" }>;
 
@@ -38,14 +38,10 @@ export interface SessionsOptions {
 }
 
 /** A client's session. */
-export interface Session {
+export interface Session extends Used {
   readonly clientId: string;
   /** Highest sequence applied. */
   readonly highest: number;
-  /** Log time of the last use. */
-  readonly usedMs: number;
-  /** Its place among the uses of all sessions. */
-  readonly use: number;
 }
 
 /** What one command of a session came to. */
@@ -71,13 +67,11 @@ export class Sessions {
   readonly #sessionsMax: number;
   readonly #resultBytesMax: number;
   readonly #sessions = new SkipList<Session>();
-  readonly #byUse = new SkipList<Session>();
+  readonly #uses = new UseOrder<Session>();
   readonly #results = new SkipList<SessionResult>();
   #resultBytes = 0;
   readonly #hash: SetHash;
   readonly #item = new ItemHash();
-  #nowMs = 0;
-  #uses = 0;
 
   /** `hash` takes in what the table holds. */
   constructor(hash: SetHash, options: SessionsOptions = {}) {
@@ -93,8 +87,8 @@ export class Sessions {
 
   /** Takes in a session of a frozen table; the table is empty but for such. */
   restore(session: Session): void {
-    this.#uses = Math.max(this.#uses, session.use);
-    this.#add(session);
+    this.#uses.restore(session);
+    this.#addSession(session);
   }
 
   /** As {@linkcode restore}. */
@@ -104,17 +98,12 @@ export class Sessions {
 
   /** Sets the table's time as it was when it was frozen; forgets nothing, as it did not. */
   restoreTime(nowMs: number): void {
-    this.#nowMs = nowMs;
+    this.#uses.restoreTime(nowMs);
   }
 
   /** Moves the table's time, which must not go back, and forgets some of what has expired. */
   advance(nowMs: number): void {
-    this.#nowMs = nowMs;
-    for (let count = 0; count < EXPIRED_PER_ENTRY_MAX; count++) {
-      const session = this.#oldest();
-      if (session === undefined || !this.#hasExpired(session)) break;
-      this.#forget(session);
-    }
+    this.#uses.advance(nowMs, SESSION_IDLE_MS, (session) => this.#forget(session));
   }
 
   /** Whether the command would be answered `overloaded` now. */
@@ -128,7 +117,7 @@ export class Sessions {
   roomMs(): number {
     const isFull = this.#sessions.size >= this.#sessionsMax ||
       this.#resultBytes + RESULT_BYTES_MAX > this.#resultBytesMax;
-    const oldest = isFull ? this.#oldest() : undefined;
+    const oldest = isFull ? this.#uses.oldest() : undefined;
     if (oldest === undefined || this.#hasExpired(oldest)) return Infinity;
     return oldest.usedMs + SESSION_IDLE_MS;
   }
@@ -175,32 +164,41 @@ export class Sessions {
   }
 
   #begin(clientId: string): Session {
-    const session = { clientId, highest: 0, usedMs: this.#nowMs, use: ++this.#uses };
+    const session = this.#used(clientId, 0);
     this.#add(session);
     return session;
   }
 
   /** Notes a use of the session and its highest sequence. */
   #touch(session: Session, highest: number): void {
-    const { clientId, use } = session;
+    const { clientId } = session;
     this.#hash.remove(this.#hashOfSession(session));
-    this.#byUse.delete(orderKey(use));
-    this.#add({ clientId, highest, usedMs: this.#nowMs, use: ++this.#uses });
+    this.#uses.remove(session);
+    this.#add(this.#used(clientId, highest));
+  }
+
+  /** A session that is used now. */
+  #used(clientId: string, highest: number): Session {
+    return { clientId, highest, usedMs: this.#uses.nowMs, use: this.#uses.next() };
   }
 
   #add(session: Session): void {
+    this.#uses.add(session);
+    this.#addSession(session);
+  }
+
+  #addSession(session: Session): void {
     this.#sessions.set(session.clientId, session);
-    this.#byUse.set(orderKey(session.use), session);
     this.#hash.add(this.#hashOfSession(session));
   }
 
   #forget(session: Session): void {
-    const { clientId, highest, use } = session;
+    const { clientId, highest } = session;
     for (let old = Math.max(1, highest - SESSION_WINDOW + 1); old <= highest; old++) {
       this.#forgetResult(clientId, old);
     }
     this.#hash.remove(this.#hashOfSession(session));
-    this.#byUse.delete(orderKey(use));
+    this.#uses.remove(session);
     this.#sessions.delete(clientId);
   }
 
@@ -217,12 +215,8 @@ export class Sessions {
     this.#hash.remove(this.#hashOfResult(known));
   }
 
-  #oldest(): Session | undefined {
-    return this.#byUse.first()?.[1];
-  }
-
-  #hasExpired({ usedMs }: Session): boolean {
-    return this.#nowMs - usedMs >= SESSION_IDLE_MS;
+  #hasExpired(session: Session): boolean {
+    return this.#uses.isOlder(session, SESSION_IDLE_MS);
   }
 
   #hashOfSession({ clientId, highest, usedMs }: Session): ItemHash {

@@ -1,10 +1,11 @@
 /**
- * The parts that a state's bytes are made of: numbers (numbers.ts), and texts and values, each a
- * number for its length and its bytes.
+ * The parts that a state's bytes are made of: numbers (numbers.ts), texts and values, each a number
+ * for its length and its bytes, and entries, which are made of those.
  *
  * @module
  */
 import { toByteString, writeByteString } from "../byte_string.ts";
+import type { KvEntry } from "./entry.ts";
 import { numberSize, readNumber, writeNumber } from "./numbers.ts";
 
 /** A chunk is handed over once it has this many bytes; a larger item has a chunk of its own. */
@@ -70,6 +71,15 @@ export class StateWriter {
     this.#at = writeByteString(value, this.#bytes, this.#at);
   }
 
+  /** A key's value with what belongs to it. */
+  entry({ value, contentType, created, revision, version }: KvEntry): void {
+    this.bytes(value);
+    this.text(contentType ?? "");
+    this.number(created);
+    this.number(revision);
+    this.number(version);
+  }
+
   #reserve(size: number): void {
     if (this.#at + size <= this.#bytes.length) return;
     const grown = new Uint8Array(Math.max(this.#at + size, 2 * this.#bytes.length));
@@ -120,6 +130,14 @@ export class StateReader {
     const length = this.number();
     const start = this.#take(length);
     return toByteString(this.#bytes, start, start + length);
+  }
+
+  /** An entry whose value is a view of the chunk. */
+  entry(): KvEntry {
+    const value = this.bytes();
+    const contentType = this.text() || undefined;
+    const [created, revision, version] = [this.number(), this.number(), this.number()];
+    return { value, contentType, created, revision, version };
   }
 
   #take(size: number): number {

@@ -656,8 +656,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a full table of idempotency keys forgets live ones",
     file: "storage/kv/idempotency_keys.ts",
-    find: "if (!this.#forgetOldest(IDEMPOTENCY_RETENTION_MS_MIN)) return",
-    replace: "if (!this.#forgetOldest(0)) return",
+    find: "isOlder(oldest, IDEMPOTENCY_RETENTION_MS_MIN) ? oldest",
+    replace: "isOlder(oldest, 0) ? oldest",
     suspects: [storage],
   },
   {

@@ -44,17 +44,12 @@ export const getKind: OperationKind<GetOperation, GetResult> = {
   writeResult({ entry }, writer): void {
     writer.number(entry === undefined ? 0 : 1);
     if (entry === undefined) return;
-    const { value, contentType, created, revision, version } = entry;
-    writer.bytes(value);
-    writer.text(contentType ?? "");
-    for (const number of [created, revision, version]) writer.number(number);
+    writer.entry(entry);
   },
   readResult(reader): GetResult {
     if (!reader.flag()) return { type: "get", entry: undefined };
-    const value = reader.bytes().slice();
-    const contentType = reader.text() || undefined;
-    const [created, revision, version] = [reader.number(), reader.number(), reader.number()];
-    return { type: "get", entry: { value, contentType, created, revision, version } };
+    const entry = reader.entry();
+    return { type: "get", entry: { ...entry, value: entry.value.slice() } };
   },
   isResult({ entry }): boolean {
     if (entry === undefined) return true;
