@@ -169,11 +169,8 @@ export class SimConnection implements Connection {
   #put(pieces: Uint8Array[]): void {
     const { loop } = this.#network;
     const { from, to } = this.way;
-    // What is sent later arrives later.
-    const dueMs = Math.max(
-      this.#chunks.at(-1)?.dueMs ?? 0,
-      loop.nowMs + this.#network.drawDelayMs(from, to),
-    );
+    // Due, but planned only once all before it has arrived: what is sent later arrives later.
+    const dueMs = loop.nowMs + this.#network.drawDelayMs(from, to);
     this.#chunks.push({ sentMs: loop.nowMs, dueMs, pieces });
     this.#plan();
   }
@@ -220,9 +217,6 @@ export class SimConnection implements Connection {
         for (const piece of rest) this.#bytesUnderWay += piece.length;
         const dueMs = network.loop.nowMs + cutMs;
         this.#chunks.unshift({ sentMs: -1, dueMs, pieces: rest });
-        if (this.#chunks.length > 1) {
-          this.#chunks[1]!.dueMs = Math.max(this.#chunks[1]!.dueMs, dueMs);
-        }
       }
     }
     other.#read(() => other.#push(pieces));

@@ -6,11 +6,8 @@
  * @module
  */
 import type { NodeId } from "../../machines/raft_types.ts";
-import { ATTEMPT_MS, CLIENT_DELAY_MS, drawOperation, RETRY_PAUSE_MS } from "./client_habits.ts";
-import type { SimCluster } from "./cluster.ts";
 import type { Operation } from "./history.ts";
-import { describeBegin, describeEnd } from "./play.ts";
-import type { SimClient, Workload, WorkloadOptions } from "./workload.ts";
+import { ATTEMPT_MS, CLIENT_DELAY_MS, SimClient } from "./sim_client.ts";
 
 const HOST = "node";
 /** The node's deadline for a request is below the client's, so that its answer arrives. */
@@ -36,49 +33,15 @@ const NOBODY_LISTENS: Answer = { status: 503, etag: null, text: '{"outcome":"not
 type Outcome = "unknown" | "not-applied" | { readonly ok: boolean; readonly revision: number };
 
 /** See the module. */
-export class HttpClient implements SimClient {
-  busy = false;
-  readonly #cluster: SimCluster;
-  readonly #options: WorkloadOptions;
-  readonly #workload: Workload;
-  readonly #name: string;
-  #tokens = 0;
-  /** Last revision seen of each key, to compare-and-set against. */
-  readonly #revisions = new Map<string, number>();
-
-  constructor(cluster: SimCluster, options: WorkloadOptions, number: number, workload: Workload) {
-    this.#cluster = cluster;
-    this.#options = options;
-    this.#workload = workload;
-    this.#name = `c${number}`;
-  }
-
-  think(): void {
-    const { clients, operationsPerSecond } = this.#options;
-    const meanMs = 1000 * clients / operationsPerSecond;
-    this.#cluster.loop.after(this.#cluster.dice.exponential(meanMs), () => {
-      if (this.#workload.running) this.#begin();
-    });
-  }
-
-  #begin(): void {
-    const { dice, loop } = this.#cluster;
-    this.busy = true;
-    const operation = drawOperation(dice, {
-      client: this.#name,
-      key: this.#workload.nextKey(),
-      text: `${this.#name}n${++this.#tokens};`,
-      nowMs: loop.nowMs,
-      revisionOf: (key) => this.#revisions.get(key) ?? 0,
-    });
-    this.#cluster.say(() => describeBegin(operation));
+export class HttpClient extends SimClient {
+  protected override perform(operation: Operation): void {
     if (operation.type !== "get") this.#write(operation);
-    else if (dice.chance(LISTED_SHARE)) this.#list(operation);
+    else if (this.cluster.dice.chance(LISTED_SHARE)) this.#list(operation);
     else this.#read(operation);
   }
 
   #read(operation: Operation): void {
-    const consistency = this.#cluster.dice.pick(CONSISTENCIES);
+    const consistency = this.cluster.dice.pick(CONSISTENCIES);
     const request = requestTo(`/v1/kv/${operation.key}?consistency=${consistency}`);
     this.#untilAnswered(operation, request, ({ status, etag, text }) => {
       if (status !== 200 && status !== 404) throw surprise(status, text);
@@ -88,7 +51,7 @@ export class HttpClient implements SimClient {
 
   /** One listing is a read of every key of the moment, of which some are not there. */
   #list(operation: Operation): void {
-    const { prefix, count } = this.#workload.keys;
+    const { prefix, count } = this.workload.keys;
     const request = requestTo(`/v1/kv?prefix=${prefix}`);
     this.#untilAnswered(operation, request, ({ status, text }) => {
       if (status !== 200) throw surprise(status, text);
@@ -104,10 +67,10 @@ export class HttpClient implements SimClient {
   }
 
   #saw(operation: Operation, value: string | undefined, revision: number): void {
-    operation.returnMs = this.#cluster.loop.nowMs;
+    operation.returnMs = this.cluster.loop.nowMs;
     operation.result = { value, revision };
-    this.#revisions.set(operation.key, revision);
-    this.#workload.history.push(operation);
+    this.revisions.set(operation.key, revision);
+    this.workload.history.push(operation);
   }
 
   /** Asks one node after the other until one answers the read, or its time is up. */
@@ -117,43 +80,43 @@ export class HttpClient implements SimClient {
     take: (answer: Answer) => void,
   ): void {
     const attempt = (): void => {
-      if (this.#isLate(operation)) return this.#end(operation);
+      if (this.isLate(operation)) return this.end(operation);
       this.#send(request.clone(), (answer) => {
-        if (answer === undefined || answer.status >= 429) return this.#later(attempt);
+        if (answer === undefined || answer.status >= 429) return this.later(attempt);
         take(answer);
-        this.#end(operation);
+        this.end(operation);
       });
     };
     attempt();
   }
 
   #write(operation: Operation): void {
-    const isKeyed = this.#cluster.dice.chance(KEYED_SHARE);
-    const once = isKeyed ? `${this.#name}-${this.#tokens}` : undefined;
+    const isKeyed = this.cluster.dice.chance(KEYED_SHARE);
+    const once = isKeyed ? `${this.name}-${this.tokens}` : undefined;
     const request = requestOf(operation, once);
     let mayHaveHadEffect = false;
-    this.#workload.history.push(operation);
+    this.workload.history.push(operation);
     const attempt = (): void => {
-      if (this.#isLate(operation)) {
-        if (!mayHaveHadEffect) this.#workload.forget(operation);
-        return this.#end(operation);
+      if (this.isLate(operation)) {
+        if (!mayHaveHadEffect) this.workload.forget(operation);
+        return this.end(operation);
       }
       this.#send(request.clone(), (answer) => {
         const outcome = answer === undefined ? "unknown" : outcomeOf(answer);
         if (outcome === "unknown") {
           mayHaveHadEffect = true;
           // Without a key a second attempt could be a second effect.
-          return once === undefined ? this.#end(operation) : this.#later(attempt);
+          return once === undefined ? this.end(operation) : this.later(attempt);
         }
-        if (outcome === "not-applied") return this.#later(attempt);
-        operation.returnMs = this.#cluster.loop.nowMs;
+        if (outcome === "not-applied") return this.later(attempt);
+        operation.returnMs = this.cluster.loop.nowMs;
         operation.result = outcome;
-        this.#revisions.set(operation.key, outcome.revision);
+        this.revisions.set(operation.key, outcome.revision);
         if (outcome.ok && once !== undefined) {
-          const { group } = this.#options;
-          this.#cluster.tell({ type: "ack", group, once: `key ${once}` });
+          const { group } = this.options;
+          this.cluster.tell({ type: "ack", group, once: `key ${once}` });
         }
-        this.#end(operation);
+        this.end(operation);
       });
     };
     attempt();
@@ -161,8 +124,8 @@ export class HttpClient implements SimClient {
 
   /** One attempt at any node; no answer if it crashes, or is silent for ATTEMPT_MS. */
   #send(request: Request, done: (answer: Answer | undefined) => void): void {
-    const { loop, dice } = this.#cluster;
-    const node = this.#cluster.node(dice.pick<NodeId>(this.#cluster.ids));
+    const { loop, dice } = this.cluster;
+    const node = this.cluster.node(dice.pick<NodeId>(this.cluster.ids));
     let isOver = false;
     let answered = (): void => {};
     const finish = (answer: Answer | undefined): void => {
@@ -180,26 +143,12 @@ export class HttpClient implements SimClient {
     const cancel = loop.after(ATTEMPT_MS, () => finish(undefined));
     life.after(CLIENT_DELAY_MS, () => {
       if (isOver) return;
-      answered = this.#cluster.awaitPromise();
-      read(node.process!.gateway(this.#options.group)(request)).then((answer) => {
+      answered = this.cluster.awaitPromise();
+      read(node.process!.gateway(this.options.group)(request)).then((answer) => {
         answered();
         loop.after(CLIENT_DELAY_MS, () => finish(answer));
       });
     });
-  }
-
-  #isLate({ invokeMs }: Operation): boolean {
-    return this.#cluster.loop.nowMs >= invokeMs + this.#options.deadlineMs;
-  }
-
-  #later(attempt: () => void): void {
-    this.#cluster.loop.after(RETRY_PAUSE_MS * this.#cluster.dice.between(0.5, 1.5), attempt);
-  }
-
-  #end(operation: Operation): void {
-    this.#cluster.say(() => describeEnd(operation));
-    this.busy = false;
-    this.think();
   }
 }
 

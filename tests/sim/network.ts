@@ -250,8 +250,7 @@ export class SimNetwork {
   sending(connection: SimConnection, frame: Uint8Array): void {
     const { way } = connection;
     let decoded: WireMessage | undefined;
-    const message = (): WireMessage =>
-      decoded ??= this.#codec.decode(frame.slice(FRAME_HEADER_BYTES));
+    const message = (): WireMessage => decoded ??= this.#decode(frame);
     this.counters.sent++;
     this.counters.bytes += frame.length;
     this.onSend(way, frame, message);
@@ -276,7 +275,7 @@ export class SimNetwork {
   /** A frame found no room, or no connection. */
   dropped({ way }: SimConnection, frame: Uint8Array): void {
     this.counters.dropped++;
-    this.onFate?.("dropped", way, this.#codec.decode(frame.slice(FRAME_HEADER_BYTES)));
+    this.onFate?.("dropped", way, this.#decode(frame));
   }
 
   /** Tells whoever wants to know what arrives. */
@@ -358,6 +357,10 @@ export class SimNetwork {
   /** Forgets a connection that is over. */
   forget(connection: SimConnection, life: ProcessLife): void {
     this.#connections.get(life)?.delete(connection);
+  }
+
+  #decode(frame: Uint8Array): WireMessage {
+    return this.#codec.decode(frame.slice(FRAME_HEADER_BYTES));
   }
 
   #remember({ from, to }: Way, frame: Uint8Array): void {

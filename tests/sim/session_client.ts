@@ -9,132 +9,94 @@ import type { NodeId } from "../../machines/raft_types.ts";
 import { type Command, encodeCommand } from "../../storage/kv/command.ts";
 import type { Once } from "../../storage/kv/once.ts";
 import { commandOf } from "../storage/kv/command_of.ts";
-import { ATTEMPT_MS, CLIENT_DELAY_MS, drawOperation, RETRY_PAUSE_MS } from "./client_habits.ts";
 import type { SimCluster } from "./cluster.ts";
 import type { Operation } from "./history.ts";
-import { describeBegin, describeEnd } from "./play.ts";
-import type { SimClient, Workload, WorkloadOptions } from "./workload.ts";
+import { ATTEMPT_MS, CLIENT_DELAY_MS, SimClient } from "./sim_client.ts";
+import type { Workload, WorkloadOptions } from "./workload.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 /** See the module. */
-export class SessionClient implements SimClient {
-  busy = false;
-  readonly #cluster: SimCluster;
-  readonly #options: WorkloadOptions;
-  readonly #workload: Workload;
-  readonly #number: number;
+export class SessionClient extends SimClient {
   /** Sessions that expired or never came to be are replaced. */
   #generation = 0;
   #sequence = 0;
-  #tokens = 0;
   #target: NodeId;
-  /** Last revision seen of each key, to compare-and-set against. */
-  readonly #revisions = new Map<string, number>();
 
-  constructor(
-    cluster: SimCluster,
-    options: WorkloadOptions,
-    number: number,
-    workload: Workload,
-  ) {
-    this.#cluster = cluster;
-    this.#options = options;
-    this.#number = number;
-    this.#workload = workload;
+  constructor(cluster: SimCluster, options: WorkloadOptions, number: number, workload: Workload) {
+    super(cluster, options, number, workload);
     this.#target = cluster.dice.pick(cluster.ids);
   }
 
-  /** Waits, then begins the next operation. */
-  think(): void {
-    const { clients, operationsPerSecond } = this.#options;
-    const meanMs = 1000 * clients / operationsPerSecond;
-    this.#cluster.loop.after(this.#cluster.dice.exponential(meanMs), () => {
-      if (this.#workload.running) this.#begin();
-    });
-  }
-
-  #begin(): void {
-    this.busy = true;
-    const operation = drawOperation(this.#cluster.dice, {
-      client: `c${this.#number}`,
-      key: this.#workload.nextKey(),
-      text: `c${this.#number}n${++this.#tokens};`,
-      nowMs: this.#cluster.loop.nowMs,
-      revisionOf: (key) => this.#revisions.get(key) ?? 0,
-    });
-    this.#cluster.say(() => describeBegin(operation));
+  protected override perform(operation: Operation): void {
     if (operation.type === "get") this.#read(operation);
     else this.#write(operation);
   }
 
   #write(operation: Operation): void {
-    const { group, deadlineMs } = this.#options;
-    const clientId = `c${this.#number}-${this.#generation}`;
+    const { group } = this.options;
+    const clientId = `${this.name}-${this.#generation}`;
     const sequence = ++this.#sequence;
     const once = { type: "session", clientId, sequence } as const;
     const payload = encodeCommand(requestOf(operation, once));
-    this.#workload.history.push(operation);
-    const giveUpMs = operation.invokeMs + deadlineMs;
+    this.workload.history.push(operation);
     let attempts = 0;
     const attempt = (): void => {
-      if (this.#cluster.loop.nowMs >= giveUpMs) return this.#end(operation);
+      if (this.isLate(operation)) return this.end(operation);
       attempts++;
       this.#ask({ type: "Propose", payload }, (answer) => {
-        if (answer === undefined) return this.#later(attempt);
+        if (answer === undefined) return this.later(attempt);
         if (answer.status === "refused") {
           this.#follow(answer.leader);
-          return this.#later(attempt);
+          return this.later(attempt);
         }
-        if (answer.status === "not-applied") return this.#later(attempt);
+        if (answer.status === "not-applied") return this.later(attempt);
         if (answer.status === "session-expired") {
           // An earlier attempt may have been the one that took effect, long ago.
           this.#generation++;
           this.#sequence = 0;
-          if (attempts === 1) this.#workload.forget(operation);
-          return this.#end(operation);
+          if (attempts === 1) this.workload.forget(operation);
+          return this.end(operation);
         }
-        operation.returnMs = this.#cluster.loop.nowMs;
+        operation.returnMs = this.cluster.loop.nowMs;
         if (answer.status === "ok" && answer.succeeded) {
           operation.result = { ok: true, revision: answer.revision };
-          this.#revisions.set(operation.key, answer.revision);
-          this.#cluster.tell({ type: "ack", group, once: `${clientId}#${sequence}` });
+          this.revisions.set(operation.key, answer.revision);
+          this.cluster.tell({ type: "ack", group, once: `${clientId}#${sequence}` });
         } else if (answer.status === "ok") {
           operation.result = { ok: false, revision: answer.presentRevision };
-          this.#revisions.set(operation.key, answer.presentRevision);
-        } else this.#workload.forget(operation);
-        this.#end(operation);
+          this.revisions.set(operation.key, answer.presentRevision);
+        } else this.workload.forget(operation);
+        this.end(operation);
       });
     };
     attempt();
   }
 
   #read(operation: Operation): void {
-    const { deadlineMs } = this.#options;
-    const giveUpMs = operation.invokeMs + deadlineMs;
     // Reads go to any node: a follower asks the leader for a read index.
-    this.#target = this.#cluster.dice.pick(this.#cluster.ids);
+    this.#target = this.cluster.dice.pick(this.cluster.ids);
     const attempt = (): void => {
-      if (this.#cluster.loop.nowMs >= giveUpMs) return this.#end(operation);
-      const { group } = this.#options;
-      const committed = this.#cluster.committed(group);
+      if (this.isLate(operation)) return this.end(operation);
+      const { group } = this.options;
+      const committed = this.cluster.committed(group);
       const node = this.#target;
       this.#ask({ type: "ReadBarrier" }, (answer, host) => {
         if (answer?.status !== "ready") {
-          this.#target = this.#cluster.dice.pick(this.#cluster.ids);
-          return this.#later(attempt);
+          this.#target = this.cluster.dice.pick(this.cluster.ids);
+          return this.later(attempt);
         }
         const applied = host.machine.lastApplied;
-        this.#cluster.tell({ type: "read", node, group, committed, applied });
+        this.cluster.tell({ type: "read", node, group, committed, applied });
         const entry = host.machine.get(operation.key);
-        operation.returnMs = this.#cluster.loop.nowMs;
+        operation.returnMs = this.cluster.loop.nowMs;
         operation.result = entry === undefined
           ? { value: undefined, revision: 0 }
           : { value: decoder.decode(entry.value), revision: entry.revision };
-        this.#revisions.set(operation.key, entry?.revision ?? 0);
-        this.#workload.history.push(operation);
-        this.#end(operation);
+        this.revisions.set(operation.key, entry?.revision ?? 0);
+        this.workload.history.push(operation);
+        this.end(operation);
       });
     };
     attempt();
@@ -145,16 +107,16 @@ export class SessionClient implements SimClient {
     message: Parameters<KvGroup["raft"]["ask"]>[0],
     done: (answer: KvAnswer | undefined, host: KvGroup) => void,
   ): void {
-    const { loop, dice } = this.#cluster;
-    const node = this.#cluster.node(this.#target);
+    const { loop, dice } = this.cluster;
+    const node = this.cluster.node(this.#target);
     const { life } = node;
-    const host = this.#cluster.host(this.#target, this.#options.group);
+    const host = this.cluster.host(this.#target, this.options.group);
     let over = false;
     const finish = (answer: KvAnswer | undefined): void => {
       if (over) return;
       over = true;
       cancel();
-      if (answer === undefined) this.#target = dice.pick(this.#cluster.ids);
+      if (answer === undefined) this.#target = dice.pick(this.cluster.ids);
       done(answer, host!);
     };
     const cancel = loop.after(ATTEMPT_MS, () => finish(undefined));
@@ -172,17 +134,7 @@ export class SessionClient implements SimClient {
   }
 
   #follow(leader: NodeId): void {
-    this.#target = leader === 0 ? this.#cluster.dice.pick(this.#cluster.ids) : leader;
-  }
-
-  #later(attempt: () => void): void {
-    this.#cluster.loop.after(RETRY_PAUSE_MS * this.#cluster.dice.between(0.5, 1.5), attempt);
-  }
-
-  #end(operation: Operation): void {
-    this.#cluster.say(() => describeEnd(operation));
-    this.busy = false;
-    this.think();
+    this.#target = leader === 0 ? this.cluster.dice.pick(this.cluster.ids) : leader;
   }
 }
 

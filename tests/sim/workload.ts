@@ -8,6 +8,7 @@ import type { SimCluster } from "./cluster.ts";
 import { HttpClient } from "./http_client.ts";
 import type { Operation } from "./history.ts";
 import { SessionClient } from "./session_client.ts";
+import type { SimClient } from "./sim_client.ts";
 
 /** How clients behave. */
 export interface WorkloadOptions {
@@ -35,14 +36,6 @@ export const DEFAULT_WORKLOAD: WorkloadOptions = {
   operationsPerKey: 60,
   deadlineMs: 4_000,
 };
-
-/** One client: one operation at a time. */
-export interface SimClient {
-  /** Whether an operation is under way. */
-  readonly busy: boolean;
-  /** Waits, then begins the next operation. */
-  think(): void;
-}
 
 /** All clients of a run. */
 export class Workload {
