@@ -8,6 +8,8 @@
 
 /** A byte has so many values besides bit 7. */
 const GROUP = 128;
+/** Bytes of the largest number. */
+export const NUMBER_BYTES_MAX = 8;
 
 /** How many bytes a number takes. */
 export function numberSize(value: number): number {
@@ -29,7 +31,8 @@ export function writeNumber(value: number, bytes: Uint8Array, at: number): numbe
 export function readNumber(bytes: Uint8Array, at: number): number {
   let value = 0;
   let scale = 1;
-  for (let end = at; end < bytes.length; end++) {
+  const stop = Math.min(bytes.length, at + NUMBER_BYTES_MAX);
+  for (let end = at; end < stop; end++) {
     const byte = bytes[end]!;
     value += (byte & (GROUP - 1)) * scale;
     if (value > Number.MAX_SAFE_INTEGER) return -1;

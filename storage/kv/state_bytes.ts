@@ -6,11 +6,10 @@
  */
 import { toByteString, writeByteString } from "../byte_string.ts";
 import type { KvEntry } from "./entry.ts";
-import { numberSize, readNumber, writeNumber } from "./numbers.ts";
+import { NUMBER_BYTES_MAX, numberSize, readNumber, writeNumber } from "./numbers.ts";
 
 /** A chunk is handed over once it has this many bytes; a larger item has a chunk of its own. */
 export const STATE_CHUNK_BYTES = 64 * 1024;
-const NUMBER_BYTES_MAX = 8;
 
 /** Bytes that are no state of this version. */
 export class StateError extends Error {

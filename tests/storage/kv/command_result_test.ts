@@ -131,6 +131,8 @@ Deno.test("a number has one encoding, of as many bytes as it needs", () => {
   );
   const none = [[0x80, 0], [0xff, 0x80, 0], [0x80], [], Array<number>(40).fill(0xff)];
   none.push([0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10]);
+  // So many that a scale without bound would become Infinity, and the number NaN.
+  none.push([...Array<number>(160).fill(0x80), 1]);
   for (const bytes of none) assertEquals(readNumber(new Uint8Array(bytes), 0), -1, `${bytes}`);
   assertEquals([0, 127, 128, 2 ** 53 - 1].map(numberSize), [1, 1, 2, 8]);
 });
