@@ -106,11 +106,17 @@ export class Sessions {
     this.#uses.advance(nowMs, SESSION_IDLE_MS, (session) => this.#forget(session));
   }
 
-  /** Whether the command would be answered `overloaded` now. */
+  /**
+   * Whether there is no room for the command, and the next entry will not make any: an entry forgets
+   * some of the sessions that have expired.
+   */
   isFull({ clientId, sequence }: OnceSequence, command: Command): boolean {
     if (this.#results.has(resultKey(clientId, sequence))) return false;
-    if (!this.#hasResultRoom(command)) return true;
-    return this.#sessions.size >= this.#sessionsMax && !this.#sessions.has(clientId);
+    const hasRoom = this.#hasResultRoom(command) &&
+      (this.#sessions.size < this.#sessionsMax || this.#sessions.has(clientId));
+    if (hasRoom) return false;
+    const oldest = this.#uses.oldest();
+    return oldest === undefined || !this.#hasExpired(oldest);
   }
 
   /** Log time at which a full table has room; Infinity if it has, or will have it at the next entry. */

@@ -460,6 +460,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a table full of expired sessions refuses new ones, until another client writes",
+    file: "storage/kv/sessions.ts",
+    find: "    return oldest === undefined || !this.#hasExpired(oldest);",
+    replace: "    return true;",
+    suspects: [storage],
+  },
+  {
     name: "an expired session is made anew",
     file: "storage/kv/sessions.ts",
     find: '    if (sequence !== 1) return { status: "session-expired" };',

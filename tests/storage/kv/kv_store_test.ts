@@ -316,6 +316,26 @@ Deno.test("X19: a full table asks for time to pass, since what it refuses makes 
   }
 });
 
+Deno.test("a table that is full of expired sessions is no reason to refuse: the next entry makes room", () => {
+  const sessionsMax = 2 * EXPIRED_PER_ENTRY_MAX;
+  const client = new Client({ sessionsMax });
+  const { store } = client;
+  const begin = (clientId: string): Uint8Array => {
+    const once = { type: "session", clientId, sequence: 1 } as const;
+    return encodeCommand(commandOf({ type: "delete", key: "k" }, { once }));
+  };
+  for (let n = 0; n < sessionsMax; n++) applyRequest(store, begin(`old${n}`));
+  // One entry forgets half of the expired sessions, and begins as many.
+  const requests = Array.from({ length: sessionsMax }, (_, n) => begin(`new${n}`));
+  const index = store.lastApplied + 1;
+  const entry = { index, term: 1, timeMs: SESSION_IDLE_MS, kind: "command", requests } as const;
+  const begun = store.apply(entry).results.filter(({ status }) => status === "ok");
+  assertEquals(begun.length, EXPIRED_PER_ENTRY_MAX);
+  assertEquals([store.check(begin("late")), store.nextDeadlineMs()], [undefined, Infinity]);
+  assertEquals(applyRequest(store, begin("late"), { timeMs: SESSION_IDLE_MS }).status, "ok");
+  assertEquals(store.check(begin("later")), undefined);
+});
+
 Deno.test("IDEMPOTENCY_BYTES_MAX holds what its comment says", () => {
   const record = IDEMPOTENCY_RECORD_BYTES + 36 + 43;
   const seconds = IDEMPOTENCY_BYTES_MAX / record / 15_000;
