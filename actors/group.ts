@@ -107,8 +107,8 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   readonly #system: ActorSystem;
   readonly #clusterVersionMax: number;
   #clusterVersion: number = CLUSTER_VERSIONS.min;
-  /** The term in which this member has proposed a cluster version last. */
-  #raisedIn: Term = 0;
+  /** The cluster version that this member has proposed last, and its term then. */
+  #raised: { readonly term: Term; readonly version: number } = { term: 0, version: 0 };
 
   /**
    * Starts as follower, with what was recovered.
@@ -191,12 +191,14 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
    */
   raiseClusterVersion(knownBy: (node: NodeId) => number | undefined): void {
     const { context, role } = this.core;
-    if (role !== "leader" || this.#raisedIn === context.currentTerm) return;
+    if (role !== "leader") return;
     const others = [...context.voters, ...context.learners].filter((id) => id !== context.id);
     const version = Math.min(this.#clusterVersionMax, ...others.map((id) => knownBy(id) ?? 0));
     if (version <= this.#clusterVersion) return;
-    // Once a term: while a quorum is missing, the log would otherwise grow by one entry a try.
-    this.#raisedIn = context.currentTerm;
+    // Once: while a quorum is missing, the log would otherwise grow by one entry a try.
+    const { currentTerm: term } = context;
+    if (this.#raised.term === term && version <= this.#raised.version) return;
+    this.#raised = { term, version };
     this.raft.signal({ type: "RaiseClusterVersion", version });
   }
 

@@ -33,6 +33,24 @@ function start(disk: MemoryDisk, clusterVersionMax: number): Member {
     .lead();
 }
 
+/** The leader of two members, the other of which votes for it and then is silent. */
+function leaderOfTwo(clusterVersionMax: number): Member {
+  const options = { voters: [1, 2], clusterVersionMax };
+  const member = new LoneGroup<CommandResult, NextStore>(new NextStore(), options);
+  const { host } = member;
+  while (host.core.role !== "leader") {
+    member.pass(1);
+    const { role, context: { currentTerm } } = host.core;
+    const reply = { group: 0, from: 2, granted: true } as const;
+    if (role === "preCandidate") {
+      host.receive({ type: "PreVoteReply", ...reply, term: currentTerm + 1 });
+    } else if (role === "candidate") {
+      host.receive({ type: "RequestVoteReply", ...reply, term: currentTerm });
+    }
+  }
+  return member;
+}
+
 function propose(member: Member): unknown {
   const answers = member.propose(1);
   member.ports.settle();
@@ -63,6 +81,30 @@ Deno.test("it is raised once, to the highest that every build knows, and never f
     3,
     ["config"],
   ]);
+});
+
+Deno.test("the same leader raises it again, once the last member runs a higher build", () => {
+  const store = new NextStore();
+  const { host, ports } = new LoneGroup<CommandResult, NextStore>(store, {
+    learners: [2],
+    clusterVersionMax: 3,
+  }).lead();
+  for (const version of [2, 3]) {
+    host.raiseClusterVersion(() => version);
+    ports.settle();
+    assertEquals(host.clusterVersion, version);
+  }
+  assertEquals(host.core.context.currentTerm, 1);
+});
+
+Deno.test("while nothing is committed, a leader proposes a cluster version once", () => {
+  const { host, ports } = leaderOfTwo(3);
+  const before = host.core.state.log.lastIndex;
+  for (const version of [2, 2, 3, 3]) {
+    host.raiseClusterVersion(() => version);
+    ports.settle();
+  }
+  assertEquals([host.core.state.log.lastIndex, host.clusterVersion], [before + 2, 1]);
 });
 
 Deno.test("a log of a higher cluster version is refused, with what to do", () => {

@@ -24,6 +24,8 @@ export interface LoneGroupOptions {
   readonly disk?: MemoryDisk;
   /** Default: this member alone, which is 1. */
   readonly voters?: readonly NodeId[];
+  /** Default: none. */
+  readonly learners?: readonly NodeId[];
   /** In place of what the disk holds. */
   readonly recovered?: RecoveredGroup;
   readonly clusterVersionMax?: number;
@@ -42,7 +44,7 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
   readonly failures: Error[] = [];
 
   constructor(machine: Machine, options: LoneGroupOptions = {}) {
-    const { disk = promptDisk(), voters = [1], clusterVersionMax } = options;
+    const { disk = promptDisk(), voters = [1], learners = [], clusterVersionMax } = options;
     const { ports, failures } = this;
     const system = new ActorSystem({
       node: 1,
@@ -55,7 +57,7 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
       group: 0,
       machine,
       id: 1,
-      membership: { voters, learners: [] },
+      membership: { voters, learners },
       timing: DEFAULT_TIMING,
       system,
       wal: spawnWal(system, opened.wal, { onDiskCondition: () => {} }).ref,

@@ -817,6 +817,20 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors, "sim"],
   },
   {
+    name: "a leader raises the cluster version once a term",
+    file: "actors/group.ts",
+    find: "this.#raised.term === term && version <= this.#raised.version",
+    replace: "this.#raised.term === term",
+    suspects: [actors],
+  },
+  {
+    name: "a leader proposes a cluster version again and again while no quorum answers",
+    file: "actors/group.ts",
+    find: "    if (this.#raised.term === term && version <= this.#raised.version) return;\n",
+    replace: "",
+    suspects: [actors],
+  },
+  {
     name: "a build takes part whatever the members have agreed on",
     file: "actors/group.ts",
     find: "    this.#checkKnown(config);\n",
