@@ -51,7 +51,7 @@ export interface HttpService {
   readonly address: HostPort;
   /** Times it closed idle connections for want of file descriptors. */
   readonly restarts: number;
-  /** Accepts no more, and resolves once every request is answered. */
+  /** Accepts no more, and resolves once every request is answered. Idempotent. */
   shutdown(): Promise<void>;
 }
 
@@ -224,8 +224,9 @@ export class Process {
     this.#compareVersionsSoon();
     undo.push(() => ports.timers.clear(this.#versionTimer!));
     this.#http = serveHttp?.(this.gateway());
-    this.#serves = true;
+    undo.push(() => void this.#http?.shutdown().catch(() => {}));
     this.#announce(opened);
+    this.#serves = true;
   }
 
   /** Where it serves HTTP; undefined if it does not. */

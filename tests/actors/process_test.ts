@@ -3,8 +3,14 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
-import { Process, type ProcessOptions } from "../../actors/process.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  type HttpService,
+  Process,
+  type ProcessOptions,
+  type ProcessWorld,
+} from "../../actors/process.ts";
+import type { Log } from "../../actors/runtime/ports.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { DiskError } from "../../storage/log/disk.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
@@ -16,6 +22,7 @@ const ADDRESS = { hostname: "n1", port: 7001 };
 /** A member of one on a disk that may be full. */
 function start(): {
   readonly ports: VirtualPorts;
+  readonly world: ProcessWorld;
   readonly full: { isFull: boolean };
   readonly run: (options?: Partial<ProcessOptions>) => Process;
 } {
@@ -29,9 +36,10 @@ function start(): {
         : undefined,
   });
   const network = new MemoryNetwork(ports.scheduler);
+  const world = { ports, disk, network };
   const run = (options: Partial<ProcessOptions> = {}): Process =>
     Process.start({
-      world: { ports, disk, network },
+      world,
       directory: {
         nodeId: 1,
         clusterId: "c",
@@ -51,7 +59,7 @@ function start(): {
       },
       ...options,
     });
-  return { ports, full, run };
+  return { ports, world, full, run };
 }
 
 /** Lets virtual time pass until the promise has settled; the error, if it has failed. */
@@ -84,6 +92,23 @@ Deno.test("a stop on a full disk says so, and lets the directory and the address
   ports.advance(2_000);
   assertEquals([again.status().role, again.status().term], ["leader", 2]);
   assertEquals(await settled(ports, again.stop()), undefined);
+});
+
+Deno.test("a start that fails after HTTP was served shuts HTTP down, and leaves nothing behind", async () => {
+  const { ports, run, world } = start();
+  let shutdowns = 0;
+  const serveHttp = (): HttpService => ({
+    address: { hostname: "n1", port: 8001 },
+    restarts: 0,
+    // What a shutdown that fails does must not hide why the start failed.
+    shutdown: () => Promise.reject(new Error(`shutdown ${++shutdowns}`)),
+  });
+  const log: Log = (_level, event) => {
+    if (event === "serving") throw new Error("the log is gone");
+  };
+  assertThrows(() => run({ world: { ...world, serveHttp }, log }), Error, "the log is gone");
+  assertEquals(shutdowns, 1);
+  await settled(ports, run().stop());
 });
 
 Deno.test("a process hosts any number of groups on one log, and serves each", async () => {

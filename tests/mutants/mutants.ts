@@ -845,6 +845,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a start that fails leaves HTTP open",
+    file: "actors/process.ts",
+    find: "    undo.push(() => void this.#http?.shutdown().catch(() => {}));\n",
+    replace: "",
+    suspects: [actors],
+  },
+  {
     name: "a step that fails keeps the rest of a stop from being done",
     file: "actors/process.ts",
     find: "      failure ??= error as Error;",

@@ -55,7 +55,7 @@ export class HttpServer {
     return this.#restarts;
   }
 
-  /** Accepts no more, closes idle connections, and resolves once every request is answered. */
+  /** Accepts no more, closes idle connections, and resolves once every request is answered. Idempotent. */
   async shutdown(): Promise<void> {
     this.#stopping = true;
     this.#release();
