@@ -202,19 +202,20 @@ export class NodeClient implements GatewayPort {
       causes.filter(({ code }) => codes.includes(code)).map(({ sentence }) => sentence).join("; ");
     const up = links.filter(({ isUp }) => isUp).length;
     const lost = about(["link-down", "refused", "directory-lost"]);
+    const isLeaderKnown = leaderId !== undefined;
     return [
       ...this.liveness(),
       {
         name: "leader",
-        ok: leaderId !== undefined,
-        message: leaderId === undefined
-          ? about(["no-leader", "no-quorum"])
-          : `Node ${leaderId} leads term ${currentTerm}`,
+        ok: isLeaderKnown,
+        message: isLeaderKnown
+          ? `Node ${leaderId} leads term ${currentTerm}`
+          : about(["no-leader", "no-quorum"]),
       },
-      // A lost link alone is no reason to send requests elsewhere.
+      // While a leader is known, a lost link is no reason to send requests elsewhere.
       {
         name: "links",
-        ok: true,
+        ok: isLeaderKnown || causes.every(({ code }) => code !== "no-quorum"),
         message: `${up} of ${links.length} are up${lost === "" ? "" : `; ${lost}`}`,
       },
       { name: "disk", ok: disk !== "stalled", message: disk },

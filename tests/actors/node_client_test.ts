@@ -384,6 +384,22 @@ Deno.test("a transfer is checked, asked of the leader, and says how it ended", a
   await aborted.fails(aborted.gateway.transfer(3), "conflict", "not-applied");
 });
 
+Deno.test("links are a reason not to be ready only if no leader is known and no quorum is reached", () => {
+  const bench = new Bench();
+  const { core, gateway } = bench;
+  const isLinksOk = (up: number): boolean => {
+    const fact = { forMs: 1, detail: "", isDirectoryLost: false };
+    bench.links = [2, 3].map((peer, at) => ({ ...fact, peer, isUp: at < up }));
+    return gateway.readiness().find(({ name }) => name === "links")!.ok;
+  };
+  assertEquals([2, 1, 0].map(isLinksOk), [true, true, true], "node 2 leads");
+  core.beginTurn(bench.ports.clock.monotonicMs() + 1_000);
+  core.elapse();
+  core.endTurn();
+  assertEquals(core.context.leaderId, undefined);
+  assertEquals([2, 1, 0].map(isLinksOk), [true, true, false]);
+});
+
 Deno.test("readiness and explanation say who led last and when, and which links are down", () => {
   const bench = new Bench();
   const { core, gateway, ports } = bench;
