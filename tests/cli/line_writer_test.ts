@@ -70,6 +70,25 @@ Deno.test("X4: a stream that fails costs its lines only, and is tried again with
   assertEquals(sink.text, "3 dropped\nkept\n");
 });
 
+Deno.test("X4: a stream that throws at once costs its lines only, and is tried again with the next", async () => {
+  let isClosed = true;
+  let text = "";
+  const sink = {
+    write(bytes: Uint8Array): Promise<number> {
+      if (isClosed) throw new Deno.errors.BadResource("closed");
+      text += new TextDecoder().decode(bytes);
+      return Promise.resolve(bytes.length);
+    },
+  };
+  const writer = new LineWriter(sink, (count) => `${count} dropped`);
+  writer.write("lost");
+  await writer.flush();
+  isClosed = false;
+  writer.write("kept");
+  await writer.flush();
+  assertEquals([text, writer.dropped], ["1 dropped\nkept\n", 1]);
+});
+
 Deno.test("the notice has the log's form", async () => {
   const sink = new Sink();
   sink.behaviour = "fails";
