@@ -35,6 +35,8 @@ export class HttpServer {
   #stopping = false;
   #restarts = 0;
   #restarting: Promise<void> | undefined;
+  /** Former listeners, each until every request that it took is answered. */
+  readonly #ending = new Set<Promise<void>>();
 
   /** @throws {Error} If the address cannot be listened on. */
   constructor(options: HttpServerOptions) {
@@ -60,7 +62,7 @@ export class HttpServer {
     this.#stopping = true;
     this.#release();
     await this.#restarting;
-    await this.#server.shutdown();
+    await Promise.all([this.#server.shutdown(), ...this.#ending]);
   }
 
   /**
@@ -104,10 +106,13 @@ export class HttpServer {
   }
 
   async #listenAnew(): Promise<void> {
-    // Not awaited: it resolves only once every request that it took is answered.
-    this.#server.shutdown().catch(() => {});
-    while (!this.#stopping) {
+    // Not awaited here: a request may take longer than clients should find nobody listening.
+    const ended: Promise<void> = this.#server.shutdown().catch(() => {})
+      .then(() => void this.#ending.delete(ended));
+    this.#ending.add(ended);
+    while (true) {
       await new Promise((resolve) => setTimeout(resolve, LISTEN_RETRY_MS));
+      if (this.#stopping) return;
       try {
         this.#server = this.#serve();
         this.#hold();
