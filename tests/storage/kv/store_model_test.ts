@@ -19,6 +19,8 @@ import { StoreModel } from "./store_model.ts";
 /** What a run draws from: few enough of everything that it collides. */
 const KEYS = ["a", "a\0", "b", "ab", "\xff", "\x80\x7f", "__proto__", "k".repeat(1024)];
 const TYPES = [undefined, undefined, "text/plain", "x".repeat(128)];
+const OPERATIONS = ["put", "append", "append", "delete", "get"] as const;
+const LARGE_OPERATIONS = ["append", "append", "append", "append", "get", "put"] as const;
 const OPERATORS = ["==", "!=", "<", ">"] as const;
 const TIMES = [
   ...[0, 0, 0, 0, 1, 1_000, -5_000, IDEMPOTENCY_RETENTION_MS_MIN - 1, IDEMPOTENCY_RETENTION_MS_MIN],
@@ -59,7 +61,7 @@ class Draws {
     this.#largeLeft = LARGE_MAX;
     const compares = this.#list(dice.pick([0, 0, 1, 1, 2, 5]), () => this.#compare(model));
     const success = this.#list(dice.pick([0, 1, 1, 1, 2, 5]), () => this.#operation());
-    const failure = this.#list(dice.pick([0, 0, 1, 3]), () => this.#operation());
+    const failure = this.#list(dice.pick([0, 0, 1, 4]), () => this.#operation());
     if (dice.chance(0.3) && success[0] !== undefined && compares[0] !== undefined) {
       compares[0] = { ...compares[0], key: success[0].key };
     }
@@ -81,7 +83,7 @@ class Draws {
   }
 
   #value(): Uint8Array {
-    if (this.#large !== undefined && this.#largeLeft > 0 && this.#dice.chance(0.3)) {
+    if (this.#large !== undefined && this.#largeLeft > 0 && this.#dice.chance(0.7)) {
       this.#largeLeft--;
       return this.#large;
     }
@@ -90,7 +92,8 @@ class Draws {
 
   #operation(): Operation {
     const key = this.#dice.pick(this.#keys);
-    switch (this.#dice.pick(["put", "append", "append", "delete", "get"] as const)) {
+    const types = this.#large === undefined ? OPERATIONS : LARGE_OPERATIONS;
+    switch (this.#dice.pick(types)) {
       case "put":
         return { type: "put", key, value: this.#value(), contentType: this.#dice.pick(TYPES) };
       case "append":
@@ -198,7 +201,7 @@ function run({ seed, commands, options = {}, large = false }: Run): Map<string, 
     assertEquals(follower.stateHash(), store.stateHash());
     since.push({ ...copy, requests: copy.requests.map((bytes) => bytes.slice()) });
     if (dice.chance(0.02)) compareReads(store, model, draws);
-    if (dice.chance(0.01)) {
+    if (dice.chance(large ? 0.3 : 0.01)) {
       if (frozen !== undefined) {
         // A member that begins with the frozen state and applies what follows.
         const { view } = frozen;
