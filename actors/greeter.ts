@@ -80,20 +80,25 @@ export class Greeter {
       },
       onClose: () => this.#forget(connection),
     };
-    if (this.#ungreeted.size >= UNGREETED_CONNECTIONS_MAX) {
-      this.#counters.turnedAway++;
-      this.#log("too-many-ungreeted", connection, NOBODY);
+    if (this.#ungreeted.size >= UNGREETED_CONNECTIONS_MAX) this.#turnAwayOldest();
+    const timer = this.#host.ports.timers.set(GREETING_MS_MAX, () => {
+      this.#counters.silent++;
+      this.#ungreeted.delete(connection);
+      this.#log("no-hello", connection, NOBODY);
       connection.close();
-    } else {
-      const timer = this.#host.ports.timers.set(GREETING_MS_MAX, () => {
-        this.#counters.silent++;
-        this.#ungreeted.delete(connection);
-        this.#log("no-hello", connection, NOBODY);
-        connection.close();
-      });
-      this.#ungreeted.set(connection, timer);
-    }
+    });
+    this.#ungreeted.set(connection, timer);
     return { onFrame: (body) => owner.onFrame(body), onClose: (reason) => owner.onClose(reason) };
+  }
+
+  /** A peer says hello at once. If the newest went, those who keep silent could keep peers out. */
+  #turnAwayOldest(): void {
+    const [oldest] = this.#ungreeted.keys();
+    if (oldest === undefined) return;
+    this.#counters.turnedAway++;
+    this.#log("too-many-ungreeted", oldest, NOBODY);
+    this.#forget(oldest);
+    oldest.close();
   }
 
   /** The handlers of the peer whose connection it is; undefined if it is nobody's. */

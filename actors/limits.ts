@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Connections whose hello has not come. More: the newest is closed unanswered. */
+/** Connections whose hello has not come. More: the oldest is closed unanswered. */
 export const UNGREETED_CONNECTIONS_MAX = 64;
 /**
  * Dials in a row that fail before the log warns of it: half a second or so. A peer that starts a

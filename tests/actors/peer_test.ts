@@ -547,18 +547,26 @@ Deno.test("hello: anything else as first frame closes the connection unanswered"
   assertEquals(node.raft.seen, []);
 });
 
-Deno.test("hello: who keeps silent is closed in time, who is too many at once", () => {
+Deno.test("hello: who keeps silent is closed in time, and at once when there are too many", () => {
   const world = new World();
   const node = world.node(1, [2]);
   const silent = Array.from({ length: UNGREETED_CONNECTIONS_MAX }, () => world.stranger(1));
   assertEquals(node.peers.status().ungreeted, UNGREETED_CONNECTIONS_MAX);
   const oneMore = world.stranger(1);
-  assertEquals(oneMore.closes.length, 1);
+  const [first, ...others] = silent;
+  assertEquals([first!.closes.length, oneMore.closes.length], [1, 0]);
+  assertEquals(node.peers.status().ungreeted, UNGREETED_CONNECTIONS_MAX);
   assertEquals(node.peers.status().greeter.turnedAway, 1);
   world.ports.advance(GREETING_MS_MAX);
-  assert(silent.every((stranger) => stranger.closes.length === 1));
+  assert([...others, oneMore].every((stranger) => stranger.closes.length === 1));
   assertEquals(node.peers.status().ungreeted, 0);
   assertEquals(node.peers.status().greeter.silent, UNGREETED_CONNECTIONS_MAX);
+});
+
+Deno.test("hello: those who keep silent keep no peer out", () => {
+  const world = new World();
+  const node = world.node(1, [2]);
+  for (let count = 0; count < 2 * UNGREETED_CONNECTIONS_MAX; count++) world.stranger(1);
   world.node(2, [1]);
   world.ports.settle();
   assertEquals(node.links, ["2 up"]);

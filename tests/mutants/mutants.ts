@@ -560,6 +560,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "those who keep silent keep peers out",
+    file: "actors/greeter.ts",
+    find: "    const [oldest] = this.#ungreeted.keys();",
+    replace: "    const oldest = [...this.#ungreeted.keys()].at(-1);",
+    suspects: [actors],
+  },
+  {
     name: "a hello for another node accepted",
     file: "actors/greeter.ts",
     find: '    if (hello.to !== self) return "wrong-target";',
