@@ -9,6 +9,7 @@
  */
 import { durationSetting, numberSetting, readSettings, type Settings } from "../cli/settings.ts";
 import { complain, EXIT, print, UsageError } from "../cli/usage.ts";
+import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../storage/kv/limits.ts";
 import { type Sizes, statecraftGet, statecraftPut } from "./load_requests.ts";
 import type { RequestTemplate } from "./load_client.ts";
 import {
@@ -20,12 +21,10 @@ import {
 } from "./load_run.ts";
 
 /** Longest run. */
-export const DURATION_MS_MAX = 10 * 60_000;
+const DURATION_MS_MAX = 10 * 60_000;
 const CONNECTIONS_MAX = 10_000;
 const RATE_MAX = 1_000_000;
 const KEYS_MAX = 1_000_000;
-const KEY_BYTES_MAX = 1024;
-const VALUE_BYTES_MAX = 1024 * 1024;
 
 const HELP = `Usage: deno task load [flags]
 
@@ -118,7 +117,7 @@ function progressText({ elapsedMs, opsPerSecond, p99Us, errors }: LoadProgress):
 }
 
 /** The result as plain values. */
-export function summaryOf(result: LoadResult): Record<string, unknown> {
+function summaryOf(result: LoadResult): Record<string, unknown> {
   const { latency } = result;
   const ms = (us: number): number => Math.round(us) / 1_000;
   return {

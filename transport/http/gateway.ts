@@ -42,7 +42,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   const app = new Hono({ strict: true });
   addKvRoutes(app, port);
   addClusterRoutes(app, port);
-  const metrics = new HttpMetrics();
+  const metrics = new HttpMetrics(app);
   addOperationsRoutes(app, port, { version: options.version, metrics });
   app.notFound((c) => noRoute(app, c.req.path));
   app.onError((error) => {

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import type { Hono } from "hono";
 import { hasKeyInPath, targetOf } from "./target.ts";
 import { formatHistograms, formatMetrics, Histogram } from "./prometheus.ts";
 
@@ -15,11 +16,6 @@ const HTTP_BUCKETS_SECONDS: readonly number[] = [
   ...[0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60],
 ];
 
-/** Paths that are routes as they stand. */
-const plainRoutes = [
-  ...["/v1/kv", "/v1/cluster", "/v1/cluster/transfer", "/v1/raft/explain", "/v1/raft/chart"],
-  ...["/livez", "/readyz", "/healthz", "/metrics", "/version"],
-];
 const methods = ["GET", "HEAD", "PUT", "POST", "DELETE"];
 
 interface Answered {
@@ -32,11 +28,19 @@ interface Answered {
 export class HttpMetrics {
   /** By route, and then by method: a key made of both would be a new string for each request. */
   readonly #answered = new Map<string, Map<string, Answered>>();
+  readonly #app: Pick<Hono, "routes">;
+  /** Paths that are routes as they stand; read at the first answer, when all routes are there. */
+  #plainRoutes: ReadonlySet<string> | undefined;
+
+  /** Counts by the routes of `app`. */
+  constructor(app: Pick<Hono, "routes">) {
+    this.#app = app;
+  }
 
   /** Notes an answer that took `durationMs`, until its headers were there. */
   observe(request: Request, status: number, durationMs: number): void {
     const method = methods.includes(request.method) ? request.method : "other";
-    const route = routeOf(request);
+    const route = this.#routeOf(request);
     const answered = this.#answered.get(route)?.get(method) ?? this.#begin(method, route);
     answered.latency.observe(durationMs / 1_000);
     answered.statuses.set(status, (answered.statuses.get(status) ?? 0) + 1);
@@ -67,15 +71,16 @@ export class HttpMetrics {
     else byMethod.set(method, answered);
     return answered;
   }
-}
 
-/** The pattern that a request's path matches; "other" if none does. */
-function routeOf(request: Request): string {
-  if (hasKeyInPath(request)) {
-    return request.method === "POST" ? "/v1/kv/{key}/{verb}" : "/v1/kv/{key}";
+  /** The pattern that a request's path matches; "other" if none does. */
+  #routeOf(request: Request): string {
+    if (hasKeyInPath(request)) {
+      return request.method === "POST" ? "/v1/kv/{key}/{verb}" : "/v1/kv/{key}";
+    }
+    const target = targetOf(request);
+    const query = target.indexOf("?");
+    const path = query < 0 ? target : target.slice(0, query);
+    this.#plainRoutes ??= new Set(this.#app.routes.map((route) => route.path));
+    return this.#plainRoutes.has(path) ? path : "other";
   }
-  const target = targetOf(request);
-  const query = target.indexOf("?");
-  const path = query < 0 ? target : target.slice(0, query);
-  return plainRoutes.includes(path) ? path : "other";
 }
