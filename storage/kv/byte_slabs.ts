@@ -1,10 +1,11 @@
 /**
  * Small byte arrays that share buffers.
  *
- * A buffer of its own costs a byte array more than its bytes: it is allocated outside of the
- * JavaScript heap, tracked, and freed by the collector, all together about 1 us and 300 bytes.
- * Shared, it costs a quarter of both. The price: a buffer lives as long as any array in it, so an
- * array may keep up to a slab of dead bytes alive; slabs of what lives long are therefore small.
+ * A byte array with a buffer of its own costs more than its bytes: the buffer is allocated outside of
+ * the JavaScript heap, tracked, and freed by the collector, all together about 1 us and 300 bytes. A
+ * shared buffer costs each array a quarter of both. The price: a buffer lives as long as any array in
+ * it, so an array may keep up to a slab of dead bytes alive. Slabs for values that live long are
+ * therefore small.
  *
  * @module
  */
@@ -23,7 +24,7 @@ export class ByteSlabs {
     this.#slab = new Uint8Array(0);
   }
 
-  /** Zeros to be written by who asked, and by nobody else. */
+  /** An array of zeros that only the caller writes. */
   allocate(length: number): Uint8Array<ArrayBuffer> {
     if (length > this.#sharedBytesMax) return new Uint8Array(length);
     const start = this.#used;

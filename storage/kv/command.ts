@@ -1,12 +1,12 @@
 /**
- * What clients want: one command, which takes effect whole or not at all, and its bytes in a log
- * entry. A put is a command of one operation.
+ * A command, which is what a client's write is, and its bytes in a log entry. It takes effect whole or
+ * not at all. A put is a command of one operation.
  *
  * | bytes | field |
  * |---|---|
  * | 1 | version, 2 |
- * | 1 | shape: bits 0-1 form, 2-3 once (once.ts), the rest zero |
- * | 0 or 3 | how many compares, operations of success and of failure: form 2 only |
+ * | 1 | shape: bits 0-1 form, bits 2-3 the code of once (once.ts), the rest zero |
+ * | 0 or 3 | form 2 only: how many compares, operations of success, operations of failure |
  * | n | once, if there is one |
  * | n | operations of success, then of failure: a code each, and what follows it (operations/) |
  * | n | compares (compare.ts) |
@@ -52,7 +52,7 @@ const COUNTS_BYTES = 3;
 const CODE_BYTES = 1;
 const NO_COMPARES: readonly Compare[] = [];
 const NO_OPERATIONS: readonly Operation[] = [];
-/** Commands live until they are in the log: large slabs are soon free again. */
+/** Commands live only until they are in the log, so even large slabs are soon free again. */
 const COMMAND_SLAB_BYTES = 64 * 1024;
 const commands = new ByteSlabs(COMMAND_SLAB_BYTES, COMMAND_SLAB_BYTES / 8);
 

@@ -8,7 +8,7 @@
  * | key | its length as a number, its bytes |
  * | value | its length as a number, its bytes |
  *
- * Each part has one encoding only, so that a command has.
+ * Each part has one encoding only, and so has a command.
  *
  * @module
  */
@@ -70,7 +70,7 @@ export class CommandReader {
     return value;
   }
 
-  /** A text, or undefined in its place. */
+  /** A text, or undefined if there is none. */
   optionalText(what: string, charsMax: number): string | undefined {
     const length = this.byte();
     if (length === 0) return undefined;
@@ -112,12 +112,12 @@ export class CommandReader {
   }
 }
 
-/** How many bytes a text takes, or its absence. */
+/** How many bytes a text takes; undefined takes one. */
 export function textSize(text: string | undefined): number {
   return 1 + (text === undefined ? 0 : text.length);
 }
 
-/** Writes a text or its absence, and returns the offset just after it. */
+/** Writes a text, or that there is none, and returns the offset just after it. */
 export function writeText(text: string | undefined, bytes: Uint8Array, at: number): number {
   if (text === undefined) {
     bytes[at] = 0;
@@ -155,7 +155,7 @@ export function checkKey(key: string): void {
   if (!isByteString(key)) throw new CommandError("key-size", "its key is not a byte string");
 }
 
-/** @throws {CommandError} If no value has so many bytes. */
+/** @throws {CommandError} If that is more than a value may have. */
 export function checkValue(length: number): void {
   if (length <= VALUE_BYTES_MAX) return;
   throw new CommandError(

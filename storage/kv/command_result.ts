@@ -27,18 +27,18 @@ export type Executed =
     readonly status: "ok";
     /** Revision of the store after the command. */
     readonly revision: number;
-    /** What each operation of the list came to, in their order. */
+    /** The result of each operation of the list, in the order of the operations. */
     readonly results: readonly OperationResult[];
     /** Present if this is the result of an earlier request, which was repeated. */
     readonly replayed?: true;
   }
   & (
-    /** Every compare held: it was `success`. */
+    /** Every compare held, so `success` was executed. */
     | { readonly succeeded: true }
     | {
-      /** A compare did not hold: it was `failure`. */
+      /** A compare did not hold, so `failure` was executed. */
       readonly succeeded: false;
-      /** Revision of the key of the first such compare, before the command; 0 if it was not there. */
+      /** Revision of the first such compare's key before the command; 0 if there was no such key. */
       readonly presentRevision: number;
     }
   );
@@ -52,7 +52,7 @@ export type CommandResult =
   | { readonly status: "idempotency-mismatch" }
   /** The session is not known, or its window has moved beyond the sequence. */
   | { readonly status: "session-expired" }
-  /** There is no room for what would be kept: an idempotency key, a session, a result. */
+  /** There is no room for the idempotency key, the session or the result that would be kept. */
   | { readonly status: "overloaded" };
 
 const packer = new StateWriter();
@@ -81,19 +81,19 @@ function listBytesMax(operations: readonly Operation[]): number {
   return Math.min(bytes, RESULT_BYTES_MAX);
 }
 
-/** What a packed result of so many bytes counts for where it is kept, besides its record. */
+/** Bytes that a packed result counts for where it is kept, on top of its record. */
 export function countedBytes(packed: number): number {
   return Math.max(0, packed - RECORD_RESULT_BYTES);
 }
 
-/** The same result for one who repeats a request. */
+/** The same result, for a client that repeats a request. */
 export function replayed(result: CommandResult): CommandResult {
   return result.status === "ok" || result.status === "too-large"
     ? { ...result, replayed: true }
     : result;
 }
 
-/** A result that is kept, as a byte string: it takes less memory than what it means. */
+/** A result as a byte string, which takes less memory where results are kept. */
 export function packResult(result: CommandResult): string {
   const { status } = result;
   if (status !== "ok" && status !== "too-large") {
@@ -102,7 +102,7 @@ export function packResult(result: CommandResult): string {
   packer.number(KEPT[status]);
   if (status === "too-large") return packer.takeText();
   packer.number(result.revision);
-  // 0: every compare held; else one more than the revision that was present.
+  // 0 if every compare held, else one more than presentRevision.
   packer.number(result.succeeded ? 0 : 1 + result.presentRevision);
   packer.number(result.results.length);
   for (const one of result.results) {
@@ -138,7 +138,7 @@ function readResult(reader: StateReader): CommandResult {
     : { status: "ok", succeeded: false, presentRevision: failed - 1, revision, results };
 }
 
-/** The result that a value of another node means; undefined if none. */
+/** The result that a value of another node stands for; undefined if it stands for none. */
 export function commandResultOf(value: unknown): CommandResult | undefined {
   if (!isRecord(value)) return undefined;
   const { status, replayed } = value;

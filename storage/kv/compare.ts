@@ -1,5 +1,6 @@
 /**
- * What must hold for a command to take effect: a compare of what is stored at a key.
+ * A compare of what is stored at a key. The compares of a command choose which of its lists is
+ * executed.
  *
  * | bytes | field |
  * |---|---|
@@ -23,7 +24,7 @@ import {
 import { numberSize, writeNumber } from "./numbers.ts";
 import type { KvEntry } from "./entry.ts";
 
-/** How what is stored and the operand must stand to each other; values bytewise. */
+/** How the stored number or value must compare with the operand. Values are compared byte by byte. */
 export type CompareOperator = "==" | "!=" | "<" | ">";
 
 /** A compare of one key. */
@@ -47,7 +48,7 @@ const TARGETS = ["revision", "version", "created", "value"] as const;
 const OPERATORS = ["==", "!=", "<", ">"] as const;
 const CODE_BYTES = 1;
 
-/** Whether it holds of what is stored at its key. */
+/** Whether the compare holds, if `entry` is stored at its key. */
 export function holds(compare: Compare, entry: KvEntry | undefined): boolean {
   const { operator } = compare;
   if (compare.target === "value") {
@@ -106,7 +107,7 @@ export function readCompare(reader: CommandReader, key: string | undefined): Com
     : { key: named, target, operator, operand: reader.number() };
 }
 
-/** Whether `order`, the sign of how two things differ, is what the operator asks for. */
+/** Whether the operator holds of two things: `order` is negative if the first is less, 0 if they are equal. */
 function agrees(order: number, operator: CompareOperator): boolean {
   switch (operator) {
     case "==":

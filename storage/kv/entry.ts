@@ -25,7 +25,7 @@ export interface KvItem extends KvEntry {
   readonly key: string;
 }
 
-/** Bounds of keys: those within all that are given. */
+/** Bounds of keys: a key must be within every bound that is given. */
 export interface KvBounds {
   /** Included. */
   readonly start?: string | undefined;

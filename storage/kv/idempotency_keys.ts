@@ -1,5 +1,5 @@
 /**
- * Idempotency keys: which commands that carry one have been applied, and with what result.
+ * Idempotency keys: which commands with an idempotency key were applied, and their results.
  *
  * Records are never changed, but replaced, and live in maps that can be frozen (skip_list.ts).
  *
@@ -30,7 +30,7 @@ import { type Used, UseOrder } from "./use_order.ts";
 
 type OnceKey = Extract<Once, { type: "idempotencyKey" }>;
 
-/** An idempotency key and what its first request came to. */
+/** An idempotency key and the result of its first request. */
 export interface KeyRecord extends Used {
   readonly key: string;
   readonly fingerprint: string;
@@ -39,18 +39,19 @@ export interface KeyRecord extends Used {
 }
 
 const HASH_KEY = 1;
-/** What the largest record counts for. */
+/** Bytes that the largest record counts for. */
 const RECORD_BYTES_MAX = IDEMPOTENCY_RECORD_BYTES + IDEMPOTENCY_KEY_CHARS_MAX +
   FINGERPRINT_CHARS_MAX + RESULT_BYTES_MAX;
 
 /**
- * Keys are kept for IDEMPOTENCY_RETENTION_MS from the first use, or, when there are many, for
- * IDEMPOTENCY_RETENTION_MS_MIN. Then there is no room: `overloaded`. Every call is O(log n).
+ * Keys are kept for IDEMPOTENCY_RETENTION_MS from their first use. When the table is full, the oldest
+ * keys make room once they are IDEMPOTENCY_RETENTION_MS_MIN old. If none is, a command is answered
+ * `overloaded`. Every call is O(log n).
  */
 export class IdempotencyKeys {
   readonly #bytesMax: number;
   readonly #keys = new SkipList<KeyRecord>();
-  /** By the first use, which is the only one that counts. */
+  /** In the order of first uses: a repeat does not prolong a key's life. */
   readonly #uses = new UseOrder<KeyRecord>();
   #bytes = 0;
   readonly #hash: SetHash;
@@ -62,18 +63,18 @@ export class IdempotencyKeys {
     this.#bytesMax = bytesMax;
   }
 
-  /** The table as it is now; whoever takes it releases it. */
+  /** The table as it is now; the caller must release it. */
   freeze(): FrozenMap<KeyRecord> {
     return this.#keys.freeze();
   }
 
-  /** Takes in a record of a frozen table; the table is empty but for such. */
+  /** Adds a record of a frozen table. Only such records may be in this table. */
   restore(record: KeyRecord): void {
     this.#uses.restore(record);
     this.#addRecord(record);
   }
 
-  /** Sets the table's time as it was when it was frozen; forgets nothing, as it did not. */
+  /** Sets the time to that of the frozen table, and forgets nothing. */
   restoreTime(nowMs: number): void {
     this.#uses.restoreTime(nowMs);
   }
@@ -89,7 +90,7 @@ export class IdempotencyKeys {
     return this.#oldestToForget() === undefined;
   }
 
-  /** Log time at which a full table has room; Infinity if it has, or will have it at the next entry. */
+  /** Log time at which a full table has room; Infinity if there is room, or will be at the next entry. */
   roomMs(): number {
     const isFull = this.#bytes + RECORD_BYTES_MAX > this.#bytesMax;
     const oldest = isFull ? this.#uses.oldest() : undefined;
@@ -155,12 +156,12 @@ export class IdempotencyKeys {
   }
 }
 
-/** What a record counts for besides its result. */
+/** Bytes that a record counts for without its result. */
 function keyBytes(key: string, fingerprint: string): number {
   return IDEMPOTENCY_RECORD_BYTES + key.length + fingerprint.length;
 }
 
-/** What a record counts for. */
+/** Bytes that a record counts for. */
 function recordBytes({ key, fingerprint, result }: KeyRecord): number {
   return keyBytes(key, fingerprint) + countedBytes(result.length);
 }

@@ -15,7 +15,7 @@ import { SHARED_VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "./limits.ts";
 import { type FrozenMap, type KeyRange, SkipList } from "./skip_list.ts";
 import { ItemHash, type SetHash } from "./state_hash.ts";
 
-/** What the store keeps of an entry besides. */
+/** An entry with what the store needs for its hash. */
 export interface StoredEntry extends KvEntry {
   /** CRC-32C of the value as a signed integer, which V8 keeps without a box. */
   readonly valueCrc: number;
@@ -28,9 +28,9 @@ export interface StoredEntry extends KvEntry {
 export interface KvChange {
   /** A byte string. */
   readonly key: string;
-  /** What is there now; undefined: it was deleted. */
+  /** What is stored now; undefined if the key was deleted. */
   readonly entry: KvEntry | undefined;
-  /** What was there before. */
+  /** What was stored before. */
   readonly previous: KvEntry | undefined;
   /** Revision of the store after the command. */
   readonly revision: number;
@@ -50,10 +50,11 @@ const HASH_ENTRY = 0;
  * | operation | cost |
  * |---|---|
  * | `get`, `remove` | O(log n) |
- * | `set` | O(log n) and a copy of the value |
+ * | `set`, `restore` | O(log n) and a copy of the value |
  * | `extend` | O(log n) and a copy of the whole value |
  * | `range` of k entries | O(log n + k) |
- * | `undoCommand` | as the changes it undoes, without the copies |
+ * | `count` | O(log n), and a step for each leaf within the bounds |
+ * | `undoCommand` | O(log n) for each change that it undoes |
  * | the rest | O(1) |
  */
 export class KeySpace {
@@ -62,7 +63,7 @@ export class KeySpace {
   readonly #hash: SetHash;
   readonly #item = new ItemHash();
   #changes: Change[] = [];
-  /** How many of the changes earlier commands made. */
+  /** How many of the changes are of commands that have ended. */
   #settled = 0;
   #revision = 0;
 
@@ -98,17 +99,17 @@ export class KeySpace {
     }
   }
 
-  /** How many keys there are within the bounds; does not look at each. */
+  /** How many keys there are within the bounds. */
   count(bounds: KvBounds): number {
     return this.#entries.count(keyRangeOf(bounds));
   }
 
-  /** The entries as they are now; whoever takes them releases them. */
+  /** The entries as they are now; the caller must release them. */
   freeze(): FrozenMap<StoredEntry> {
     return this.#entries.freeze();
   }
 
-  /** Takes in an entry of a frozen state; the store is empty but for such. */
+  /** Adds an entry of a frozen state. Only such entries may be in this store. */
   restore({ key, value, contentType, created, revision, version }: KvItem): void {
     const numbers = { created, revision, version, valueCrc: crc32c(value) | 0 };
     const entry = this.#entryOf(key, this.#copy(value), contentType, numbers);
@@ -195,7 +196,7 @@ export class KeySpace {
     return entry;
   }
 
-  /** The one copy: a view would keep the whole batch it came in alive. */
+  /** Copies the value: a view would keep the whole batch that it came in alive. */
   #copy(value: Uint8Array): Uint8Array {
     const copy = this.#values.allocate(value.length);
     copy.set(value);

@@ -45,6 +45,8 @@ const NOTHING: Applied<never, never> = { results: [], changes: [] };
  * | `apply` | for each operation O(log n) and a copy of the value; an append copies the whole value |
  * | `get` | O(log n) |
  * | `range` of k entries | O(log n + k) |
+ * | `count` | O(log n), and a step for each leaf within the bounds |
+ * | `load` | O(n log n) |
  * | the rest | O(1) |
  */
 export class KvStore implements StateMachine<CommandResult, KvChange> {
@@ -99,8 +101,8 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
    * Applies the entry that follows `lastApplied`. Values are copied as far as they are kept.
    *
    * @throws {RangeError} If the entry is not the next.
-   * @throws {CommandError} If a request is no command of this version; nothing has changed. To skip it
-   * would let replicas of different releases diverge, so the node must stop.
+   * @throws {CommandError} If a request is no command of this version; nothing has changed. The node
+   * must stop: if it skipped the request, its state would differ from that of other members.
    */
   apply({ index, timeMs, requests }: AppliedEntry): Applied<CommandResult, KvChange> {
     if (index !== this.#lastApplied + 1) {
@@ -115,7 +117,7 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     return { results, changes: this.#keys.takeChanges() };
   }
 
-  /** What has expired is absent at once, whoever asks; only a full table needs time to pass. */
+  /** Expired records are treated as absent at once, so only a full table needs time to pass. */
   nextDeadlineMs(): number {
     return this.#once.nextRoomMs();
   }
@@ -141,8 +143,8 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
   }
 
   /**
-   * @throws {StateError} If the chunks are not a whole state of a known version, or do not make the
-   * state that they say they are; what the store holds then must not be used.
+   * @throws {StateError} If the chunks are not a whole state of a known version, or their items do not
+   * have the hash that they name. The store must not be used then.
    */
   load(chunks: Iterable<Uint8Array>): void {
     this.#hash = new SetHash();
@@ -184,7 +186,7 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     return { items, more: false };
   }
 
-  /** How many keys there are within the bounds; does not look at each. */
+  /** How many keys there are within the bounds. */
   count(bounds: KvBounds = {}): number {
     return this.#keys.count(bounds);
   }

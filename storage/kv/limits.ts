@@ -28,7 +28,10 @@ export const COMMAND_BYTES_MAX = VALUE_BYTES_MAX + 512 * 1024;
  */
 export const RESULT_BYTES_MAX = 2 * 1024 * 1024;
 
-/** Most bytes that the result of an operation takes besides what it read, and so does the rest. */
+/**
+ * Most bytes that the result of one operation takes, without what it read. What a command's result
+ * has besides those of its operations takes no more either.
+ */
 export const RESULT_OVERHEAD_BYTES = 48;
 
 /** Longest content type, in ASCII characters; the codec throws a CommandError. */
@@ -47,8 +50,8 @@ export const CLIENT_ID_CHARS_MAX = 64;
 export const IDEMPOTENCY_RETENTION_MS = 10 * 60 * 1000;
 
 /**
- * Log time for which it is kept when there are so many that IDEMPOTENCY_BYTES_MAX is reached: then
- * the oldest beyond it make room, and if there is none a write is answered `overloaded`.
+ * Log time for which a result is surely kept, even if IDEMPOTENCY_BYTES_MAX is reached. Then the oldest
+ * results that are older than this make room. If none is, a write is answered `overloaded`.
  */
 export const IDEMPOTENCY_RETENTION_MS_MIN = 60 * 1000;
 
@@ -59,14 +62,14 @@ export const IDEMPOTENCY_RETENTION_MS_MIN = 60 * 1000;
 export const IDEMPOTENCY_BYTES_MAX = 256 * 1024 * 1024;
 
 /**
- * Bytes of a result for which its record has room already: that of one operation that read nothing.
- * Those beyond them count.
+ * Bytes of a result that its record includes: enough for one operation that read nothing. Only the
+ * bytes beyond them are counted.
  */
 export const RECORD_RESULT_BYTES = 2 * RESULT_OVERHEAD_BYTES;
 
 /**
- * What a record of an idempotency key counts for besides its key, its fingerprint and the bytes of
- * its result beyond RECORD_RESULT_BYTES.
+ * Bytes that a record of an idempotency key counts for, on top of its key, its fingerprint and what
+ * its result has beyond RECORD_RESULT_BYTES.
  */
 export const IDEMPOTENCY_RECORD_BYTES = 200;
 
@@ -80,19 +83,19 @@ export const SESSION_IDLE_MS = 60 * 60 * 1000;
 export const SESSIONS_MAX = 50_000;
 
 /**
- * Bytes of the results of all sessions, each beyond RECORD_RESULT_BYTES. When there is no room, a
- * command of a session that would need some is answered `overloaded`; one of one operation that is
- * no get needs none.
+ * Bytes of the results of all sessions; of each only those beyond RECORD_RESULT_BYTES count. When
+ * there is no room, a command whose result would need some is answered `overloaded`. The result of one
+ * put, append or delete needs none.
  */
 export const SESSION_RESULT_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
- * Expired keys, and expired sessions, forgotten by one applied entry. What remains is treated as
- * absent and forgotten later, so that a quiet hour does not end in one long pause.
+ * Expired keys, and expired sessions, forgotten by one applied entry. The others are treated as absent
+ * and forgotten later, so that the first entry after a quiet hour does not take long.
  */
 export const EXPIRED_PER_ENTRY_MAX = 16;
 
-/** Small values share buffers of this many bytes: the most that one can keep alive besides itself. */
+/** Small values share buffers of this many bytes, so one value keeps at most so many bytes alive. */
 export const VALUE_SLAB_BYTES = 2_048;
 
 /** Bytes of the largest value that shares a buffer. */

@@ -6,7 +6,7 @@
  * @module
  */
 
-/** A byte has so many values besides bit 7. */
+/** Values of the 7 bits of a byte that carry the number. */
 const GROUP = 128;
 /** Bytes of the largest number. */
 export const NUMBER_BYTES_MAX = 8;

@@ -83,7 +83,7 @@ export function readOnce(code: number, reader: CommandReader): Once | undefined 
     checkSequence(sequence);
     return { type: "session", clientId: reader.text("client id", CLIENT_ID_CHARS_MAX), sequence };
   }
-  throw new CommandError("malformed", "it says in an unknown way how it is recognised");
+  throw new CommandError("malformed", "it says in an unknown way how a repeat is recognised");
 }
 
 function checkSequence(sequence: number): void {

@@ -1,9 +1,9 @@
 /**
- * Exactly-once tables (thesis s6.3): which commands have been applied, and with what result. They
- * are part of the replicated state, so that every node recognises a repeat, and they forget by
- * log time, so that every node forgets at the same entry.
+ * Exactly-once tables (thesis s6.3): which commands were applied, and their results. The tables are
+ * part of the replicated state, so that every node recognises a repeat. They forget by log time, so
+ * that every node forgets at the same entry.
  *
- * What has expired is treated as absent at once, and forgotten a few at a time.
+ * An expired record is treated as absent at once, and removed later, a few records at each entry.
  *
  * @module
  */
@@ -41,12 +41,12 @@ export class OnceTables {
     this.sessions = new Sessions(hash, options);
   }
 
-  /** The tables as they are now; whoever takes them releases each. */
+  /** The tables as they are now; the caller must release each of them. */
   freeze(): FrozenOnceTables {
     return { keys: this.keys.freeze(), ...this.sessions.freeze() };
   }
 
-  /** Sets the tables' time as it was when they were frozen; forgets nothing, as they did not. */
+  /** Sets the time to that of the frozen tables, and forgets nothing. */
   restoreTime(nowMs: number): void {
     this.#nowMs = nowMs;
     this.keys.restoreTime(nowMs);
@@ -60,7 +60,7 @@ export class OnceTables {
     this.sessions.advance(nowMs);
   }
 
-  /** Whether a command would be answered `overloaded` now, so that it need not be proposed. */
+  /** Whether a command would be answered `overloaded`, so that it need not be proposed. */
   isFull(command: Command): boolean {
     const { once } = command;
     if (once === undefined) return false;
@@ -70,8 +70,9 @@ export class OnceTables {
   }
 
   /**
-   * Log time at which a full table has room again; Infinity if it has, or will have it at the next
-   * entry. What `isFull` refuses makes no entry, so that without one for this no time would pass.
+   * Log time at which a full table has room again; Infinity if there is room, or will be at the next
+   * entry. A leader appends an empty entry at that time: commands that `isFull` refuses make no
+   * entries, and without entries no log time passes.
    */
   nextRoomMs(): number {
     const roomMs = Math.min(this.keys.roomMs(), this.sessions.roomMs());
@@ -79,8 +80,8 @@ export class OnceTables {
   }
 
   /**
-   * The answer to a command that must not be applied: the first result of one that has been, or
-   * why it cannot be; `undefined` if it is to be applied and its result to be passed to `record`.
+   * The answer to a command that must not be applied: its first result, if it was applied before, or
+   * why it cannot be applied. `undefined` if it must be applied; `record` then takes its result.
    */
   recall(once: Once, command: Command): CommandResult | undefined {
     return once.type === "session"

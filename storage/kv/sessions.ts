@@ -1,5 +1,5 @@
 /**
- * Client sessions (thesis s6.3): which commands of each have been applied, and with what result.
+ * Client sessions (thesis s6.3): which commands of each client were applied, and their results.
  *
  * Records are never changed, but replaced, and live in maps that can be frozen (skip_list.ts).
  *
@@ -44,7 +44,7 @@ export interface Session extends Used {
   readonly highest: number;
 }
 
-/** What one command of a session came to. */
+/** The result of one command of a session. */
 export interface SessionResult {
   readonly clientId: string;
   readonly sequence: number;
@@ -80,12 +80,12 @@ export class Sessions {
     this.#resultBytesMax = options.sessionResultBytesMax ?? SESSION_RESULT_BYTES_MAX;
   }
 
-  /** The tables as they are now; whoever takes them releases each. */
+  /** The tables as they are now; the caller must release each of them. */
   freeze(): { readonly sessions: FrozenMap<Session>; readonly results: FrozenMap<SessionResult> } {
     return { sessions: this.#sessions.freeze(), results: this.#results.freeze() };
   }
 
-  /** Takes in a session of a frozen table; the table is empty but for such. */
+  /** Adds a session of a frozen table. Only such sessions may be in this table. */
   restore(session: Session): void {
     this.#uses.restore(session);
     this.#addSession(session);
@@ -96,7 +96,7 @@ export class Sessions {
     this.#addResult(result);
   }
 
-  /** Sets the table's time as it was when it was frozen; forgets nothing, as it did not. */
+  /** Sets the time to that of the frozen table, and forgets nothing. */
   restoreTime(nowMs: number): void {
     this.#uses.restoreTime(nowMs);
   }
@@ -119,7 +119,7 @@ export class Sessions {
     return oldest === undefined || !this.#hasExpired(oldest);
   }
 
-  /** Log time at which a full table has room; Infinity if it has, or will have it at the next entry. */
+  /** Log time at which a full table has room; Infinity if there is room, or will be at the next entry. */
   roomMs(): number {
     const isFull = this.#sessions.size >= this.#sessionsMax ||
       this.#resultBytes + RESULT_BYTES_MAX > this.#resultBytesMax;
@@ -143,8 +143,8 @@ export class Sessions {
       return this.#hasResultRoom(command) ? undefined : { status: "overloaded" };
     }
     if (session !== undefined) this.#forget(session);
-    // A session that was forgotten is never made anew behind the client's back: what it repeats
-    // may have been applied.
+    // Only a client that begins with sequence 1 gets a new session. A later command may be a repeat of
+    // one that the forgotten session had applied.
     if (sequence !== 1) return { status: "session-expired" };
     const hasRoom = this.#sessions.size < this.#sessionsMax && this.#hasResultRoom(command);
     return hasRoom ? undefined : { status: "overloaded" };

@@ -3,14 +3,14 @@
  * blocks, as in a B-tree (the "B-skiplist").
  *
  * A classic skip list of a million keys reads about forty nodes scattered over memory for each
- * search. Here a level's neighbours lie in one array, which a search halves, so that it compares
- * as often as a binary search; a key's tower decides where the arrays of the levels below begin.
+ * search. Here a level's neighbours lie in one array, and a search halves it, as a binary search
+ * does. A key's tower decides where the arrays of the levels below begin.
  *
- * The map can be frozen: a view keeps it as it is now, at no cost now, while the map goes on. Every
- * block carries the epoch in which it was made. A block that a view may see is cloned before its
- * first change, and so is the way to it from the root; so no block that a view can reach is ever
- * changed. That is also why leaves are not linked to their neighbours: a clone would have to change
- * them.
+ * The map can be frozen: a view keeps the map as it is now, and the map can still be changed. To
+ * freeze costs nothing at once. Every block carries the epoch in which it was made. A block that a
+ * view may see is cloned before its first change, together with the blocks on the way to it from the
+ * root. So no block that a view can reach is ever changed. Leaves are not linked to their neighbours,
+ * because a clone would have to change them.
  *
  * @module
  */
@@ -62,7 +62,7 @@ class Branch<V> {
 
 type Node<V> = Leaf<V> | Branch<V>;
 
-/** A branch, and which of its children is meant. */
+/** A branch, and the position of one of its children. */
 interface Step<V> {
   readonly branch: Branch<V>;
   at: number;
@@ -93,7 +93,7 @@ export class FrozenMap<V> {
     return scanTree(this.#tree, range);
   }
 
-  /** Lets the map change again what only this view kept; nothing may be read afterwards. Idempotent. */
+  /** Ends the view: the map may change its blocks again, and nothing may be read from it. Idempotent. */
   release(): void {
     this.#release();
   }
@@ -147,7 +147,7 @@ export class SkipList<V> {
     return this.#size;
   }
 
-  /** The map as it is now, to be read while it changes; whoever takes it releases it. */
+  /** The map as it is now, to be read while the map changes; the caller must release it. */
   freeze(): FrozenMap<V> {
     const epoch = this.#epoch++;
     this.#views.add(epoch);
@@ -246,7 +246,7 @@ export class SkipList<V> {
     return leaf;
   }
 
-  /** As `#leafOf`, to be changed. A leaf that no view sees has a way to it that no view sees. */
+  /** As `#leafOf`, for a leaf that will be changed. If no view sees a leaf, no view sees the way to it. */
   #ownLeafOf(key: string): Leaf<V> {
     if (key === this.#recentKey && this.#recentLeaf!.epoch > this.#frozenEpoch) {
       return this.#recentLeaf!;
@@ -275,12 +275,12 @@ export class SkipList<V> {
     if (node instanceof Branch) {
       return new Branch<V>(epoch, node.anchors.slice(), node.children.slice());
     }
-    // The one that is remembered may be this one.
+    // The leaf that is remembered may be this one.
     this.#recentKey = undefined;
     return new Leaf<V>(epoch, node.anchor, node.keys.slice(), node.values.slice());
   }
 
-  /** The branches on the way to the leaf of `key`, to be changed, by level less one. */
+  /** The branches on the way to the leaf of `key`, for branches that will be changed; level 1 is first. */
   #ownPathTo(key: string): Step<V>[] {
     const path = new Array<Step<V>>(this.#levels);
     let node = this.#ownRoot();
@@ -314,7 +314,7 @@ export class SkipList<V> {
     return node as Leaf<V>;
   }
 
-  /** Keeps leaves from becoming many and nearly empty after deletions. The leftmost is never removed. */
+  /** Joins leaves that deletions have left nearly empty. The leftmost leaf is never removed. */
   #shrink(leaf: Leaf<V>): void {
     if (leaf.keys.length === 0 && leaf.anchor !== "") return this.#unlink(leaf);
     const cursor = new LeafCursor({ root: this.#root, levels: this.#levels }, leaf.anchor);
@@ -334,8 +334,8 @@ export class SkipList<V> {
   }
 
   /**
-   * Enters a new leaf into the levels above, up to a height drawn by lot: at the top of its tower
-   * it joins a branch, and below it begins a new one.
+   * Enters a new leaf into the levels above, up to a height that is drawn at random. At the top of its
+   * tower the leaf joins a branch, and on every level below it begins a new branch.
    */
   #raiseTower(leaf: Leaf<V>): void {
     const { anchor } = leaf;

@@ -11,7 +11,7 @@ import { NUMBER_BYTES_MAX, numberSize, readNumber, writeNumber } from "./numbers
 /** A chunk is handed over once it has this many bytes; a larger item has a chunk of its own. */
 export const STATE_CHUNK_BYTES = 64 * 1024;
 
-/** Bytes that are no state of this version. */
+/** These bytes are no state of this version. */
 export class StateError extends Error {
   override readonly name = "StateError";
 
@@ -40,7 +40,7 @@ export class StateWriter {
   takeText(): string {
     const taken = toByteString(this.#bytes, 0, this.#at);
     this.#at = 0;
-    // What once was large is rare, and would be kept for good.
+    // A large result is rare; without this its buffer would be kept for good.
     if (this.#bytes.length > STATE_CHUNK_BYTES) this.#bytes = new Uint8Array(STATE_CHUNK_BYTES);
     return taken;
   }
@@ -70,7 +70,7 @@ export class StateWriter {
     this.#at = writeByteString(value, this.#bytes, this.#at);
   }
 
-  /** A key's value with what belongs to it. */
+  /** An entry: its value, content type and numbers. */
   entry({ value, contentType, created, revision, version }: KvEntry): void {
     this.bytes(value);
     this.text(contentType ?? "");

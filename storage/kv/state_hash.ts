@@ -1,7 +1,7 @@
 /**
- * An incremental hash of a set of things, equal wherever the set is, whatever the order in which
- * it came to be (Clarke et al. 2003, with addition). It finds replicas that diverge by accident;
- * it does not resist somebody who wants a collision.
+ * An incremental hash of a set of things: equal sets have equal hashes, whatever the order in which
+ * things were added (Clarke et al. 2003, with addition). It finds replicas that diverge by accident.
+ * It does not withstand an attacker who wants a collision.
  *
  * @module
  */

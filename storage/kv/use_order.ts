@@ -1,6 +1,6 @@
 /**
- * Records in the order of their last use, and the log time by which they age: what the exactly-once
- * tables have in common.
+ * Records in the order in which they were used, and the log time by which they age. Both exactly-once
+ * tables keep one.
  *
  * @module
  */
@@ -34,8 +34,8 @@ export class UseOrder<Item extends Used> {
   }
 
   /**
-   * Moves the time, which must not go back, and calls `forget` for some of the records that are older
-   * than `ageMs`. It must remove the record.
+   * Moves the time, which must not go back. Calls `forget`, which must remove the record, for at most
+   * EXPIRED_PER_ENTRY_MAX of the records that are `ageMs` old.
    */
   advance(nowMs: number, ageMs: number, forget: (item: Item) => void): void {
     this.#nowMs = nowMs;
@@ -51,7 +51,7 @@ export class UseOrder<Item extends Used> {
     return this.#nowMs;
   }
 
-  /** The place of a use that happens now, after all others. */
+  /** The place of a use that happens now: it comes after all others. */
   next(): number {
     return ++this.#uses;
   }
@@ -68,7 +68,7 @@ export class UseOrder<Item extends Used> {
     return this.#byUse.first()?.[1];
   }
 
-  /** Whether the use was so long ago. */
+  /** Whether the record was used `ageMs` ago or longer. */
   isOlder({ usedMs }: Item, ageMs: number): boolean {
     return this.#nowMs - usedMs >= ageMs;
   }

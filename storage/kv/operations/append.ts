@@ -24,7 +24,7 @@ export interface AppendOperation {
   readonly value: Uint8Array;
 }
 
-/** What an append came to. */
+/** The result of an append. */
 export interface AppendResult {
   readonly type: "append";
   /** Changes of the key since its creation. */

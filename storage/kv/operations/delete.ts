@@ -15,7 +15,7 @@ export interface DeleteOperation {
   readonly key: string;
 }
 
-/** What a delete came to. */
+/** The result of a delete. */
 export interface DeleteResult {
   readonly type: "delete";
   /** Keys deleted: 0 or 1. */

@@ -1,7 +1,7 @@
 /**
- * What one kind of operation brings: its code in the log, its bytes, its effect, and how its result
- * is kept and recognised. A new kind is a file like those beside this one and a line in
- * operations.ts; nothing else knows the kinds apart.
+ * What one kind of operation defines: its code in the log, its bytes, its effect, and how its result
+ * is kept and recognised. A new kind is a file like those beside this one and a line in operations.ts.
+ * No other file tells the kinds apart.
  *
  * @module
  */
@@ -9,9 +9,9 @@ import type { CommandReader } from "../command_bytes.ts";
 import type { KeySpace } from "../key_space.ts";
 import type { StateReader, StateWriter } from "../state_bytes.ts";
 
-/** A kind of operation, of which `Operation` is one and `Result` what one came to. */
+/** A kind of operation: the type of its operations and that of their results. */
 export interface OperationKind<Operation, Result> {
-  /** Its first byte in the log, 1 to 255; never used again for another kind. */
+  /** Its first byte in the log, 1 to 255. The code of a kind is never used for another. */
   readonly code: number;
   /** @throws {CommandError} If a part of it is outside its limits. */
   check(operation: Operation): void;
@@ -19,9 +19,9 @@ export interface OperationKind<Operation, Result> {
   size(operation: Operation): number;
   /** Writes them and returns the offset just after them. */
   write(operation: Operation, bytes: Uint8Array, at: number): number;
-  /** @throws {CommandError} If they are none, or a part is outside its limits. */
+  /** @throws {CommandError} If the bytes are no such operation, or a part is outside its limits. */
   read(reader: CommandReader): Operation;
-  /** Does it, or nothing if a value would become too large. */
+  /** Executes it. Changes nothing if a value would become too large. */
   apply(operation: Operation, keys: KeySpace): Result | "too-large";
   /** Most bytes of keys' content in a result; 0 if it has numbers only. */
   readonly contentBytesMax: number;
@@ -29,13 +29,13 @@ export interface OperationKind<Operation, Result> {
   contentBytes(result: Result): number;
   /** Writes the result: at most RESULT_OVERHEAD_BYTES besides content. */
   writeResult(result: Result, writer: StateWriter): void;
-  /** @throws {StateError} If it is none that `writeResult` wrote. */
+  /** @throws {StateError} If the bytes are not what `writeResult` wrote. */
   readResult(reader: StateReader): Result;
   /** Whether a record of another node, whose type is this kind's, is a result. */
   isResult(record: Readonly<Record<string, unknown>>): boolean;
 }
 
-/** Whether it is an integer that a result may have. */
+/** Whether the value is an integer of at least 0, as all numbers in results are. */
 export function isCount(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }

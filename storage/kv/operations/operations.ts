@@ -12,7 +12,7 @@ import { putKind, type PutOperation, type PutResult } from "./put.ts";
 /** One step of a command. */
 export type Operation = PutOperation | AppendOperation | DeleteOperation | GetOperation;
 
-/** What an operation came to; its type is that of the operation. */
+/** The result of an operation; it has the operation's type. */
 export type OperationResult = PutResult | AppendResult | DeleteResult | GetResult;
 
 /** An operation of one type. */
@@ -24,7 +24,7 @@ export type ResultOf<Type extends Operation["type"]> = Extract<OperationResult, 
 type Kinds = {
   readonly [Type in Operation["type"]]: OperationKind<OperationOf<Type>, ResultOf<Type>>;
 };
-/** A kind that is taken to be the one of the operation at hand: the tables below see to it. */
+/** The kind of any operation. The tables below make sure that a kind gets operations of its own type. */
 type AnyKind = OperationKind<Operation, OperationResult>;
 
 const kinds: Kinds = { put: putKind, append: appendKind, delete: deleteKind, get: getKind };

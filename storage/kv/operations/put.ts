@@ -28,7 +28,7 @@ export interface PutOperation {
   readonly contentType?: string | undefined;
 }
 
-/** What a put came to. */
+/** The result of a put. */
 export interface PutResult {
   readonly type: "put";
   /** Changes of the key since its creation. */

@@ -1,5 +1,5 @@
 /**
- * `/v1/cluster` and `/v1/raft`: who leads, and why.
+ * `/v1/cluster` and `/v1/raft`: which node leads, and why.
  *
  * @module
  */

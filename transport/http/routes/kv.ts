@@ -1,7 +1,7 @@
 /**
  * `/v1/kv`: single keys as raw bytes, listings as JSON.
  *
- * No middleware stands before these routes: an async one costs half of the throughput.
+ * These routes have no middleware: an async middleware costs half of the throughput.
  *
  * @module
  */
@@ -48,8 +48,8 @@ import {
 } from "./kv_request.ts";
 
 /**
- * A value with a type of its own is shown, never run: it shares its origin with the pages of this
- * node. Browsers only ever save one of the default type.
+ * A browser may show a value that has a content type of its own, but must not run it: the value shares
+ * its origin with the pages of this node. Browsers save a value of the default type and do not show it.
  */
 const VALUE_POLICY = "default-src 'none'; sandbox";
 /** About how many bytes of JSON an entry is besides its key and value. */
@@ -90,7 +90,7 @@ async function get(c: Context, { port, large }: Routes): Promise<Response> {
     : value.length > LARGE_VALUE_BYTES
     ? large.stream(piecesOf(value), value.length)
     : value as Uint8Array<ArrayBuffer>;
-  // Headers are most of what a read costs: appended, they are not compared with all before them.
+  // Headers are most of what a read costs. `append` does not compare a header with those before it.
   const response = new Response(body);
   const { headers } = response;
   headers.append("etag", `"${entry.revision}"`);
@@ -251,7 +251,7 @@ function sizeOf({ key, value }: KvItem): number {
   return ITEM_BYTES + key.length + value.length;
 }
 
-/** Applies a write of one operation, or turns what kept it from taking effect into an error. */
+/** Applies a write of one operation; throws an error that says why if it took no effect. */
 async function apply<Type extends Operation["type"]>(
   c: Context,
   port: GatewayPort,
@@ -281,7 +281,7 @@ async function apply<Type extends Operation["type"]>(
   }
 }
 
-/** What the one operation of a write came to: a faulty leader may answer for another. */
+/** The result of a write's only operation. A faulty leader may answer for another operation. */
 function onlyResult<Type extends Operation["type"]>(
   { results }: Executed,
   { type }: OperationOf<Type>,
@@ -325,19 +325,19 @@ function itemOf(
   return { key: keyAs(encoding, entry.key), ...value, revision, created, version };
 }
 
-/** Who served a read, and whom it followed. */
+/** The node that served a read, and the leader that it followed. */
 function appendMeta(headers: Headers, context: ReadContext): void {
   headers.append("statecraft-served-by", String(context.servedBy));
   headers.append("statecraft-leader", String(context.leaderId ?? ""));
   headers.append("statecraft-term", String(context.term));
 }
 
-/** Whether the body is not sent. Nobody reads a large one then: it would hold its bytes until it is given up. */
+/** Whether the body is not sent. A large body would then hold its bytes until it is given up. */
 function isHead(c: Context): boolean {
   return (c.env as GatewayEnvironment | undefined)?.isHead === true;
 }
 
-/** In place of a body that is not sent: the runtime takes it to be of unknown length. */
+/** Stands for a body that is not sent; the runtime takes it to be of unknown length. */
 function unmeasured(): ReadableStream<Uint8Array> {
   return new ReadableStream({ start: (controller) => controller.close() });
 }

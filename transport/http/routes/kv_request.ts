@@ -27,9 +27,9 @@ import { checkKey, type JsonEncoding, keyFromPath, keyOfCursor, percentDecode } 
 
 /** The content type of a value that was stored without one. */
 export const DEFAULT_CONTENT_TYPE = "application/octet-stream";
-/** What clients such as curl send when nobody chose a type. */
+/** What clients such as curl send when the user chose no type. */
 const unaskedTypes = [DEFAULT_CONTENT_TYPE, "application/x-www-form-urlencoded"];
-/** What the gateway itself takes on any path. */
+/** Parameters that the gateway itself takes on any path. */
 export const writeParameters = ["redirect"];
 const readParameters = [...writeParameters, "consistency", "min_revision"];
 export const valueParameters = [...readParameters, "meta"];
@@ -43,8 +43,8 @@ const consistencies = ["linearizable", "lease", "follower", "stale"];
 const NO_QUERY: ReadonlyMap<string, string> = new Map();
 
 /**
- * The rest of the path after `/v1/kv/`, not decoded. The router decodes, so the path must begin so as
- * it was sent: `/%761/kv/a/v1/kv/b` would else name two keys.
+ * The rest of the path after `/v1/kv/`, not decoded. The router decodes the path, so the path as it was
+ * sent must begin with `/v1/kv/`: otherwise `/%761/kv/a/v1/kv/b` would name two keys.
  */
 export function pathRest(url: string): string {
   const path = url.indexOf("/", "http://".length);
@@ -56,7 +56,7 @@ export function pathRest(url: string): string {
   return url.slice(start, end);
 }
 
-/** The key of a write, whose query has nothing to say. */
+/** The key in the path of a write. The query may hold only what the gateway itself takes. */
 export function keyToWrite(c: Context): string {
   const { url } = c.req;
   queryOf(url, writeParameters);
@@ -99,7 +99,7 @@ export function readOptionsOf(c: Context, query: ReadonlyMap<string, string>): R
   };
 }
 
-/** How long the client waits, which it may tell so that an answer arrives before it has left. */
+/** How long the request may take. A client that says how long it waits is answered before it leaves. */
 export function timeoutOf(c: Context): number {
   const text = c.req.header("statecraft-timeout-ms");
   if (text === undefined) return REQUEST_TIMEOUT_MS;
@@ -116,8 +116,8 @@ export function timeoutOf(c: Context): number {
 /**
  * Query parameters, values not decoded; keys in them are bytes, which URLSearchParams cannot hold.
  *
- * @throws {GatewayError} invalid-request if one is not among `known`: what a client asks for and
- * does not get, such as `ttl`, must not pass in silence.
+ * @throws {GatewayError} invalid-request if one is not among `known`: a client that asks for something
+ * that this version does not do, such as `ttl`, must be told.
  */
 export function queryOf(url: string, known: readonly string[]): ReadonlyMap<string, string> {
   const start = url.indexOf("?");
@@ -165,7 +165,7 @@ export function limitOf(query: ReadonlyMap<string, string>): number {
   return limit;
 }
 
-/** The keys that a listing is of. */
+/** The keys that a listing asks for. */
 export function boundsOf(query: ReadonlyMap<string, string>): KvBounds {
   const prefix = boundOf(query, "prefix");
   const start = boundOf(query, "start");
@@ -194,7 +194,7 @@ export function resume(range: KvRange, query: ReadonlyMap<string, string>): KvRa
   const cursor = query.get("cursor");
   if (cursor === undefined) return range;
   const last = keyOfCursor(cursor);
-  // A cursor only narrows: one of another listing must not lead out of this one's bounds.
+  // A cursor only narrows the range: the cursor of another listing must not lead out of its bounds.
   if (range.reverse) {
     return range.end !== undefined && range.end < last ? range : { ...range, end: last };
   }
@@ -233,7 +233,7 @@ export function tagsOf(header: string): string[] {
   return header.split(",").map((tag) => tag.trim());
 }
 
-/** The content type to store: none for what a client sends without being asked. */
+/** The content type to store: none if the client sent its default. */
 export function contentTypeOf(c: Context): string | undefined {
   const type = c.req.header("content-type");
   if (type === undefined || unaskedTypes.includes(type)) return undefined;
@@ -264,8 +264,8 @@ export function onceOf(
       `An idempotency key has 1 to ${IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters`,
     );
   }
-  // By what the request means: a key in the store may be encoded in more than one way. As JSON, so
-  // that no part can pass for another: keys hold any byte.
+  // The digest is of what the request means, since a key can be encoded in more than one way. It is
+  // of JSON, so that no part can pass for another: a key may hold any byte.
   const headers = ["if-match", "if-none-match", "content-type"].map((name) => c.req.header(name));
   const digest = createHash("sha256")
     .update(JSON.stringify([action, storeKey, ...headers]))
