@@ -32,10 +32,10 @@ export interface GreeterCounters {
   readonly refused: number;
 }
 
-/** Who the logs blame for what came before a valid hello. */
+/** Stands in log lines for a sender that has not said who it is. */
 const NOBODY: NodeId = 0;
 
-/** Greets whoever dials, and gives the connection to the peer it belongs to. */
+/** Takes incoming connections, checks their hellos, and gives each to the link of its peer. */
 export class Greeter {
   readonly #host: PeerHost;
   readonly #peers: ReadonlyMap<NodeId, PeerLink>;
@@ -101,7 +101,7 @@ export class Greeter {
     oldest.close();
   }
 
-  /** The handlers of the peer whose connection it is; undefined if it is nobody's. */
+  /** The handlers of the peer that dialled; undefined if the connection was refused. */
   #greet(connection: Connection, body: Uint8Array): ConnectionHandlers | undefined {
     this.#forget(connection);
     const codec = this.#host.createCodec(this.#host.versions.min);
@@ -154,7 +154,7 @@ export class Greeter {
     connection.end();
   }
 
-  /** @throws {Error} If whose hello it is cannot be remembered. */
+  /** @throws {Error} If the peer's directory cannot be written down. */
   #refusal(hello: Hello, peer: PeerLink | undefined): RefusalReason | undefined {
     const { self, clusterId, identities, versions } = this.#host;
     if (hello.magic !== PROTOCOL_MAGIC) return "wrong-magic";

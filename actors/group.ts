@@ -187,7 +187,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   /**
    * While this member leads: lets the group agree on the highest cluster version that every member's
    * build knows. `knownBy` answers what the build of another member knows, undefined if that is not
-   * known now; who cannot be asked may run any build.
+   * known now: a member that cannot be asked may run any build.
    */
   raiseClusterVersion(knownBy: (node: NodeId) => number | undefined): void {
     const { context, role } = this.core;

@@ -34,15 +34,16 @@ export interface NodeOptions {
   /** Where the member keeps its data; created if missing, locked while in use. */
   readonly dataDir: string;
   /**
-   * Whether the data directory may be a copy, or brought from another file system: the original is used
-   * no more, and the copy was made after it was used last. Default false: a copy is refused.
+   * Says that the data directory may be a copy, or was brought from another file system; that nobody
+   * uses the original any more; and that the copy was made after its last use. Default false: a copy
+   * is refused.
    */
   readonly mayBeCopy?: boolean;
   /** Every voter's Raft address, this one's too. Default: ids 1 to 3 on 127.0.0.1:7001 to 7003. */
   readonly peers?: ReadonlyMap<NodeId, HostPort>;
   /** Where to listen for the other members, if not at this member's address in `peers`. */
   readonly listen?: HostPort;
-  /** A cluster of one member; goes without `peers`. */
+  /** A cluster of one member; cannot be combined with `peers`. */
   readonly single?: boolean;
   /** Where to serve HTTP; default 127.0.0.1:(8000+id). Port 0 picks one. */
   readonly http?: HostPort;
@@ -52,9 +53,9 @@ export interface NodeOptions {
   readonly timing?: RaftTiming;
   /** Gets log lines; default none. */
   readonly log?: Log;
-  /** Lines that `log` could not write, for the metrics; default none are. */
+  /** How many lines `log` could not write, for the metrics; default 0. */
   readonly droppedLogLines?: () => number;
-  /** What this build claims to speak and know, to try upgrades out; default what it does. */
+  /** The versions that this build claims to support, to try upgrades out; default its own. */
   readonly build?: BuildVersions;
   /** Called when the member failed and stopped by itself; default: the error is thrown from a task. */
   readonly onFailed?: (error: Error) => void;
@@ -169,7 +170,10 @@ function listenHttp(options: NodeOptions, handler: GatewayHandler, log: Log): Ht
   }
 }
 
-/** Where clients reach a node that nobody named: a wildcard address is none that they could use. */
+/**
+ * The URL of a node for which the options name none. Clients cannot use a wildcard address; they get
+ * the host of the node's Raft address.
+ */
 function reachableUrl({ hostname, port }: HostPort, raftAddress: HostPort): string {
   const isWildcard = hostname === "0.0.0.0" || hostname === "::";
   return urlOf({ hostname: isWildcard ? raftAddress.hostname : hostname, port });
@@ -185,7 +189,7 @@ export function clusterIdOf(members: ReadonlyMap<NodeId, HostPort>): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
-/** Whose directory a start with these options wants. */
+/** The owner that the data directory must have for these options. */
 function ownerOf(
   { id }: Pick<NodeOptions, "id">,
   members: ReadonlyMap<NodeId, HostPort>,
@@ -203,7 +207,7 @@ function ownerOf(
  * these members' cluster, as {@linkcode startNode} will.
  *
  * @throws {IdentityMismatchError} If it belongs to another node or to other members.
- * @throws {IdentityDamagedError} If it cannot be told whose it is.
+ * @throws {IdentityDamagedError} If the file that names its owner is damaged.
  */
 export function checkNodeDirectory(
   options: Pick<NodeOptions, "id" | "dataDir" | "peers" | "single">,
@@ -243,7 +247,10 @@ function membersOf(
   return members;
 }
 
-/** A single member has nobody to listen for: it takes no port that another could want. */
+/**
+ * Where to listen. A single member has no peers, so it listens on any free port and takes none that
+ * another program may need.
+ */
 function listenAddressOf(options: NodeOptions, members: ReadonlyMap<NodeId, HostPort>): HostPort {
   if (options.listen !== undefined) return options.listen;
   const address = members.get(options.id)!;

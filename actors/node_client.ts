@@ -2,12 +2,12 @@
  * The node as the HTTP gateway sees it: finds the leader, retries what surely had no effect, and
  * says what became of a write.
  *
- * Reads of one burst share one question to this node's Raft actor, and so one place in its round.
+ * Reads of one burst share one request to this node's Raft actor, and so one place in its round.
  *
  * A write goes to the leader's Raft actor, wherever it runs: one hop, since that actor refuses what
- * it cannot do instead of passing it on. A refusal, and a message that was not delivered, surely
- * had no effect and are retried until the request's time is up; an answer that was lost leaves the
- * outcome unknown, and is retried only for a write that its idempotency key makes safe to repeat.
+ * it cannot do instead of passing it on. A refused request, and one that was not delivered, surely had
+ * no effect, and is retried until its time is up. If an answer is lost, the outcome is unknown. Then
+ * only a write with an idempotency key is retried, since that is safe to repeat.
  *
  * @module
  */
@@ -58,14 +58,14 @@ export interface NodeClientOptions {
   readonly httpAddressOf: (node: NodeId) => string | undefined;
   /** The links to the other members. */
   readonly links: () => readonly LinkFact[];
-  /** Whether the node is on its way down. */
+  /** Whether the node is stopping. */
   readonly isStopping: () => boolean;
 }
 
 /** How an attempt ended. */
 type Attempt =
   | { readonly kind: "answer"; readonly answer: KvAnswer }
-  /** Surely without effect. */
+  /** The request surely had no effect. */
   | { readonly kind: "no-effect"; readonly detail: string }
   | { readonly kind: "unknown"; readonly detail: string };
 
@@ -73,14 +73,14 @@ type Attempt =
 interface SharedBarrier {
   /** The Raft actor's last turn before it. */
   readonly turn: number;
-  /** A read whose own time ends much earlier or later asks for itself. */
+  /** A read whose deadline is much earlier or later asks for a barrier of its own. */
   readonly deadlineMs: number;
   readonly attempt: Promise<Attempt>;
 }
 
 /** Counters of a gateway, for metrics. */
 export interface GatewayCounters {
-  /** Reads that asked for more than the store as it is. */
+  /** Reads that needed a barrier: all but the stale ones. */
   reads: number;
 }
 
@@ -94,7 +94,7 @@ export class NodeClient implements GatewayPort {
   readonly #chart: ChartDescription = describeChart(raftMachine);
   #barrier: SharedBarrier | undefined;
   readonly #startMs: number;
-  /** The leader heard last, and since when it is known no more. */
+  /** The last leader that was known, and when it was lost; Infinity if it still leads. */
   #lastLeader: { readonly id: NodeId; readonly term: Term; readonly lostMs: number } | undefined;
 
   /** Serves `options.group`. */
@@ -106,7 +106,7 @@ export class NodeClient implements GatewayPort {
     this.#startMs = this.#nowMs;
   }
 
-  /** To be called when this node hears of a leader, or loses it. */
+  /** Must be called when this node hears of a leader, or loses it. */
   leaderChanged(): void {
     const { leaderId, currentTerm } = this.#options.core.context;
     if (leaderId !== undefined) {
@@ -117,7 +117,7 @@ export class NodeClient implements GatewayPort {
     }
   }
 
-  /** To be called once the node is on its way down: requests that wait are answered now. */
+  /** Must be called once the node is stopping: requests that wait are answered now. */
   stopping(): void {
     this.#leaderWatch.wake();
   }
@@ -257,15 +257,15 @@ export class NodeClient implements GatewayPort {
     while (this.#options.store.revision < minRevision) {
       const { revision } = this.#options.store;
       const detail = `revision ${minRevision} was not reached in time, this node is at ${revision}`;
-      // Not the leader is awaited here but the next entry, so the pause stays short.
+      // This waits for the next entry, and not for a leader, so the pause stays short.
       await this.#pause({ deadlineMs, detail, attempts: 1, mayHaveHadEffect: false });
     }
   }
 
   /**
-   * Asks for a read index, or joins whoever asked last. Safety (thesis s6.4): a read may join only
-   * while the question still waits in the Raft actor's mailbox, which it surely does as long as no
-   * turn has begun; so the round that answers begins after every read that shares it has arrived.
+   * Asks for a read index, or joins the last request for one. Safety (thesis s6.4): a read may join
+   * only while that request still waits in the Raft actor's mailbox. It surely waits there as long as
+   * no turn has begun. So the round that answers begins after every read that shares it has arrived.
    */
   #sharedBarrier(deadlineMs: number): Promise<Attempt> {
     const { turn } = this.#options.core.state;
@@ -277,7 +277,7 @@ export class NodeClient implements GatewayPort {
     const attempt = this.#ask(self, { type: "ReadBarrier" }, deadlineMs);
     const asked = { turn, deadlineMs, attempt };
     this.#barrier = asked;
-    // One that failed without a turn must not fail those who come later.
+    // A barrier that failed without a turn must not fail later reads.
     attempt.then(() => {
       if (this.#barrier === asked) this.#barrier = undefined;
     });

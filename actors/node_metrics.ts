@@ -43,7 +43,7 @@ export interface NodeMetricsSource {
   readonly system: SystemStatus;
   /** Bytes of the log on disk. */
   readonly walBytes: number;
-  /** Times the HTTP listener closed idle connections for want of file descriptors. */
+  /** How often the HTTP listener closed idle connections because no file descriptor was left. */
   readonly httpSheds: number;
   readonly droppedLogLines: number;
 }
@@ -203,7 +203,7 @@ function boundaryMetrics({ core, peers, system, httpSheds }: NodeMetricsSource):
     },
     {
       name: "statecraft_http_connections_shed_total",
-      help: "Times that idle HTTP connections were closed for want of file descriptors",
+      help: "Times that idle HTTP connections were closed because no file descriptor was left",
       type: "counter",
       samples: [{ value: httpSheds }],
     },

@@ -240,7 +240,7 @@ export class PeerLink {
     };
   }
 
-  /** The same for every connection: one that was closed calls no handler any more. */
+  /** Shared by all connections, since a connection that was closed calls no handler any more. */
   readonly #handlers: ConnectionHandlers = {
     onOpen: () => this.#step({ type: "Opened" }),
     onFrame: (body) => this.#receive(body),
@@ -477,7 +477,10 @@ export class PeerLink {
     this.#step({ type: "TimedOut" });
   };
 
-  /** While frames come, the chart has nothing to decide: a ping to measure the way, and on we go. */
+  /**
+   * While frames come, the chart has nothing to decide: a ping measures the round trip, and the timer
+   * starts again.
+   */
   #armIdle(): void {
     this.#heard = false;
     this.#arm(IDLE_MS_MAX, () => {
@@ -491,7 +494,8 @@ export class PeerLink {
     this.#clearTimer();
     const dueMs = this.#nowMs() + delayMs;
     this.#setTimer(delayMs, () => {
-      // After a stall of ours the peer's frames wait in the socket: read them before judging it.
+      // If this process stalled, frames of the peer wait in the socket. They are read before the
+      // peer is judged.
       if (this.#nowMs() - dueMs > TIMER_LATE_MS_MAX) this.#setTimer(TIMER_GRACE_MS, due);
       else due();
     });

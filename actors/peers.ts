@@ -165,9 +165,9 @@ export class Peers implements RemoteLink {
       throw new RangeError(`Cannot add peer ${peer}: it is this node, or known already`);
     }
     if (this.#stopped) return;
-    const actor = new PeerLink(peer, address, this.#host);
-    this.#peers.set(peer, actor);
-    actor.start();
+    const link = new PeerLink(peer, address, this.#host);
+    this.#peers.set(peer, link);
+    link.start();
   }
 
   /** Closes the connection to a peer and refuses it from now on. Idempotent. */

@@ -5,7 +5,7 @@
  * Start: lock the data directory, replay the log, then WAL, machine and Raft actors, peers, and HTTP
  * last. Stop: HTTP accepts no more, leadership goes to another voter, requests drain, then the
  * actors in reverse order, the peers, the log and the lock. Fail stop: when the Raft, machine or
- * WAL actor throws, nothing more leaves the process and it is to exit.
+ * WAL actor throws, nothing more leaves the process, and it must exit.
  *
  * @module
  */
@@ -49,7 +49,7 @@ const ANSWERED_POLL_MS = 5;
 export interface HttpService {
   /** Where it really listens. */
   readonly address: HostPort;
-  /** Times it closed idle connections for want of file descriptors. */
+  /** How often it closed idle connections because no file descriptor was left. */
   readonly restarts: number;
   /** Accepts no more, and resolves once every request is answered. Idempotent. */
   shutdown(): Promise<void>;
@@ -72,9 +72,9 @@ export interface ProcessWorld {
   readonly serveHttp?: (handler: GatewayHandler) => HttpService;
 }
 
-/** What a build speaks and knows. Another one than this can be stated to try upgrades out. */
+/** The versions that a build supports. A test may name those of another build, to try upgrades out. */
 export interface BuildVersions {
-  /** The versions of the protocol that it speaks. */
+  /** The versions of the wire protocol that it speaks. */
   readonly protocol: VersionRange;
   /** The highest cluster version that it knows. */
   readonly clusterVersionMax: number;
@@ -83,7 +83,7 @@ export interface BuildVersions {
 /** What a process starts from. */
 export interface ProcessOptions {
   readonly world: ProcessWorld;
-  /** Whose directory it must be. */
+  /** The node and the cluster that the data directory must belong to. */
   readonly directory: DataDirectoryOptions;
   /** Every member's Raft address, this one's too: voters, in every group. */
   readonly members: ReadonlyMap<NodeId, HostPort>;
@@ -98,14 +98,14 @@ export interface ProcessOptions {
   readonly segmentBytes?: number;
   /** Version of the package. */
   readonly version: string;
-  /** What this build speaks and knows; default PROTOCOL_VERSIONS and CLUSTER_VERSIONS. */
+  /** The versions that this build supports; default PROTOCOL_VERSIONS and CLUSTER_VERSIONS. */
   readonly build?: BuildVersions;
   /** Where clients reach a member, an URL; undefined if unknown. */
   readonly httpAddressOf: (node: NodeId) => string | undefined;
   readonly log: Log;
   /** Lines that `log` could not write. */
   readonly droppedLogLines?: () => number;
-  /** Called once, when the process failed: nothing more leaves it, and it is to end. */
+  /** Called once, when the process has failed: nothing leaves it any more, and it must end. */
   readonly onFailed: (error: Error) => void;
   /** Called with each group once it is assembled, before it handles anything. */
   readonly onGroup?: (group: KvGroup) => void;
@@ -129,7 +129,7 @@ export class Process {
   readonly id: NodeId;
   /** The cluster that its directory was founded for. */
   readonly clusterId: string;
-  /** Whose directory is whose, as this process knows it. */
+  /** The ids of the data directories of this member and of the peers that it has met. */
   readonly identities: PeerIdentities;
   /** The actors. */
   readonly system: ActorSystem;
@@ -161,7 +161,7 @@ export class Process {
     try {
       return new Process(options, undo);
     } catch (error) {
-      // Why the start failed says more than what could not be undone after it.
+      // Why the start failed matters more than a step that could not be undone.
       undoAll(undo);
       throw error;
     }
@@ -192,7 +192,7 @@ export class Process {
       log,
       onFailed: ({ error }) => this.#fail(error),
     });
-    // Before any actor runs: a later group may refuse to start.
+    // Noted before the first actor is spawned, since a later group may refuse to start.
     undo.push(() => void this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
     this.#walActor = spawnWal(this.system, this.#wal, {
       onDiskCondition: (condition) => {
@@ -285,8 +285,8 @@ export class Process {
   /**
    * Stops in order; resolves when everything is closed. Idempotent.
    *
-   * @throws {Error} If the end of the log could not be written; everything is closed all the same, and what
-   * was acknowledged is durable.
+   * @throws {Error} If the end of the log could not be written. Even then everything is closed, and
+   * all acknowledged writes are durable.
    */
   stop(): Promise<void> {
     return this.#stopping ??= this.#stop();
@@ -333,7 +333,7 @@ export class Process {
     return { host, client, commit, leaderChanges: 0, gateway: undefined };
   }
 
-  /** Only now that all is well: a start that fails says so in one line, not after others. */
+  /** Logs a start that has succeeded. A start that fails logs nothing before its error. */
   #announce({ tornTail }: OpenedWal): void {
     const { log } = this.#options;
     if (tornTail !== undefined) log("warn", "log-tail-cut", { reason: tornTail });
@@ -358,20 +358,20 @@ export class Process {
     const groups = [...this.#groups.values()];
     if (!this.#failed) await Promise.all(groups.map(({ host }) => this.#handOver(host)));
     for (const { client } of groups) client.stopping();
-    // What does not end by then ends with the process: a server that drains cannot be aborted, its
-    // signal throws BadResource (Deno 2.9.6).
+    // A request that is not answered by then ends with the process. A server that drains cannot be
+    // aborted: its signal throws BadResource (Deno 2.9.6).
     await this.#within(DRAIN_MS_MAX, Promise.all([drained, this.#answerPeers()]));
     if (!this.#failed) await this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
     await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));
-    // The peers, the log and the lock.
+    // Closes the peers, the log and the lock.
     const failure = undoAll(this.#undo);
     log("info", "stopped", {});
     if (failure !== undefined) throw failure;
   }
 
   /**
-   * Waits for what other nodes have asked this one: writes that it took while it led are answered
-   * once it hears from the next leader that they are committed, or never will be.
+   * Waits until this node has answered the calls of other nodes. It took their writes while it led,
+   * and answers them once it hears from the next leader whether they are committed.
    */
   async #answerPeers(): Promise<void> {
     const { clock } = this.#options.world.ports;
@@ -381,7 +381,7 @@ export class Process {
     }
   }
 
-  /** Gives leadership to the voter that has most of the log and answers. */
+  /** Hands leadership to the connected voter that has most of the log. */
   async #handOver({ core, raft, group }: KvGroup): Promise<void> {
     if (core.role !== "leader") return;
     const { voters } = core.context;
@@ -395,7 +395,7 @@ export class Process {
     try {
       await raft.call({ type: "Transfer", to }, { timeoutMs: HANDOVER_MS_MAX });
     } catch (error) {
-      // The member may be on its way down as well; the others elect a leader all the same.
+      // That member may be stopping, too. Then the others elect a leader.
       const { log } = this.#options;
       log("info", "hand-over-failed", { ...this.#labelOf(group), to, error: String(error) });
     }
@@ -417,7 +417,7 @@ export class Process {
     hosted.client.leaderChanged();
   }
 
-  /** Looks again and again whether every member knows a higher cluster version than was agreed on. */
+  /** Checks every VERSIONS_MS whether all builds know a higher cluster version than the agreed one. */
   #compareVersionsSoon(): void {
     this.#versionTimer = this.#options.world.ports.timers.set(VERSIONS_MS, () => {
       const peers = new Map(this.#peers.status().peers.map((status) => [status.peer, status]));
@@ -428,7 +428,7 @@ export class Process {
     });
   }
 
-  /** What a log line says of the group: nothing while there is one only. */
+  /** The group, for log lines; left out if the process hosts only one. */
   #labelOf(group: GroupId): { readonly group?: GroupId } {
     return this.#options.groups.length > 1 ? { group } : {};
   }
@@ -472,7 +472,7 @@ export class Process {
   }
 }
 
-/** Takes the steps back in reverse order, every one of them, whatever fails; answers what failed first. */
+/** Undoes every step, in reverse order, even if some fail; returns the first failure. */
 function undoAll(steps: (() => void)[]): Error | undefined {
   let failure: Error | undefined;
   for (const step of steps.splice(0).reverse()) {

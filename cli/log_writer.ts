@@ -24,7 +24,7 @@ export interface LogOptions {
 export interface LogWriter {
   /** Never blocks or throws. */
   readonly log: Log;
-  /** The lines, also for what is not of the log's form. */
+  /** Writes the lines; also takes lines that are no log lines. */
   readonly lines: LineWriter;
 }
 

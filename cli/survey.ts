@@ -174,7 +174,7 @@ function showMembers({ nodeId, members, leader }: ClusterStatus, show: Show): vo
       String(member.id),
       member.id === leader ? "leader" : member.voter ? "voter" : "learner",
       member.link,
-      // Of a member that has not answered this leader nothing is known, and 0 is no entry.
+      // 0 means that the member has not answered this leader yet.
       String(member.matchIndex || "-"),
       member.raftAddress,
       member.httpAddress,

@@ -312,7 +312,7 @@ export class SimCluster {
   /**
    * Whether a node's disk may be lost now: its first, of no more than a minority in a run, for what
    * a majority has lost is lost; and only once all others that still have their disks have greeted
-   * it, for who never met the old directory cannot tell it from the new one. That is the documented
+   * it: a node that never met the old directory cannot tell it from the new one. That is the documented
    * limit of storage/log/peer_identities.ts, and not what is tested here.
    */
   mayWipe(id: NodeId): boolean {
@@ -404,7 +404,7 @@ export class SimCluster {
     for (const invariant of this.invariants) {
       const text = invariant.observe(observation);
       if (text === undefined) continue;
-      // Within a node's turn the runtime takes it for a failure of the node; the run ends all the same.
+      // Within a node's turn the runtime takes this error for a failure of the node, so it is kept.
       this.#violation ??= new InvariantViolation(invariant.name, text, this.loop.nowMs);
       throw this.#violation;
     }

@@ -63,7 +63,7 @@ export class SimConnection implements Connection {
     });
   }
 
-  /** Whether nothing comes of it any more. */
+  /** Whether it is closed, or its process has ended. */
   get isOver(): boolean {
     return this.#closed || this.#abandoned;
   }
@@ -109,7 +109,7 @@ export class SimConnection implements Connection {
     this.#other = other;
   }
 
-  /** The process that listens takes it, once it is awake. */
+  /** The listening process takes the connection, once it is awake. */
   accepted(accept: (connection: Connection) => ConnectionHandlers): void {
     this.#read(() => {
       this.#handlers = accept(this);
@@ -121,7 +121,7 @@ export class SimConnection implements Connection {
     this.#read(() => this.#handlers?.onOpen?.());
   }
 
-  /** It ended, or never came to be. */
+  /** The connection ended, or could not be made. */
   lose(reason: CloseReason): void {
     this.#read(() => {
       const handlers = this.#handlers;

@@ -35,7 +35,7 @@ export type Verdict =
   /** The search took too many steps on these keys; the others are fine. */
   | { readonly verdict: "undecided"; readonly keys: readonly string[] };
 
-/** What a check may take, and whom it tells how far it is. */
+/** How much a check may cost, and what it calls to show its progress. */
 export interface CheckOptions {
   readonly stepsMax?: number;
   readonly onProgress?: (done: number, keys: number) => void;

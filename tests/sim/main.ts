@@ -89,7 +89,7 @@ async function main(): Promise<void> {
   Deno.exit(report.finish());
 }
 
-/** Prints what the seeds came to. */
+/** Prints the results of the seeds. */
 class Report {
   readonly #seeds: number;
   readonly #historyFile: string | undefined;

@@ -234,7 +234,7 @@ export class MemoryDisk implements Disk {
     this.#durableFiles.set(path, inode);
   }
 
-  /** Removes a file durably, behind the back of whoever uses it. */
+  /** Removes a file durably, although a process may have it open. */
   erase(path: string): void {
     this.#files.delete(path);
     this.#durableFiles.delete(path);

@@ -1,7 +1,7 @@
 /**
  * The simulator's network: connections as TCP makes them, between the processes of a simulated
  * cluster. Bytes arrive in order or not at all, cut anywhere; what is lost is sent again and holds
- * up what follows; a link that is cut keeps both ends open until one of them grows tired.
+ * up what follows; a link that is cut keeps both ends open until one of them times out.
  *
  * The processes speak the shipping protocol over it: frames, hello, greeter and links are theirs.
  *
@@ -278,7 +278,7 @@ export class SimNetwork {
     this.onFate?.("dropped", way, this.#decode(frame));
   }
 
-  /** Tells whoever wants to know what arrives. */
+  /** Tells the play which frame has arrived. */
   arrived({ from, to }: Way, body: Uint8Array): void {
     this.onFate?.("arrived", { from: to, to: from }, this.#codec.decode(body.slice()));
   }

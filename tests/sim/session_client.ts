@@ -19,7 +19,7 @@ const decoder = new TextDecoder();
 
 /** See the module. */
 export class SessionClient extends SimClient {
-  /** Sessions that expired or never came to be are replaced. */
+  /** Counts the sessions: one that expired, or was never begun, is replaced. */
   #generation = 0;
   #sequence = 0;
   #target: NodeId;

@@ -165,7 +165,7 @@ function draw(cluster: SimCluster, drawable: readonly Fault[]): Fault {
 }
 
 /**
- * Heals a random quorum; the rest stays down for ever. Nodes that lost their disks are in no quorum
+ * Heals a random quorum; the other nodes stay down. Nodes that lost their disks are in no quorum
  * and run beside it: they must not disturb it.
  */
 async function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): Promise<void> {
