@@ -172,6 +172,8 @@ export const httpCases: readonly HttpCase[] = [
         deleted: 0,
         revision: revision + 1,
       }]);
+      // A tag that names the store's revision would match no key.
+      assertEquals([first, second].map(({ headers }) => headers.get("etag")), [null, null]);
       await assertProblem(await send("/v1/kv/delete"), 404, "key-not-found");
     },
   },

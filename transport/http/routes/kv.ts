@@ -177,7 +177,7 @@ async function put(c: Context, port: GatewayPort, key: string): Promise<Response
   const once = onceOf(c, { key, action: "put", body: value });
   const { executed, result } = await apply<"put">(c, port, { operation, compares, once });
   const { version, created } = result;
-  return written(executed, { revision: executed.revision, version }, created ? 201 : 200);
+  return stored(executed, { revision: executed.revision, version }, created ? 201 : 200);
 }
 
 async function append(c: Context, port: GatewayPort, key: string): Promise<Response> {
@@ -188,7 +188,7 @@ async function append(c: Context, port: GatewayPort, key: string): Promise<Respo
   const once = onceOf(c, { key, action: "append", body: value });
   const { executed, result } = await apply<"append">(c, port, { operation, compares, once });
   const { version, length } = result;
-  return written(executed, { revision: executed.revision, version, length }, 200);
+  return stored(executed, { revision: executed.revision, version, length }, 200);
 }
 
 async function remove(c: Context, port: GatewayPort, key: string): Promise<Response> {
@@ -296,15 +296,25 @@ function preconditionFailed(revision: number): GatewayError {
   return new GatewayError("precondition-failed", detail, { revision });
 }
 
+/** The answer to a write that left an entry, which the tag names. */
+function stored(
+  executed: Executed,
+  body: Record<string, unknown>,
+  status: 200 | 201,
+): Response {
+  const response = written(executed, body, status);
+  response.headers.append("etag", `"${executed.revision}"`);
+  return response;
+}
+
 function written(
-  { revision, replayed }: Executed,
+  { replayed }: Executed,
   body: Record<string, unknown>,
   status: 200 | 201,
 ): Response {
   const response = new Response(JSON.stringify(body) + "\n", { status });
   const { headers } = response;
   headers.set("content-type", "application/json");
-  headers.append("etag", `"${revision}"`);
   if (replayed === true) headers.append("idempotency-replayed", "true");
   return response;
 }
