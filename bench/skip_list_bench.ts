@@ -1,5 +1,5 @@
 /**
- * The ordered map against `sorted-btree` (PERFORMANCE.md P10), and the store on top of it.
+ * The ordered map against `sorted-btree`, and the store on top of it.
  *
  * Each iteration does as many operations as the name of its group says.
  *

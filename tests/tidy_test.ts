@@ -149,7 +149,7 @@ function checkPaths({ path, text }: Source, isThere: (path: string) => boolean):
       "\n",
     );
   const named = comments.matchAll(
-    /(?<![\w/.:-])((?:machines|storage|transport|actors|cli|tests|bench)\/[\w/]+\.(?:ts|md|txt))\b/g,
+    /(?<![\w/.:-])((?:(?:machines|storage|transport|actors|cli|tests|bench)\/[\w/]+\.(?:ts|md|txt))|[A-Z]+\.md)\b/g,
   );
   return [...named].map(([, name]) => name!).filter((name) =>
     !isThere(name) && !isThere(resolve(path, `./${name}`))
@@ -254,6 +254,7 @@ Deno.test("every path that a comment or a document names is there", () => {
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "LEARN.md",
     "bench/NOTES.md",
     "tests/README.md",
@@ -322,6 +323,7 @@ Deno.test("every check finds a planted violation", () => {
   const nothing = (): boolean => false;
   assertEquals(found(checkPaths(plant("a.ts", "// See storage/gone.ts."), nothing)), 1);
   assertEquals(found(checkPaths({ path: "A.md", text: "`cli/gone.ts`" }, nothing)), 1);
+  assertEquals(found(checkPaths({ path: "A.md", text: "See GONE.md." }, nothing)), 1);
   assertEquals(
     found(checkHabits(plant("cli/a.ts", `const a = await ${"im" + "port"}("./b.ts");`))),
     1,

@@ -22,7 +22,7 @@ const storage = "tests/storage";
 const transport = "tests/transport";
 const actors = "tests/actors";
 
-/** All of them; SAFETY.md and field experience name the ideas. */
+/** All of them: the classic faults of Raft implementations, and those that were found here. */
 export const mutants: readonly Mutant[] = [
   // Durability
   {

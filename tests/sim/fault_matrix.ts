@@ -1,6 +1,7 @@
 /**
- * The fault matrix (SAFETY.md): each row with what is expected, and where it is shown: a scenario
- * here, on the simulator, or tests elsewhere that are named and must exist.
+ * The fault matrix: every kind of fault that the cluster must survive. Each row says what is expected
+ * and where it is shown: in a scenario here, on the simulator, or in tests elsewhere, which are named
+ * and must exist.
  *
  * @module
  */

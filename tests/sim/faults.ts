@@ -1,6 +1,6 @@
 /**
  * Everything that is done to a simulated cluster, each fault with the row of the fault matrix
- * (SAFETY.md) that it plays.
+ * (fault_matrix.ts) that it plays.
  *
  * @module
  */

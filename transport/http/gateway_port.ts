@@ -13,7 +13,7 @@ import type { Explanation } from "../../machines/explain.ts";
 import type { Role } from "../../machines/raft_machine.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 
-/** How fresh a read must be; API.md. */
+/** How fresh a read must be: as of now, or (`stale`) as this node has it. ARCHITECTURE.md says how. */
 export type Consistency = "linearizable" | "lease" | "follower" | "stale";
 
 /** What a read asks for besides its keys. */
