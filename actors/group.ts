@@ -13,11 +13,11 @@ import {
 } from "../machines/group_config.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import { RaftCore } from "../machines/raft_core.ts";
-import { RaftLog } from "../machines/raft_log.ts";
 import { type RaftStep, type RoleChange, roleChangeOf } from "../machines/raft_step.ts";
 import type {
   EntryRun,
   GroupId,
+  LogIndex,
   Membership,
   NodeId,
   RaftMessage,
@@ -28,9 +28,11 @@ import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type { RecoveredGroup } from "../storage/log/wal_replay.ts";
 import { forEachEntry, recordFormat } from "../storage/log/wal_record.ts";
+import type { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import type { Wal } from "../storage/log/wal.ts";
-import { MachineActor, type MachineSignal } from "./machine_actor.ts";
-import { RAFT_MAILBOX_CAPACITY } from "./limits.ts";
+import { recoverState } from "./group_recovery.ts";
+import { MachineActor, type MachineSignal, type SnapshotTrigger } from "./machine_actor.ts";
+import { RAFT_MAILBOX_CAPACITY, SNAPSHOT_AFTER_BYTES, SNAPSHOT_AFTER_ENTRIES } from "./limits.ts";
 import { RaftActor, type RaftActorMessage, type RaftSignal } from "./raft_actor.ts";
 import {
   type RaftAnswer,
@@ -39,7 +41,9 @@ import {
   raftRequestOf,
 } from "./raft_request.ts";
 import type { ActorRef, LocalRef } from "./runtime/actor.ts";
+import type { Log } from "./runtime/ports.ts";
 import type { ActorSystem } from "./runtime/system.ts";
+import { refOf, SnapshotActor, type SnapshotFacts, type SnapshotSignal } from "./snapshot_actor.ts";
 import { type DiskCondition, WalActor, type WalSignal } from "./wal_actor.ts";
 
 /** Name of the actor that other nodes ask about a group. */
@@ -74,6 +78,12 @@ export function spawnWal(
   return { actor, ref };
 }
 
+/** When a node takes snapshots unless it is told otherwise. */
+export const DEFAULT_SNAPSHOT_TRIGGER: SnapshotTrigger = {
+  bytes: SNAPSHOT_AFTER_BYTES,
+  entries: SNAPSHOT_AFTER_ENTRIES,
+};
+
 /** What a group needs of its process. */
 export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> {
   readonly group: GroupId;
@@ -85,9 +95,16 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   /** Default DEFAULT_BOUNDS. */
   readonly bounds?: ReplicationBounds;
   readonly system: ActorSystem;
+  readonly clusterId: string;
   readonly wal: WalHost["ref"];
   /** What the WAL held of this group. */
   readonly recovered: RecoveredGroup | undefined;
+  /** Has the log on disk begin behind a snapshot that it does not reach. */
+  readonly forget: Wal["forget"];
+  readonly snapshots: SnapshotStore;
+  /** Default {@linkcode DEFAULT_SNAPSHOT_TRIGGER}. */
+  readonly snapshotAfter?: SnapshotTrigger;
+  readonly log: Log;
   readonly send: (to: NodeId, message: RaftMessage) => void;
   /** The highest cluster version that this build knows; default that of {@linkcode CLUSTER_VERSIONS}. */
   readonly clusterVersionMax?: number;
@@ -102,6 +119,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   readonly core: RaftCore;
   readonly machine: Machine;
   readonly raftActor: RaftActor<Result>;
+  readonly snapshotActor: SnapshotActor;
   /** The Raft actor, for requests of this node. */
   readonly raft: LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
   readonly #system: ActorSystem;
@@ -113,8 +131,9 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   /**
    * Starts as follower, with what was recovered.
    *
-   * @throws {ClusterVersionError} If the log was written by members of a version that this build does
-   * not know.
+   * @throws {ClusterVersionError} If the log or the snapshot was written by members of a version that
+   * this build does not know.
+   * @throws {SnapshotMissingError} If entries were forgotten and no sound snapshot covers them.
    */
   constructor(options: GroupHostOptions<Result, Machine>) {
     const { group, machine, id, membership, timing, system, wal, recovered, send } = options;
@@ -123,12 +142,18 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
     this.group = group;
     this.#system = system;
     this.machine = machine;
-    const log = new RaftLog();
     this.#clusterVersionMax = options.clusterVersionMax ?? CLUSTER_VERSIONS.max;
-    for (const run of recovered?.runs ?? []) {
-      this.#checkVersions(run);
-      log.append(run);
-    }
+    for (const run of recovered?.runs ?? []) this.#checkVersions(run);
+    const store = options.snapshots;
+    const { snapshot, log, hardState, newBase } = recoverState({
+      group,
+      machine,
+      store,
+      recovered,
+      onBroken: (error) => options.log("error", "snapshot-broken", { error: error.message }),
+    });
+    if (snapshot !== undefined) this.#agree(snapshot.meta);
+    if (newBase !== undefined) options.forget(group, newBase, { keepsRest: false });
     this.core = new RaftCore({
       id,
       group,
@@ -139,8 +164,8 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       log,
       nowMs: ports.clock.monotonicMs(),
       ...membership,
-      currentTerm: recovered?.hardState?.currentTerm ?? 0,
-      votedFor: recovered?.hardState?.votedFor,
+      ...hardState,
+      ...(snapshot === undefined ? {} : { snapshot: refOf(snapshot) }),
       ...(onRoleChange === undefined ? {} : { onStep: (step) => tellChange(step, onRoleChange) }),
     });
     type Signal = MachineSignal<Result>;
@@ -154,8 +179,34 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
           entries: (from, through, bytesMax) => log.slice(from, through, bytesMax),
           scheduler: ports.scheduler,
           onConfig: (config) => this.#agree(config),
+          snapshotAfter: options.snapshotAfter ?? DEFAULT_SNAPSHOT_TRIGGER,
+          onSnapshotDue: () => this.raft.signal({ type: "SnapshotDue" }),
           self: () => machineActor,
         }),
+    });
+    this.snapshotActor = new SnapshotActor({
+      group,
+      clusterId: options.clusterId,
+      machine,
+      store,
+      factsAt: (index) => this.#factsAt(index),
+      isSending: (index) => this.#isSending(index),
+      send,
+      toRaft: (signal) => this.raft.signal(signal),
+      machineActor,
+      ports,
+      log: options.log,
+      self: () => snapshots,
+    });
+    const snapshots: LocalRef<never, never, SnapshotSignal> = system.spawn<
+      never,
+      never,
+      SnapshotSignal
+    >({
+      name: "snapshots",
+      group,
+      supervision: FAIL_STOP,
+      create: () => this.snapshotActor,
     });
     this.raftActor = new RaftActor({
       group,
@@ -165,6 +216,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       wal,
       machine,
       machineActor,
+      snapshots,
       clusterVersion: () => this.#clusterVersion,
       self: () => this.raft,
       ...(onCommit === undefined ? {} : { onCommit }),
@@ -200,6 +252,21 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
     if (this.#raised.term === term && version <= this.#raised.version) return;
     this.#raised = { term, version };
     this.raft.signal({ type: "RaiseClusterVersion", version });
+  }
+
+  /** What a snapshot says of the entry at `index`, which was applied; undefined if the log lacks it. */
+  #factsAt(index: LogIndex): SnapshotFacts | undefined {
+    const { state, context: { voters } } = this.core;
+    const term = state.log.termAt(index);
+    if (term === undefined) return undefined;
+    const run = state.log.slice(index, index)[0];
+    const timeMs = run === undefined ? state.lastLogTimeMs : recordFormat.lastTimeMs(run);
+    return { term, timeMs, clusterVersion: this.#clusterVersion, members: voters };
+  }
+
+  #isSending(index: LogIndex): boolean {
+    const peers = this.core.state.leadership?.progress.values() ?? [];
+    return [...peers].some(({ sending }) => sending?.snapshot.index === index);
   }
 
   #agree(config: GroupConfig): void {

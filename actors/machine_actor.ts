@@ -13,7 +13,9 @@ import { decodeConfig, type GroupConfig } from "../machines/group_config.ts";
 import type { EntryRun, LogIndex, Term } from "../machines/raft_types.ts";
 import { unpackRequests } from "../machines/request_batch.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
+import type { SnapshotMeta } from "../storage/log/snapshot_file.ts";
 import { forEachEntry } from "../storage/log/wal_record.ts";
+import { SNAPSHOT_SLICE_BYTES } from "./limits.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Scheduler } from "./runtime/ports.ts";
 
@@ -41,7 +43,7 @@ export type MachineSignal<Result> =
     readonly term: Term;
     readonly firstIndex: LogIndex;
     readonly counts: readonly number[];
-    readonly answers: readonly Answer<Result | NotApplied>[];
+    readonly answers: readonly Answer<Result | NotApplied | Unknown>[];
   }
   /** Entries through this index are committed. */
   | { readonly type: "Committed"; readonly through: LogIndex }
@@ -51,8 +53,30 @@ export type MachineSignal<Result> =
     readonly index: LogIndex;
     readonly answers: readonly Answer<{ readonly status: "ready" }>[];
   }
-  /** Go on applying. */
+  /**
+   * Take the state of a snapshot in place of the machine's, unless the machine has applied more; then
+   * tell `done`, with what went wrong if anything did.
+   */
+  | {
+    readonly type: "Load";
+    readonly meta: SnapshotMeta;
+    readonly chunks: () => Iterable<Uint8Array>;
+    readonly done: (error: Error | undefined) => void;
+  }
+  /** A snapshot of the state as it is now is being taken … */
+  | { readonly type: "Frozen" }
+  /** … and is durable. */
+  | { readonly type: "Snapshotted" }
+  /** Go on applying, or loading. */
   | { readonly type: "Continue" };
+
+/** When the log has grown so far that a snapshot is worth its while. */
+export interface SnapshotTrigger {
+  /** Record bytes applied since the last one. */
+  readonly bytes: number;
+  /** Entries applied since the last one. */
+  readonly entries: number;
+}
 
 /** What the actor needs. */
 export interface MachineActorOptions<Result> {
@@ -66,16 +90,39 @@ export interface MachineActorOptions<Result> {
    * @throws {ClusterVersionError} If this build must not take part any more.
    */
   readonly onConfig: (config: GroupConfig) => void;
+  readonly snapshotAfter: SnapshotTrigger;
+  /** Called when that much was applied, and again whenever an eighth more was. */
+  readonly onSnapshotDue: () => void;
   readonly self: () => LocalRef<never, never, MachineSignal<Result>>;
+}
+
+/** The proposals in an entry that a snapshot has covered: this node cannot tell what became of them. */
+export interface Unknown {
+  readonly status: "unknown";
 }
 
 /** The proposals in one entry. */
 interface Expectation<Result> {
   readonly term: Term;
   readonly index: LogIndex;
-  readonly answers: readonly Answer<Result | NotApplied>[];
+  readonly answers: readonly Answer<Result | NotApplied | Unknown>[];
 }
 
+/** A state that is being loaded. */
+interface Loading extends Pick<Extract<MachineSignal<never>, { type: "Load" }>, "meta" | "done"> {
+  readonly steps: Iterator<void, void>;
+  /** Bytes of the chunks read so far. */
+  bytes: number;
+}
+
+/** How much was applied, or covered. */
+interface Amount {
+  bytes: number;
+  entries: number;
+}
+
+/** A snapshot that could not be taken is asked for again after so much of what makes one due. */
+const ASK_AGAIN_SHARE = 1 / 8;
 const NO_REQUESTS: readonly Uint8Array[] = [];
 
 /** Hosts the state machine of one group. */
@@ -83,6 +130,14 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
   readonly #options: MachineActorOptions<Result>;
   #committed: LogIndex;
   #continues = false;
+  #loading: Loading | undefined;
+  readonly #applied: Amount = { bytes: 0, entries: 0 };
+  /** What had been applied when the snapshot was taken that is not durable yet. */
+  #frozen: Readonly<Amount> = { bytes: 0, entries: 0 };
+  /** What the newest snapshot covers of that. */
+  #covered: Readonly<Amount> = { bytes: 0, entries: 0 };
+  /** A snapshot was asked for when so much of what makes one worth its while had been applied. */
+  #askedAt = 0;
   /** Ascending by index; one leadership's proposals never overlap. Answered ones are undefined. */
   #expected: (Expectation<Result> | undefined)[] = [];
   #expectedHead = 0;
@@ -104,15 +159,21 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
         this.#committed = Math.max(this.#committed, message.through);
       } else if (message.type === "Expect") this.#expect(message);
       else if (message.type === "AwaitApplied") this.#reads.push(message);
+      else if (message.type === "Load") this.#startLoad(message);
+      else if (message.type === "Frozen") this.#frozen = { ...this.#applied };
+      else if (message.type === "Snapshotted") this.#snapshotted();
       else this.#continues = false;
     }
+    if (this.#loading !== undefined) this.#load(this.#loading);
     this.#apply();
+    this.#askForSnapshot();
     this.#releaseReads();
   }
 
   #apply(): void {
-    const { machine, entries, scheduler, self, onConfig } = this.#options;
-    if (this.#continues || machine.lastApplied >= this.#committed) return;
+    const { machine, entries, onConfig } = this.#options;
+    if (this.#continues || this.#loading !== undefined) return;
+    if (machine.lastApplied >= this.#committed) return;
     const runs = entries(machine.lastApplied + 1, this.#committed, APPLY_BYTES_MAX);
     if (runs.length === 0) {
       const next = machine.lastApplied + 1;
@@ -120,6 +181,8 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
     }
     for (const run of runs) {
       const { term } = run;
+      this.#applied.bytes += run.bytes.length;
+      this.#applied.entries += run.ends.length;
       forEachEntry(run, (index, timeMs, kind, payload) => {
         if (kind === "config") onConfig(decodeConfig(payload));
         const requests = kind === "command" ? unpackRequests(payload) : NO_REQUESTS;
@@ -127,10 +190,80 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
         this.#answer(index, term, results);
       });
     }
-    if (machine.lastApplied < this.#committed) {
-      this.#continues = true;
-      scheduler.soon(() => self().signal({ type: "Continue" }));
+    if (machine.lastApplied < this.#committed) this.#goOn();
+  }
+
+  #goOn(): void {
+    const { scheduler, self } = this.#options;
+    this.#continues = true;
+    scheduler.soon(() => self().signal({ type: "Continue" }));
+  }
+
+  #startLoad(
+    { meta, chunks, done }: Extract<MachineSignal<Result>, { type: "Load" }>,
+  ): void {
+    const { machine, onConfig } = this.#options;
+    if (machine.lastApplied >= meta.index) return done(undefined);
+    onConfig({ clusterVersion: meta.clusterVersion });
+    const loading: Loading = { meta, done, bytes: 0, steps: machine.load(counted()) };
+    this.#loading = loading;
+    function* counted(): Generator<Uint8Array, void> {
+      for (const chunk of chunks()) {
+        loading.bytes += chunk.length;
+        yield chunk;
+      }
     }
+  }
+
+  /** Loads a slice. Nothing is applied until all is loaded. */
+  #load(loading: Loading): void {
+    if (this.#continues) return;
+    const through = loading.bytes + SNAPSHOT_SLICE_BYTES;
+    try {
+      while (loading.bytes < through) {
+        if (loading.steps.next().done !== true) continue;
+        this.#loading = undefined;
+        this.#settleCovered();
+        return loading.done(undefined);
+      }
+    } catch (error) {
+      this.#loading = undefined;
+      return loading.done(error as Error);
+    }
+    this.#goOn();
+  }
+
+  /** A snapshot says what the state is, and not what an entry did on the way to it. */
+  #settleCovered(): void {
+    const { lastApplied } = this.#options.machine;
+    for (let head; (head = this.#expected[this.#expectedHead]) !== undefined;) {
+      if (head.index > lastApplied) break;
+      for (const answer of head.answers) answer.reply({ status: "unknown" });
+      this.#shiftExpected();
+    }
+    for (const [index, expectations] of this.#superseded) {
+      if (index > lastApplied) continue;
+      this.#superseded.delete(index);
+      for (const { answers } of expectations) {
+        for (const answer of answers) answer.reply({ status: "unknown" });
+      }
+    }
+  }
+
+  #snapshotted(): void {
+    this.#covered = this.#frozen;
+    this.#askedAt = 0;
+  }
+
+  #askForSnapshot(): void {
+    const { snapshotAfter, onSnapshotDue } = this.#options;
+    const share = Math.max(
+      (this.#applied.bytes - this.#covered.bytes) / snapshotAfter.bytes,
+      (this.#applied.entries - this.#covered.entries) / snapshotAfter.entries,
+    );
+    if (share < 1 || (this.#askedAt > 0 && share < this.#askedAt + ASK_AGAIN_SHARE)) return;
+    this.#askedAt = share;
+    onSnapshotDue();
   }
 
   #expect(

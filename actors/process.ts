@@ -19,6 +19,7 @@ import { type DataDirectoryOptions, openDataDirectory } from "../storage/log/dat
 import type { Disk } from "../storage/log/disk.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
 import { type PeerIdentities, StoredPeerIdentities } from "../storage/log/peer_identities.ts";
+import { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import { type OpenedWal, Wal } from "../storage/log/wal.ts";
 import { recordFormat } from "../storage/log/wal_record.ts";
 import { createGateway, type GatewayHandler } from "../transport/http/gateway.ts";
@@ -28,6 +29,7 @@ import { createCodec } from "../transport/wire/codec.ts";
 import { formatHostPort, type HostPort, type Network } from "../transport/wire/network.ts";
 import { GroupHost, type KvGroup, spawnWal, type WalHost } from "./group.ts";
 import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "./limits.ts";
+import type { SnapshotTrigger } from "./machine_actor.ts";
 import { NodeClient } from "./node_client.ts";
 import {
   COMMIT_BUCKETS_SECONDS,
@@ -96,6 +98,8 @@ export interface ProcessOptions {
   readonly bounds?: ReplicationBounds;
   /** Bytes after which a segment of the log ends; default SEGMENT_BYTES. */
   readonly segmentBytes?: number;
+  /** When a group takes a snapshot; default DEFAULT_SNAPSHOT_TRIGGER. */
+  readonly snapshotAfter?: SnapshotTrigger;
   /** Version of the package. */
   readonly version: string;
   /** The versions that this build supports; default PROTOCOL_VERSIONS and CLUSTER_VERSIONS. */
@@ -138,6 +142,7 @@ export class Process {
   readonly #fsync = new Histogram(FSYNC_BUCKETS_SECONDS);
   readonly #wal: Wal;
   readonly #walActor: WalHost;
+  readonly #snapshots: SnapshotStore;
   readonly #groups = new Map<GroupId, HostedGroup>();
   readonly #peers: Peers;
   #http: HttpService | undefined;
@@ -184,6 +189,10 @@ export class Process {
     this.#wal = opened.wal;
     undo.push(() => opened.wal.close());
     directory.noteLogBegun();
+    this.#snapshots = SnapshotStore.open(disk, {
+      clusterId: this.clusterId,
+      onBroken: (error) => log("error", "snapshot-broken", { error: error.message }),
+    });
     this.identities = StoredPeerIdentities.open(disk, directory.directoryId);
 
     this.system = new ActorSystem({
@@ -299,7 +308,7 @@ export class Process {
   }
 
   #assemble(group: GroupId, opened: OpenedWal): HostedGroup {
-    const { members, timing, bounds, build, onGroup, httpAddressOf } = this.#options;
+    const { members, timing, bounds, build, onGroup, httpAddressOf, snapshotAfter } = this.#options;
     const { ports } = this.#options.world;
     const commit = new Histogram(COMMIT_BUCKETS_SECONDS);
     const host: KvGroup = new GroupHost({
@@ -310,8 +319,13 @@ export class Process {
       timing,
       ...(bounds === undefined ? {} : { bounds }),
       system: this.system,
+      clusterId: this.clusterId,
       wal: this.#walActor.ref,
       recovered: opened.groups.get(group),
+      forget: (...forgotten) => opened.wal.forget(...forgotten),
+      snapshots: this.#snapshots,
+      ...(snapshotAfter === undefined ? {} : { snapshotAfter }),
+      log: this.#options.log,
       ...(build === undefined ? {} : { clusterVersionMax: build.clusterVersionMax }),
       send: (to, message) => void this.#peers.send(to, message),
       onRoleChange: (change) => this.#roleChanged(group, change),

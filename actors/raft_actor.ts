@@ -14,7 +14,15 @@
  */
 import type { Outbox } from "../machines/group_state.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
-import type { GroupId, LogIndex, NodeId, RaftMessage, Term } from "../machines/raft_types.ts";
+import type { LogBase } from "../machines/raft_log.ts";
+import type {
+  GroupId,
+  LogIndex,
+  NodeId,
+  RaftMessage,
+  SnapshotRef,
+  Term,
+} from "../machines/raft_types.ts";
 import { REQUEST_BYTES_MAX } from "../machines/request_batch.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
 import { CommitTimes } from "./commit_times.ts";
@@ -24,6 +32,7 @@ import type { RaftAnswer, RaftRequest, Refused } from "./raft_request.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Ports } from "./runtime/ports.ts";
 import { LazyTimer } from "./runtime/timers.ts";
+import type { SnapshotSignal } from "./snapshot_actor.ts";
 import type { DiskCondition, WalSignal } from "./wal_actor.ts";
 
 /** Pause that lets queued input be read before a timer that fired late is believed. */
@@ -54,7 +63,21 @@ export type RaftSignal =
   | { readonly type: "TimerDue"; readonly lateMs: number }
   | { readonly type: "Disk"; readonly condition: DiskCondition }
   /** Every member's build knows this cluster version. */
-  | { readonly type: "RaiseClusterVersion"; readonly version: number };
+  | { readonly type: "RaiseClusterVersion"; readonly version: number }
+  /** The log has grown so far that a snapshot is worth its while. */
+  | { readonly type: "SnapshotDue" }
+  /** As {@linkcode RaftCore.snapshotTaken}. */
+  | {
+    readonly type: "SnapshotTaken";
+    readonly snapshot: SnapshotRef;
+    readonly before: LogBase | undefined;
+  }
+  | { readonly type: "SnapshotFailed" }
+  /** As {@linkcode RaftCore.snapshotReceived}. */
+  | { readonly type: "SnapshotReceived"; readonly snapshot: SnapshotRef }
+  | { readonly type: "SnapshotRefused" }
+  /** As {@linkcode RaftCore.snapshotLost}. */
+  | { readonly type: "SnapshotLost"; readonly snapshot: SnapshotRef | undefined };
 
 /** What the Raft actor needs. */
 export interface RaftActorOptions<Result> {
@@ -67,6 +90,7 @@ export interface RaftActorOptions<Result> {
   /** The cluster version that the group has agreed on. */
   readonly clusterVersion: () => number;
   readonly machineActor: LocalRef<never, never, MachineSignal<Result>>;
+  readonly snapshots: LocalRef<never, never, SnapshotSignal>;
   readonly self: () => LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
   /** Gets how long what a turn proposed took to be committed. */
   readonly onCommit?: (durationMs: number) => void;
@@ -170,6 +194,26 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
         case "RaiseClusterVersion":
           core.raiseClusterVersion(message.version);
           break;
+        case "SnapshotDue":
+          core.snapshotDue();
+          break;
+        case "SnapshotTaken":
+          this.#beginAnotherTurn();
+          core.snapshotTaken(message.snapshot, message.before);
+          break;
+        case "SnapshotFailed":
+          core.snapshotFailed();
+          break;
+        case "SnapshotReceived":
+          this.#beginAnotherTurn();
+          core.snapshotReceived(message.snapshot);
+          break;
+        case "SnapshotRefused":
+          core.snapshotRefused();
+          break;
+        case "SnapshotLost":
+          core.snapshotLost(message.snapshot);
+          break;
         default:
           core.receive(message);
       }
@@ -184,6 +228,12 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     // A message that was read meanwhile has moved the deadline. The next late timer waits again.
     if (core.nextDeadlineMs > core.state.nowMs) this.#graceEndsMs = 0;
     this.#timer.set(Math.max(Math.min(core.nextDeadlineMs, machineDueMs), this.#graceEndsMs));
+  }
+
+  /** What the log forgets is written before the entries of the turn, so they get a turn of their own. */
+  #beginAnotherTurn(): void {
+    this.#perform(this.#core.endTurn());
+    this.#core.beginTurn(this.#options.ports.clock.monotonicMs());
   }
 
   /**
@@ -303,8 +353,11 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
   }
 
   #perform(outbox: Outbox): void {
-    const { group, send, wal } = this.#options;
+    const { group, send, wal, snapshots } = this.#options;
     for (const { to, message } of outbox.messages) send(to, message);
+    for (const part of outbox.snapshotParts) snapshots.signal({ type: "Send", part });
+    for (const part of outbox.received) snapshots.signal({ type: "Store", part });
+    if (outbox.takesSnapshot) snapshots.signal({ type: "Take" });
     const { write } = outbox;
     if (write !== undefined) {
       wal.signal({ type: "Write", group, write, onDurable: this.#onDurable });

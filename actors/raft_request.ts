@@ -9,7 +9,7 @@ import type { NodeId, Term } from "../machines/raft_types.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
 import { NODE_ID_MAX } from "../transport/wire/limits.ts";
 import type { WireValue } from "../transport/wire/messages.ts";
-import type { NotApplied } from "./machine_actor.ts";
+import type { NotApplied, Unknown } from "./machine_actor.ts";
 import type { AnswerContract } from "./runtime/remote.ts";
 
 /** A question to a group's Raft actor, from this node or another. Each is a call. */
@@ -33,6 +33,7 @@ export interface Refused {
 export type RaftAnswer<Result> =
   | Result
   | NotApplied
+  | Unknown
   | Refused
   | { readonly status: "ready" }
   | { readonly status: "transferred"; readonly leader: NodeId; readonly term: Term };
@@ -59,6 +60,7 @@ export function raftRequestOf(value: WireValue): RaftRequest | undefined {
 /** Raft's own answers, with the integers that each must have besides its status. */
 const OWN_ANSWERS = {
   "not-applied": [],
+  "unknown": [],
   "ready": [],
   "transferred": ["leader", "term"],
   "refused": ["leader"],

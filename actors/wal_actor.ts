@@ -87,13 +87,19 @@ export class WalActor extends Actor<never, never, WalSignal> {
   }
 
   override receive(batch: readonly Delivery<WalSignal>[]): void {
-    const chunks: Uint8Array[] = [];
+    let chunks: Uint8Array[] = [];
     const requests: WriteRequest[] = [];
     for (const { message } of batch) {
       if (message.type === "Write") {
         requests.push(message);
-        const { group, write: { hardState, runs } } = message;
+        const { group, write: { hardState, forgotten, runs } } = message;
         if (hardState !== undefined) chunks.push(encodeHardState(group, hardState));
+        if (forgotten !== undefined) {
+          // In order: what the log forgets depends on what it holds by then.
+          if (chunks.length > 0) this.#options.wal.append(chunks);
+          chunks = [];
+          this.#writtenPosition = this.#options.wal.forget(group, forgotten.base, forgotten);
+        }
         for (const run of runs) chunks.push(run.bytes);
       } else if (message.type === "SyncEnded") this.#syncEnded(message);
       else this.#checkDisk();

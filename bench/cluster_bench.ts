@@ -15,6 +15,7 @@ import type { RaftTiming } from "../machines/group_state.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import { encodeCommand } from "../storage/kv/command.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
+import { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import { Wal } from "../storage/log/wal.ts";
 import { recordFormat } from "../storage/log/wal_record.ts";
 import { MemoryDisk } from "../tests/sim/memory_disk.ts";
@@ -63,7 +64,8 @@ function startCluster(): Map<NodeId, { system: ActorSystem; host: KvGroup }> {
       });
       return true;
     };
-    const { wal } = Wal.open(new MemoryDisk(), { clusterId: "bench", nodeId: id });
+    const disk = new MemoryDisk();
+    const { wal } = Wal.open(disk, { clusterId: "bench", nodeId: id });
     const walHost = spawnWal(system, wal, { onDiskCondition: () => {} });
     const host: KvGroup = new GroupHost({
       group: 0,
@@ -74,6 +76,10 @@ function startCluster(): Map<NodeId, { system: ActorSystem; host: KvGroup }> {
       system,
       wal: walHost.ref,
       recovered: undefined,
+      clusterId: "bench",
+      forget: (...forgotten) => wal.forget(...forgotten),
+      snapshots: SnapshotStore.open(disk, { clusterId: "bench", onBroken: () => {} }),
+      log: () => {},
       send,
     });
     members.set(id, { system, host });

@@ -19,6 +19,19 @@ export const INFLIGHT_BYTES_MAX = 8 * 1024 * 1024;
  */
 export const UNCOMMITTED_BYTES_MAX = 64 * 1024 * 1024;
 
+/** Bytes of a snapshot in one InstallSnapshot; one at a time is on its way to a follower. */
+export const SNAPSHOT_PART_BYTES_MAX = 512 * 1024;
+/**
+ * Entry bytes that stay in memory behind a snapshot, so that a follower that is a little behind gets
+ * entries and not the snapshot.
+ */
+export const TRAILING_BYTES = 8 * 1024 * 1024;
+/**
+ * Entry bytes that stay in memory at most for a follower that a snapshot is being sent to. With more
+ * it gets the next snapshot.
+ */
+export const AWAITED_BYTES_MAX = 256 * 1024 * 1024;
+
 /** The bounds of one group. */
 export interface ReplicationBounds {
   /** As {@linkcode APPEND_BYTES_MAX}. */
@@ -29,6 +42,12 @@ export interface ReplicationBounds {
   readonly inflightBytesMax: number;
   /** As {@linkcode UNCOMMITTED_BYTES_MAX}. */
   readonly uncommittedBytesMax: number;
+  /** As {@linkcode SNAPSHOT_PART_BYTES_MAX}. */
+  readonly snapshotPartBytesMax: number;
+  /** As {@linkcode TRAILING_BYTES}. */
+  readonly trailingBytes: number;
+  /** As {@linkcode AWAITED_BYTES_MAX}. */
+  readonly awaitedBytesMax: number;
 }
 
 /** What a node uses. */
@@ -37,4 +56,7 @@ export const DEFAULT_BOUNDS: ReplicationBounds = {
   inflightMessagesMax: INFLIGHT_MESSAGES_MAX,
   inflightBytesMax: INFLIGHT_BYTES_MAX,
   uncommittedBytesMax: UNCOMMITTED_BYTES_MAX,
+  snapshotPartBytesMax: SNAPSHOT_PART_BYTES_MAX,
+  trailingBytes: TRAILING_BYTES,
+  awaitedBytesMax: AWAITED_BYTES_MAX,
 };

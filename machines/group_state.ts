@@ -10,17 +10,19 @@ import { appendAll } from "./append_all.ts";
 import { DEFAULT_BOUNDS, type ReplicationBounds } from "./bounds.ts";
 import type { Leadership } from "./leadership.ts";
 import { PendingWrites, type Write } from "./pending_writes.ts";
-import type { RaftLog } from "./raft_log.ts";
+import type { LogBase, RaftLog } from "./raft_log.ts";
 import type { RaftContext, RaftEvent } from "./raft_machine.ts";
 import type {
   EntryRun,
   Envelope,
   GroupId,
   HardState,
+  InstallSnapshot,
   LogIndex,
   NodeId,
   RaftMessage,
   RecordFormat,
+  SnapshotRef,
   Term,
 } from "./raft_types.ts";
 import { ForwardedReads } from "./read_queue.ts";
@@ -76,6 +78,22 @@ export interface ReadyReads {
   readonly readIds: readonly number[];
 }
 
+/** A part of a snapshot to be sent: the host reads its `length` bytes from the snapshot's file. */
+export interface SnapshotPart {
+  readonly to: NodeId;
+  readonly request: Omit<InstallSnapshot, "bytes">;
+  readonly length: number;
+}
+
+/** A part of a snapshot that was received: the host keeps its bytes. */
+export type ReceivedPart = Pick<InstallSnapshot, "snapshot" | "offset" | "bytes">;
+
+/** The snapshot that this node receives, and how many bytes of it there are. */
+export interface Receiving {
+  readonly snapshot: SnapshotRef;
+  offset: number;
+}
+
 /** How a leadership transfer ended. */
 export type TransferOutcome = "refused" | "aborted";
 
@@ -94,6 +112,10 @@ export interface Outbox {
   readonly readsReady: ReadyReads[];
   readonly readsRefused: number[];
   transfer: TransferOutcome | undefined;
+  readonly snapshotParts: SnapshotPart[];
+  readonly received: ReceivedPart[];
+  /** Whether the host is to take a snapshot. */
+  takesSnapshot: boolean;
 }
 
 /** What a group needs besides its persistent state. */
@@ -108,6 +130,8 @@ export interface GroupOptions {
   readonly random: () => number;
   /** Entries recovered from disk, all of them durable. */
   readonly log: RaftLog;
+  /** The newest snapshot; the machine holds its state. It covers at least the log's base. */
+  readonly snapshot?: SnapshotRef;
   /** Host time at start. */
   readonly nowMs: number;
 }
@@ -139,6 +163,10 @@ export class GroupState {
   candidacies = 0;
   /** Set while this node leads. */
   leadership: Leadership | undefined;
+  /** This node's newest snapshot. */
+  snapshot: SnapshotRef | undefined;
+  /** Set while a leader sends its snapshot. */
+  receiving: Receiving | undefined;
   /** Reads that this node has sent to the leader. */
   readonly forwarded: ForwardedReads;
   /** The number of the last read round that this node began; grows for the life of the process. */
@@ -154,6 +182,10 @@ export class GroupState {
   durableHardState: HardState;
   #handedHardState: HardState;
   #runs: EntryRun[] = [];
+  /** Where the log is to begin from the running turn on. */
+  #forgotten: Write["forgotten"];
+  /** Where the log on disk begins, at most where the one in memory does. */
+  #diskBaseIndex: LogIndex;
   /** Messages of the running turn that wait for what was written. */
   #promises: Envelope[] = [];
   #logTimeMs = 0;
@@ -171,14 +203,19 @@ export class GroupState {
     this.log = options.log;
     this.nowMs = options.nowMs;
     this.leaderContactMs = options.nowMs;
-    this.commitIndex = options.log.base.index;
+    this.snapshot = options.snapshot;
+    this.commitIndex = Math.max(options.log.base.index, options.snapshot?.index ?? 0);
     this.durableIndex = options.log.lastIndex;
+    this.#diskBaseIndex = options.log.base.index;
     this.#random = options.random;
     this.forwarded = new ForwardedReads(Math.floor(this.#random() * FIRST_READ_ID_MAX));
     const { currentTerm, votedFor } = options;
     this.durableHardState = this.#handedHardState = { currentTerm, votedFor };
     const last = this.log.slice(this.log.lastIndex, this.log.lastIndex)[0];
-    if (last !== undefined) this.#logTimeMs = this.records.lastTimeMs(last);
+    this.#logTimeMs = Math.max(
+      options.snapshot?.timeMs ?? 0,
+      last === undefined ? 0 : this.records.lastTimeMs(last),
+    );
   }
 
   /** Draws a new random election timeout (s5.2), `slackMs` longer. */
@@ -250,6 +287,33 @@ export class GroupState {
     this.writes.truncateAfter(index);
   }
 
+  /** A snapshot is durable, and newer than the ones before. */
+  noteSnapshot(snapshot: SnapshotRef): void {
+    if (snapshot.index > (this.snapshot?.index ?? 0)) this.snapshot = snapshot;
+  }
+
+  /** The log begins behind a snapshot; nothing is left of what it held. */
+  resetLog({ index, term, timeMs }: SnapshotRef): void {
+    this.log.reset({ index, term });
+    this.durableIndex = index;
+    this.writes.truncateAfter(index);
+    this.#logTimeMs = Math.max(this.#logTimeMs, timeMs);
+  }
+
+  /**
+   * The disk may forget the entries up to `base`, and keeps those behind it if `keepsRest`. Entries of
+   * the turn are written after that.
+   *
+   * @throws {Error} If the turn has written entries: a host takes what it was told of a snapshot in a
+   * turn of its own.
+   */
+  forget(base: LogBase, { keepsRest }: { readonly keepsRest: boolean }): void {
+    if (base.index <= this.#diskBaseIndex) return;
+    if (this.#runs.length > 0) throw new Error("Cannot forget entries: the turn has written some");
+    this.#diskBaseIndex = base.index;
+    this.#forgotten = { base, keepsRest };
+  }
+
   /** The log time of the last entry. */
   get lastLogTimeMs(): number {
     return this.#logTimeMs;
@@ -270,15 +334,16 @@ export class GroupState {
     const handed = this.#handedHardState;
     const isChanged = currentTerm !== handed.currentTerm || votedFor !== handed.votedFor;
     if (isChanged) this.#handedHardState = { currentTerm, votedFor };
-    if (isChanged || this.#runs.length > 0) {
+    if (isChanged || this.#runs.length > 0 || this.#forgotten !== undefined) {
       const hardState = isChanged ? this.#handedHardState : undefined;
-      outbox.write = { hardState, runs: this.#runs };
+      outbox.write = { hardState, forgotten: this.#forgotten, runs: this.#runs };
       this.writes.push(outbox.write, this.#promises, this.nowMs);
     } else if (this.#promises.length > 0 && !this.writes.wait(this.#promises)) {
       appendAll(outbox.messages, this.#promises);
     }
     this.outbox = emptyOutbox();
     this.#runs = [];
+    this.#forgotten = undefined;
     this.#promises = [];
     return outbox;
   }
@@ -291,5 +356,8 @@ function emptyOutbox(): Outbox {
     readsReady: [],
     readsRefused: [],
     transfer: undefined,
+    snapshotParts: [],
+    received: [],
+    takesSnapshot: false,
   };
 }

@@ -14,13 +14,18 @@
  * @module
  */
 import { appendAll } from "./append_all.ts";
-import { lastIndexOf } from "./raft_log.ts";
+import { lastIndexOf, type LogBase } from "./raft_log.ts";
 import type { EntryRun, Envelope, HardState, LogIndex, Term } from "./raft_types.ts";
 
 /** What a turn has to be written before anything that relies on it leaves; never empty. */
 export interface Write {
   /** Set if the turn changed term or vote. It precedes the entries. */
   readonly hardState: HardState | undefined;
+  /**
+   * Set if a snapshot covers the entries up to `base`: the log on disk begins behind it. What was
+   * written before stays behind the base only if `keepsRest`. It precedes the entries, too.
+   */
+  readonly forgotten: { readonly base: LogBase; readonly keepsRest: boolean } | undefined;
   /** Entries the turn put into the log, in order; a later run may replace an earlier one. */
   readonly runs: readonly EntryRun[];
 }
@@ -56,7 +61,11 @@ export class PendingWrites {
   }
 
   /** Adds a write that is handed over now, and what waits for it. */
-  push({ hardState, runs }: Write, messages: Envelope[], handedMs: number): void {
+  push(
+    { hardState, runs }: Pick<Write, "hardState" | "runs">,
+    messages: Envelope[],
+    handedMs: number,
+  ): void {
     const run = runs.at(-1);
     const last = run === undefined ? undefined : { term: run.term, index: lastIndexOf(run) };
     this.#writes.push({ hardState, handedMs, last, messages });

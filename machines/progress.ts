@@ -5,7 +5,7 @@
  * @module
  */
 import { DEFAULT_BOUNDS, type ReplicationBounds } from "./bounds.ts";
-import type { LogIndex } from "./raft_types.ts";
+import type { LogIndex, SnapshotRef } from "./raft_types.ts";
 
 /**
  * probe: nextIndex is a guess, so one message with entries is sent at a time. replicate: the guess
@@ -13,6 +13,15 @@ import type { LogIndex } from "./raft_types.ts";
  * that the log no longer holds.
  */
 export type ProgressMode = "probe" | "replicate" | "snapshot";
+
+/** A snapshot on its way to a follower, a part at a time. */
+export interface Sending {
+  readonly snapshot: SnapshotRef;
+  /** Where the next part begins, or the one that is on its way. */
+  offset: number;
+  /** When a part was sent that is not answered yet; undefined if none is. */
+  sentMs: number | undefined;
+}
 
 /** One follower as the leader of the current term sees it. */
 export class Progress {
@@ -30,6 +39,8 @@ export class Progress {
    * answer is one.
    */
   probeSent = false;
+  /** Snapshot mode: what is being sent. */
+  sending: Sending | undefined;
   #inflight: { lastIndex: LogIndex; bytes: number }[] = [];
   #inflightBytes = 0;
   readonly #bounds: ReplicationBounds;
@@ -70,6 +81,21 @@ export class Progress {
     this.#inflightBytes += bytes;
   }
 
+  /** The follower needs entries that only this snapshot covers. */
+  beginSnapshot(snapshot: SnapshotRef): void {
+    this.mode = "snapshot";
+    this.sending = { snapshot, offset: 0, sentMs: undefined };
+    this.#inflight = [];
+    this.#inflightBytes = 0;
+  }
+
+  /** The follower has installed a snapshot up to `index`. Returns whether that is news. */
+  installed(index: LogIndex): boolean {
+    this.mode = "probe";
+    this.sending = undefined;
+    return this.accepted(index);
+  }
+
   /** The follower is known to hold entries up to `matchIndex`. Returns whether that is news. */
   accepted(matchIndex: LogIndex): boolean {
     const isNews = matchIndex > this.matchIndex;
@@ -78,6 +104,11 @@ export class Progress {
     if (this.mode === "probe") {
       this.mode = "replicate";
       this.probeSent = false;
+    }
+    // It had more than it seemed to, and needs no snapshot: what it lacks, it is sent again.
+    if (this.mode === "snapshot" && isNews) {
+      this.mode = "probe";
+      this.sending = undefined;
     }
     while (this.#inflight.length > 0 && this.#inflight[0]!.lastIndex <= this.matchIndex) {
       this.#inflightBytes -= this.#inflight.shift()!.bytes;
@@ -93,6 +124,7 @@ export class Progress {
     const next = Math.max(this.matchIndex + 1, nextIndex);
     this.probeSent = this.mode === "probe" && next === this.nextIndex;
     this.mode = "probe";
+    this.sending = undefined;
     this.#inflight = [];
     this.#inflightBytes = 0;
     this.nextIndex = next;

@@ -15,18 +15,21 @@ import * as election from "./election.ts";
 import { type GroupOptions, GroupState, type Outbox, type ProposeOutcome } from "./group_state.ts";
 import { ChartHost, type UNEXPECTED } from "./chart_host.ts";
 import { majority } from "./quorum.ts";
+import type { LogBase } from "./raft_log.ts";
 import { type RaftContext, type RaftEffect, type RaftEvent, raftMachine } from "./raft_machine.ts";
 import type { RaftInput, RaftSnapshot, Role } from "./raft_machine.ts";
 import {
   type NodeId,
   type RaftMessage,
   type RequestVote,
+  type SnapshotRef,
   TERM_JUMP_MAX,
   TERM_MAX,
 } from "./raft_types.ts";
 import * as reads from "./reads.ts";
 import * as replication from "./replication.ts";
 import { type RaftStep, roleOf } from "./raft_step.ts";
+import * as snapshots from "./snapshots.ts";
 import * as transfer from "./transfer.ts";
 
 type Rule = (state: GroupState, context: RaftContext, event: never) => void;
@@ -35,6 +38,7 @@ type Rule = (state: GroupState, context: RaftContext, event: never) => void;
 const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   abortTransfer: transfer.abortTransfer,
   acceptEntries: replication.acceptEntries,
+  acceptPart: snapshots.acceptPart,
   advanceCommit: replication.advanceCommit,
   appendCommands: replication.appendCommands,
   appendConfig: replication.appendConfig,
@@ -42,13 +46,17 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   armElectionTimer: election.armElectionTimer,
   broadcastHeartbeat: replication.broadcastHeartbeat,
   catchUpTarget: transfer.catchUpTarget,
+  compactLog: snapshots.compactLog,
   completeReads: reads.completeReads,
   dropReads: reads.dropReads,
+  dropReceived: snapshots.dropReceived,
   endTerm: replication.endTerm,
   forwardReads: reads.forwardReads,
+  installSnapshot: snapshots.installSnapshot,
   noteDurable: replication.noteDurable,
   queueForwardedRead: reads.queueForwardedRead,
   queueReads: reads.queueReads,
+  recordInstall: snapshots.recordInstall,
   recordMatch: replication.recordMatch,
   refuseForwardedRead: reads.refuseForwardedRead,
   refusePreVote: election.refusePreVote,
@@ -57,6 +65,7 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   refuseStaleTerm: election.refuseStaleTerm,
   refuseTransfer: transfer.refuseTransfer,
   refuseVote: election.refuseVote,
+  replaceSnapshot: snapshots.replaceSnapshot,
   requestPreVotes: election.requestPreVotes,
   requestVotes: election.requestVotes,
   restartElectionTimer: election.restartElectionTimer,
@@ -64,6 +73,7 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   sendTimeoutNow: transfer.sendTimeoutNow,
   sendVote: election.sendVote,
   startTerm: replication.startTerm,
+  takeSnapshot: snapshots.takeSnapshot,
 };
 
 /** What a group starts from: options of the data plane and the chart's input. */
@@ -188,6 +198,39 @@ export class RaftCore {
       this.#feed({ type: "VoteDurable", term: hardState.currentTerm });
     }
     appendAll(state.outbox.messages, messages);
+  }
+
+  /** The log has grown so far that a snapshot is worth its while; the outbox says if one is to be taken. */
+  snapshotDue(): void {
+    this.#feed({ type: "SnapshotDue" });
+  }
+
+  /**
+   * The snapshot that was asked for is durable. Entries up to `before`, which the snapshot before it
+   * covers, are not needed any more.
+   */
+  snapshotTaken(snapshot: SnapshotRef, before: LogBase | undefined): void {
+    this.#feed({ type: "SnapshotTaken", snapshot, before });
+  }
+
+  /** The snapshot that was asked for could not be taken. */
+  snapshotFailed(): void {
+    this.#feed({ type: "SnapshotFailed" });
+  }
+
+  /** The snapshot that a leader sent is durable, and the machine holds its state. */
+  snapshotReceived(snapshot: SnapshotRef): void {
+    this.#feed({ type: "SnapshotReceived", snapshot });
+  }
+
+  /** The snapshot that a leader sent is damaged, or could not be kept. */
+  snapshotRefused(): void {
+    this.#feed({ type: "SnapshotRefused" });
+  }
+
+  /** This node's newest snapshot is damaged; `snapshot` is the newest of those that are left. */
+  snapshotLost(snapshot: SnapshotRef | undefined): void {
+    this.#feed({ type: "SnapshotLost", snapshot });
   }
 
   /** Hands leadership to `to` (thesis s3.10); the outbox says if it was refused or aborted. */

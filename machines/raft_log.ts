@@ -10,7 +10,7 @@
  * | termAt, firstIndexOfTerm, lastIndexOfTerm | O(log chunks) |
  * | slice | O(entries returned), bytes are views |
  * | truncateAfter | O(chunks dropped + entries of one chunk) |
- * | compactUpTo | O(chunks dropped + entries of one chunk) |
+ * | compactUpTo, reset | O(chunks dropped + entries of one chunk) |
  *
  * @module
  */
@@ -166,6 +166,24 @@ export class RaftLog {
       index = end + 1;
     }
     return runs;
+  }
+
+  /** Drops everything: the log begins after `base`, which a snapshot covers. */
+  reset(base: LogBase): void {
+    this.#chunks = [];
+    this.#byteLength = 0;
+    this.#base = base;
+  }
+
+  /** The highest index behind which there are at least `bytes` bytes of entries; else the base's. */
+  indexBefore(bytes: number): LogIndex {
+    let left = bytes;
+    for (let at = this.#chunks.length - 1; at >= 0; at--) {
+      const chunk = this.#chunks[at]!;
+      if (chunk.used >= left) return lastWithin(chunk, chunk.firstIndex, chunk.used - left);
+      left -= chunk.used;
+    }
+    return this.#base.index;
   }
 
   /** Record bytes of the entries after `index`; O(chunks after it). */

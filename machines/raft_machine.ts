@@ -15,10 +15,13 @@
 import { and, assign, not, setup, type SnapshotFrom, stateIn } from "xstate";
 import { effect } from "./effects.ts";
 import { isQuorum } from "./quorum.ts";
+import type { LogBase } from "./raft_log.ts";
 import type {
   AppendEntries,
   AppendEntriesReply,
   HardState,
+  InstallSnapshot,
+  InstallSnapshotReply,
   LogIndex,
   Membership,
   NodeId,
@@ -29,6 +32,7 @@ import type {
   ReadIndexReply,
   RequestVote,
   RequestVoteReply,
+  SnapshotRef,
   Term,
   TimeoutNow,
 } from "./raft_types.ts";
@@ -62,6 +66,8 @@ export type RaftEvent =
   | TimeoutNow
   | ReadIndex
   | ReadIndexReply
+  | InstallSnapshot
+  | InstallSnapshotReply
   /** A message carried this higher term (s5.1). */
   | { readonly type: "HigherTerm"; readonly term: Term }
   /** A message carried a lower term (s5.1). */
@@ -86,6 +92,22 @@ export type RaftEvent =
   /** The transferee's log equals ours. */
   | { readonly type: "TargetCaughtUp" }
   | { readonly type: "TransferTimeout" }
+  /** The log has grown so far that a snapshot is worth its while. */
+  | { readonly type: "SnapshotDue" }
+  /** The snapshot that was asked for is durable; so is the one before it, up to `before`. */
+  | {
+    readonly type: "SnapshotTaken";
+    readonly snapshot: SnapshotRef;
+    readonly before: LogBase | undefined;
+  }
+  | { readonly type: "SnapshotFailed" }
+  /** A leader began to send its snapshot. */
+  | { readonly type: "SnapshotOffered" }
+  /** The snapshot that a leader sent is durable, and the machine holds its state. */
+  | { readonly type: "SnapshotReceived"; readonly snapshot: SnapshotRef }
+  | { readonly type: "SnapshotRefused" }
+  /** The newest snapshot is damaged; this is the newest now. */
+  | { readonly type: "SnapshotLost"; readonly snapshot: SnapshotRef | undefined }
   | { readonly type: "DiskSlow" }
   | { readonly type: "DiskStalled" }
   | { readonly type: "DiskRecovered" };
@@ -94,6 +116,7 @@ export type RaftEvent =
 const EFFECTS = {
   abortTransfer: effect,
   acceptEntries: effect,
+  acceptPart: effect,
   advanceCommit: effect,
   appendCommands: effect,
   appendConfig: effect,
@@ -101,14 +124,18 @@ const EFFECTS = {
   armElectionTimer: effect,
   broadcastHeartbeat: effect,
   catchUpTarget: effect,
+  compactLog: effect,
   completeReads: effect,
   dropReads: effect,
+  dropReceived: effect,
   endTerm: effect,
   failUnexpected: effect,
   forwardReads: effect,
+  installSnapshot: effect,
   noteDurable: effect,
   queueForwardedRead: effect,
   queueReads: effect,
+  recordInstall: effect,
   recordMatch: effect,
   refuseForwardedRead: effect,
   refusePreVote: effect,
@@ -117,6 +144,7 @@ const EFFECTS = {
   refuseStaleTerm: effect,
   refuseTransfer: effect,
   refuseVote: effect,
+  replaceSnapshot: effect,
   requestPreVotes: effect,
   requestVotes: effect,
   restartElectionTimer: effect,
@@ -124,7 +152,13 @@ const EFFECTS = {
   sendTimeoutNow: effect,
   sendVote: effect,
   startTerm: effect,
+  takeSnapshot: effect,
 };
+
+/** Only the leader of its term sends these. */
+function isOfLeader(event: RaftEvent): event is AppendEntries | InstallSnapshot {
+  return event.type === "AppendEntries" || event.type === "InstallSnapshot";
+}
 
 /** The names of the chart's effects. */
 export type RaftEffect = keyof typeof EFFECTS;
@@ -137,8 +171,7 @@ const raft = setup({
     isVoter: ({ context }) => context.voters.includes(context.id),
     diskIsUsable: not(stateIn({ disk: "stalled" })),
     mayCampaign: and(["isVoter", "diskIsUsable"]),
-    knowsLeader: ({ context, event }) =>
-      event.type === "AppendEntries" && context.leaderId === event.from,
+    knowsLeader: ({ context, event }) => isOfLeader(event) && context.leaderId === event.from,
     hasMajority: ({ context }) => isQuorum(context.votesGranted, context.voters),
     mayGrantVote: ({ context, event }) =>
       event.type === "RequestVote" && event.logIsUpToDate &&
@@ -166,7 +199,7 @@ const raft = setup({
       }
     ),
     followLeader: assign(({ event }) =>
-      event.type !== "AppendEntries" ? {} : { leaderId: event.from, votesGranted: [] }
+      isOfLeader(event) ? { leaderId: event.from, votesGranted: [] } : {}
     ),
     forgetLeader: assign({ leaderId: undefined, votesGranted: [], transferee: undefined }),
     voteForSelf: assign(({ context }) => ({
@@ -204,6 +237,10 @@ const follower = raft.createStateConfig({
       { guard: "knowsLeader", actions: "acceptEntries" },
       { actions: ["followLeader", "acceptEntries"] },
     ],
+    InstallSnapshot: [
+      { guard: "knowsLeader", actions: "acceptPart" },
+      { actions: ["followLeader", "acceptPart"] },
+    ],
     ElectionTimeout: [
       { guard: "mayCampaign", target: "preCandidate" },
       {
@@ -230,6 +267,7 @@ const preCandidate = raft.createStateConfig({
       { description: "A refusal, or the answer to an earlier pre-candidacy" },
     ],
     AppendEntries: { target: "follower", actions: ["followLeader", "acceptEntries"] },
+    InstallSnapshot: { target: "follower", actions: ["followLeader", "acceptPart"] },
     ElectionTimeout: { target: "preCandidate", reenter: true },
     TimeoutNow: "candidate",
     DiskStalled: { target: "follower", actions: "forgetLeader" },
@@ -250,6 +288,7 @@ const candidate = raft.createStateConfig({
       { description: "A refusal" },
     ],
     AppendEntries: { target: "follower", actions: ["followLeader", "acceptEntries"] },
+    InstallSnapshot: { target: "follower", actions: ["followLeader", "acceptPart"] },
     ElectionTimeout: "preCandidate",
     DiskStalled: { target: "follower", actions: "forgetLeader" },
   },
@@ -282,6 +321,7 @@ const leader = raft.createStateConfig({
   },
   on: {
     AppendEntriesReply: { actions: "recordMatch" },
+    InstallSnapshotReply: { actions: "recordInstall" },
     HeartbeatTimeout: { actions: "broadcastHeartbeat" },
     QuorumLost: { target: "follower", actions: "forgetLeader" },
     DiskStalled: { target: "follower", actions: "forgetLeader" },
@@ -322,6 +362,7 @@ const role = raft.createStateConfig({
       description: "Only a leader changes the configuration, and not while it hands over",
     },
     AppendEntriesReply: { description: "Late: this node no longer leads" },
+    InstallSnapshotReply: { description: "Late: this node no longer leads" },
     RequestVoteReply: { description: "Late: the election is over" },
     PreVoteReply: { description: "Late: the pre-vote is over" },
     ReadIndexReply: { description: "Late: the read was refused when the leader was lost" },
@@ -349,6 +390,36 @@ const disk = raft.createStateConfig({
   states: { healthy: {}, slow: {}, stalled: {} },
 });
 
+/**
+ * What this node does for its snapshots: one at a time. It takes its own when its log has grown, and
+ * receives the leader's when it needs an entry that no log holds any more. A snapshot that is being
+ * taken while the leader's arrives is still finished, and compacts the log.
+ */
+const snapshot = raft.createStateConfig({
+  initial: "none",
+  on: {
+    SnapshotDue: { description: "One at a time" },
+    SnapshotTaken: { actions: "compactLog" },
+    SnapshotFailed: {
+      description: "The log has grown meanwhile, and will grow: it is tried again",
+    },
+    SnapshotOffered: ".receiving",
+    SnapshotReceived: { target: ".none", actions: "installSnapshot" },
+    SnapshotRefused: { target: ".none", actions: "dropReceived" },
+    SnapshotLost: { actions: "replaceSnapshot" },
+  },
+  states: {
+    none: { on: { SnapshotDue: { target: "taking", actions: "takeSnapshot" } } },
+    taking: {
+      on: {
+        SnapshotTaken: { target: "none", actions: "compactLog" },
+        SnapshotFailed: "none",
+      },
+    },
+    receiving: {},
+  },
+});
+
 /** The chart of one group's member. Anything it does not list is a defect and fails the node. */
 export const raftMachine = raft.createMachine({
   id: "raft",
@@ -364,7 +435,7 @@ export const raftMachine = raft.createMachine({
     transferee: undefined,
   }),
   on: { "*": { actions: "failUnexpected" } },
-  states: { role, disk },
+  states: { role, disk, snapshot },
   options: { maxIterations: 100 },
 });
 

@@ -189,6 +189,47 @@ export interface ReadIndexReply extends Rpc {
   readonly readIndex: LogIndex;
 }
 
+/** A snapshot that is durable on this node: which state it holds, and which bytes it is. */
+export interface SnapshotRef {
+  /** The last entry that it covers (Fig. 13, lastIncludedIndex). */
+  readonly index: LogIndex;
+  /** That entry's term (lastIncludedTerm). */
+  readonly term: Term;
+  /** That entry's log time. */
+  readonly timeMs: number;
+  /** Bytes of its file. */
+  readonly size: number;
+  /** SHA-256 of its content, 64 hexadecimal digits: equal digests are equal files. */
+  readonly digest: string;
+}
+
+/**
+ * Fig. 13: invoked by the leader to send a part of a snapshot to a follower whose next entry its log
+ * no longer holds. A part of no bytes asks how far the follower is.
+ */
+export interface InstallSnapshot extends Rpc {
+  /** Names the kind of message. */
+  readonly type: "InstallSnapshot";
+  /** Which snapshot it is a part of. */
+  readonly snapshot: SnapshotRef;
+  /** Where in the file the part begins. */
+  readonly offset: number;
+  /** The part. */
+  readonly bytes: Uint8Array;
+}
+
+/** The answer to {@linkcode InstallSnapshot}. */
+export interface InstallSnapshotReply extends Rpc {
+  /** Names the kind of message. */
+  readonly type: "InstallSnapshotReply";
+  /** The request's snapshot.index. */
+  readonly lastIncludedIndex: LogIndex;
+  /** The follower's log, with the snapshot, reaches lastIncludedIndex and is durable. */
+  readonly installed: boolean;
+  /** Not installed: bytes of the file that the follower has; from there on it wants more. */
+  readonly offset: number;
+}
+
 /** Everything two nodes of a group say to each other. */
 export type RaftMessage =
   | AppendEntries
@@ -199,7 +240,9 @@ export type RaftMessage =
   | PreVoteReply
   | TimeoutNow
   | ReadIndex
-  | ReadIndexReply;
+  | ReadIndexReply
+  | InstallSnapshot
+  | InstallSnapshotReply;
 
 /** A message and the node it is for. */
 export interface Envelope {

@@ -19,6 +19,7 @@ import type {
   NodeId,
 } from "./raft_types.ts";
 import { acknowledgeRound, beginReadRound } from "./reads.ts";
+import { sendSnapshot } from "./snapshots.ts";
 import { packRequests } from "./request_batch.ts";
 import { noteCaughtUp } from "./transfer.ts";
 
@@ -155,6 +156,8 @@ export function noteDurable(
   _context: RaftContext,
   event: Extract<RaftEvent, { type: "EntriesDurable" }>,
 ): void {
+  // What a snapshot covers by now was durable with it.
+  if (event.index < state.log.base.index) return;
   if (state.log.termAt(event.index) !== event.term) {
     throw new Error(
       `Cannot count entry ${event.index} durable: the log has it in term ` +
@@ -201,6 +204,7 @@ export function sendAppends(state: GroupState, context: RaftContext): void {
       sendAppend(state, context, peer, progress, state.bounds.appendBytesMax);
     }
     if (progress.beatDue) sendAppend(state, context, peer, progress, 0);
+    if (progress.mode === "snapshot") sendSnapshot(state, context, peer, progress);
   }
 }
 
@@ -212,14 +216,15 @@ function sendAppend(
   bytesMax: number,
 ): void {
   const { log } = state;
-  const prevLogIndex = progress.nextIndex - 1;
-  const prevLogTerm = log.termAt(prevLogIndex);
-  if (prevLogTerm === undefined) {
-    progress.mode = "snapshot";
-    progress.beatDue = false;
-    return;
-  }
-  const runs = bytesMax === 0 ? [] : log.slice(progress.nextIndex, log.lastIndex, bytesMax);
+  const nextTerm = log.termAt(progress.nextIndex - 1);
+  if (nextTerm === undefined) progress.mode = "snapshot";
+  // Every log begins with entry 0 of term 0, so a heartbeat is also taken where a snapshot is needed.
+  const [prevLogIndex, prevLogTerm] = progress.mode === "snapshot" || nextTerm === undefined
+    ? [0, 0]
+    : [progress.nextIndex - 1, nextTerm];
+  const mayCarry = bytesMax > 0 && progress.mode !== "snapshot";
+  if (bytesMax > 0 && !mayCarry) return;
+  const runs = mayCarry ? log.slice(progress.nextIndex, log.lastIndex, bytesMax) : [];
   const last = runs.at(-1);
   if (last !== undefined) {
     const bytes = runs.reduce((sum, run) => sum + run.bytes.length, 0);

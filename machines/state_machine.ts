@@ -103,11 +103,14 @@ export interface StateMachine<Result = unknown, Change = unknown> {
   /** The state as it is now; costs O(1). */
   freeze(): FrozenState;
   /**
-   * Takes the state that the chunks of a {@linkcode FrozenState} describe, in place of its own.
+   * Takes the state that the chunks of a {@linkcode FrozenState} describe, in place of its own. Each
+   * step of the iterator reads a chunk or so, and the caller may do other work between two steps, but
+   * must not apply entries. The last step puts the new state in the place of the old one. Until then,
+   * and if a step throws, the old one is unchanged.
    *
-   * @throws {Error} If they are not a whole state of a version that this machine reads.
+   * @throws {Error} From a step, if they are not a whole state of a version that this machine reads.
    */
-  load(chunks: Iterable<Uint8Array>): void;
+  load(chunks: Iterable<Uint8Array>): Iterator<void, void>;
   /** 16 hexadecimal digits: equal on replicas that applied the same entries. */
   stateHash(): string;
 }

@@ -68,14 +68,14 @@ export function* writeState(
 }
 
 /**
- * Reads chunks; `take` gets every item. Values are views of the chunks.
+ * Reads chunks, one a step; `take` gets every item. Values are views of the chunks.
  *
  * @throws {StateError} If they are anything but one whole state of this version.
  */
-export function readState(
+export function* readState(
   chunks: Iterable<Uint8Array>,
   take: (item: StateItem) => void,
-): { readonly head: StateHead; readonly stateHash: string } {
+): Generator<void, { readonly head: StateHead; readonly stateHash: string }> {
   let head: StateHead | undefined;
   let stateHash: string | undefined;
   for (const chunk of chunks) {
@@ -87,6 +87,7 @@ export function readState(
       else if (tag === TAG_END) stateHash = reader.text();
       else take(readItem(reader, tag));
     }
+    yield;
   }
   if (head === undefined || stateHash === undefined) throw new StateError("it is cut short");
   return { head, stateHash };

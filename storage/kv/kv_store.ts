@@ -143,21 +143,26 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
   }
 
   /**
-   * @throws {StateError} If the chunks are not a whole state of a known version, or their items do not
-   * have the hash that they name. The store must not be used then.
+   * The new state is built beside the old one, so both take memory until the last step.
+   *
+   * @throws {StateError} From a step, if the chunks are not a whole state of a known version, or their
+   * items do not have the hash that they name.
    */
-  load(chunks: Iterable<Uint8Array>): void {
-    this.#hash = new SetHash();
-    this.#keys = new KeySpace(this.#hash, this.#options);
-    this.#once = new OnceTables(this.#hash, this.#options);
-    const { head, stateHash } = readState(chunks, (item) => this.#restore(item));
-    this.#keys.restoreRevision(head.revision);
-    this.#lastApplied = head.lastApplied;
-    this.#logTimeMs = head.logTimeMs;
-    this.#once.restoreTime(head.logTimeMs);
-    if (this.stateHash() !== stateHash) {
-      throw new StateError(`its hash is ${stateHash}, that of its items ${this.stateHash()}`);
+  *load(chunks: Iterable<Uint8Array>): Generator<void, void> {
+    const fresh = new KvStore(this.#options);
+    const { head, stateHash } = yield* readState(chunks, (item) => fresh.#restore(item));
+    fresh.#keys.restoreRevision(head.revision);
+    fresh.#lastApplied = head.lastApplied;
+    fresh.#logTimeMs = head.logTimeMs;
+    fresh.#once.restoreTime(head.logTimeMs);
+    if (fresh.stateHash() !== stateHash) {
+      throw new StateError(`its hash is ${stateHash}, that of its items ${fresh.stateHash()}`);
     }
+    this.#hash = fresh.#hash;
+    this.#keys = fresh.#keys;
+    this.#once = fresh.#once;
+    this.#lastApplied = fresh.#lastApplied;
+    this.#logTimeMs = fresh.#logTimeMs;
   }
 
   /** What is stored at `key`. */

@@ -69,6 +69,29 @@ export class DenoDisk implements Disk {
     return this.#attempt("read", path, () => Deno.readFileSync(this.#full(path)));
   }
 
+  read(path: string, offset: number, length: number): Uint8Array {
+    return this.#attempt("read", path, () => {
+      const file = Deno.openSync(this.#full(path), { read: true });
+      try {
+        file.seekSync(offset, Deno.SeekMode.Start);
+        const bytes = new Uint8Array(length);
+        let filled = 0;
+        while (filled < length) {
+          const count = file.readSync(bytes.subarray(filled));
+          if (count === null) break;
+          filled += count;
+        }
+        return filled === length ? bytes : bytes.subarray(0, filled);
+      } finally {
+        file.close();
+      }
+    });
+  }
+
+  sizeOf(path: string): number {
+    return this.#attempt("look up", path, () => Deno.statSync(this.#full(path)).size);
+  }
+
   open(path: string): DiskFile {
     return this.#attempt("open", path, () => {
       this.#checkPlaces();

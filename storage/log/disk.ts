@@ -48,6 +48,10 @@ export interface Disk {
   list(path: string): string[];
   exists(path: string): boolean;
   readFile(path: string): Uint8Array;
+  /** Reads `length` bytes from `offset` on; fewer where the file ends. */
+  read(path: string, offset: number, length: number): Uint8Array;
+  /** Bytes in a file, durable or not. */
+  sizeOf(path: string): number;
   /** Opens a file for appending; creates it (mode 0600) if it is missing. */
   open(path: string): DiskFile;
   /** Renames a file within the tree, replacing what is at `to`; durable after `syncDirectory`. */

@@ -28,3 +28,24 @@ export const IDENTITY_BYTES_MAX = 4096;
 
 /** Largest file of the peers' directories that is read; a larger one is refused as damaged. */
 export const PEERS_BYTES_MAX = 64 * 1024;
+
+/** Longest meta of a snapshot; writing one throws a RangeError, reading one a SnapshotError. */
+export const SNAPSHOT_META_BYTES_MAX = 64 * 1024;
+
+/** Longest chunk of a state in a snapshot; writing one throws a RangeError, reading one a SnapshotError. */
+export const SNAPSHOT_CHUNK_BYTES_MAX = 16 * 1024 * 1024;
+
+/** How hard zstd tries on snapshots, 1 to 22. */
+export const SNAPSHOT_ZSTD_LEVEL = 3;
+
+/**
+ * A snapshot that is written is synced each time that so many bytes were added, so that no sync at
+ * its end holds up the log's.
+ */
+export const SNAPSHOT_SYNC_BYTES = 8 * 1024 * 1024;
+
+/** Snapshots of a group that are kept: the newest, and one to fall back on. Older ones are removed. */
+export const SNAPSHOTS_KEPT = 2;
+
+/** Damaged snapshots of a group that are kept for whoever looks into it. Older ones are removed. */
+export const BROKEN_SNAPSHOTS_KEPT = 1;

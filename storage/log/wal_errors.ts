@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { GroupId, LogIndex } from "../../machines/raft_types.ts";
 
 /** A log on disk that must not be used as it is; the subclasses say why. */
 export class WalError extends Error {
@@ -74,6 +75,17 @@ export class WalVersionError extends WalError {
         (version < known ? "no release has ever written it: start anew" : "use a newer release"),
     );
     this.version = version;
+  }
+}
+
+/** Entries were forgotten because a snapshot covered them, and no sound one is there any more. */
+export class SnapshotMissingError extends WalError {
+  /** Its class's name. */
+  override readonly name = "SnapshotMissingError";
+
+  /** See the class; the group's log begins after `base`. */
+  constructor(group: GroupId, base: LogIndex) {
+    super("snapshots", `group ${group} needs one that reaches entry ${base}, and none is sound`);
   }
 }
 

@@ -62,8 +62,11 @@ class CounterMachine implements StateMachine<Count, Count> {
     return { lastApplied, stateHash, chunks, release: () => {} };
   }
 
-  load([chunk]: Uint8Array[]): void {
-    [this.lastApplied, this.count] = [chunk![0]!, chunk![1]!];
+  *load(chunks: Iterable<Uint8Array>): Generator<void, void> {
+    for (const [lastApplied, count] of chunks) {
+      yield;
+      [this.lastApplied, this.count] = [lastApplied!, count!];
+    }
   }
 
   stateHash(): string {

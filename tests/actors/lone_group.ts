@@ -6,11 +6,14 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { GroupHost, spawnWal } from "../../actors/group.ts";
+import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
 import type { RaftAnswer } from "../../actors/raft_request.ts";
 import { ActorSystem } from "../../actors/runtime/system.ts";
+import type { ReplicationBounds } from "../../machines/bounds.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import type { StateMachine } from "../../machines/state_machine.ts";
+import { SnapshotStore } from "../../storage/log/snapshot_store.ts";
 import type { RecoveredGroup } from "../../storage/log/wal_replay.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { openWal } from "../storage/open_wal.ts";
@@ -29,6 +32,9 @@ export interface LoneGroupOptions {
   /** In place of what the disk holds. */
   readonly recovered?: RecoveredGroup;
   readonly clusterVersionMax?: number;
+  readonly snapshotAfter?: SnapshotTrigger;
+  readonly segmentBytes?: number;
+  readonly bounds?: ReplicationBounds;
 }
 
 /** A disk whose syncs end at once. */
@@ -42,9 +48,12 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
   readonly host: GroupHost<Result, Machine>;
   /** What stopped the member. */
   readonly failures: Error[] = [];
+  /** Snapshots whose head was damaged at the start. */
+  readonly broken: Error[] = [];
 
   constructor(machine: Machine, options: LoneGroupOptions = {}) {
-    const { disk = promptDisk(), voters = [1], learners = [], clusterVersionMax } = options;
+    const { disk = promptDisk(), voters = [1], learners = [] } = options;
+    const { clusterVersionMax, snapshotAfter } = options;
     const { ports, failures } = this;
     const system = new ActorSystem({
       node: 1,
@@ -52,7 +61,12 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
       log: memoryLog().log,
       onFailed: ({ error }) => void failures.push(error),
     });
-    const opened = openWal(disk, { clusterId: "lone", nodeId: 1 });
+    const opened = openWal(disk, {
+      clusterId: "lone",
+      nodeId: 1,
+      ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+    });
+    const { log } = memoryLog();
     this.host = new GroupHost<Result, Machine>({
       group: 0,
       machine,
@@ -62,6 +76,15 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
       system,
       wal: spawnWal(system, opened.wal, { onDiskCondition: () => {} }).ref,
       recovered: options.recovered ?? opened.groups.get(0),
+      clusterId: "lone",
+      forget: (...forgotten) => opened.wal.forget(...forgotten),
+      snapshots: SnapshotStore.open(disk, {
+        clusterId: "lone",
+        onBroken: (error) => void this.broken.push(error),
+      }),
+      ...(snapshotAfter === undefined ? {} : { snapshotAfter }),
+      ...(options.bounds === undefined ? {} : { bounds: options.bounds }),
+      log,
       send: () => {},
       ...(clusterVersionMax === undefined ? {} : { clusterVersionMax }),
     });

@@ -36,6 +36,8 @@ class Bench {
       entries: (from, through, bytesMax) => this.log.slice(from, through, bytesMax),
       scheduler: this.ports.scheduler,
       onConfig: () => {},
+      snapshotAfter: { bytes: Infinity, entries: Infinity },
+      onSnapshotDue: () => {},
       self: () => self,
     });
   }

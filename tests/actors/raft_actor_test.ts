@@ -13,6 +13,7 @@ import {
   WAITING_BYTES_MAX,
 } from "../../actors/raft_actor.ts";
 import type { KvAnswer } from "../../actors/group.ts";
+import type { SnapshotSignal } from "../../actors/snapshot_actor.ts";
 import type { WalSignal, WriteRequest } from "../../actors/wal_actor.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
@@ -79,6 +80,7 @@ class Bench {
       machine,
       clusterVersion: () => 1,
       machineActor,
+      snapshots: { signal: () => {} } as unknown as LocalRef<never, never, SnapshotSignal>,
       self: () => self,
     });
     this.actor.onStart();

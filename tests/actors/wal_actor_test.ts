@@ -75,7 +75,12 @@ class Bench {
       payloads: [new Uint8Array(10)],
     });
     const onDurable = (): void => void this.story.push(`durable ${name}`);
-    return { type: "Write", group: 0, write: { hardState: undefined, runs: [run] }, onDurable };
+    return {
+      type: "Write",
+      group: 0,
+      write: { hardState: undefined, forgotten: undefined, runs: [run] },
+      onDurable,
+    };
   }
 
   /** One turn with what waits in the mailbox and these messages. */
@@ -128,7 +133,12 @@ Deno.test("a hard state alone is written, and is there after a crash that keeps 
   const bench = new Bench();
   const { onDurable } = bench.write("vote", 1);
   const hardState = { currentTerm: 7, votedFor: 2 };
-  bench.turn({ type: "Write", group: 0, write: { hardState, runs: [] }, onDurable });
+  bench.turn({
+    type: "Write",
+    group: 0,
+    write: { hardState, forgotten: undefined, runs: [] },
+    onDurable,
+  });
   bench.endSync();
   assertEquals(bench.story, ["append", "syncData", "durable vote"]);
   bench.disk.crash(() => 0);

@@ -23,7 +23,7 @@ const AGREEMENT_MS = 2_000;
 /** A write that is under way ends by then. */
 const APPEND_MS_MAX = 100;
 /** A command that has found no leader, or no agreement, after this long never will. */
-const AGREEMENT_MS_MAX = 10_000;
+const AGREEMENT_MS_MAX = 30_000;
 /** How long the leader is looked for, in tries of about half a second. */
 const LEADER_TRIES_MAX = 10;
 /** Pause before the nodes are asked again for who leads. */

@@ -37,7 +37,7 @@ const MESSAGES_PER_TURN_MAX = 2 * 128 * SENDERS.length;
  */
 const failStops = [
   /** A second leader of this node's own term. */
-  /^Cannot take event: chart raft does not list AppendEntries in /,
+  /^Cannot take event: chart raft does not list (AppendEntries|InstallSnapshot) in /,
   /** Another entry where one is committed. */
   /^Cannot accept entries: entry \d+ of term \d+ would replace a committed one/,
 ];
@@ -112,7 +112,8 @@ function drawMessage(dice: Dice, core: RaftCore): RaftMessage | undefined {
     ],
   });
   // A second leader of this term fails the node at once, so it is drawn rarely.
-  if (drawn.type === "AppendEntries" && core.role === "leader" && dice.chance(0.95)) {
+  const isOfLeader = drawn.type === "AppendEntries" || drawn.type === "InstallSnapshot";
+  if (isOfLeader && core.role === "leader" && dice.chance(0.95)) {
     return undefined;
   }
   try {

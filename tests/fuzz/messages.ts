@@ -24,7 +24,7 @@ const VALUE_DEPTH_MAX = 4;
 const raftTypes = [
   ...["AppendEntries", "AppendEntries", "AppendEntries", "AppendEntriesReply"],
   ...["AppendEntriesReply", "RequestVote", "RequestVoteReply", "PreVote", "PreVoteReply"],
-  ...["TimeoutNow", "ReadIndex", "ReadIndexReply"],
+  ...["TimeoutNow", "ReadIndex", "ReadIndexReply", "InstallSnapshot", "InstallSnapshotReply"],
 ] as readonly RaftMessage["type"][];
 
 /** A Raft message of group 0, its numbers mostly from the surroundings. */
@@ -77,6 +77,31 @@ export function drawRaftMessage(dice: Dice, near: MessageSurroundings): RaftMess
       return { ...header, type, readId: index() };
     case "ReadIndexReply":
       return { ...header, type, readId: index(), readIndex: index() };
+    case "InstallSnapshot": {
+      const size = dice.below(100);
+      const offset = dice.below(size + 1);
+      return {
+        ...header,
+        type,
+        snapshot: {
+          index: 1 + index() % 2 ** 52,
+          term: Math.min(term(), header.term),
+          timeMs: index(),
+          size,
+          digest: dice.pick(["0", "f"]).repeat(64),
+        },
+        offset,
+        bytes: randomBytes(dice, dice.below(size - offset + 1)),
+      };
+    }
+    case "InstallSnapshotReply":
+      return {
+        ...header,
+        type,
+        lastIncludedIndex: index(),
+        installed: dice.chance(0.3),
+        offset: index(),
+      };
   }
 }
 

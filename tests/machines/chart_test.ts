@@ -201,7 +201,10 @@ Deno.test("explain: a follower says whom it follows and when it would seek elect
     alone.summary,
     "Follower without a leader in term 1; it seeks election in 450 ms unless a leader is heard",
   );
-  assertEquals(alone.states, ["role", "role.follower", "disk", "disk.healthy"]);
+  assertEquals(alone.states, [
+    ...["role", "role.follower", "disk", "disk.healthy"],
+    ...["snapshot", "snapshot.none"],
+  ]);
   solo.receive(solo.append());
   assertMatch(
     explained(solo).summary,

@@ -87,6 +87,21 @@ export class CoreDriver {
       case "TargetCaughtUp":
         // Only the core itself raises it.
         return this.#raise(event);
+      case "SnapshotDue":
+        return core.snapshotDue();
+      case "SnapshotTaken":
+        return core.snapshotTaken(event.snapshot, event.before);
+      case "SnapshotFailed":
+        return core.snapshotFailed();
+      case "SnapshotReceived":
+        return core.snapshotReceived(event.snapshot);
+      case "SnapshotRefused":
+        return core.snapshotRefused();
+      case "SnapshotLost":
+        return core.snapshotLost(event.snapshot);
+      case "SnapshotOffered":
+        // Only the core itself raises it.
+        return this.#raise(event);
       case "DiskSlow":
       case "DiskStalled":
       case "DiskRecovered":

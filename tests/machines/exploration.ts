@@ -11,6 +11,7 @@ import { type AnyStateMachine, type AnyStateNode, getMicrosteps, type SnapshotFr
 import { getAdjacencyMap, getShortestPaths } from "xstate/graph";
 import { evaluateGuard } from "xstate/guards";
 import { type ChartTransition, describeChart } from "../../machines/chart.ts";
+import type { SnapshotRef } from "../../machines/raft_types.ts";
 import type {
   RaftEvent,
   RaftInput,
@@ -22,6 +23,9 @@ import type {
 export const EXPLORED_TERM_MAX = 3;
 /** Far above what the chart needs; reached only if it has grown a context without bounds. */
 const TRAVERSALS_MAX = 200_000;
+
+/** A snapshot of nothing: it changes no log. */
+const SNAPSHOT: SnapshotRef = { index: 0, term: 0, timeMs: 0, size: 1, digest: "0".repeat(64) };
 
 /** A voter among three, and a learner: between them they take every guard both ways. */
 export const INPUTS: Readonly<Record<"voter" | "learner", RaftInput>> = {
@@ -56,6 +60,13 @@ export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
     { type: "TransferLeadership", to: 9 },
     { type: "TargetCaughtUp" },
     { type: "TransferTimeout" },
+    { type: "SnapshotDue" },
+    { type: "SnapshotTaken", snapshot: SNAPSHOT, before: undefined },
+    { type: "SnapshotFailed" },
+    { type: "SnapshotOffered" },
+    { type: "SnapshotReceived", snapshot: SNAPSHOT },
+    { type: "SnapshotRefused" },
+    { type: "SnapshotLost", snapshot: undefined },
     { type: "DiskSlow" },
     { type: "DiskStalled" },
     { type: "DiskRecovered" },
@@ -82,6 +93,22 @@ export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
         conflictTerm: 0,
         conflictIndex: 0,
         round: 0,
+      },
+      {
+        ...rpc,
+        type: "InstallSnapshot",
+        from,
+        snapshot: SNAPSHOT,
+        offset: 0,
+        bytes: new Uint8Array(1),
+      },
+      {
+        ...rpc,
+        type: "InstallSnapshotReply",
+        from,
+        lastIncludedIndex: 0,
+        installed: false,
+        offset: 1,
       },
       { ...rpc, type: "TimeoutNow", from },
       { ...rpc, type: "ReadIndex", from, readId: 1 },

@@ -86,8 +86,8 @@ export class SoloCore {
     act(core);
     const outbox = core.endTurn();
     const waiting = core.state.writes.messages.filter((envelope) => !before.has(envelope));
-    const { hardState, runs = [] } = outbox.write ?? {};
-    return { ...outbox, hardState, runs, waiting };
+    const { hardState, forgotten, runs = [] } = outbox.write ?? {};
+    return { ...outbox, hardState, forgotten, runs, waiting };
   }
 
   /** One turn in which these messages arrive. */

@@ -719,8 +719,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the vote is not recovered when the assembled group starts",
     file: "actors/group.ts",
-    find: "      votedFor: recovered?.hardState?.votedFor,",
-    replace: "      votedFor: undefined,",
+    find: "      ...hardState,",
+    replace: "      currentTerm: hardState.currentTerm,\n      votedFor: undefined,",
     suspects: ["sim", actors],
   },
   {

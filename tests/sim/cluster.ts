@@ -6,6 +6,7 @@
 import { setImmediate } from "node:timers";
 import { DEFAULT_BOUNDS, type ReplicationBounds } from "../../machines/bounds.ts";
 import type { KvGroup } from "../../actors/group.ts";
+import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
 import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
 import type {
   AppendEntriesReply,
@@ -25,6 +26,7 @@ import type { WireMessage } from "../../transport/wire/messages.ts";
 import { EventLoop } from "./event_loop.ts";
 import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
 import { FreshReads } from "./invariants/inv12_fresh_reads.ts";
+import { HonestSnapshots } from "./invariants/inv13_honest_snapshots.ts";
 import { HonestAcceptance } from "./invariants/inv11_honest_acceptance.ts";
 import { ElectionSafety } from "./invariants/inv1_election_safety.ts";
 import { ExactlyOnce } from "./invariants/inv8_exactly_once.ts";
@@ -62,7 +64,15 @@ function drawBounds(dice: Dice): ReplicationBounds {
     inflightMessagesMax: DEFAULT_BOUNDS.inflightMessagesMax >> dice.below(8),
     inflightBytesMax: DEFAULT_BOUNDS.inflightBytesMax >> dice.below(16),
     uncommittedBytesMax: DEFAULT_BOUNDS.uncommittedBytesMax >> dice.below(14),
+    snapshotPartBytesMax: DEFAULT_BOUNDS.snapshotPartBytesMax >> dice.below(14),
+    trailingBytes: DEFAULT_BOUNDS.trailingBytes >> (6 + dice.below(18)),
+    awaitedBytesMax: DEFAULT_BOUNDS.awaitedBytesMax >> (10 + dice.below(18)),
   };
+}
+
+/** A snapshot every few writes to every few thousand. */
+function drawTrigger(dice: Dice): SnapshotTrigger {
+  return { bytes: 1024 << dice.below(8), entries: 20 << dice.below(8) };
 }
 
 /** Timeouts from half to twice the usual, as operators may set them. */
@@ -151,6 +161,7 @@ export class SimCluster {
     new Liveness(),
     new HonestAcceptance(),
     new FreshReads(),
+    new HonestSnapshots(),
   ];
   readonly #options: SimClusterOptions;
   readonly #seen = new Map<string, Seen>();
@@ -159,8 +170,8 @@ export class SimCluster {
   /** What was last seen of the groups on disks that were lost, by node and group. */
   readonly #lost = new Map<string, Seen>();
   #violation: InvariantViolation | undefined;
-  /** Highest index of each group that any node has known to be committed. */
-  readonly #committed = new Map<GroupId, LogIndex>();
+  /** Terms of the entries of each group that any node has known to be committed, index 1 first. */
+  readonly #committed = new Map<GroupId, Term[]>();
   #traceHash = 0;
   /** Promises of processes that somebody waits for. */
   #promises = 0;
@@ -193,6 +204,7 @@ export class SimCluster {
         dice: this.dice,
         tornPartBytes: this.dice.chance(0.5) ? 512 : 4096,
         segmentBytes: SEGMENT_BYTES_MIN << this.dice.below(SEGMENT_DOUBLINGS),
+        ...(isDrawn ? { snapshotAfter: drawTrigger(this.dice) } : {}),
         network: this.network,
         log: (level, event, fields) => {
           const words = Object.entries(fields).filter(([, value]) => value !== undefined)
@@ -396,7 +408,30 @@ export class SimCluster {
 
   /** Highest index of the group that any node has known to be committed. */
   committed(group: GroupId): LogIndex {
-    return this.#committed.get(group) ?? 0;
+    return this.#committedTerms(group).length;
+  }
+
+  /** Counts the snapshots that were taken, and those that were installed from a leader. */
+  get snapshots(): { readonly taken: number; readonly installed: number } {
+    const nodes = [...this.nodes.values()];
+    return {
+      taken: nodes.reduce((sum, node) => sum + node.snapshotsTaken, 0),
+      installed: nodes.reduce((sum, node) => sum + node.snapshotsInstalled, 0),
+    };
+  }
+
+  #committedTerms(group: GroupId): Term[] {
+    let terms = this.#committed.get(group);
+    if (terms === undefined) this.#committed.set(group, terms = []);
+    return terms;
+  }
+
+  /** Term of an entry of a node's log, also of one that a snapshot covers. */
+  #termAt({ core, group }: KvGroup, index: LogIndex): Term | undefined {
+    const { log } = core.state;
+    if (index === 0) return 0;
+    if (index >= log.base.index) return log.termAt(index);
+    return this.#committedTerms(group)[index - 1];
   }
 
   /** Tells the invariants a fact. */
@@ -431,19 +466,19 @@ export class SimCluster {
 
   /** Tells of an acceptance while both are still in its term: nothing of either log can be replaced. */
   #accepted({ group, term, from, matchIndex }: AppendEntriesReply, to: NodeId): void {
-    const own = this.host(from, group)?.core;
-    const leader = this.host(to, group)?.core;
-    if (own?.context.currentTerm !== term || leader?.context.currentTerm !== term) return;
-    if (leader.role !== "leader") return;
+    const own = this.host(from, group);
+    const leader = this.host(to, group);
+    if (own?.core.context.currentTerm !== term || leader?.core.context.currentTerm !== term) return;
+    if (leader.core.role !== "leader") return;
     this.tell({
       type: "acceptance",
       node: from,
       group,
       leader: to,
       matchIndex,
-      durableIndex: own.state.durableIndex,
-      ownTerm: own.state.log.termAt(matchIndex),
-      leaderTerm: leader.state.log.termAt(matchIndex),
+      durableIndex: own.core.state.durableIndex,
+      ownTerm: this.#termAt(own, matchIndex),
+      leaderTerm: this.#termAt(leader, matchIndex),
     });
   }
 
@@ -489,7 +524,7 @@ export class SimCluster {
       group,
       term: core.context.currentTerm,
       lastIndex: log.lastIndex,
-      termAt: (index) => log.termAt(index),
+      termAt: (index) => this.#termAt(host, index),
       promised,
     });
     this.#seen.set(`${id}/${group}`, {
@@ -562,9 +597,11 @@ export class SimCluster {
     this.#mix(id, term, commitIndex);
     if (role === "leader" && (seen.role !== "leader" || seen.term !== term)) {
       const { lastIndex } = log;
-      this.tell({ type: "leader", node, group, term, lastIndex, termAt: (at) => log.termAt(at) });
+      const termAt = (at: LogIndex): Term | undefined => this.#termAt(host, at);
+      this.tell({ type: "leader", node, group, term, lastIndex, termAt });
     }
-    this.#committed.set(group, Math.max(this.#committed.get(group) ?? 0, commitIndex));
+    const committed = this.#committedTerms(group);
+    while (committed.length < commitIndex) committed.push(log.termAt(committed.length + 1)!);
     if (commitIndex > seen.commitIndex) {
       const [run] = log.slice(commitIndex, commitIndex);
       const entryTerm = log.termAt(commitIndex)!;
@@ -587,10 +624,17 @@ export class SimCluster {
     const { group, core } = host;
     const { log } = core.state;
     const { terms } = seen;
+    const { base } = log;
     let same = Math.min(terms.length, log.lastIndex);
-    while (same > 0 && log.termAt(same) !== terms[same - 1]) same--;
+    while (same > base.index && log.termAt(same) !== terms[same - 1]) same--;
     terms.length = same;
-    for (const run of log.slice(same + 1, log.lastIndex)) {
+    if (same <= base.index) {
+      const committed = this.#committedTerms(group);
+      terms.splice(0, same, ...committed.slice(0, base.index));
+      const committedTerm = committed[base.index - 1];
+      if (base.index > 0) this.tell({ type: "snapshot", node: id, group, ...base, committedTerm });
+    }
+    for (const run of log.slice(terms.length + 1, log.lastIndex)) {
       let start = 0;
       run.ends.forEach((end, offset) => {
         const index = run.firstIndex + offset;
@@ -626,10 +670,10 @@ export class SimCluster {
       if (lost !== undefined) return hadPromised(lost, { index, term });
       const seen = this.#seen.get(`${id}/${group}`);
       if (seen === undefined) return false;
-      const core = this.host(id, group)?.core;
+      const host = this.host(id, group);
       // A running node may have promised within this very event.
-      if (core !== undefined) {
-        return core.state.durableIndex >= index && core.state.log.termAt(index) === term;
+      if (host !== undefined) {
+        return host.core.state.durableIndex >= index && this.#termAt(host, index) === term;
       }
       return hadPromised(seen, { index, term });
     });

@@ -100,6 +100,7 @@ class Report {
   #operations = 0;
   #segments = 0;
   #windowsFilled = 0;
+  readonly #snapshots = { taken: 0, installed: 0 };
   #found = false;
 
   constructor(seeds: number, historyFile: string | undefined) {
@@ -117,6 +118,8 @@ class Report {
     this.#operations += result.operations;
     this.#segments += result.segments;
     this.#windowsFilled += result.windowsFilled;
+    this.#snapshots.taken += result.snapshots.taken;
+    this.#snapshots.installed += result.snapshots.installed;
     for (const [name, count] of result.faults) {
       this.#faults.set(name, (this.#faults.get(name) ?? 0) + count);
     }
@@ -132,7 +135,9 @@ class Report {
         `seed ${seed} ok: trace ${traceHash}; ${this.#done} seeds, ` +
           `${(this.#simulatedMs / 3_600_000).toFixed(2)} simulated hours, ` +
           `${(this.#simulatedMs / realMs).toFixed(0)} x real time, ` +
-          `${this.#operations} operations, ${faults} faults, ${this.#segments} segments, windows full ${this.#windowsFilled} times`,
+          `${this.#operations} operations, ${faults} faults, ${this.#segments} segments, ` +
+          `${this.#snapshots.taken} snapshots, ${this.#snapshots.installed} installed, ` +
+          `windows full ${this.#windowsFilled} times`,
       );
     }
     return true;

@@ -117,6 +117,15 @@ export class MemoryDisk implements Disk {
     return inode.bytes.slice(0, inode.size);
   }
 
+  read(path: string, offset: number, length: number): Uint8Array {
+    const inode = this.#inode(path);
+    return inode.bytes.slice(Math.min(offset, inode.size), Math.min(offset + length, inode.size));
+  }
+
+  sizeOf(path: string): number {
+    return this.#inode(path).size;
+  }
+
   open(path: string): DiskFile {
     return new MemoryFile(this, path, this.#openInode(path));
   }

@@ -68,6 +68,15 @@ export interface StoreObserved extends OfNode {
   readonly stateHash: string;
 }
 
+/** A node's log begins behind an entry that it knew no more of than what a snapshot says. */
+export interface SnapshotObserved extends OfNode {
+  readonly type: "snapshot";
+  readonly index: LogIndex;
+  readonly term: Term;
+  /** Term of the entry that is committed at that index; undefined if none is known to be. */
+  readonly committedTerm: Term | undefined;
+}
+
 /** A granted vote left a node. */
 export interface VoteObserved extends OfNode {
   readonly type: "vote";
@@ -135,6 +144,7 @@ export type Observation =
   | CommitObserved
   | ApplyObserved
   | StoreObserved
+  | SnapshotObserved
   | VoteObserved
   | AcceptanceObserved
   | ReadObserved

@@ -27,6 +27,8 @@ export interface SeedResult {
   readonly faults: readonly (readonly [name: string, count: number])[];
   /** Segments of logs that were begun. */
   readonly segments: number;
+  /** Snapshots that were taken, and those that were installed from a leader. */
+  readonly snapshots: { readonly taken: number; readonly installed: number };
   /** Events after which a leader's window to a follower was full. */
   readonly windowsFilled: number;
   readonly transcript: readonly string[];
@@ -41,7 +43,8 @@ export async function runSeed(
   { options, twice, history }: SeedTask,
 ): Promise<SeedResult> {
   const result = await simulate(options);
-  const { traceHash, simulatedMs, operations, unknown, segments, windowsFilled } = result;
+  const { traceHash, simulatedMs, operations, unknown, segments, snapshots, windowsFilled } =
+    result;
   const again = twice ? (await simulate(options)).traceHash : traceHash;
   const violation = again === traceHash
     ? result.violation
@@ -53,6 +56,7 @@ export async function runSeed(
     operations,
     unknown,
     segments,
+    snapshots,
     windowsFilled,
     faults: [...result.faults],
     transcript: [...result.transcript],

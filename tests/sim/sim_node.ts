@@ -6,6 +6,7 @@
  */
 import type { ReplicationBounds } from "../../machines/bounds.ts";
 import type { KvGroup } from "../../actors/group.ts";
+import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
 import { Process } from "../../actors/process.ts";
 import type { Log } from "../../actors/runtime/ports.ts";
 import type { ActorSystem } from "../../actors/runtime/system.ts";
@@ -51,6 +52,8 @@ export interface SimNodeOptions {
   readonly tornPartBytes: number;
   /** Segments of the log are this large: small ones, so that one is begun often. */
   readonly segmentBytes: number;
+  /** When a group takes a snapshot; default as the product. */
+  readonly snapshotAfter?: SnapshotTrigger;
   readonly network: SimNetwork;
   readonly log: Log;
   /** Called when the process ended by itself. */
@@ -77,6 +80,9 @@ export class SimNode {
   lives = 0;
   /** Counts the segments of logs that were begun. */
   segments = 0;
+  /** Counts the snapshots that were taken, and those that a leader sent. */
+  snapshotsTaken = 0;
+  snapshotsInstalled = 0;
   /** The running process; undefined between a crash and a restart. */
   life: ProcessLife | undefined;
   process: Process | undefined;
@@ -134,7 +140,7 @@ export class SimNode {
   start(): void {
     const { id, groups, members, timing, bounds, segmentBytes, loop, dice, network, log } =
       this.#options;
-    const { onFailed, onGroup, onRan, onLink } = this.#options;
+    const { onFailed, onGroup, onRan, onLink, snapshotAfter } = this.#options;
     const life = new ProcessLife(loop, dice, this.clock, () => onRan(id));
     this.life = life;
     this.lives++;
@@ -153,10 +159,15 @@ export class SimNode {
       timing,
       bounds,
       segmentBytes,
+      ...(snapshotAfter === undefined ? {} : { snapshotAfter }),
       version: "simulated",
       build: { protocol: { min: 1, max: this.build }, clusterVersionMax: this.build },
       httpAddressOf: () => undefined,
-      log,
+      log: (level, event, fields) => {
+        if (event === "snapshot-taken") this.snapshotsTaken++;
+        if (event === "snapshot-installed") this.snapshotsInstalled++;
+        log(level, event, fields);
+      },
       onFailed,
       onGroup,
       onLink: (peer, link) => onLink(id, peer, link),

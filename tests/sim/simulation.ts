@@ -53,6 +53,8 @@ export interface SimulationResult {
   readonly faults: ReadonlyMap<string, number>;
   /** Segments of logs that were begun. */
   readonly segments: number;
+  /** Snapshots that were taken, and those that were installed from a leader. */
+  readonly snapshots: { readonly taken: number; readonly installed: number };
   /** Events after which a leader's window to a follower was full. */
   readonly windowsFilled: number;
   /** Undefined if nothing was found. */
@@ -112,6 +114,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     faults: counts,
     segments: [...cluster.nodes.values()].reduce((sum, node) => sum + node.segments, 0),
     windowsFilled: cluster.windowsFilled,
+    snapshots: cluster.snapshots,
     violation: violation ?? unexpectedFailure(cluster),
     transcript: cluster.transcript,
     history,

@@ -16,6 +16,7 @@ import {
   type AppendEntries,
   type EntryRun,
   type GroupId,
+  type InstallSnapshot,
   type NodeId,
   type RaftMessage,
   type RecordFormat,
@@ -71,6 +72,8 @@ const TAGS = {
   TimeoutNow: 22,
   ReadIndex: 23,
   ReadIndexReply: 24,
+  InstallSnapshot: 25,
+  InstallSnapshotReply: 26,
   ActorCast: 32,
   ActorCall: 33,
   ActorReply: 34,
@@ -94,6 +97,8 @@ const LENGTHS = {
   TimeoutNow: 4,
   ReadIndex: 5,
   ReadIndexReply: 6,
+  InstallSnapshot: 11,
+  InstallSnapshotReply: 7,
   ActorCast: 5,
   ActorCall: 6,
   ActorReply: 4,
@@ -122,6 +127,7 @@ const REFUSALS: readonly Exclude<RefusalReason, "unknown-reason">[] = [
 const REFUSAL_MAX = 0x7f;
 
 const NAME = /^[a-z0-9-]{1,64}$/;
+const DIGEST = /^[0-9a-f]{64}$/;
 const INTEGER_MAX = Number.MAX_SAFE_INTEGER;
 /** Deepest value an actor message may hold: its own array is the first level. */
 const PAYLOAD_DEPTH = 2;
@@ -241,6 +247,19 @@ function encodeRaft(w: FrameWriter, message: RaftMessage): Uint8Array {
     case "ReadIndexReply":
       w.uint(message.readId);
       w.uint(message.readIndex);
+      break;
+    case "InstallSnapshot":
+      w.uint(message.snapshot.index);
+      w.uint(message.snapshot.term);
+      w.uint(message.snapshot.timeMs);
+      w.uint(message.snapshot.size);
+      w.string(message.snapshot.digest);
+      w.uint(message.offset);
+      return w.endWithBin([message]);
+    case "InstallSnapshotReply":
+      w.uint(message.lastIncludedIndex);
+      w.boolean(message.installed);
+      w.uint(message.offset);
       break;
     case "TimeoutNow":
       break;
@@ -401,7 +420,38 @@ function decodeRaft(
         readId: index(c, "readId"),
         readIndex: index(c, "readIndex"),
       };
+    case "InstallSnapshot":
+      return decodeInstallSnapshot(c, { group, term, from });
+    case "InstallSnapshotReply":
+      return {
+        type,
+        group,
+        term,
+        from,
+        lastIncludedIndex: index(c, "lastIncludedIndex"),
+        installed: c.boolean("installed"),
+        offset: index(c, "offset"),
+      };
   }
+}
+
+/** The part lies within the file, and the snapshot covers entries of terms up to the sender's. */
+function decodeInstallSnapshot(
+  c: BodyCursor,
+  rpc: { group: GroupId; term: Term; from: NodeId },
+): InstallSnapshot {
+  const snapshot = {
+    index: c.uint("lastIncludedIndex", INTEGER_MAX, 1),
+    term: c.uint("lastIncludedTerm", rpc.term),
+    timeMs: index(c, "timeMs"),
+    size: index(c, "size"),
+    digest: c.string("digest", WIRE_NAME_LENGTH_MAX),
+  };
+  if (!DIGEST.test(snapshot.digest)) throw badField("digest", String(DIGEST));
+  const offset = c.uint("offset", snapshot.size);
+  const bytes = c.bin("bytes");
+  if (bytes.length > snapshot.size - offset) throw badField("bytes", "within the snapshot");
+  return { type: "InstallSnapshot", ...rpc, snapshot, offset, bytes };
 }
 
 function decodeAppendEntries(

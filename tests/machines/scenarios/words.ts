@@ -16,6 +16,8 @@ const types: Readonly<Record<RaftMessage["type"], true>> = {
   TimeoutNow: true,
   ReadIndex: true,
   ReadIndexReply: true,
+  InstallSnapshot: true,
+  InstallSnapshotReply: true,
 };
 
 /** Which nodes a word names. */

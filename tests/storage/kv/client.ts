@@ -74,3 +74,9 @@ export class Client {
     applyNothing(this.store, { timeMs: this.timeMs });
   }
 }
+
+/** Loads a state to its end. */
+export function loadState(store: KvStore, chunks: Iterable<Uint8Array>): void {
+  const steps = store.load(chunks);
+  while (steps.next().done !== true);
+}

@@ -26,7 +26,7 @@ import { Wal } from "../../../storage/log/wal.ts";
 import { encodeRun, forEachEntry } from "../../../storage/log/wal_record.ts";
 import { packRequests, unpackRequests } from "../../../machines/request_batch.ts";
 import { applyNothing, applyRequest } from "./apply.ts";
-import { Client, compareOf, type Condition, done } from "./client.ts";
+import { Client, compareOf, type Condition, done, loadState } from "./client.ts";
 import { MemoryDisk } from "../../sim/memory_disk.ts";
 import { commandOf } from "./command_of.ts";
 
@@ -534,7 +534,7 @@ Deno.test("freeze and load: a state comes back whole, whatever happens after it 
       const results = after.map(run);
       assertEquals([frozen.stateHash, frozen.lastApplied], [hash, before.length]);
       const restored = new Client();
-      restored.store.load(frozen.chunks());
+      loadState(restored.store, frozen.chunks());
       frozen.release();
       assertEquals(restored.store.stateHash(), hash);
       assertEquals(restored.store.revision + 0, restored.store.revision);
@@ -563,7 +563,7 @@ Deno.test("load: chunks that are cut short, changed or of another version are re
   const chunks = [...client.store.freeze().chunks()];
   assertEquals(chunks.length, 3);
   const whole = new Uint8Array(chunks.flatMap((chunk) => [...chunk]));
-  const load = (bytes: Uint8Array): void => new KvStore().load([bytes]);
+  const load = (bytes: Uint8Array): void => loadState(new KvStore(), [bytes]);
   load(whole);
   for (let size = 0; size < whole.length; size++) {
     assertThrows(() => load(whole.subarray(0, size)), StateError);

@@ -14,7 +14,7 @@ import {
 } from "../../../storage/kv/limits.ts";
 import type { Once } from "../../../storage/kv/once.ts";
 import type { Operation } from "../../../storage/kv/operations/operations.ts";
-import { Client, compareOf, done } from "./client.ts";
+import { Client, compareOf, done, loadState } from "./client.ts";
 import { commandOf } from "./command_of.ts";
 
 const put = (key: string, value: string): Operation => (
@@ -227,7 +227,7 @@ Deno.test("a repeated command returns its first results, whatever happened since
     assertEquals(client.execute(command), again);
     // Also on a member that begins with a snapshot.
     const restored = new Client();
-    restored.store.load(client.store.freeze().chunks());
+    loadState(restored.store, client.store.freeze().chunks());
     assertEquals([restored.execute(command), client.execute(command)], [again, again]);
     assertEquals(restored.store.stateHash(), client.store.stateHash());
   }
@@ -286,7 +286,7 @@ Deno.test("what results hold counts where they are kept, and a command that need
     // What a session's window leaves behind makes room at once, and a key when it is old enough.
     client.wait(IDEMPOTENCY_RETENTION_MS);
     assertEquals(client.execute(reading(last + 1)).status, "ok");
-    client.store.load(client.store.freeze().chunks());
+    loadState(client.store, client.store.freeze().chunks());
     assertEquals(check(reading(last + 2)), "overloaded");
   }
 });

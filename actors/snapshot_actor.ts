@@ -1,0 +1,350 @@
+/**
+ * Takes, sends and receives the snapshots of one group, a slice a turn, so that no other work of the
+ * event loop waits for them.
+ *
+ *     Take   freeze -> chunks -> file -> durable  -> Raft actor: SnapshotTaken
+ *     Send   file -> InstallSnapshot              -> the follower
+ *     Store  parts -> file -> machine -> durable  -> Raft actor: SnapshotReceived
+ *
+ * A received snapshot reaches the machine before it gets its name: one whose state cannot be loaded
+ * replaces nothing, neither on disk nor in memory.
+ *
+ * A snapshot that cannot be written is no failure of the node: the log still holds what it would have
+ * covered. It is dropped, and tried again once the log has grown further.
+ *
+ * @module
+ */
+import type { ReceivedPart, SnapshotPart } from "../machines/group_state.ts";
+import type { LogBase } from "../machines/raft_log.ts";
+import type {
+  GroupId,
+  LogIndex,
+  NodeId,
+  RaftMessage,
+  SnapshotRef,
+  Term,
+} from "../machines/raft_types.ts";
+import type { FrozenState, StateMachine } from "../machines/state_machine.ts";
+import { DiskError } from "../storage/log/disk.ts";
+import {
+  SnapshotEncoder,
+  SnapshotError,
+  type SnapshotMeta,
+  type SnapshotReader,
+} from "../storage/log/snapshot_file.ts";
+import type {
+  SnapshotStore,
+  StoredSnapshot,
+  UnfinishedSnapshot,
+} from "../storage/log/snapshot_store.ts";
+import { SNAPSHOT_SLICE_BYTES } from "./limits.ts";
+import type { MachineSignal } from "./machine_actor.ts";
+import type { RaftSignal } from "./raft_actor.ts";
+import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
+import type { Log, Ports } from "./runtime/ports.ts";
+
+/** What the actor takes: from this node's own actors and disk only. */
+export type SnapshotSignal =
+  /** Take a snapshot of the machine as it is now. */
+  | { readonly type: "Take" }
+  /** Send a part of a snapshot. */
+  | { readonly type: "Send"; readonly part: SnapshotPart }
+  /** Keep a part that a leader sent. */
+  | { readonly type: "Store"; readonly part: ReceivedPart }
+  /** Go on writing. */
+  | { readonly type: "Continue" }
+  /** The snapshot that was taken is durable, or cannot be. */
+  | { readonly type: "Written"; readonly result: StoredSnapshot | Error }
+  /** The machine holds the state of the snapshot that was received, or cannot. */
+  | { readonly type: "Loaded"; readonly error: Error | undefined }
+  /** The snapshot that was received is durable, or cannot be. */
+  | { readonly type: "Kept"; readonly result: StoredSnapshot | Error };
+
+/** What this node knows besides the machine's state when it takes a snapshot. */
+export interface SnapshotFacts {
+  readonly term: Term;
+  readonly timeMs: number;
+  readonly clusterVersion: number;
+  readonly members: readonly NodeId[];
+}
+
+/** What the actor needs. */
+export interface SnapshotActorOptions {
+  readonly group: GroupId;
+  readonly clusterId: string;
+  readonly machine: StateMachine;
+  readonly store: SnapshotStore;
+  /** What belongs to the entry at `index`; undefined if the log does not hold it. */
+  readonly factsAt: (index: LogIndex) => SnapshotFacts | undefined;
+  /** Snapshots up to this index are on their way to a follower, so they are kept. */
+  readonly isSending: (index: LogIndex) => boolean;
+  readonly send: (to: NodeId, message: RaftMessage) => void;
+  readonly toRaft: (signal: RaftSignal) => void;
+  readonly machineActor: LocalRef<
+    never,
+    never,
+    Extract<MachineSignal<never>, { type: "Load" | "Frozen" | "Snapshotted" }>
+  >;
+  readonly ports: Ports;
+  readonly log: Log;
+  readonly self: () => LocalRef<never, never, SnapshotSignal>;
+}
+
+/** Counters of a group's snapshots, for metrics. */
+export interface SnapshotCounters {
+  taken: number;
+  failed: number;
+  received: number;
+  refused: number;
+  partsSent: number;
+  /** Milliseconds from the freeze of the newest one that was taken until it was durable. */
+  lastTookMs: number;
+  /** Bytes of state in the newest one that was taken. */
+  lastStateBytes: number;
+}
+
+/** A snapshot that is being taken. */
+interface Taking {
+  readonly frozen: FrozenState;
+  readonly chunks: Iterator<Uint8Array>;
+  readonly encoder: SnapshotEncoder;
+  readonly file: UnfinishedSnapshot;
+  readonly startMs: number;
+  stateBytes: number;
+}
+
+/** A snapshot that a leader sends. */
+interface Incoming {
+  readonly snapshot: SnapshotRef;
+  readonly file: UnfinishedSnapshot;
+}
+
+/** Hosts the snapshots of one group. */
+export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
+  readonly counters: SnapshotCounters = {
+    ...{ taken: 0, failed: 0, received: 0, refused: 0, partsSent: 0 },
+    ...{ lastTookMs: 0, lastStateBytes: 0 },
+  };
+  readonly #options: SnapshotActorOptions;
+  #taking: Taking | undefined;
+  #incoming: Incoming | undefined;
+
+  /** Hosts `options.store`'s snapshots of the group, which nothing else may change. */
+  constructor(options: SnapshotActorOptions) {
+    super();
+    this.#options = options;
+  }
+
+  override receive(batch: readonly Delivery<SnapshotSignal>[]): void {
+    for (const { message } of batch) {
+      switch (message.type) {
+        case "Take":
+          this.#take();
+          break;
+        case "Send":
+          this.#send(message.part);
+          break;
+        case "Store":
+          this.#store(message.part);
+          break;
+        case "Continue":
+          this.#write();
+          break;
+        case "Written":
+          this.#written(message.result);
+          break;
+        case "Loaded":
+          this.#loaded(message.error);
+          break;
+        case "Kept":
+          this.#kept(message.result);
+          break;
+      }
+    }
+  }
+
+  override onStop(): void {
+    this.#taking?.frozen.release();
+    this.#taking?.file.discard();
+    this.#incoming?.file.discard();
+    this.#taking = undefined;
+    this.#incoming = undefined;
+  }
+
+  #take(): void {
+    const { group, clusterId, machine, store, factsAt, ports, machineActor } = this.#options;
+    if (this.#taking !== undefined) return;
+    const { lastApplied: index, version: machineVersion } = machine;
+    const facts = index > (store.newest(group)?.index ?? 0) ? factsAt(index) : undefined;
+    if (facts === undefined) return this.#options.toRaft({ type: "SnapshotFailed" });
+    const frozen = machine.freeze();
+    const { stateHash } = frozen;
+    const { term } = facts;
+    const meta: SnapshotMeta = { clusterId, group, index, ...facts, machineVersion, stateHash };
+    const encoder = new SnapshotEncoder();
+    try {
+      const file = store.create({ group, index, term });
+      const chunks = frozen.chunks()[Symbol.iterator]();
+      const startMs = ports.clock.monotonicMs();
+      this.#taking = { frozen, chunks, encoder, file, startMs, stateBytes: 0 };
+      file.append(encoder.head(meta));
+    } catch (error) {
+      if (this.#taking === undefined) frozen.release();
+      return this.#written(diskError(error));
+    }
+    machineActor.signal({ type: "Frozen" });
+    this.#write();
+  }
+
+  /** Writes a slice of the snapshot that is being taken. */
+  #write(): void {
+    const { ports, self } = this.#options;
+    const taking = this.#taking;
+    if (taking === undefined) return;
+    const { chunks, encoder, file } = taking;
+    const through = taking.stateBytes + SNAPSHOT_SLICE_BYTES;
+    try {
+      while (taking.stateBytes < through) {
+        const { done, value } = chunks.next();
+        if (done === true) {
+          file.append(encoder.end());
+          return file.finish((result) => self().signal({ type: "Written", result }));
+        }
+        taking.stateBytes += value.length;
+        file.append(encoder.chunk(value));
+      }
+    } catch (error) {
+      return this.#written(diskError(error));
+    }
+    ports.scheduler.soon(() => self().signal({ type: "Continue" }));
+  }
+
+  #written(result: StoredSnapshot | Error): void {
+    const { group, store, toRaft, machineActor, isSending, log, ports } = this.#options;
+    const taking = this.#taking;
+    this.#taking = undefined;
+    taking?.frozen.release();
+    if (result instanceof Error) {
+      taking?.file.discard();
+      this.counters.failed++;
+      log("warn", "snapshot-failed", { group, error: result.message });
+      return toRaft({ type: "SnapshotFailed" });
+    }
+    const tookMs = taking === undefined ? 0 : ports.clock.monotonicMs() - taking.startMs;
+    const stateBytes = taking?.stateBytes ?? 0;
+    this.counters.taken++;
+    this.counters.lastTookMs = tookMs;
+    this.counters.lastStateBytes = stateBytes;
+    const { index, size } = result;
+    log("info", "snapshot-taken", {
+      group,
+      index,
+      stateBytes,
+      bytes: size,
+      ms: Math.round(tookMs),
+    });
+    store.removeOld(group, (snapshot) => isSending(snapshot.index));
+    machineActor.signal({ type: "Snapshotted" });
+    toRaft({ type: "SnapshotTaken", snapshot: refOf(result), before: this.#before(result) });
+  }
+
+  /** What the snapshot before this one covers. */
+  #before(newest: StoredSnapshot): LogBase | undefined {
+    return this.#options.store.of(newest.group).findLast(({ index }) => index < newest.index);
+  }
+
+  #send({ to, request, length }: SnapshotPart): void {
+    const { group, store, send, toRaft } = this.#options;
+    const { snapshot, offset } = request;
+    const stored = store.of(group).find(({ digest }) => digest === snapshot.digest);
+    const bytes = stored === undefined ? undefined : store.read(stored, offset, length);
+    if (bytes?.length === length) {
+      this.counters.partsSent++;
+      return send(to, { ...request, bytes });
+    }
+    const newest = store.newest(group);
+    toRaft({ type: "SnapshotLost", snapshot: newest && refOf(newest) });
+  }
+
+  #store({ snapshot, offset, bytes }: ReceivedPart): void {
+    const { group, store, machine } = this.#options;
+    try {
+      if (this.#incoming?.snapshot.digest !== snapshot.digest || offset === 0) {
+        this.#incoming?.file.discard();
+        const { index, term } = snapshot;
+        this.#incoming = undefined;
+        this.#incoming = { snapshot, file: store.create({ group, index, term }) };
+      }
+      const { file } = this.#incoming;
+      // A part that follows none was kept by an earlier attempt that was refused meanwhile.
+      if (file.size !== offset) return;
+      file.append(bytes);
+      if (file.size < snapshot.size) return;
+      const reader = this.#check(file.open());
+      const isLoaded = machine.lastApplied >= snapshot.index;
+      if (isLoaded) this.#loaded(undefined);
+      else this.#load(reader);
+    } catch (error) {
+      this.#kept(error instanceof SnapshotError ? error : diskError(error));
+    }
+  }
+
+  #load({ meta, chunks }: SnapshotReader): void {
+    const { machineActor, self } = this.#options;
+    machineActor.signal({
+      type: "Load",
+      meta,
+      chunks,
+      done: (error) => self().signal({ type: "Loaded", error }),
+    });
+  }
+
+  /** @throws {SnapshotError} If it is not the snapshot that the leader announced. */
+  #check(reader: SnapshotReader): SnapshotReader {
+    const { group, clusterId } = this.#options;
+    const { meta, digest } = reader;
+    const { index, term, digest: announced } = this.#incoming!.snapshot;
+    const isIt = digest === announced && meta.index === index && meta.term === term &&
+      meta.group === group && meta.clusterId === clusterId;
+    if (!isIt) throw new SnapshotError("of the leader", "it is not the one that was announced");
+    return reader;
+  }
+
+  #loaded(error: Error | undefined): void {
+    const { self } = this.#options;
+    const incoming = this.#incoming;
+    if (incoming === undefined) return;
+    if (error !== undefined) return this.#kept(error);
+    incoming.file.finish((result) => self().signal({ type: "Kept", result }));
+  }
+
+  #kept(result: StoredSnapshot | Error): void {
+    const { group, store, toRaft, isSending, log, machineActor } = this.#options;
+    const incoming = this.#incoming;
+    this.#incoming = undefined;
+    if (result instanceof Error) {
+      incoming?.file.discard();
+      this.counters.refused++;
+      log("error", "snapshot-refused", { group, error: result.message });
+      return toRaft({ type: "SnapshotRefused" });
+    }
+    this.counters.received++;
+    const { index, size: bytes } = result;
+    log("info", "snapshot-installed", { group, index, bytes });
+    store.removeOld(group, (snapshot) => isSending(snapshot.index));
+    machineActor.signal({ type: "Frozen" });
+    machineActor.signal({ type: "Snapshotted" });
+    toRaft({ type: "SnapshotReceived", snapshot: refOf(result) });
+  }
+}
+
+/** A stored snapshot as Raft speaks of it. */
+export function refOf({ index, term, size, digest, meta }: StoredSnapshot): SnapshotRef {
+  return { index, term, timeMs: meta.timeMs, size, digest };
+}
+
+/** What the disk failed with; anything else is a defect and stops the node. */
+function diskError(error: unknown): DiskError {
+  if (error instanceof DiskError) return error;
+  throw error;
+}

@@ -1,0 +1,142 @@
+/**
+ * Snapshots of one group, from the entry that makes one due to the restart that begins with it: the
+ * shipped host, its actors, its log and its snapshots on a memory disk.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
+import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
+import { DEFAULT_BOUNDS } from "../../machines/bounds.ts";
+import { LOG_CHUNK_BYTES } from "../../machines/raft_log.ts";
+import { encodeCommand } from "../../storage/kv/command.ts";
+import type { CommandResult } from "../../storage/kv/command_result.ts";
+import { KvStore } from "../../storage/kv/kv_store.ts";
+import { SNAPSHOT_DIRECTORY } from "../../storage/log/snapshot_store.ts";
+import { DiskError } from "../../storage/log/disk.ts";
+import { MemoryDisk } from "../sim/memory_disk.ts";
+import { commandOf } from "../storage/kv/command_of.ts";
+import { LoneGroup } from "./lone_group.ts";
+
+const SEGMENT_BYTES = 4 * 1024;
+const AFTER: SnapshotTrigger = { bytes: 16 * 1024, entries: 1_000 };
+const TRAILING_BYTES = 1024;
+const VALUE_BYTES = 100;
+const KEYS = 20;
+
+type Group = LoneGroup<CommandResult, KvStore>;
+
+function start(disk: MemoryDisk, snapshotAfter = AFTER): Group {
+  return new LoneGroup<CommandResult, KvStore>(new KvStore(), {
+    disk,
+    snapshotAfter,
+    segmentBytes: SEGMENT_BYTES,
+    bounds: { ...DEFAULT_BOUNDS, trailingBytes: TRAILING_BYTES },
+  }).lead();
+}
+
+/** Writes KEYS keys again and again, and sees every write answered. */
+function write(group: Group, count: number): void {
+  for (let at = 0; at < count; at++) {
+    const value = new Uint8Array(VALUE_BYTES).fill(at);
+    const answers = group.propose(
+      ...encodeCommand(commandOf({ type: "put", key: `k${at % KEYS}`, value })),
+    );
+    group.pass(2);
+    assertEquals((answers[0] as CommandResult | undefined)?.status, "ok");
+  }
+  group.pass(50);
+  assertEquals(group.failures, []);
+}
+
+const sizeOf = (disk: MemoryDisk, directory: string): number =>
+  disk.list(directory).reduce((bytes, name) => bytes + disk.sizeOf(`${directory}/${name}`), 0);
+
+Deno.test("a log is forgotten on disk and in memory, however much is written", () => {
+  const disk = promptly();
+  const group = start(disk);
+  write(group, 1_500);
+  const { taken } = group.host.snapshotActor.counters;
+  assertGreater(taken, 10);
+  assertEquals(disk.list(SNAPSHOT_DIRECTORY).length, 2);
+  const bound = 2 * AFTER.bytes + 4 * SEGMENT_BYTES;
+  assertLess(sizeOf(disk, "wal"), bound);
+  // In memory as much stays as the trailing bytes ask for, in chunks, and what came since.
+  const { log } = group.host.core.state;
+  assertLess(log.byteLength, AFTER.bytes + TRAILING_BYTES + LOG_CHUNK_BYTES);
+  assertGreater(log.base.index, 0);
+});
+
+Deno.test("a restart begins with the newest snapshot, and applies the log behind it", () => {
+  const disk = promptly();
+  const before = start(disk);
+  write(before, 700);
+  const { lastApplied } = before.host.machine;
+  const hash = before.host.machine.stateHash();
+  disk.crash(() => 1);
+  const loaded = new KvStore();
+  const after = new LoneGroup<CommandResult, KvStore>(loaded, { disk, snapshotAfter: AFTER });
+  assertGreater(loaded.lastApplied, 0);
+  assertEquals(after.host.core.state.commitIndex, loaded.lastApplied);
+  after.lead().pass(10);
+  const again = new KvStore();
+  assertEquals(after.host.core.state.log.termAt(lastApplied) !== undefined, true);
+  assertGreater(after.host.machine.lastApplied, lastApplied);
+  assertEquals(after.host.machine.revision, before.host.machine.revision);
+  assertEquals([...after.host.machine.range({ limit: 100 })].length, KEYS);
+  assert(hash !== again.stateHash());
+});
+
+Deno.test("a newest snapshot that is damaged anywhere is put aside, and the one before it is used", () => {
+  const disk = promptly();
+  const before = start(disk);
+  write(before, 700);
+  const { revision } = before.host.machine;
+  const [, newest] = disk.list(SNAPSHOT_DIRECTORY);
+  const path = `${SNAPSHOT_DIRECTORY}/${newest}`;
+  const whole = disk.readFile(path);
+  const log = disk.list("wal").map((
+    name,
+  ): [string, Uint8Array] => [name, disk.readFile(`wal/${name}`)]);
+  const [oldName] = disk.list(SNAPSHOT_DIRECTORY);
+  const old = disk.readFile(`${SNAPSHOT_DIRECTORY}/${oldName}`);
+  let tried = 0;
+  for (let byte = 0; byte < whole.length; byte += 4) {
+    const copy = promptly();
+    for (const directory of ["wal", SNAPSHOT_DIRECTORY]) copy.makeDirectory(directory);
+    for (const [name, bytes] of log) copy.replace(`wal/${name}`, bytes);
+    copy.replace(`${SNAPSHOT_DIRECTORY}/${oldName}`, old);
+    copy.replace(path, whole);
+    copy.flipBit(path, 8 * byte + (byte % 8));
+    const group = start(copy, { bytes: Infinity, entries: Infinity });
+    group.pass(20);
+    assertEquals(group.host.machine.revision, revision, `byte ${byte}`);
+    assert(copy.exists(`${path}.broken`), `byte ${byte}`);
+    tried++;
+  }
+  assertGreater(tried, 100);
+});
+
+Deno.test("a snapshot that cannot be written is tried again once the log has grown, and nothing stops", () => {
+  let isFull = true;
+  const disk = promptly(({ path }) =>
+    isFull && path.startsWith(SNAPSHOT_DIRECTORY)
+      ? new DiskError("Cannot write: no space is left", { code: "no-space", path })
+      : undefined
+  );
+  const group = start(disk);
+  write(group, 300);
+  const { counters } = group.host.snapshotActor;
+  assertGreater(counters.failed, 2);
+  assertEquals(counters.taken, 0);
+  assertEquals(disk.list(SNAPSHOT_DIRECTORY), []);
+  isFull = false;
+  write(group, 50);
+  assertEquals(counters.taken, 1);
+});
+
+/** A disk whose syncs end at once. */
+function promptly(
+  fault?: (operation: { readonly path: string }) => DiskError | undefined,
+): MemoryDisk {
+  return new MemoryDisk({ later: (run) => run(), ...(fault === undefined ? {} : { fault }) });
+}
