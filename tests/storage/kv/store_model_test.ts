@@ -14,6 +14,7 @@ import {
 } from "../../../storage/kv/limits.ts";
 import type { Operation } from "../../../storage/kv/operations/operations.ts";
 import { Dice } from "../../sim/random.ts";
+import { loadState } from "./client.ts";
 import { StoreModel } from "./store_model.ts";
 
 /** What a run draws from: few enough of everything that it collides. */
@@ -206,7 +207,7 @@ function run({ seed, commands, options = {}, large = false }: Run): Map<string, 
         // A member that begins with the frozen state and applies what follows.
         const { view } = frozen;
         follower = new KvStore({ ...options, seed: index });
-        follower.load(view.chunks());
+        loadState(follower, view.chunks());
         assertEquals([follower.lastApplied, follower.stateHash()], [
           frozen.index,
           view.stateHash,
