@@ -11,7 +11,8 @@ import {
   SUSPECT_MS_MAX,
 } from "../../machines/peer_machine.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
-import { InvariantViolation, isDiskFault, SimCluster } from "./cluster.ts";
+import { isDiskFault, SimCluster } from "./cluster.ts";
+import { InvariantViolation } from "./cluster_watch.ts";
 import { type Fault, faults, healEverything } from "./faults.ts";
 import type { Operation } from "./history.ts";
 import { checkLinearizable } from "./linearizability.ts";
