@@ -29,6 +29,8 @@ export {
 } from "./actors/node.ts";
 export type { BuildVersions } from "./actors/process.ts";
 export type { VersionRange } from "./actors/peer_link.ts";
+export { DEFAULT_SNAPSHOT_TRIGGER } from "./actors/group.ts";
+export type { SnapshotTrigger } from "./actors/machine_actor.ts";
 export { DEFAULT_TIMING, type RaftTiming } from "./machines/group_state.ts";
 export type { ClusterStatus, MemberStatus } from "./transport/http/gateway_port.ts";
 export type { Role } from "./machines/raft_machine.ts";
@@ -46,8 +48,10 @@ export {
 } from "./storage/log/data_directory.ts";
 export { IdentityDamagedError } from "./storage/log/directory_file.ts";
 export { DiskError, type DiskErrorCode } from "./storage/log/disk.ts";
+export { SnapshotError } from "./storage/log/snapshot_file.ts";
 export type { WalIdentity } from "./storage/log/wal_segment.ts";
 export {
+  SnapshotMissingError,
   WalCorruptError,
   WalError,
   WalFailedError,

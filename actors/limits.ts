@@ -32,7 +32,7 @@ export const RAFT_MAILBOX_CAPACITY = 128 * 1_024;
 export const TRANSFERS_WAITING_MAX = 64;
 
 /** Bytes of state that a turn writes into a snapshot, or loads from one: a few milliseconds. */
-export const SNAPSHOT_SLICE_BYTES = 256 * 1024;
+export const SNAPSHOT_SLICE_BYTES = 128 * 1024;
 /** Record bytes applied since the last snapshot after which another one is taken. */
 export const SNAPSHOT_AFTER_BYTES = 64 * 1024 * 1024;
 /** Entries applied since the last snapshot after which another one is taken. */

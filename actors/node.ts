@@ -16,6 +16,7 @@ import { HttpServer } from "../transport/http/server.ts";
 import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
 import { createTcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
+import type { SnapshotTrigger } from "./machine_actor.ts";
 import { type BuildVersions, Process } from "./process.ts";
 import type { Log } from "./runtime/ports.ts";
 
@@ -51,6 +52,8 @@ export interface NodeOptions {
   readonly httpPeers?: ReadonlyMap<NodeId, string>;
   /** Bounds of the timeouts; default DEFAULT_TIMING. */
   readonly timing?: RaftTiming;
+  /** When a snapshot is taken; default DEFAULT_SNAPSHOT_TRIGGER. */
+  readonly snapshotAfter?: SnapshotTrigger;
   /** Gets log lines; default none. */
   readonly log?: Log;
   /** How many lines `log` could not write, for the metrics; default 0. */
@@ -120,6 +123,7 @@ export class StatecraftNode implements AsyncDisposable {
       listen: listenAddressOf(options, members),
       groups: [DEFAULT_GROUP],
       timing,
+      ...(options.snapshotAfter === undefined ? {} : { snapshotAfter: options.snapshotAfter }),
       version: VERSION,
       ...(options.build === undefined ? {} : { build: options.build }),
       httpAddressOf: (node) => httpPeers.get(node),

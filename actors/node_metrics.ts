@@ -15,6 +15,7 @@ import type { ActorMetrics } from "./runtime/cell.ts";
 import type { GatewayCounters } from "./node_client.ts";
 import type { PeersStatus } from "./peers.ts";
 import type { RaftCounters } from "./raft_actor.ts";
+import type { SnapshotCounters } from "./snapshot_actor.ts";
 import type { SystemStatus } from "./runtime/system.ts";
 
 /** Buckets of the fsync histogram, etcd's. */
@@ -43,6 +44,9 @@ export interface NodeMetricsSource {
   readonly system: SystemStatus;
   /** Bytes of the log on disk. */
   readonly walBytes: number;
+  readonly snapshots: SnapshotCounters;
+  /** Bytes of all snapshots on disk. */
+  readonly snapshotBytes: number;
   /** How often the HTTP listener closed idle connections because no file descriptor was left. */
   readonly httpSheds: number;
   readonly droppedLogLines: number;
@@ -143,7 +147,12 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
       })),
     },
   ];
-  return formatMetrics([...metrics, ...boundaryMetrics(source), ...processMetrics(source)]) +
+  return formatMetrics([
+    ...metrics,
+    ...boundaryMetrics(source),
+    ...snapshotMetrics(source),
+    ...processMetrics(source),
+  ]) +
     formatHistograms(
       "statecraft_commit_duration_seconds",
       "From the proposal of entries to their commit, on the leader",
@@ -207,6 +216,43 @@ function boundaryMetrics({ core, peers, system, httpSheds }: NodeMetricsSource):
       type: "counter",
       samples: [{ value: httpSheds }],
     },
+  ];
+}
+
+/** The snapshots of the group. */
+function snapshotMetrics({ core, snapshots, snapshotBytes }: NodeMetricsSource): Metric[] {
+  const { snapshot, log, group } = core.state;
+  const metric = (
+    name: string,
+    help: string,
+    value: number,
+    type: Metric["type"] = "gauge",
+  ): Metric => ({ name, help, type, samples: [{ labels: { group }, value }] });
+  const count = (name: string, help: string, value: number): Metric =>
+    metric(`statecraft_snapshots_${name}_total`, help, value, "counter");
+  return [
+    metric("statecraft_snapshot_bytes", "Bytes of all snapshots on disk", snapshotBytes),
+    metric("statecraft_snapshot_index", "Last entry that the newest covers", snapshot?.index ?? 0),
+    metric("statecraft_log_first_index", "First entry of the log in memory", log.base.index + 1),
+    metric(
+      "statecraft_snapshot_state_bytes",
+      "Bytes of state in the newest snapshot that was taken here",
+      snapshots.lastStateBytes,
+    ),
+    metric(
+      "statecraft_snapshot_duration_seconds",
+      "From the freeze of that snapshot until it was durable",
+      snapshots.lastTookMs / 1_000,
+    ),
+    count("taken", "Snapshots taken", snapshots.taken),
+    count("failed", "Snapshots that could not be written", snapshots.failed),
+    count("installed", "Snapshots received from a leader", snapshots.received),
+    count(
+      "refused",
+      "Received snapshots that were damaged or could not be kept",
+      snapshots.refused,
+    ),
+    count("parts_sent", "Parts of snapshots sent to followers", snapshots.partsSent),
   ];
 }
 

@@ -463,6 +463,8 @@ export class Process {
       version: this.#options.version,
       system: this.system.status(),
       walBytes: this.#wal.diskBytes,
+      snapshots: host.snapshotActor.counters,
+      snapshotBytes: this.#snapshots.diskBytes,
       httpSheds: this.#http?.restarts ?? 0,
       droppedLogLines: this.#options.droppedLogLines?.() ?? 0,
     });

@@ -358,6 +358,8 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     for (const part of outbox.snapshotParts) snapshots.signal({ type: "Send", part });
     for (const part of outbox.received) snapshots.signal({ type: "Store", part });
     if (outbox.takesSnapshot) snapshots.signal({ type: "Take" });
+    const { doubted } = outbox;
+    if (doubted !== undefined) snapshots.signal({ type: "Check", snapshot: doubted });
     const { write } = outbox;
     if (write !== undefined) {
       wal.signal({ type: "Write", group, write, onDurable: this.#onDurable });

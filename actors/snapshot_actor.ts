@@ -51,8 +51,12 @@ export type SnapshotSignal =
   | { readonly type: "Send"; readonly part: SnapshotPart }
   /** Keep a part that a leader sent. */
   | { readonly type: "Store"; readonly part: ReceivedPart }
+  /** Look whether a snapshot is sound that a follower could not use. */
+  | { readonly type: "Check"; readonly snapshot: SnapshotRef }
   /** Go on writing. */
   | { readonly type: "Continue" }
+  /** Go on looking. */
+  | { readonly type: "ContinueCheck" }
   /** The snapshot that was taken is durable, or cannot be. */
   | { readonly type: "Written"; readonly result: StoredSnapshot | Error }
   /** The machine holds the state of the snapshot that was received, or cannot. */
@@ -128,6 +132,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
   readonly #options: SnapshotActorOptions;
   #taking: Taking | undefined;
   #incoming: Incoming | undefined;
+  #checking: { readonly stored: StoredSnapshot; readonly chunks: Iterator<Uint8Array> } | undefined;
 
   /** Hosts `options.store`'s snapshots of the group, which nothing else may change. */
   constructor(options: SnapshotActorOptions) {
@@ -146,6 +151,12 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
           break;
         case "Store":
           this.#store(message.part);
+          break;
+        case "Check":
+          this.#startCheck(message.snapshot);
+          break;
+        case "ContinueCheck":
+          this.#goOnChecking();
           break;
         case "Continue":
           this.#write();
@@ -266,6 +277,36 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     toRaft({ type: "SnapshotLost", snapshot: newest && refOf(newest) });
   }
 
+  #startCheck({ digest }: SnapshotRef): void {
+    const { group, store } = this.#options;
+    const stored = store.of(group).find((snapshot) => snapshot.digest === digest);
+    if (stored === undefined || this.#checking !== undefined) return;
+    this.#checking = { stored, chunks: checked(store, stored) };
+    this.#goOnChecking();
+  }
+
+  /** Reads a slice of the snapshot that a follower could not use; a damaged one is put aside. */
+  #goOnChecking(): void {
+    const { group, store, toRaft, log, ports, self } = this.#options;
+    if (this.#checking === undefined) return;
+    const { stored, chunks } = this.#checking;
+    try {
+      for (let bytes = 0; bytes < SNAPSHOT_SLICE_BYTES;) {
+        const { done, value } = chunks.next();
+        if (done === true) return void (this.#checking = undefined);
+        bytes += value.length;
+      }
+    } catch (error) {
+      if (!(error instanceof SnapshotError)) throw error;
+      this.#checking = undefined;
+      log("error", "snapshot-broken", { group, error: error.message });
+      store.putAside(stored);
+      const newest = store.newest(group);
+      return toRaft({ type: "SnapshotLost", snapshot: newest && refOf(newest) });
+    }
+    ports.scheduler.soon(() => self().signal({ type: "ContinueCheck" }));
+  }
+
   #store({ snapshot, offset, bytes }: ReceivedPart): void {
     const { group, store, machine } = this.#options;
     try {
@@ -336,6 +377,10 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     machineActor.signal({ type: "Snapshotted" });
     toRaft({ type: "SnapshotReceived", snapshot: refOf(result) });
   }
+}
+
+function* checked(store: SnapshotStore, stored: StoredSnapshot): Generator<Uint8Array, void> {
+  yield* store.open(stored).chunks();
 }
 
 /** A stored snapshot as Raft speaks of it. */

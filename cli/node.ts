@@ -5,11 +5,14 @@
  */
 import {
   ClusterVersionError,
+  DEFAULT_SNAPSHOT_TRIGGER,
   DirectoryCopiedError,
   DiskError,
   type DiskErrorCode,
   IdentityDamagedError,
   IdentityMismatchError,
+  SnapshotError,
+  SnapshotMissingError,
   startNode,
   type StatecraftNode,
   VERSION,
@@ -34,14 +37,19 @@ import { EXIT, NODE_EXIT, print, UsageError } from "./usage.ts";
 /** The highest id whose default HTTP port exists. */
 const DEFAULT_HTTP_ID_MAX = 65_535 - 8_000;
 
+/** Below, a node would do little else than write snapshots; above, nobody means it. */
+const SNAPSHOT_AFTER_BOUNDS = { min: 1_000, max: 2 ** 40 };
+
 /** A stop that takes longer is cut short. */
 export const STOP_MS_MAX = 5_000;
 
 /** Errors that name a path within the data directory, or none. */
-const storageErrors = /^(DirectoryLocked|DirectoryCopied|Identity\w+|Disk|Wal\w+)Error$/;
+const storageErrors =
+  /^(DirectoryLocked|DirectoryCopied|Identity\w+|Disk|Wal\w+|Snapshot\w*)Error$/;
 /** Errors that say that the log, or whose directory it is in, cannot be trusted. */
 const damageErrors = [
   ...[IdentityDamagedError, WalCorruptError, WalMissingSegmentError, WalMisplacedSegmentError],
+  ...[SnapshotError, SnapshotMissingError],
 ];
 /** The codes of a disk that fails, without those of a path that cannot be used. */
 const diskFaults: readonly DiskErrorCode[] = ["io", "no-space", "too-many-files"];
@@ -67,6 +75,9 @@ Starts one member of a Statecraft cluster.
                                 its keys are the names of these flags, and flags win
   --election-timeout-ms MIN-MAX (default 300-600)
   --heartbeat-ms N              (default 50; at most a third of MIN)
+  --snapshot-bytes N            take a snapshot when so many bytes of entries were applied since the
+                                last (default 67108864, 64 MiB) …
+  --snapshot-entries N          … or so many entries (default 1000000)
   --log-level LEVEL             debug, info, warn or error (default info)
   --log-format FORMAT           text or json (default text)
   --supervised                  for a program that starts nodes: print the HTTP address on stdout
@@ -89,6 +100,8 @@ const flags = {
     "config",
     "election-timeout-ms",
     "heartbeat-ms",
+    "snapshot-bytes",
+    "snapshot-entries",
     "log-level",
     "log-format",
   ],
@@ -130,6 +143,7 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
     mayBeCopy: settings.isOn("moved"),
     dataDir: settings.text("data") ?? `./data/node-${id}`,
     timing: timingOf(settings),
+    snapshotAfter: snapshotAfterOf(settings),
     writer,
     log: writer.log,
     droppedLogLines: () => writer.lines.dropped,
@@ -177,6 +191,16 @@ function timingOf(settings: Settings): NonNullable<NodeOptions["timing"]> {
     );
   }
   return { electionTimeoutMsMin, electionTimeoutMsMax, heartbeatMs };
+}
+
+function snapshotAfterOf(settings: Settings): NonNullable<NodeOptions["snapshotAfter"]> {
+  const { bytes, entries } = DEFAULT_SNAPSHOT_TRIGGER;
+  const amount = (flag: string, preset: number): number =>
+    numberSetting(flag, settings.text(flag) ?? String(preset), SNAPSHOT_AFTER_BOUNDS);
+  return {
+    bytes: amount("snapshot-bytes", bytes),
+    entries: amount("snapshot-entries", entries),
+  };
 }
 
 /** One of the values, the first by default. */

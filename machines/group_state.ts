@@ -116,6 +116,8 @@ export interface Outbox {
   readonly received: ReceivedPart[];
   /** Whether the host is to take a snapshot. */
   takesSnapshot: boolean;
+  /** A follower could not use this snapshot: the host looks whether it is sound. */
+  doubted: SnapshotRef | undefined;
 }
 
 /** What a group needs besides its persistent state. */
@@ -359,5 +361,6 @@ function emptyOutbox(): Outbox {
     snapshotParts: [],
     received: [],
     takesSnapshot: false,
+    doubted: undefined,
   };
 }

@@ -99,9 +99,12 @@ export function recordInstall(
   const { sending } = progress;
   // An answer to a part that was sent twice must not send what follows twice.
   if (sending?.snapshot.index !== lastIncludedIndex || offset === sending.offset) return;
-  sending.offset = Math.min(offset, sending.snapshot.size);
+  const { snapshot } = sending;
+  // It had all and begins again: the snapshot is damaged, or it was on the way.
+  if (sending.offset === snapshot.size && offset === 0) state.outbox.doubted = snapshot;
+  sending.offset = Math.min(offset, snapshot.size);
   // It has all and installs it: it is asked again in a while.
-  sending.sentMs = sending.offset === sending.snapshot.size ? state.nowMs : undefined;
+  sending.sentMs = sending.offset === snapshot.size ? state.nowMs : undefined;
 }
 
 /** This node's newest snapshot turned out to be damaged; `snapshot` is the newest now, if there is one. */
@@ -112,6 +115,8 @@ export function replaceSnapshot(
 ): void {
   state.snapshot = snapshot;
   for (const progress of state.leadership?.progress.values() ?? []) progress.sending = undefined;
+  // A follower may need one that covers the log's base.
+  if ((snapshot?.index ?? 0) < state.log.base.index) state.raise({ type: "SnapshotDue" });
 }
 
 /** Fig. 13, receiver implementation: takes a part that follows what this node has, and answers. */

@@ -6,6 +6,7 @@
  * | `identity.json` | `{"formatVersion":3,"clusterId":"…","nodeId":1,"directoryId":"…","members":[1,2,3],"logBegun":true,"place":"…"}` |
  * | `peers.json` | `{"formatVersion":1,"peers":{"2":"…"}}`: the peers' directories, see peer_identities.ts |
  * | `wal/` | the write-ahead log |
+ * | `snapshots/` | snapshots, see snapshot_store.ts |
  *
  * The directory itself is locked while a process uses it, and so is the log's (wal.ts).
  *
@@ -37,6 +38,7 @@ import {
 import type { NodeId } from "../../machines/raft_types.ts";
 import type { Disk, DiskLock } from "./disk.ts";
 import { IDENTITY_BYTES_MAX, NODE_ID_MAX, PEERS_BYTES_MAX } from "./limits.ts";
+import { SNAPSHOT_DIRECTORY } from "./snapshot_store.ts";
 import { isPlace, isSamePlace } from "./place.ts";
 import { lacksFirstHeader, replay } from "./wal_replay.ts";
 import { checkIdentity, sequenceOf, WAL_DIRECTORY, type WalIdentity } from "./wal_segment.ts";
@@ -332,7 +334,7 @@ function removeLog(disk: Disk, stored: StoredIdentity): void {
 }
 
 function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
-  for (const path of [WAL_DIRECTORY, PEERS_FILE.path]) {
+  for (const path of [WAL_DIRECTORY, SNAPSHOT_DIRECTORY, PEERS_FILE.path]) {
     if (disk.exists(path)) {
       throw new IdentityDamagedError(`there is ${path} in it, but no identity`);
     }

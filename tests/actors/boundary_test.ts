@@ -59,6 +59,8 @@ const SIGNALS: Readonly<
   SnapshotRefused: [{ type: "SnapshotRefused" }],
   SnapshotLost: [{ type: "SnapshotLost", snapshot: FORGED }],
   Take: [{ type: "Take" }],
+  Check: [{ type: "Check", snapshot: FORGED }],
+  ContinueCheck: [{ type: "ContinueCheck" }],
   Send: [{ type: "Send", part: { to: 2, request: { snapshot: FORGED, offset: 0 }, length: 1 } }],
   Store: [{ type: "Store", part: { snapshot: FORGED, offset: 0, bytes: new Uint8Array(1) } }],
   Written: [{ type: "Written", result: FORGED }],
