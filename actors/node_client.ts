@@ -69,6 +69,12 @@ type Attempt =
   | { readonly kind: "no-effect"; readonly detail: string }
   | { readonly kind: "unknown"; readonly detail: string };
 
+/** The leader was deposed, and got a snapshot in place of the entry that holds the write. */
+const COVERED_BY_SNAPSHOT: Attempt = {
+  kind: "unknown",
+  detail: "A snapshot covers the write, and does not say what became of it",
+};
+
 /** A read barrier that is under way. A read may join it while the Raft actor has begun no other turn. */
 interface SharedBarrier {
   /** The Raft actor's last turn before it. */
@@ -330,8 +336,9 @@ export class NodeClient implements GatewayPort {
     const timeoutMs = Math.max(1, deadlineMs - this.#nowMs);
     return new Promise((resolve) => {
       ref.ask(request, { timeoutMs }, (outcome) => {
-        if (outcome.ok) resolve({ kind: "answer", answer: outcome.value });
-        else resolve(failedAttempt(outcome.error));
+        if (!outcome.ok) resolve(failedAttempt(outcome.error));
+        else if (outcome.value.status === "unknown") resolve(COVERED_BY_SNAPSHOT);
+        else resolve({ kind: "answer", answer: outcome.value });
       });
     });
   }

@@ -35,6 +35,8 @@ const OK: KvAnswer = {
 };
 const NOT_DELIVERED = failed(new UnreachableError("node/2/raft/0", "not-delivered"));
 const LOST = failed(new UnreachableError("node/2/raft/0", "unknown"));
+/** A snapshot covers the entry of the write. */
+const COVERED = answer({ status: "unknown" });
 const STOPPED = failed(new ActorStoppedError("node/1/raft/0", "unknown"));
 
 function failed(error: Error): Reaction {
@@ -189,17 +191,19 @@ Deno.test("without a leader a write is unavailable once its time is up, and not 
 });
 
 Deno.test("a lost answer leaves the outcome unknown, and only a write with a key is repeated", async () => {
-  for (const reaction of [LOST, STOPPED, "silent"] as const) {
+  for (const reaction of [LOST, STOPPED, COVERED, "silent"] as const) {
     const plain = new Bench(reaction, answer(OK));
     await plain.fails(plain.gateway.write(PUT, REQUEST_TIMEOUT_MS), "outcome-unknown", "unknown");
     assertEquals(plain.asked.length, 1);
   }
-  const keyed = new Bench(LOST, refused("not-leader"), answer({ ...OK, replayed: true }));
-  assertEquals(await keyed.run(keyed.gateway.write(ONCE, REQUEST_TIMEOUT_MS)), {
-    ...OK,
-    replayed: true,
-  });
-  assertEquals(new Set(keyed.payloads.map((payload) => payload.join())).size, 1);
+  for (const reaction of [LOST, COVERED]) {
+    const keyed = new Bench(reaction, refused("not-leader"), answer({ ...OK, replayed: true }));
+    assertEquals(await keyed.run(keyed.gateway.write(ONCE, REQUEST_TIMEOUT_MS)), {
+      ...OK,
+      replayed: true,
+    });
+    assertEquals(new Set(keyed.payloads.map((payload) => payload.join())).size, 1);
+  }
 });
 
 Deno.test("once an answer was lost, no later refusal makes the outcome known", async () => {

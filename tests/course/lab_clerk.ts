@@ -162,8 +162,9 @@ export class LabClerk {
   }
 }
 
-function isRefusal(answer: KvAnswer): boolean {
-  return answer.status === "refused" || answer.status === "not-applied";
+/** Whether the answer says nothing of what the command did: it is to be repeated. */
+function isRefusal({ status }: KvAnswer): boolean {
+  return ["refused", "not-applied", "unknown"].includes(status);
 }
 
 function readAt(host: KvGroup, key: string): { value: string | undefined; revision: number } {

@@ -51,7 +51,9 @@ export class SessionClient extends SimClient {
           this.#follow(answer.leader);
           return this.later(attempt);
         }
-        if (answer.status === "not-applied") return this.later(attempt);
+        if (answer.status === "not-applied" || answer.status === "unknown") {
+          return this.later(attempt);
+        }
         if (answer.status === "session-expired") {
           // An earlier attempt may have been the one that took effect, long ago.
           this.#generation++;
