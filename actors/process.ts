@@ -52,7 +52,7 @@ export interface HttpService {
   /** Where it really listens. */
   readonly address: HostPort;
   /** How often it closed idle connections because no file descriptor was left. */
-  readonly restarts: number;
+  readonly sheds: number;
   /** Accepts no more, and resolves once every request is answered. Idempotent. */
   shutdown(): Promise<void>;
 }
@@ -465,7 +465,7 @@ export class Process {
       walBytes: this.#wal.diskBytes,
       snapshots: host.snapshotActor.counters,
       snapshotBytes: this.#snapshots.diskBytes,
-      httpSheds: this.#http?.restarts ?? 0,
+      httpSheds: this.#http?.sheds ?? 0,
       droppedLogLines: this.#options.droppedLogLines?.() ?? 0,
     });
   }

@@ -99,7 +99,7 @@ Deno.test("a start that fails after HTTP was served shuts HTTP down, and leaves 
   let shutdowns = 0;
   const serveHttp = (): HttpService => ({
     address: { hostname: "n1", port: 8001 },
-    restarts: 0,
+    sheds: 0,
     // What a shutdown that fails does must not hide why the start failed.
     shutdown: () => Promise.reject(new Error(`shutdown ${++shutdowns}`)),
   });

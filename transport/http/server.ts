@@ -33,7 +33,7 @@ export class HttpServer {
   #server: Deno.HttpServer<Deno.NetAddr>;
   #at: HostPort;
   #stopping = false;
-  #restarts = 0;
+  #sheds = 0;
   #restarting: Promise<void> | undefined;
   /** Former listeners, each until every request that it took is answered. */
   readonly #ending = new Set<Promise<void>>();
@@ -52,9 +52,9 @@ export class HttpServer {
     return this.#server.addr;
   }
 
-  /** Times the listener was started anew, each of which closed the idle connections. */
-  get restarts(): number {
-    return this.#restarts;
+  /** How often it closed idle connections because no descriptor was left, and listened anew. */
+  get sheds(): number {
+    return this.#sheds;
   }
 
   /** Accepts no more, closes idle connections, and resolves once every request is answered. Idempotent. */
@@ -72,8 +72,8 @@ export class HttpServer {
   shed(cause: string): void {
     if (this.#stopping || this.#restarting !== undefined) return;
     this.#release();
-    this.#restarts++;
-    this.#options.log("warn", "http-connections-shed", { cause, times: this.#restarts });
+    this.#sheds++;
+    this.#options.log("warn", "http-connections-shed", { cause, times: this.#sheds });
     this.#restarting = this.#listenAnew().finally(() => this.#restarting = undefined);
   }
 
