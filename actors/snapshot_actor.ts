@@ -59,10 +59,10 @@ export type SnapshotSignal =
   | { readonly type: "ContinueCheck" }
   /** The snapshot that was taken is durable, or cannot be. */
   | { readonly type: "Written"; readonly result: StoredSnapshot | Error }
-  /** The machine holds the state of the snapshot that was received, or cannot. */
-  | { readonly type: "Loaded"; readonly error: Error | undefined }
-  /** The snapshot that was received is durable, or cannot be. */
-  | { readonly type: "Kept"; readonly result: StoredSnapshot | Error };
+  /** The machine holds the state of a snapshot that was received, or cannot. */
+  | { readonly type: "Loaded"; readonly incoming: Incoming; readonly error: Error | undefined }
+  /** A snapshot that was received is durable, or cannot be. */
+  | { readonly type: "Kept"; readonly incoming: Incoming; readonly result: StoredSnapshot | Error };
 
 /** What this node knows besides the machine's state when it takes a snapshot. */
 export interface SnapshotFacts {
@@ -165,10 +165,10 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
           this.#written(message.result);
           break;
         case "Loaded":
-          this.#loaded(message.error);
+          this.#loaded(message.incoming, message.error);
           break;
         case "Kept":
-          this.#kept(message.result);
+          this.#kept(message.incoming, message.result);
           break;
       }
     }
@@ -316,27 +316,28 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
         this.#incoming = undefined;
         this.#incoming = { snapshot, file: store.create({ group, index, term }) };
       }
-      const { file } = this.#incoming;
+      const incoming = this.#incoming;
+      const { file } = incoming;
       // A part that follows none was kept by an earlier attempt that was refused meanwhile.
       if (file.size !== offset) return;
       file.append(bytes);
       if (file.size < snapshot.size) return;
       const reader = this.#check(file.open());
       const isLoaded = machine.lastApplied >= snapshot.index;
-      if (isLoaded) this.#loaded(undefined);
-      else this.#load(reader);
+      if (isLoaded) this.#loaded(incoming, undefined);
+      else this.#load(incoming, reader);
     } catch (error) {
-      this.#kept(error instanceof SnapshotError ? error : diskError(error));
+      this.#refused(error instanceof SnapshotError ? error : diskError(error));
     }
   }
 
-  #load({ meta, chunks }: SnapshotReader): void {
+  #load(incoming: Incoming, { meta, chunks }: SnapshotReader): void {
     const { machineActor, self } = this.#options;
     machineActor.signal({
       type: "Load",
       meta,
       chunks,
-      done: (error) => self().signal({ type: "Loaded", error }),
+      done: (error) => self().signal({ type: "Loaded", incoming, error }),
     });
   }
 
@@ -351,24 +352,19 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     return reader;
   }
 
-  #loaded(error: Error | undefined): void {
+  #loaded(incoming: Incoming, error: Error | undefined): void {
     const { self } = this.#options;
-    const incoming = this.#incoming;
-    if (incoming === undefined) return;
-    if (error !== undefined) return this.#kept(error);
-    incoming.file.finish((result) => self().signal({ type: "Kept", result }));
+    // Another has begun to arrive meanwhile: this one says nothing of that, and its file is gone.
+    if (incoming !== this.#incoming) return;
+    if (error !== undefined) return this.#refused(error);
+    incoming.file.finish((result) => self().signal({ type: "Kept", incoming, result }));
   }
 
-  #kept(result: StoredSnapshot | Error): void {
+  #kept(incoming: Incoming, result: StoredSnapshot | Error): void {
     const { group, store, toRaft, isSending, log, machineActor } = this.#options;
-    const incoming = this.#incoming;
-    this.#incoming = undefined;
-    if (result instanceof Error) {
-      incoming?.file.discard();
-      this.counters.refused++;
-      log("error", "snapshot-refused", { group, error: result.message });
-      return toRaft({ type: "SnapshotRefused" });
-    }
+    const isNewest = incoming === this.#incoming;
+    if (result instanceof Error) return isNewest ? this.#refused(result) : undefined;
+    if (isNewest) this.#incoming = undefined;
     this.counters.received++;
     const { index, size: bytes } = result;
     log("info", "snapshot-installed", { group, index, bytes });
@@ -376,6 +372,16 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     machineActor.signal({ type: "Frozen" });
     machineActor.signal({ type: "Snapshotted" });
     toRaft({ type: "SnapshotReceived", snapshot: refOf(result) });
+  }
+
+  /** Drops what has arrived: a leader has to send it again. */
+  #refused(error: Error): void {
+    const { group, toRaft, log } = this.#options;
+    this.#incoming?.file.discard();
+    this.#incoming = undefined;
+    this.counters.refused++;
+    log("error", "snapshot-refused", { group, error: error.message });
+    toRaft({ type: "SnapshotRefused" });
   }
 }
 

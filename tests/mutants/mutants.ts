@@ -852,6 +852,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "the end of one snapshot's loading is taken for another's, of which a part has arrived",
+    file: "actors/snapshot_actor.ts",
+    find: "    if (incoming !== this.#incoming) return;\n",
+    replace: "    incoming = this.#incoming ?? incoming;\n",
+    suspects: [actors],
+  },
+  {
     name: "a start that fails leaves HTTP open",
     file: "actors/process.ts",
     find: "    undo.push(() => void this.#http?.shutdown().catch(() => {}));\n",
