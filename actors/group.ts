@@ -66,6 +66,7 @@ export function spawnWal(
   wal: Wal,
   options: {
     readonly onDiskCondition: (condition: DiskCondition) => void;
+    readonly onFull: (isFull: boolean) => void;
     readonly onSync?: (durationMs: number) => void;
   },
 ): WalHost {

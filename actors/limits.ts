@@ -38,6 +38,18 @@ export const SNAPSHOT_AFTER_BYTES = 64 * 1024 * 1024;
 /** Entries applied since the last snapshot after which another one is taken. */
 export const SNAPSHOT_AFTER_ENTRIES = 1_000_000;
 
+/** A leader refuses writes, and a member does not take leadership over, with less space on its disk. */
+export const MIN_FREE_BYTES = 128 * 1024 * 1024;
+/** Once it was less, so many times as much must be free before writes are taken again. */
+export const SPACE_ENOUGH_SHARE = 1.25;
+/** How often the free space is looked at. */
+export const SPACE_CHECK_MS = 1_000;
+/**
+ * A leader without space hands over, and not again for this long: where no disk has any, leadership
+ * must not go round.
+ */
+export const SPACE_HANDOVER_MS = 30_000;
+
 /**
  * How long a stop may take to hand leadership over; after that the others elect by their timeouts.
  */

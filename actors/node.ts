@@ -54,6 +54,8 @@ export interface NodeOptions {
   readonly timing?: RaftTiming;
   /** When a snapshot is taken; default DEFAULT_SNAPSHOT_TRIGGER. */
   readonly snapshotAfter?: SnapshotTrigger;
+  /** Less free space on the disk, in bytes, is too little for writes; default MIN_FREE_BYTES. */
+  readonly minFreeBytes?: number;
   /** Gets log lines; default none. */
   readonly log?: Log;
   /** How many lines `log` could not write, for the metrics; default 0. */
@@ -124,6 +126,7 @@ export class StatecraftNode implements AsyncDisposable {
       groups: [DEFAULT_GROUP],
       timing,
       ...(options.snapshotAfter === undefined ? {} : { snapshotAfter: options.snapshotAfter }),
+      ...(options.minFreeBytes === undefined ? {} : { minFreeBytes: options.minFreeBytes }),
       version: VERSION,
       ...(options.build === undefined ? {} : { build: options.build }),
       httpAddressOf: (node) => httpPeers.get(node),

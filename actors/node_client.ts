@@ -310,6 +310,9 @@ export class NodeClient implements GatewayPort {
             "The leader holds too much that is not committed, or too many idempotency keys";
           throw new GatewayError("overloaded", detail);
         }
+        if (answer.status === "refused" && answer.reason === "no-space" && !mayHaveHadEffect) {
+          throw new GatewayError("no-space", "The leader's disk has too little space left");
+        }
         if (answer.status === "refused" && answer.reason === "invalid" && !mayHaveHadEffect) {
           throw new GatewayError("invalid-request", "The leader cannot read the request");
         }

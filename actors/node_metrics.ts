@@ -44,6 +44,8 @@ export interface NodeMetricsSource {
   readonly system: SystemStatus;
   /** Bytes of the log on disk. */
   readonly walBytes: number;
+  /** Bytes that may still be written to the disk; undefined where nobody can tell. */
+  readonly freeBytes: number | undefined;
   readonly snapshots: SnapshotCounters;
   /** Bytes of all snapshots on disk. */
   readonly snapshotBytes: number;
@@ -257,7 +259,7 @@ function snapshotMetrics({ core, snapshots, snapshotBytes }: NodeMetricsSource):
 }
 
 /** The process: what was built, its log on disk and its file descriptors. */
-function processMetrics({ version, walBytes }: NodeMetricsSource): Metric[] {
+function processMetrics({ version, walBytes, freeBytes }: NodeMetricsSource): Metric[] {
   const { deno, v8 } = Deno.version;
   const gauge = (name: string, help: string, value: number | undefined): Metric => ({
     name,
@@ -274,6 +276,11 @@ function processMetrics({ version, walBytes }: NodeMetricsSource): Metric[] {
       samples: [{ labels: { version, deno, v8 }, value: 1 }],
     },
     gauge("statecraft_wal_bytes", "Bytes of the write-ahead log on disk", walBytes),
+    gauge(
+      "statecraft_disk_free_bytes",
+      "Bytes that may still be written to the disk; needs --allow-sys=statfs",
+      freeBytes,
+    ),
     gauge("process_open_fds", "Open file descriptors; needs --allow-all", open),
     gauge("process_max_fds", "Most file descriptors; needs --allow-all", max),
   ];

@@ -13,6 +13,7 @@ import type { ReplicationBounds } from "../machines/bounds.ts";
 import { ClusterVersionError } from "../machines/group_config.ts";
 import type { Explanation } from "../machines/explain.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
+import type { SpaceCondition } from "../machines/raft_core.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
 import { type DataDirectoryOptions, openDataDirectory } from "../storage/log/data_directory.ts";
@@ -28,7 +29,13 @@ import { Histogram } from "../transport/http/prometheus.ts";
 import { createCodec } from "../transport/wire/codec.ts";
 import { formatHostPort, type HostPort, type Network } from "../transport/wire/network.ts";
 import { GroupHost, type KvGroup, spawnWal, type WalHost } from "./group.ts";
-import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "./limits.ts";
+import {
+  ACTOR_STOP_MS_MAX,
+  DRAIN_MS_MAX,
+  HANDOVER_MS_MAX,
+  MIN_FREE_BYTES,
+  SPACE_HANDOVER_MS,
+} from "./limits.ts";
 import type { SnapshotTrigger } from "./machine_actor.ts";
 import { NodeClient } from "./node_client.ts";
 import {
@@ -41,6 +48,7 @@ import { linkFacts, memberStatuses } from "./process_status.ts";
 import type { VersionRange } from "./peer_link.ts";
 import type { Log, Ports, TimerHandle } from "./runtime/ports.ts";
 import { ActorSystem } from "./runtime/system.ts";
+import { SpaceWatch } from "./space_watch.ts";
 
 /** How often a leader compares the cluster versions that the members' builds know. */
 const VERSIONS_MS = 1_000;
@@ -100,6 +108,8 @@ export interface ProcessOptions {
   readonly segmentBytes?: number;
   /** When a group takes a snapshot; default DEFAULT_SNAPSHOT_TRIGGER. */
   readonly snapshotAfter?: SnapshotTrigger;
+  /** Less free space is too little for writes; default MIN_FREE_BYTES. */
+  readonly minFreeBytes?: number;
   /** Version of the package. */
   readonly version: string;
   /** The versions that this build supports; default PROTOCOL_VERSIONS and CLUSTER_VERSIONS. */
@@ -143,6 +153,9 @@ export class Process {
   readonly #wal: Wal;
   readonly #walActor: WalHost;
   readonly #snapshots: SnapshotStore;
+  readonly #space: SpaceWatch;
+  /** When leadership was last handed over for want of space. */
+  #relievedMs = -Infinity;
   readonly #groups = new Map<GroupId, HostedGroup>();
   readonly #peers: Peers;
   #http: HttpService | undefined;
@@ -203,11 +216,18 @@ export class Process {
     });
     // Noted before the first actor is spawned, since a later group may refuse to start.
     undo.push(() => void this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX }));
+    this.#space = new SpaceWatch({
+      ports,
+      freeBytes: () => disk.freeBytes(),
+      minFreeBytes: options.minFreeBytes ?? MIN_FREE_BYTES,
+      onChange: (condition, freeBytes) => this.#spaceChanged(condition, freeBytes),
+    });
     this.#walActor = spawnWal(this.system, this.#wal, {
       onDiskCondition: (condition) => {
         log("warn", "disk-condition", { condition });
         for (const { host } of this.#groups.values()) host.raft.signal({ type: "Disk", condition });
       },
+      onFull: (isFull) => this.#space.noteFull(isFull),
       onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
     });
     for (const group of options.groups) this.#groups.set(group, this.#assemble(group, opened));
@@ -230,6 +250,8 @@ export class Process {
       ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
     });
     undo.push(() => this.#peers.stop());
+    this.#space.start();
+    undo.push(() => this.#space.stop());
     this.#compareVersionsSoon();
     undo.push(() => ports.timers.clear(this.#versionTimer!));
     this.#http = serveHttp?.(this.gateway());
@@ -415,6 +437,27 @@ export class Process {
     }
   }
 
+  #spaceChanged(condition: SpaceCondition, freeBytes: number | undefined): void {
+    const { log } = this.#options;
+    log(condition === "SpaceEnough" ? "info" : "warn", "disk-space", { condition, freeBytes });
+    for (const { host } of this.#groups.values()) {
+      host.raft.signal({ type: "Space", condition });
+      // A snapshot lets the log forget, which gives space back.
+      if (condition === "SpaceLow") host.raft.signal({ type: "SnapshotDue" });
+    }
+    if (condition !== "SpaceEnough") this.#relieve();
+  }
+
+  /** This disk takes no writes: another member leads better, if there is one whose disk does. */
+  #relieve(): void {
+    const nowMs = this.#options.world.ports.clock.monotonicMs();
+    if (this.#stopping !== undefined || nowMs - this.#relievedMs < SPACE_HANDOVER_MS) return;
+    const led = [...this.#groups.values()].filter(({ host }) => host.core.role === "leader");
+    if (led.length === 0) return;
+    this.#relievedMs = nowMs;
+    for (const { host } of led) void this.#handOver(host);
+  }
+
   #fail(error: Error): void {
     if (this.#failed) return;
     this.#failed = true;
@@ -463,6 +506,7 @@ export class Process {
       version: this.#options.version,
       system: this.system.status(),
       walBytes: this.#wal.diskBytes,
+      freeBytes: this.#space.freeBytes,
       snapshots: host.snapshotActor.counters,
       snapshotBytes: this.#snapshots.diskBytes,
       httpSheds: this.#http?.sheds ?? 0,

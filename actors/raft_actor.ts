@@ -13,7 +13,7 @@
  * @module
  */
 import type { Outbox } from "../machines/group_state.ts";
-import type { RaftCore } from "../machines/raft_core.ts";
+import type { RaftCore, SpaceCondition } from "../machines/raft_core.ts";
 import type { LogBase } from "../machines/raft_log.ts";
 import type {
   GroupId,
@@ -62,6 +62,7 @@ export type RaftSignal =
   | { readonly type: "BurstRead" }
   | { readonly type: "TimerDue"; readonly lateMs: number }
   | { readonly type: "Disk"; readonly condition: DiskCondition }
+  | { readonly type: "Space"; readonly condition: SpaceCondition }
   /** Every member's build knows this cluster version. */
   | { readonly type: "RaiseClusterVersion"; readonly version: number }
   /** The log has grown so far that a snapshot is worth its while. */
@@ -191,6 +192,9 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
         case "Disk":
           core.disk(message.condition);
           break;
+        case "Space":
+          core.space(message.condition);
+          break;
         case "RaiseClusterVersion":
           core.raiseClusterVersion(message.version);
           break;
@@ -294,12 +298,13 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
    * is being written when it asks, and one request is no burst.
    *
    * A node that does not lead refuses at once. It also refuses the requests that it held while it
-   * led, so that clients ask another node.
+   * led, so that clients ask another node. So does one without space, whose write may not end soon.
    */
   #proposeHeld(): void {
     if (this.#held.length === 0) return;
     const leads = this.#core.role === "leader";
-    const mayWait = leads && this.#heldBytes < HELD_BYTES_MAX;
+    const hasSpace = this.#core.snapshot.value.space === "enough";
+    const mayWait = leads && hasSpace && this.#heldBytes < HELD_BYTES_MAX;
     if (mayWait && (this.#core.state.writes.length > 0 || this.#burstGrows())) return;
     this.#burst = { requests: 0, turns: 0 };
     const [calls, requests] = leads ? this.#takeHeld(PROPOSE_BYTES_MAX) : this.#takeHeld(Infinity);

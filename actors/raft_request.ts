@@ -70,6 +70,7 @@ const REASONS: readonly unknown[] = [
   "not-leader",
   "transferring",
   "overloaded",
+  "no-space",
   "aborted",
   "invalid",
   "too-new",

@@ -2,6 +2,8 @@
  * Group commit (s5 "stable storage"), for every group of the process: one write for everything that
  * arrived in a turn, and one sync for everything that was written while the last sync ran.
  *
+ * A disk without room is no failure: what it has no room for waits, and is written once it has.
+ *
  * Safety: `onDurable` is called only for bytes that a successful sync covered, in the order of the
  * writes. The first failed write or sync throws, which stops the node: a page that could not be
  * written may look clean afterwards, so a second try that succeeds proves nothing.
@@ -12,6 +14,7 @@ import type { Write } from "../machines/pending_writes.ts";
 import type { GroupId } from "../machines/raft_types.ts";
 import { encodeHardState } from "../storage/log/wal_record.ts";
 import type { Wal } from "../storage/log/wal.ts";
+import { WalFullError } from "../storage/log/wal_errors.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Ports } from "./runtime/ports.ts";
 import { LazyTimer } from "./runtime/timers.ts";
@@ -58,6 +61,8 @@ export interface WalActorOptions {
   /** The actor's own ref, known once it is spawned. */
   readonly self: () => LocalRef<never, never, WalSignal>;
   readonly onDiskCondition: (condition: DiskCondition) => void;
+  /** Called when the disk has no room for what is to be written, and when it has room again. */
+  readonly onFull: (isFull: boolean) => void;
   /** Called after every sync with how long it took. */
   readonly onSync?: (durationMs: number) => void;
 }
@@ -73,6 +78,9 @@ export class WalActor extends Actor<never, never, WalSignal> {
   #writtenPosition: number;
   #durablePosition: number;
   #condition: DiskCondition = "DiskRecovered";
+  /** What the disk had no room for yet. */
+  readonly #unwritten: WriteRequest[] = [];
+  #isFull = false;
   /** Syncs in a row below DISK_SLOW_MS, and below DISK_STALLED_MS. */
   #fastSyncs = 0;
   #bearableSyncs = 0;
@@ -87,29 +95,61 @@ export class WalActor extends Actor<never, never, WalSignal> {
   }
 
   override receive(batch: readonly Delivery<WalSignal>[]): void {
-    let chunks: Uint8Array[] = [];
-    const requests: WriteRequest[] = [];
     for (const { message } of batch) {
-      if (message.type === "Write") {
-        requests.push(message);
-        const { group, write: { hardState, forgotten, runs } } = message;
-        if (hardState !== undefined) chunks.push(encodeHardState(group, hardState));
-        if (forgotten !== undefined) {
-          // In order: what the log forgets depends on what it holds by then.
-          if (chunks.length > 0) this.#options.wal.append(chunks);
-          chunks = [];
-          this.#writtenPosition = this.#options.wal.forget(group, forgotten.base, forgotten);
-        }
-        for (const run of runs) chunks.push(run.bytes);
-      } else if (message.type === "SyncEnded") this.#syncEnded(message);
+      if (message.type === "Write") this.#unwritten.push(message);
+      else if (message.type === "SyncEnded") this.#syncEnded(message);
       else this.#checkDisk();
     }
-    if (chunks.length > 0) this.#writtenPosition = this.#options.wal.append(chunks);
-    for (const { onDurable } of requests) {
-      this.#waiting.push({ position: this.#writtenPosition, onDurable });
-    }
+    this.#write();
     this.#release();
     this.#startSync();
+  }
+
+  /**
+   * Writes what is to be written, as far as the disk has room. The rest is tried again, in the same
+   * order, until there is room: nobody was promised anything by it, and whoever waits for it waits on.
+   */
+  #write(): void {
+    if (this.#unwritten.length === 0) return;
+    try {
+      this.#writeAll();
+      this.#becomeFull(false);
+    } catch (error) {
+      if (!(error instanceof WalFullError)) throw error;
+      this.#becomeFull(true);
+      this.#timer.set(this.#options.ports.clock.monotonicMs() + DISK_PROBE_MS);
+    }
+  }
+
+  #writeAll(): void {
+    const { wal } = this.#options;
+    let chunks: Uint8Array[] = [];
+    let taken = 0;
+    const flush = (): void => {
+      if (chunks.length > 0) this.#writtenPosition = wal.append(chunks);
+      chunks = [];
+      for (const { onDurable } of this.#unwritten.splice(0, taken)) {
+        this.#waiting.push({ position: this.#writtenPosition, onDurable });
+      }
+      taken = 0;
+    };
+    for (const { group, write: { hardState, forgotten, runs } } of [...this.#unwritten]) {
+      if (forgotten !== undefined) {
+        // In order: what the log forgets depends on what it holds by then.
+        flush();
+        this.#writtenPosition = wal.forget(group, forgotten.base, forgotten);
+      }
+      if (hardState !== undefined) chunks.push(encodeHardState(group, hardState));
+      for (const run of runs) chunks.push(run.bytes);
+      taken++;
+    }
+    flush();
+  }
+
+  #becomeFull(isFull: boolean): void {
+    if (isFull === this.#isFull) return;
+    this.#isFull = isFull;
+    this.#options.onFull(isFull);
   }
 
   override onStop(): void {
@@ -142,7 +182,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
     this.#syncStartMs = undefined;
     this.#options.onSync?.(durationMs);
     this.#judge(durationMs);
-    const isWell = this.#condition === "DiskRecovered";
+    const isWell = this.#condition === "DiskRecovered" && !this.#isFull;
     this.#timer.set(isWell ? Infinity : this.#options.ports.clock.monotonicMs() + DISK_PROBE_MS);
   }
 
@@ -173,8 +213,12 @@ export class WalActor extends Actor<never, never, WalSignal> {
    * ever show that the disk is well again.
    */
   #probe(): void {
-    if (this.#condition === "DiskRecovered") return;
-    this.#writtenPosition = this.#options.wal.append([]);
+    if (this.#condition === "DiskRecovered" || this.#isFull) return;
+    try {
+      this.#writtenPosition = this.#options.wal.append([]);
+    } catch (error) {
+      if (!(error instanceof WalFullError)) throw error;
+    }
   }
 
   /**

@@ -66,7 +66,7 @@ function startCluster(): Map<NodeId, { system: ActorSystem; host: KvGroup }> {
     };
     const disk = new MemoryDisk();
     const { wal } = Wal.open(disk, { clusterId: "bench", nodeId: id });
-    const walHost = spawnWal(system, wal, { onDiskCondition: () => {} });
+    const walHost = spawnWal(system, wal, { onDiskCondition: () => {}, onFull: () => {} });
     const host: KvGroup = new GroupHost({
       group: 0,
       machine: new KvStore(),

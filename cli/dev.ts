@@ -49,7 +49,13 @@ export function nodeWords(
   args: readonly string[],
   script: string = new URL("./node.ts", import.meta.url).pathname,
 ): [program: string, ...words: string[]] {
-  const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env"];
+  const permissions = [
+    "--allow-net",
+    "--allow-read",
+    "--allow-write",
+    "--allow-env",
+    "--allow-sys=statfs",
+  ];
   return [Deno.execPath(), "run", "--quiet", ...permissions, script, ...args];
 }
 

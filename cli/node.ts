@@ -78,6 +78,8 @@ Starts one member of a Statecraft cluster.
   --snapshot-bytes N            take a snapshot when so many bytes of entries were applied since the
                                 last (default 67108864, 64 MiB) …
   --snapshot-entries N          … or so many entries (default 1000000)
+  --min-free-bytes N            refuse writes, and hand leadership over, with less free space on the
+                                disk (default 134217728, 128 MiB; 0 for never)
   --log-level LEVEL             debug, info, warn or error (default info)
   --log-format FORMAT           text or json (default text)
   --supervised                  for a program that starts nodes: print the HTTP address on stdout
@@ -102,6 +104,7 @@ const flags = {
     "heartbeat-ms",
     "snapshot-bytes",
     "snapshot-entries",
+    "min-free-bytes",
     "log-level",
     "log-format",
   ],
@@ -132,6 +135,7 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
     throw new UsageError(`--http is required for node ${id}: the default port is 8000 and the id`);
   }
   const httpPeers = settings.text("http-peers");
+  const minFree = settings.text("min-free-bytes");
   const writer = createLog({
     node: id,
     level: choice<LogLevel>(settings, "log-level", ["info", "debug", "warn", "error"]),
@@ -144,6 +148,9 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
     dataDir: settings.text("data") ?? `./data/node-${id}`,
     timing: timingOf(settings),
     snapshotAfter: snapshotAfterOf(settings),
+    ...(minFree === undefined
+      ? {}
+      : { minFreeBytes: numberSetting("min-free-bytes", minFree, { min: 0, max: 2 ** 50 }) }),
     writer,
     log: writer.log,
     droppedLogLines: () => writer.lines.dropped,

@@ -70,6 +70,8 @@ export interface Cause {
   readonly code:
     | "disk-slow"
     | "disk-stalled"
+    | "disk-full"
+    | "space-low"
     | "no-leader"
     | "no-quorum"
     | "link-down"
@@ -117,11 +119,24 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
     needsEvent: false,
     sentence: () => "This node's disk must not be stalled",
   },
+  hasSpace: {
+    needsEvent: false,
+    sentence: () => "This node's disk must have more space left than writes may be taken with",
+  },
+  hasRoom: {
+    needsEvent: false,
+    sentence: () => "This node's disk must have room for a vote",
+  },
+  mayTakeOver: {
+    needsEvent: false,
+    sentence: ({ id }) =>
+      `Node ${id} may take leadership over if it may campaign and its disk has space left`,
+  },
   mayCampaign: {
     needsEvent: false,
     sentence: ({ id, voters }) =>
       voters.includes(id)
-        ? `Node ${id} is a voter and may campaign unless its disk is stalled`
+        ? `Node ${id} is a voter and may campaign unless its disk is stalled or full`
         : `Node ${id} is not among the voters (${list(voters)}), so it may not campaign`,
   },
   knowsLeader: {
@@ -218,12 +233,16 @@ export function causesOf(
   state: Readonly<GroupState>,
   { links, lastLeader, upForMs }: Surroundings,
 ): Cause[] {
-  const { context, value: { disk } } = snapshot;
+  const { context, value: { disk, space } } = snapshot;
   const { id, voters, leaderId, currentTerm } = context;
   const causes: Cause[] = [];
   if (disk === "stalled") {
     const sentence = `The disk of node ${id} is stalled, so it neither leads nor campaigns`;
     causes.push({ code: "disk-stalled", nodes: [id], sentence });
+  }
+  if (space === "none") {
+    const sentence = `The disk of node ${id} is full, so nothing that it is told becomes durable`;
+    causes.push({ code: "disk-full", nodes: [id], sentence });
   }
   if (leaderId === undefined) {
     const forMs = lastLeader?.agoMs ?? upForMs;
@@ -259,6 +278,11 @@ export function causesOf(
   if (disk === "slow") {
     const sentence = `The disk of node ${id} is slow, and every write waits for it`;
     causes.push({ code: "disk-slow", nodes: [id], sentence });
+  }
+  if (space === "low") {
+    const sentence =
+      `The disk of node ${id} has little space left, so as leader it takes no writes`;
+    causes.push({ code: "space-low", nodes: [id], sentence });
   }
   return causes;
 }

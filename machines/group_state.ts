@@ -59,7 +59,7 @@ const LATENCY_MEMORY = 0.9;
 const FIRST_READ_ID_MAX = 2 ** 52;
 
 /** Why a proposal or a read was not taken: it has surely had no effect. */
-export type Refusal = "not-leader" | "transferring" | "overloaded";
+export type Refusal = "not-leader" | "transferring" | "overloaded" | "no-space";
 
 /** What became of a batch of proposed requests. */
 export type ProposeOutcome =

@@ -58,6 +58,7 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   queueReads: reads.queueReads,
   recordInstall: snapshots.recordInstall,
   recordMatch: replication.recordMatch,
+  refuseForSpace: replication.refuseForSpace,
   refuseForwardedRead: reads.refuseForwardedRead,
   refusePreVote: election.refusePreVote,
   refuseProposals: replication.refuseProposals,
@@ -75,6 +76,9 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   startTerm: replication.startTerm,
   takeSnapshot: snapshots.takeSnapshot,
 };
+
+/** How much space the disk has, in the chart's words. */
+export type SpaceCondition = "SpaceLow" | "SpaceNone" | "SpaceEnough";
 
 /** What a group starts from: options of the data plane and the chart's input. */
 export interface RaftCoreOptions extends GroupOptions, RaftInput {
@@ -240,6 +244,11 @@ export class RaftCore {
 
   /** The disk's condition changed. */
   disk(condition: "DiskSlow" | "DiskStalled" | "DiskRecovered"): void {
+    this.#feed({ type: condition });
+  }
+
+  /** The space on the disk changed. */
+  space(condition: SpaceCondition): void {
     this.#feed({ type: condition });
   }
 

@@ -108,6 +108,11 @@ export type RaftEvent =
   | { readonly type: "SnapshotRefused" }
   /** The newest snapshot is damaged; this is the newest now. */
   | { readonly type: "SnapshotLost"; readonly snapshot: SnapshotRef | undefined }
+  /** The disk has less space than writes may be taken with. */
+  | { readonly type: "SpaceLow" }
+  /** The disk has no room for what is to be written. */
+  | { readonly type: "SpaceNone" }
+  | { readonly type: "SpaceEnough" }
   | { readonly type: "DiskSlow" }
   | { readonly type: "DiskStalled" }
   | { readonly type: "DiskRecovered" };
@@ -137,6 +142,7 @@ const EFFECTS = {
   queueReads: effect,
   recordInstall: effect,
   recordMatch: effect,
+  refuseForSpace: effect,
   refuseForwardedRead: effect,
   refusePreVote: effect,
   refuseProposals: effect,
@@ -170,7 +176,10 @@ const raft = setup({
   guards: {
     isVoter: ({ context }) => context.voters.includes(context.id),
     diskIsUsable: not(stateIn({ disk: "stalled" })),
-    mayCampaign: and(["isVoter", "diskIsUsable"]),
+    hasSpace: stateIn({ space: "enough" }),
+    hasRoom: not(stateIn({ space: "none" })),
+    mayCampaign: and(["isVoter", "diskIsUsable", "hasRoom"]),
+    mayTakeOver: and(["mayCampaign", "hasSpace"]),
     knowsLeader: ({ context, event }) => isOfLeader(event) && context.leaderId === event.from,
     hasMajority: ({ context }) => isQuorum(context.votesGranted, context.voters),
     mayGrantVote: ({ context, event }) =>
@@ -245,12 +254,16 @@ const follower = raft.createStateConfig({
       { guard: "mayCampaign", target: "preCandidate" },
       {
         actions: ["forgetLeader", "restartElectionTimer"],
-        description: "A learner or a node with a stalled disk waits instead of campaigning",
+        description:
+          "A learner, or a node whose disk is stalled or full, waits instead of campaigning",
       },
     ],
     TimeoutNow: [
-      { guard: "mayCampaign", target: "candidate" },
-      { description: "A learner or a node with a stalled disk does not take leadership over" },
+      { guard: "mayTakeOver", target: "candidate" },
+      {
+        description:
+          "A learner, or a node whose disk is stalled or short of space, does not take leadership over",
+      },
     ],
     Read: { actions: "forwardReads" },
     ReadIndexReply: { actions: "completeReads" },
@@ -302,7 +315,10 @@ const leader = raft.createStateConfig({
   states: {
     serving: {
       on: {
-        Propose: { actions: "appendCommands" },
+        Propose: [
+          { guard: "hasSpace", actions: "appendCommands" },
+          { actions: "refuseForSpace" },
+        ],
         MachineDue: { actions: "appendTime" },
         RaiseClusterVersion: { actions: "appendConfig" },
         TransferLeadership: [
@@ -391,6 +407,21 @@ const disk = raft.createStateConfig({
 });
 
 /**
+ * The space on this node's disk. With little of it a leader takes no writes, so that votes, terms and
+ * what is under way still find room; reads go on. With none, the node does not campaign either: its
+ * vote could not become durable.
+ */
+const space = raft.createStateConfig({
+  initial: "enough",
+  on: {
+    SpaceEnough: ".enough",
+    SpaceLow: ".low",
+    SpaceNone: ".none",
+  },
+  states: { enough: {}, low: {}, none: {} },
+});
+
+/**
  * What this node does for its snapshots: one at a time. It takes its own when its log has grown, and
  * receives the leader's when it needs an entry that no log holds any more. A snapshot that is being
  * taken while the leader's arrives is still finished, and compacts the log.
@@ -435,7 +466,7 @@ export const raftMachine = raft.createMachine({
     transferee: undefined,
   }),
   on: { "*": { actions: "failUnexpected" } },
-  states: { role, disk, snapshot },
+  states: { role, disk, space, snapshot },
   options: { maxIterations: 100 },
 });
 

@@ -89,6 +89,11 @@ export function refuseProposals(state: GroupState, context: RaftContext): void {
   state.proposeOutcome = { accepted: false, reason };
 }
 
+/** The disk has too little space for more entries. */
+export function refuseForSpace(state: GroupState): void {
+  state.proposeOutcome = { accepted: false, reason: "no-space" };
+}
+
 /** Fig. 2, AppendEntries RPC, receiver implementation 2 to 5. */
 export function acceptEntries(
   state: GroupState,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { statfsSync } from "node:fs";
 import {
   checkPath,
   type Disk,
@@ -12,6 +13,9 @@ import {
   type DiskLock,
 } from "./disk.ts";
 
+/** A program that was not given this permission must not be asked for it in the middle of its work. */
+const MAY_ASK_FOR_SPACE =
+  Deno.permissions.querySync({ name: "sys", kind: "statfs" as never }).state === "granted";
 const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 
@@ -85,6 +89,14 @@ export class DenoDisk implements Disk {
       } finally {
         file.close();
       }
+    });
+  }
+
+  freeBytes(): number | undefined {
+    if (!MAY_ASK_FOR_SPACE) return undefined;
+    return this.#attempt("look at the space of", "", () => {
+      const { bavail, bsize } = statfsSync(this.#root);
+      return bavail * bsize;
     });
   }
 

@@ -52,6 +52,8 @@ export interface Disk {
   read(path: string, offset: number, length: number): Uint8Array;
   /** Bytes in a file, durable or not. */
   sizeOf(path: string): number;
+  /** Bytes that may still be written to the file system; undefined where nobody can tell. */
+  freeBytes(): number | undefined;
   /** Opens a file for appending; creates it (mode 0600) if it is missing. */
   open(path: string): DiskFile;
   /** Renames a file within the tree, replacing what is at `to`; durable after `syncDirectory`. */

@@ -22,9 +22,9 @@
 import type { LogBase } from "../../machines/raft_log.ts";
 import type { GroupId, LogIndex } from "../../machines/raft_types.ts";
 import { joinBytes } from "../join_bytes.ts";
-import type { Disk, DiskFile, DiskLock } from "./disk.ts";
+import { type Disk, DiskError, type DiskFile, type DiskLock } from "./disk.ts";
 import { SEGMENT_BYTES, WRITE_GATHER_BYTES_MAX } from "./limits.ts";
-import { WalCorruptError, WalFailedError, WalLockedError } from "./wal_errors.ts";
+import { WalCorruptError, WalFailedError, WalFullError, WalLockedError } from "./wal_errors.ts";
 import {
   type Checkpoint,
   CHECKPOINT_BYTES,
@@ -97,7 +97,8 @@ interface PendingBase {
  * The log, open for appending.
  *
  * After the first write or sync that fails, every call fails with the same
- * {@linkcode WalFailedError}: nothing is tried again.
+ * {@linkcode WalFailedError}: nothing is tried again. A disk that has no room is not such a failure:
+ * nothing was written, and the call may be tried again.
  */
 export class Wal {
   readonly #disk: Disk;
@@ -193,6 +194,7 @@ export class Wal {
    * Writes chunks of whole records, also while a sync runs, and returns the position after them.
    * They are durable once `durablePosition` has reached it.
    *
+   * @throws {WalFullError} If the disk has no room for them. Nothing was written.
    * @throws {WalFailedError} If a write failed, now or before.
    */
   append(chunks: readonly Uint8Array[]): number {
@@ -207,6 +209,7 @@ export class Wal {
    * from now on. Returns the position at which that will be durable. Segments that nobody needs any
    * more are removed, one at a time, after a sync that reaches it.
    *
+   * @throws {WalFullError} If the disk has no room for it. Nothing was written.
    * @throws {WalFailedError} If a write failed, now or before.
    * @throws {RangeError} If the base falls.
    */
@@ -328,10 +331,26 @@ export class Wal {
     this.#checkUsable();
     try {
       const segment = this.#segmentToWrite();
-      this.#position += this.#write(segment, chunks);
+      this.#position += this.#writeWhole(segment, chunks);
       return segment;
     } catch (error) {
+      if (isNoSpace(error)) throw new WalFullError(error);
       throw this.#fail(error);
+    }
+  }
+
+  /**
+   * Writes all of it or nothing. A full disk may take a part of it. That was never acknowledged, and is
+   * cut off again: what is written next must stand behind the last whole record.
+   */
+  #writeWhole(segment: Segment, chunks: readonly Uint8Array[]): number {
+    const file = segment.file!;
+    const { size } = file;
+    try {
+      return this.#write(segment, chunks);
+    } catch (error) {
+      if (isNoSpace(error)) file.truncate(size);
+      throw error;
     }
   }
 
@@ -442,9 +461,18 @@ export class Wal {
     this.#nameIsNew = false;
     this.#durablePosition = this.#position;
     const last = this.#segments.at(-1)!;
-    this.#position += this.#write(last, []);
+    try {
+      this.#position += this.#writeWhole(last, []);
+    } catch (error) {
+      // Without the mark the next start takes the end of the log as it does after a crash.
+      if (!isNoSpace(error)) throw error;
+    }
     last.file!.sync();
   }
+}
+
+function isNoSpace(error: unknown): error is DiskError {
+  return error instanceof DiskError && error.code === "no-space";
 }
 
 function describeTornTail({ tornAt }: Replay): string | undefined {
@@ -529,6 +557,8 @@ function createSegment(
     file.append(joinBytes(head, SEGMENT_HEADER_BYTES + groups.size * CHECKPOINT_BYTES));
   } catch (error) {
     file.close();
+    // A full disk may have taken a part of the head, and the log goes on without it.
+    if (isNoSpace(error)) disk.remove(segmentPath(sequence));
     throw error;
   }
   return { sequence, start: position, highest: new Map(), file };

@@ -100,6 +100,17 @@ export class WalLockedError extends WalError {
   }
 }
 
+/** The disk has no room for what was to be written: nothing was, and it may be tried again. */
+export class WalFullError extends Error {
+  /** Its class's name. */
+  override readonly name = "WalFullError";
+
+  /** See the class. */
+  constructor(cause: Error) {
+    super(`Cannot write the log: ${cause.message}`, { cause });
+  }
+}
+
 /**
  * A write or a sync failed. What was written since the last successful sync cannot be trusted, and
  * a later sync does not help: the kernel may have dropped the data and still report success

@@ -44,6 +44,7 @@ const SIGNALS: Readonly<
     type: "Disk",
     condition,
   })),
+  Space: [{ type: "Space", condition: "SpaceNone" }],
   RaiseClusterVersion: [{ type: "RaiseClusterVersion", version: 2 ** 31 }],
   Expect: [{ type: "Expect", term: 1, firstIndex: 1, answers: [] }],
   Committed: [{ type: "Committed", through: 2 ** 53 - 1 }],

@@ -74,7 +74,7 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
       membership: { voters, learners },
       timing: DEFAULT_TIMING,
       system,
-      wal: spawnWal(system, opened.wal, { onDiskCondition: () => {} }).ref,
+      wal: spawnWal(system, opened.wal, { onDiskCondition: () => {}, onFull: () => {} }).ref,
       recovered: options.recovered ?? opened.groups.get(0),
       clusterId: "lone",
       forget: (...forgotten) => opened.wal.forget(...forgotten),

@@ -12,7 +12,7 @@ import {
 } from "../../actors/process.ts";
 import type { Log } from "../../actors/runtime/ports.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
-import { DiskError } from "../../storage/log/disk.ts";
+import { DiskError, type DiskErrorCode } from "../../storage/log/disk.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { MemoryNetwork } from "../sim/memory_network.ts";
 import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
@@ -23,16 +23,17 @@ const ADDRESS = { hostname: "n1", port: 7001 };
 function start(): {
   readonly ports: VirtualPorts;
   readonly world: ProcessWorld;
-  readonly full: { isFull: boolean };
+  /** What every append fails with. */
+  readonly disk: { failure: DiskErrorCode | undefined };
   readonly run: (options?: Partial<ProcessOptions>) => Process;
 } {
   const ports = new VirtualPorts();
-  const full = { isFull: false };
+  const state: { failure: DiskErrorCode | undefined } = { failure: undefined };
   const disk = new MemoryDisk({
     later: (run) => run(),
     fault: ({ type, path }) =>
-      full.isFull && type === "append"
-        ? new DiskError("Cannot write: no space is left", { code: "no-space", path })
+      state.failure !== undefined && type === "append"
+        ? new DiskError(`Cannot write: ${state.failure}`, { code: state.failure, path })
         : undefined,
   });
   const network = new MemoryNetwork(ports.scheduler);
@@ -59,7 +60,7 @@ function start(): {
       },
       ...options,
     });
-  return { ports, world, full, run };
+  return { ports, world, disk: state, run };
 }
 
 /** Lets virtual time pass until the promise has settled; the error, if it has failed. */
@@ -77,20 +78,73 @@ async function settled(
   return outcome;
 }
 
-Deno.test("a stop on a full disk says so, and lets the directory and the address go all the same", async () => {
-  const { ports, full, run } = start();
+Deno.test("a stop on a disk that fails says so, and lets the directory and the address go all the same", async () => {
+  const { ports, disk, run } = start();
   const process = run();
   ports.advance(2_000);
   assertEquals(process.status().role, "leader");
-  full.isFull = true;
+  disk.failure = "io";
   assertEquals(
     await settled(ports, process.stop()),
-    "WalFailedError: Cannot use the log any more: Cannot write: no space is left",
+    "WalFailedError: Cannot use the log any more: Cannot write: io",
   );
-  full.isFull = false;
+  disk.failure = undefined;
   const again = run();
   ports.advance(2_000);
   assertEquals([again.status().role, again.status().term], ["leader", 2]);
+  assertEquals(await settled(ports, again.stop()), undefined);
+});
+
+Deno.test("C6: a full disk refuses writes, serves reads, and stops nothing; then writes go on", async () => {
+  const { ports, disk, run } = start();
+  const failures: Error[] = [];
+  const log = memoryLog();
+  const process = run({ log: log.log, onFailed: (error) => void failures.push(error) });
+  ports.advance(2_000);
+  const ask = (method: string, body?: string): Promise<Response> => {
+    const init = { method, headers: { host: "n1" }, ...(body === undefined ? {} : { body }) };
+    return Promise.resolve(process.gateway()(new Request("http://n1/v1/kv/k", init)));
+  };
+  const answerTo = async (response: Promise<Response>): Promise<Response> => {
+    let answer: Response | undefined;
+    response.then((it) => answer = it);
+    assertEquals(await settled(ports, response), undefined);
+    return answer!;
+  };
+  assertEquals((await answerTo(ask("PUT", "before"))).status, 201);
+  disk.failure = "no-space";
+  // This one finds the disk full: it waits, and nobody is told that it failed.
+  let first: Response | undefined;
+  ask("PUT", "waits").then((response) => first = response);
+  await settled(ports, Promise.resolve());
+  ports.advance(500);
+  await settled(ports, Promise.resolve());
+  assertEquals(first, undefined);
+  const refused = await answerTo(ask("PUT", "refused"));
+  assertEquals([refused.status, (await refused.json()).code], [507, "no-space"]);
+  const read = await answerTo(ask("GET"));
+  assertEquals([read.status, await read.text()], [200, "before"]);
+  assertEquals(process.explain().causes.map(({ code }) => code), ["disk-full"]);
+  disk.failure = undefined;
+  ports.advance(500);
+  await settled(ports, Promise.resolve());
+  assertEquals(first?.status, 200);
+  assertEquals((await answerTo(ask("PUT", "after"))).status, 200);
+  assertEquals(failures, []);
+  assertEquals(log.lines.filter((line) => line.includes("disk-space")).length, 2);
+  assertEquals(await settled(ports, process.stop()), undefined);
+});
+
+Deno.test("a stop on a full disk is in order: what was acknowledged is durable", async () => {
+  const { ports, disk, run } = start();
+  const process = run();
+  ports.advance(2_000);
+  disk.failure = "no-space";
+  assertEquals(await settled(ports, process.stop()), undefined);
+  disk.failure = undefined;
+  const again = run();
+  ports.advance(2_000);
+  assertEquals(again.status().role, "leader");
   assertEquals(await settled(ports, again.stop()), undefined);
 });
 

@@ -31,6 +31,7 @@ class Bench {
   readonly durationsMs: number[] = [];
   /** Operations of this type fail. */
   failNext: "append" | "syncData" | undefined;
+  isFull = false;
   /** Whether the actor's mailbox takes messages. */
   runs = true;
   readonly #syncs: (() => void)[] = [];
@@ -41,6 +42,9 @@ class Bench {
       later: (run) => void this.#syncs.push(run),
       fault: ({ type, path }) => {
         if (type !== "append" && type !== "syncData") return undefined;
+        if (type === "append" && this.isFull) {
+          return new DiskError("Cannot write: no space is left", { code: "no-space", path });
+        }
         if (type === this.failNext) {
           return new DiskError("Cannot write: input/output error", { code: "io", path });
         }
@@ -59,6 +63,7 @@ class Bench {
       ports: this.ports,
       self: () => self,
       onDiskCondition: (condition) => void this.conditions.push(condition),
+      onFull: (isFull) => void this.story.push(isFull ? "full" : "room"),
       onSync: (durationMs) => void this.durationsMs.push(durationMs),
     });
     this.story.length = 0;
@@ -99,6 +104,12 @@ class Bench {
     const [end] = this.#syncs.splice(0, 1);
     end!();
     if (takes) this.turn();
+  }
+
+  /** Time passes, with a turn if anything is due by then. */
+  pass(ms: number): void {
+    this.ports.advance(ms);
+    if (this.#mailbox.length > 0) this.turn();
   }
 
   get syncing(): boolean {
@@ -174,6 +185,24 @@ Deno.test("the first write or sync that fails throws, and nothing is answered th
     assertThrows(() => bench.turn(bench.write("c", 3)), WalFailedError);
     assertEquals(bench.story.filter((line) => line.startsWith("durable")), ["durable a"]);
   }
+});
+
+Deno.test("C6: what a full disk has no room for waits, and is written in order once it has", () => {
+  const bench = new Bench();
+  bench.turn(bench.write("a", 1));
+  bench.endSync();
+  bench.isFull = true;
+  bench.turn(bench.write("b", 2));
+  bench.turn(bench.write("c", 3));
+  for (let probe = 0; probe < 10; probe++) bench.pass(DISK_PROBE_MS);
+  assertEquals(bench.story, ["append", "syncData", "durable a", "full"]);
+  bench.isFull = false;
+  bench.pass(DISK_PROBE_MS);
+  bench.endSync();
+  assertEquals(bench.story.slice(4), ["append", "room", "syncData", "durable b", "durable c"]);
+  bench.disk.crash(() => 0);
+  const runs = Wal.open(bench.disk, IDENTITY).groups.get(0)!.runs;
+  assertEquals(runs.map(({ firstIndex, ends }) => [firstIndex, ends.length]), [[1, 3]]);
 });
 
 Deno.test("one slow sync makes the disk slow, only several fast ones in a row recover it", () => {

@@ -203,7 +203,7 @@ Deno.test("explain: a follower says whom it follows and when it would seek elect
   );
   assertEquals(alone.states, [
     ...["role", "role.follower", "disk", "disk.healthy"],
-    ...["snapshot", "snapshot.none"],
+    ...["space", "space.enough", "snapshot", "snapshot.none"],
   ]);
   solo.receive(solo.append());
   assertMatch(
@@ -379,7 +379,7 @@ Deno.test("explain: as text, the summary, what is in the way, and what may happe
   assertEquals(
     lines.find((line) => line.includes("ElectionTimeout")),
     "- ElectionTimeout [mayCampaign: yes] -> role.preCandidate: " +
-      "Node 1 is a voter and may campaign unless its disk is stalled",
+      "Node 1 is a voter and may campaign unless its disk is stalled or full",
   );
   assert(lines.every((line) => !line.includes("undefined")), text);
   const well = new SoloCore({ terms: [1] });

@@ -102,6 +102,10 @@ export class CoreDriver {
       case "SnapshotOffered":
         // Only the core itself raises it.
         return this.#raise(event);
+      case "SpaceLow":
+      case "SpaceNone":
+      case "SpaceEnough":
+        return core.space(event.type);
       case "DiskSlow":
       case "DiskStalled":
       case "DiskRecovered":

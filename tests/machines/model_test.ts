@@ -295,6 +295,6 @@ Deno.test("model: every guard has a sentence, and every sentence a guard", () =>
   const used = new Set(describeChart(raftMachine).transitions.flatMap(({ guard }) => guard ?? []));
   for (const guard of used) assert(guards.includes(guard), `${guard} is not implemented`);
   // These are parts of mayCampaign.
-  const parts = ["isVoter", "diskIsUsable"];
+  const parts = ["isVoter", "diskIsUsable", "hasRoom"];
   assertEquals(guards.filter((guard) => !used.has(guard)), parts.sort());
 });

@@ -348,6 +348,6 @@ export class SimCluster {
 }
 
 /** Whether this error can only come from a planted fault of a disk. */
-export function isDiskFault(error: unknown): error is DiskError {
+function isDiskFault(error: unknown): error is DiskError {
   return error instanceof DiskError && (error.code === "no-space" || error.code === "io");
 }

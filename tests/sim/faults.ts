@@ -290,11 +290,19 @@ export const faults: readonly Fault[] = [
     row: "C6",
     weight: 1,
     begin: (cluster) => {
-      const id = cluster.dice.pick(cluster.ids);
-      cluster.node(id).diskQuality.full = true;
+      // The disk of one node, or of all: a cluster whose disks are full serves again once they are not.
+      const { dice } = cluster;
+      const ids = dice.chance(0.7) ? [dice.pick(cluster.ids)] : cluster.ids;
+      for (const id of ids) {
+        cluster.node(id).disk.free = dice.chance(0.5) ? 0 : undefined;
+        cluster.node(id).diskQuality.full = dice.chance(0.7);
+      }
       return () => {
-        cluster.node(id).diskQuality.full = false;
-        cluster.start(id);
+        for (const id of ids) {
+          cluster.node(id).disk.free = undefined;
+          cluster.node(id).diskQuality.full = false;
+          cluster.start(id);
+        }
       };
     },
   },
@@ -329,6 +337,7 @@ export function healEverything(cluster: SimCluster, ids: readonly NodeId[] = clu
   for (const id of ids) {
     const node = cluster.node(id);
     Object.assign(node.diskQuality, GOOD_DISK);
+    node.disk.free = undefined;
     node.life?.setClockRate(1);
     cluster.start(id);
   }

@@ -63,7 +63,8 @@ interface Inode {
   syncedSize: number;
   /** What an unsynced truncation cut off and a crash may bring back, from `syncedSize` on. */
   cutOff: Uint8Array | undefined;
-  truncations: number;
+  /** Syncs that run: the bytes that each will have made durable, and whether any were cut off since. */
+  syncs: Set<{ size: number; wasCut: boolean }>;
 }
 
 /** A change of names that a crash may undo. */
@@ -85,6 +86,8 @@ export class MemoryDisk implements Disk {
   #life = 0;
   /** What it says of the root's place; a test changes it to make the tree a copy. */
   place: string | undefined = "1";
+  /** What it says of the space that is left. */
+  free: number | undefined = undefined;
   /** What it says of every other directory's place. */
   innerPlace: string | undefined = "1";
 
@@ -120,6 +123,10 @@ export class MemoryDisk implements Disk {
   read(path: string, offset: number, length: number): Uint8Array {
     const inode = this.#inode(path);
     return inode.bytes.slice(Math.min(offset, inode.size), Math.min(offset + length, inode.size));
+  }
+
+  freeBytes(): number | undefined {
+    return this.free;
   }
 
   sizeOf(path: string): number {
@@ -237,7 +244,7 @@ export class MemoryDisk implements Disk {
       size: bytes.length,
       syncedSize: bytes.length,
       cutOff: undefined,
-      truncations: 0,
+      syncs: new Set<{ size: number; wasCut: boolean }>(),
     };
     this.#files.set(path, inode);
     this.#durableFiles.set(path, inode);
@@ -285,7 +292,7 @@ export class MemoryDisk implements Disk {
       size: 0,
       syncedSize: 0,
       cutOff: undefined,
-      truncations: 0,
+      syncs: new Set<{ size: number; wasCut: boolean }>(),
     };
     this.#files.set(path, inode);
     this.#unsyncedNames.push({
@@ -349,7 +356,10 @@ class MemoryFile implements DiskFile {
       inode.cutOff = cutOff;
       inode.syncedSize = size;
     }
-    inode.truncations++;
+    for (const sync of inode.syncs) {
+      sync.size = Math.min(sync.size, size);
+      sync.wasCut = true;
+    }
     inode.bytes.fill(0, size, inode.size);
     inode.size = size;
   }
@@ -363,9 +373,12 @@ class MemoryFile implements DiskFile {
 
   syncData(done: (error: DiskError | undefined) => void): void {
     this.#checkOpen();
-    const { size, truncations } = this.#inode;
+    const inode = this.#inode;
+    const sync = { size: inode.size, wasCut: false };
+    inode.syncs.add(sync);
     this.#disk.later(() => {
       if (this.#life !== this.#disk.life) return;
+      inode.syncs.delete(sync);
       let failure: DiskError | undefined;
       try {
         this.#disk.perform({ type: "syncData", path: this.#path });
@@ -373,9 +386,10 @@ class MemoryFile implements DiskFile {
         if (!(error instanceof DiskError)) throw error;
         failure = error;
       }
-      if (failure === undefined && truncations === this.#inode.truncations) {
-        this.#inode.syncedSize = Math.max(this.#inode.syncedSize, size);
-        this.#inode.cutOff = undefined;
+      if (failure === undefined) {
+        inode.syncedSize = Math.max(inode.syncedSize, sync.size);
+        // What was cut off while the sync ran may still come back.
+        if (!sync.wasCut) inode.cutOff = undefined;
       }
       done(failure);
     });

@@ -11,7 +11,8 @@ import {
   SUSPECT_MS_MAX,
 } from "../../machines/peer_machine.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
-import { isDiskFault, SimCluster } from "./cluster.ts";
+import { DiskError } from "../../storage/log/disk.ts";
+import { SimCluster } from "./cluster.ts";
 import { InvariantViolation } from "./cluster_watch.ts";
 import { type Fault, faults, healEverything } from "./faults.ts";
 import type { Operation } from "./history.ts";
@@ -228,11 +229,15 @@ function verdictOf(workload: Workload): string | undefined {
   return undefined;
 }
 
-/** A node that ended by itself without a disk fault is a defect. */
+/**
+ * A node that ended by itself is a defect, unless a write or a sync of its disk had failed. A full disk
+ * is no such failure.
+ */
 function unexpectedFailure(cluster: SimCluster): string | undefined {
-  const failure = cluster.failures.find(({ error }) =>
-    error.name !== "WalFailedError" && !isDiskFault(error)
-  );
+  const failure = cluster.failures.find(({ error }) => {
+    const cause = error.name === "WalFailedError" ? error.cause : error;
+    return !(cause instanceof DiskError && cause.code === "io");
+  });
   return failure === undefined
     ? undefined
     : `node ${failure.node} ended by itself: ${failure.error.stack}`;

@@ -2,6 +2,7 @@ import {
   assert,
   assertEquals,
   assertGreater,
+  assertInstanceOf,
   assertStrictEquals,
   assertStringIncludes,
   assertThrows,
@@ -15,6 +16,7 @@ import {
   WalCorruptError,
   WalError,
   WalFailedError,
+  WalFullError,
   WalIdentityError,
   WalMisplacedSegmentError,
   WalMissingSegmentError,
@@ -470,11 +472,49 @@ Deno.test("X11: a segment's name becomes durable with the next sync, off the eve
   assertEquals(contentOf(reopened), contentAfter([1, 2, 3].map((index) => entry(0, 1, index))));
 });
 
+Deno.test("C6: a full disk takes all of an append or nothing, at every operation, and whatever power takes", () => {
+  const texts = (records: readonly Written[]): unknown => contentAfter(records);
+  const small = { ...walOptions, segmentBytes: 300 };
+  const records = [1, 2, 3, 4, 5, 6].map((index) => entry(0, 1, index));
+  for (let full = 0; full < 40; full++) {
+    for (const loss of [0, 1, 2]) {
+      let calls = 0;
+      const disk = new MemoryDisk({
+        later: (run) => run(),
+        fault: ({ type, path }) =>
+          ["append", "create"].includes(type) && calls++ === full
+            ? new DiskError("Cannot write: no space left", { code: "no-space", path })
+            : undefined,
+      });
+      let wal: Wal;
+      try {
+        ({ wal } = openWal(disk, small));
+      } catch (error) {
+        // The first segment of all: without it there is no log to go on with.
+        assertEquals((error as DiskError).code, "no-space");
+        continue;
+      }
+      for (const record of records) {
+        try {
+          wal.append([encode(record)]);
+        } catch (error) {
+          assertInstanceOf(error, WalFullError);
+          assertEquals(wal.failure, undefined);
+          wal.append([encode(record)]);
+        }
+        wal.sync(() => {});
+      }
+      disk.crash((count) => Math.min(loss, count - 1));
+      assertEquals(contentOf(openWal(disk, small)), texts(records));
+    }
+  }
+});
+
 Deno.test("the first failed write or sync is the last: no call is tried again", () => {
   for (const failing of ["append", "syncData", "create", "syncDirectoryData"] as const) {
     let broken = false;
     let calls = 0;
-    const cause = new DiskError("Cannot write: no space left", { code: "no-space", path: "wal" });
+    const cause = new DiskError("Cannot write: input/output error", { code: "io", path: "wal" });
     const disk = new MemoryDisk({
       later: (run) => run(),
       fault: ({ type }) => {

@@ -53,7 +53,7 @@ export async function assertProblem(
   if (expected.revision !== undefined) assertEquals(revision, expected.revision);
   assert(title.length > 0 && detail.length > 0, text);
   const retryAfter = response.headers.get("retry-after");
-  assertEquals(retryAfter !== null, status === 503 || status === 429, text);
+  assertEquals(retryAfter !== null, [429, 503, 507].includes(status), text);
   return detail;
 }
 

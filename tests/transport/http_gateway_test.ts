@@ -72,6 +72,7 @@ Deno.test("every problem code has its status, and says what became of the write"
     "internal": [500, false, "unknown"],
     "unavailable": [503, true, "not-applied"],
     "outcome-unknown": [504, true, "unknown"],
+    "no-space": [507, true, "not-applied"],
   };
   for (const [code, [status, retryable, outcome]] of Object.entries(expected)) {
     const { port, send, defects } = gateway();

@@ -38,6 +38,7 @@ const problems = {
     title: "It is not known whether the write was applied",
     retryable: true,
   },
+  "no-space": { status: 507, title: "The disk has too little space left", retryable: true },
 } as const;
 
 /** A problem's code. */
@@ -95,7 +96,9 @@ export function problemResponse(error: unknown): Response {
     ...(known.revision === undefined ? {} : { revision: known.revision }),
   };
   const headers = new Headers({ "content-type": "application/problem+json" });
-  if (status === 503 || status === 429) headers.set("retry-after", String(RETRY_AFTER_SECONDS));
+  if (status === 503 || status === 429 || status === 507) {
+    headers.set("retry-after", String(RETRY_AFTER_SECONDS));
+  }
   if (known.revision !== undefined && known.revision > 0) {
     headers.set("etag", `"${known.revision}"`);
   }
