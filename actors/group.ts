@@ -27,7 +27,7 @@ import type { StateMachine } from "../machines/state_machine.ts";
 import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type { RecoveredGroup } from "../storage/log/wal_replay.ts";
-import { forEachEntry, recordFormat } from "../storage/log/wal_record.ts";
+import { encodeHardState, forEachEntry, recordFormat } from "../storage/log/wal_record.ts";
 import type { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import type { Wal } from "../storage/log/wal.ts";
 import { recoverState } from "./group_recovery.ts";
@@ -100,8 +100,8 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   readonly wal: WalHost["ref"];
   /** What the WAL held of this group. */
   readonly recovered: RecoveredGroup | undefined;
-  /** Has the log on disk begin behind a snapshot that it does not reach. */
-  readonly forget: Wal["forget"];
+  /** The log itself, to bring it in line with the newest snapshot before anything is written. */
+  readonly walFile: Pick<Wal, "append" | "forget">;
   readonly snapshots: SnapshotStore;
   /** Default {@linkcode DEFAULT_SNAPSHOT_TRIGGER}. */
   readonly snapshotAfter?: SnapshotTrigger;
@@ -146,7 +146,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
     this.#clusterVersionMax = options.clusterVersionMax ?? CLUSTER_VERSIONS.max;
     for (const run of recovered?.runs ?? []) this.#checkVersions(run);
     const store = options.snapshots;
-    const { snapshot, log, hardState, newBase } = recoverState({
+    const { snapshot, log, hardState, hardStateIsNew, newBase } = recoverState({
       group,
       machine,
       store,
@@ -154,7 +154,8 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       onBroken: (error) => options.log("error", "snapshot-broken", { error: error.message }),
     });
     if (snapshot !== undefined) this.#agree(snapshot.meta);
-    if (newBase !== undefined) options.forget(group, newBase, { keepsRest: false });
+    if (hardStateIsNew) options.walFile.append([encodeHardState(group, hardState)]);
+    if (newBase !== undefined) options.walFile.forget(group, newBase, { keepsRest: false });
     this.core = new RaftCore({
       id,
       group,

@@ -20,6 +20,8 @@ export interface RecoveredState {
   readonly snapshot: StoredSnapshot | undefined;
   readonly log: RaftLog;
   readonly hardState: HardState;
+  /** Whether the log on disk has another one: this one is to be written before anything else. */
+  readonly hardStateIsNew: boolean;
   /** Set if the log on disk does not reach the snapshot, or contradicts it: it is to begin behind it. */
   readonly newBase: LogBase | undefined;
 }
@@ -47,7 +49,7 @@ export function recoverState({ group, machine, store, recovered, onBroken }: {
     ? undefined
     : { index: snapshot.index, term: snapshot.term };
   if (newBase !== undefined) log.reset(newBase);
-  return { snapshot, log, newBase, hardState: hardStateOf(recovered, snapshot) };
+  return { snapshot, log, newBase, ...hardStateOf(recovered, snapshot) };
 }
 
 function loadNewest(
@@ -77,15 +79,15 @@ function loadNewest(
 
 /**
  * The term of a snapshot may be ahead of the log's: the log's end was not durable when power was lost,
- * so nothing was promised in that term.
+ * so nothing was promised in that term. The node enters it now, as if it heard of it.
  */
 function hardStateOf(
   recovered: RecoveredGroup | undefined,
   snapshot: StoredSnapshot | undefined,
-): HardState {
+): Pick<RecoveredState, "hardState" | "hardStateIsNew"> {
   const { currentTerm, votedFor } = recovered?.hardState ?? { currentTerm: 0, votedFor: undefined };
   const snapshotTerm = snapshot?.term ?? 0;
   return snapshotTerm > currentTerm
-    ? { currentTerm: snapshotTerm, votedFor: undefined }
-    : { currentTerm, votedFor };
+    ? { hardState: { currentTerm: snapshotTerm, votedFor: undefined }, hardStateIsNew: true }
+    : { hardState: { currentTerm, votedFor }, hardStateIsNew: false };
 }

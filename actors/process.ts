@@ -344,7 +344,7 @@ export class Process {
       clusterId: this.clusterId,
       wal: this.#walActor.ref,
       recovered: opened.groups.get(group),
-      forget: (...forgotten) => opened.wal.forget(...forgotten),
+      walFile: opened.wal,
       snapshots: this.#snapshots,
       ...(snapshotAfter === undefined ? {} : { snapshotAfter }),
       log: this.#options.log,

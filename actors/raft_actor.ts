@@ -361,6 +361,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     const { group, send, wal, snapshots } = this.#options;
     for (const { to, message } of outbox.messages) send(to, message);
     for (const part of outbox.snapshotParts) snapshots.signal({ type: "Send", part });
+    if (outbox.abandonsReceived) snapshots.signal({ type: "Abandon" });
     for (const part of outbox.received) snapshots.signal({ type: "Store", part });
     if (outbox.takesSnapshot) snapshots.signal({ type: "Take" });
     const { doubted } = outbox;

@@ -51,6 +51,8 @@ export type SnapshotSignal =
   | { readonly type: "Send"; readonly part: SnapshotPart }
   /** Keep a part that a leader sent. */
   | { readonly type: "Store"; readonly part: ReceivedPart }
+  /** What a leader has sent of its snapshot is not needed any more. */
+  | { readonly type: "Abandon" }
   /** Look whether a snapshot is sound that a follower could not use. */
   | { readonly type: "Check"; readonly snapshot: SnapshotRef }
   /** Go on writing. */
@@ -152,6 +154,9 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
         case "Store":
           this.#store(message.part);
           break;
+        case "Abandon":
+          this.#abandon();
+          break;
         case "Check":
           this.#startCheck(message.snapshot);
           break;
@@ -219,7 +224,8 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
         const { done, value } = chunks.next();
         if (done === true) {
           file.append(encoder.end());
-          return file.finish((result) => self().signal({ type: "Written", result }));
+          const { digest } = encoder;
+          return file.finish(digest, (result) => self().signal({ type: "Written", result }));
         }
         taking.stateBytes += value.length;
         file.append(encoder.chunk(value));
@@ -357,7 +363,8 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     // Another has begun to arrive meanwhile: this one says nothing of that, and its file is gone.
     if (incoming !== this.#incoming) return;
     if (error !== undefined) return this.#refused(error);
-    incoming.file.finish((result) => self().signal({ type: "Kept", incoming, result }));
+    const { file, snapshot: { digest } } = incoming;
+    file.finish(digest, (result) => self().signal({ type: "Kept", incoming, result }));
   }
 
   #kept(incoming: Incoming, result: StoredSnapshot | Error): void {
@@ -372,6 +379,15 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     machineActor.signal({ type: "Frozen" });
     machineActor.signal({ type: "Snapshotted" });
     toRaft({ type: "SnapshotReceived", snapshot: refOf(result) });
+  }
+
+  /** One that has arrived whole is on its way into the machine, and ends by itself. */
+  #abandon(): void {
+    if (this.#incoming === undefined) return;
+    const { file, snapshot } = this.#incoming;
+    if (file.size === snapshot.size) return;
+    file.discard();
+    this.#incoming = undefined;
   }
 
   /** Drops what has arrived: a leader has to send it again. */

@@ -77,7 +77,7 @@ function startCluster(): Map<NodeId, { system: ActorSystem; host: KvGroup }> {
       wal: walHost.ref,
       recovered: undefined,
       clusterId: "bench",
-      forget: (...forgotten) => wal.forget(...forgotten),
+      walFile: wal,
       snapshots: SnapshotStore.open(disk, { clusterId: "bench", onBroken: () => {} }),
       log: () => {},
       send,

@@ -116,6 +116,8 @@ export interface Outbox {
   readonly received: ReceivedPart[];
   /** Whether the host is to take a snapshot. */
   takesSnapshot: boolean;
+  /** Whether the parts that were received are not needed any more. */
+  abandonsReceived: boolean;
   /** A follower could not use this snapshot: the host looks whether it is sound. */
   doubted: SnapshotRef | undefined;
 }
@@ -361,6 +363,7 @@ function emptyOutbox(): Outbox {
     snapshotParts: [],
     received: [],
     takesSnapshot: false,
+    abandonsReceived: false,
     doubted: undefined,
   };
 }

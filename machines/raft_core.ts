@@ -36,6 +36,7 @@ type Rule = (state: GroupState, context: RaftContext, event: never) => void;
 
 /** What each of the chart's effects does. The chart guarantees the event's type to the rule. */
 const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
+  abandonReceived: snapshots.abandonReceived,
   abortTransfer: transfer.abortTransfer,
   acceptEntries: replication.acceptEntries,
   acceptPart: snapshots.acceptPart,
@@ -272,6 +273,7 @@ export class RaftCore {
       replication.advanceCommit(state, this.context);
       replication.sendAppends(state, this.context);
     }
+    if (snapshots.isOutdated(state)) this.#feed({ type: "SnapshotOutdated" });
     return state.takeOutbox(this.context);
   }
 

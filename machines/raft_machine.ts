@@ -106,6 +106,8 @@ export type RaftEvent =
   /** The snapshot that a leader sent is durable, and the machine holds its state. */
   | { readonly type: "SnapshotReceived"; readonly snapshot: SnapshotRef }
   | { readonly type: "SnapshotRefused" }
+  /** Entries have come that the snapshot would have covered; the rest of it is not needed. */
+  | { readonly type: "SnapshotOutdated" }
   /** The newest snapshot is damaged; this is the newest now. */
   | { readonly type: "SnapshotLost"; readonly snapshot: SnapshotRef | undefined }
   /** The disk has less space than writes may be taken with. */
@@ -119,6 +121,7 @@ export type RaftEvent =
 
 /** What the chart asks for and raft_core.ts has a rule for; UNEXPECTED is the host's own. */
 const EFFECTS = {
+  abandonReceived: effect,
   abortTransfer: effect,
   acceptEntries: effect,
   acceptPart: effect,
@@ -437,6 +440,7 @@ const snapshot = raft.createStateConfig({
     SnapshotOffered: ".receiving",
     SnapshotReceived: { target: ".none", actions: "installSnapshot" },
     SnapshotRefused: { target: ".none", actions: "dropReceived" },
+    SnapshotOutdated: { target: ".none", actions: "abandonReceived" },
     SnapshotLost: { actions: "replaceSnapshot" },
   },
   states: {

@@ -179,6 +179,18 @@ export function dropReceived(state: GroupState): void {
   state.receiving = undefined;
 }
 
+/** Whether what is received, and is not whole yet, covers nothing that is not known to be committed. */
+export function isOutdated({ receiving, commitIndex }: GroupState): boolean {
+  return receiving !== undefined && receiving.snapshot.index <= commitIndex &&
+    receiving.offset < receiving.snapshot.size;
+}
+
+/** The host drops the parts that it keeps, too. */
+export function abandonReceived(state: GroupState): void {
+  state.receiving = undefined;
+  state.outbox.abandonsReceived = true;
+}
+
 function answer(
   state: GroupState,
   context: RaftContext,

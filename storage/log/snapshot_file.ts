@@ -97,6 +97,7 @@ const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: SNAPSHOT_ZSTD_LEVE
 export class SnapshotEncoder {
   readonly #hash: Hash = createHash("sha256");
   readonly #compresses: boolean;
+  #digest = "";
 
   /** `compresses`: false stores every chunk as it is. */
   constructor(compresses = true) {
@@ -136,8 +137,15 @@ export class SnapshotEncoder {
     const end = this.#made(framed(new Uint8Array(0), 0));
     const bytes = new Uint8Array(end.length + DIGEST_BYTES);
     bytes.set(end);
-    bytes.set(this.#hash.digest(), end.length);
+    const digest = this.#hash.digest();
+    this.#digest = digest.toString("hex");
+    bytes.set(digest, end.length);
     return bytes;
+  }
+
+  /** SHA-256 of the content, 64 hexadecimal digits, once it has its end; empty before. */
+  get digest(): string {
+    return this.#digest;
   }
 
   #made(bytes: Uint8Array): Uint8Array {

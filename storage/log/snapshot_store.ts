@@ -244,9 +244,9 @@ export class UnfinishedSnapshot {
 
   /**
    * Makes it durable and gives it its name, off the event loop; calls `done` in a later turn. If it
-   * fails, nothing is left of it.
+   * fails, or its content does not have this digest, nothing is left of it.
    */
-  finish(done: (result: StoredSnapshot | DiskError | SnapshotError) => void): void {
+  finish(digest: string, done: (result: StoredSnapshot | DiskError | SnapshotError) => void): void {
     const attempt = (step: () => void): void => {
       try {
         step();
@@ -267,6 +267,9 @@ export class UnfinishedSnapshot {
     const synced = (): void =>
       attempt(() => {
         if (this.#failure !== undefined) throw this.#failure;
+        if (this.open().digest !== digest) {
+          throw new SnapshotError(this.#path, "it is not the one that was to be written");
+        }
         this.#close();
         this.#disk.rename(this.#newPath, this.#path);
         this.#disk.syncDirectoryData(SNAPSHOT_DIRECTORY, named);

@@ -60,6 +60,7 @@ const SIGNALS: Readonly<
   SnapshotRefused: [{ type: "SnapshotRefused" }],
   SnapshotLost: [{ type: "SnapshotLost", snapshot: FORGED }],
   Take: [{ type: "Take" }],
+  Abandon: [{ type: "Abandon" }],
   Check: [{ type: "Check", snapshot: FORGED }],
   ContinueCheck: [{ type: "ContinueCheck" }],
   Send: [{ type: "Send", part: { to: 2, request: { snapshot: FORGED, offset: 0 }, length: 1 } }],

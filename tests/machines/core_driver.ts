@@ -100,6 +100,7 @@ export class CoreDriver {
       case "SnapshotLost":
         return core.snapshotLost(event.snapshot);
       case "SnapshotOffered":
+      case "SnapshotOutdated":
         // Only the core itself raises it.
         return this.#raise(event);
       case "SpaceLow":

@@ -66,6 +66,7 @@ export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
     { type: "SnapshotOffered" },
     { type: "SnapshotReceived", snapshot: SNAPSHOT },
     { type: "SnapshotRefused" },
+    { type: "SnapshotOutdated" },
     { type: "SnapshotLost", snapshot: undefined },
     { type: "SpaceLow" },
     { type: "SpaceNone" },
