@@ -10,7 +10,7 @@
 import { type LogBase, RaftLog } from "../machines/raft_log.ts";
 import type { GroupId, HardState } from "../machines/raft_types.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
-import { DiskError } from "../storage/log/disk.ts";
+import { SnapshotError } from "../storage/log/snapshot_file.ts";
 import type { SnapshotStore, StoredSnapshot } from "../storage/log/snapshot_store.ts";
 import { SnapshotMissingError } from "../storage/log/wal_errors.ts";
 import type { RecoveredGroup } from "../storage/log/wal_replay.ts";
@@ -27,15 +27,16 @@ export interface RecoveredState {
 }
 
 /**
- * Loads the newest snapshot that can be loaded, and puts aside those that cannot.
+ * Loads the newest snapshot that is sound, and puts aside those that are damaged.
  *
+ * @throws {SnapshotError} If the machine of a newer release wrote it; it stays as it is.
  * @throws {SnapshotMissingError} If the log's first entries were forgotten, and no snapshot covers them.
  * @throws {DiskError} If the disk fails.
  */
 export function recoverState({ group, machine, store, recovered, onBroken }: {
   readonly group: GroupId;
   /** New: nothing was applied to it. */
-  readonly machine: Pick<StateMachine, "load">;
+  readonly machine: Pick<StateMachine, "load" | "version">;
   readonly store: SnapshotStore;
   readonly recovered: RecoveredGroup | undefined;
   readonly onBroken: (error: Error) => void;
@@ -53,7 +54,7 @@ export function recoverState({ group, machine, store, recovered, onBroken }: {
 }
 
 function loadNewest(
-  machine: Pick<StateMachine, "load">,
+  machine: Pick<StateMachine, "load" | "version">,
   { group, store, from, onBroken }: {
     readonly group: GroupId;
     readonly store: SnapshotStore;
@@ -64,17 +65,29 @@ function loadNewest(
 ): StoredSnapshot | undefined {
   for (const snapshot of [...store.of(group)].reverse()) {
     if (snapshot.index < from) return undefined;
+    checkVersion(machine, snapshot);
     try {
       const steps = machine.load(store.open(snapshot).chunks());
       while (steps.next().done !== true);
       return snapshot;
     } catch (error) {
-      if (error instanceof DiskError) throw error;
+      // Anything else says nothing of the file, which may be all that is left of the state.
+      if (!(error instanceof SnapshotError)) throw error;
       store.putAside(snapshot);
-      onBroken(error as Error);
+      onBroken(error);
     }
   }
   return undefined;
+}
+
+function checkVersion(
+  { version }: Pick<StateMachine, "version">,
+  { path, meta: { machineVersion } }: StoredSnapshot,
+): void {
+  if (machineVersion <= version) return;
+  const reason = `its state is of version ${machineVersion}, and this build reads versions up to ` +
+    `${version}; use a newer release`;
+  throw new SnapshotError(path, reason, "foreign");
 }
 
 /**

@@ -281,6 +281,8 @@ export function exitCodeOf(error: unknown, otherwise: number): number {
 }
 
 function isDamage(error: unknown): boolean {
+  // It is sound, but not this build's or this cluster's.
+  if (error instanceof SnapshotError && error.kind === "foreign") return false;
   return damageErrors.some((kind) => error instanceof kind);
 }
 

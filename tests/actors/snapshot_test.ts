@@ -4,14 +4,17 @@
  *
  * @module
  */
-import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess, assertThrows } from "@std/assert";
+import { recoverState } from "../../actors/group_recovery.ts";
 import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
 import { DEFAULT_BOUNDS } from "../../machines/bounds.ts";
 import { LOG_CHUNK_BYTES } from "../../machines/raft_log.ts";
+import type { StateMachine } from "../../machines/state_machine.ts";
 import { encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
-import { SNAPSHOT_DIRECTORY } from "../../storage/log/snapshot_store.ts";
+import { SnapshotError } from "../../storage/log/snapshot_file.ts";
+import { SNAPSHOT_DIRECTORY, SnapshotStore } from "../../storage/log/snapshot_store.ts";
 import { DiskError } from "../../storage/log/disk.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { commandOf } from "../storage/kv/command_of.ts";
@@ -115,6 +118,38 @@ Deno.test("a newest snapshot that is damaged anywhere is put aside, and the one 
   }
   assertGreater(tried, 100);
 });
+
+Deno.test("only a damaged snapshot is put aside: one that another build wrote stays as it is", () => {
+  const disk = promptly();
+  write(start(disk), 700);
+  const before = disk.list(SNAPSHOT_DIRECTORY);
+  assertEquals(before.length, 2);
+  const recover = (machine: Pick<StateMachine, "load" | "version">): unknown =>
+    recoverState({
+      group: 0,
+      machine,
+      store: SnapshotStore.open(disk, { clusterId: "lone", onBroken: fail }),
+      recovered: undefined,
+      onBroken: fail,
+    });
+  const { version } = new KvStore();
+  const newer = assertThrows(
+    () => recover({ version: version - 1, load: fail }),
+    SnapshotError,
+    `its state is of version ${version}, and this build reads versions up to ${version - 1}`,
+  );
+  assertEquals(newer.kind, "foreign");
+  const failure = new RangeError("Array buffer allocation failed");
+  const load = (): never => {
+    throw failure;
+  };
+  assertEquals(assertThrows(() => recover({ version, load }), RangeError), failure);
+  assertEquals(disk.list(SNAPSHOT_DIRECTORY), before);
+});
+
+function fail(): never {
+  throw new Error("nothing is broken");
+}
 
 Deno.test("a snapshot that cannot be written is tried again once the log has grown, and nothing stops", () => {
   let isFull = true;

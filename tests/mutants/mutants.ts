@@ -560,6 +560,20 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "an older build puts the snapshots of a newer one aside",
+    file: "actors/group_recovery.ts",
+    find: "  if (machineVersion <= version) return;\n",
+    replace: "  if (machineVersion <= version || version > 0) return;\n",
+    suspects: [actors],
+  },
+  {
+    name: "a snapshot is put aside when memory is short",
+    file: "actors/group_recovery.ts",
+    find: "      if (!(error instanceof SnapshotError)) throw error;\n",
+    replace: "",
+    suspects: [actors],
+  },
+  {
     name: "those who keep silent keep peers out",
     file: "actors/greeter.ts",
     find: "    const [oldest] = this.#ungreeted.keys();",
