@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { DEFAULT_BOUNDS, type ReplicationBounds } from "../../machines/bounds.ts";
 import { assert } from "@std/assert";
 import { DEFAULT_TIMING, type Outbox } from "../../machines/group_state.ts";
 import type { Write } from "../../machines/pending_writes.ts";
@@ -33,6 +34,8 @@ export interface SoloOptions {
   readonly currentTerm?: Term;
   readonly votedFor?: NodeId;
   readonly random?: () => number;
+  /** Where they differ from the usual. */
+  readonly bounds?: Partial<ReplicationBounds>;
 }
 
 /** Long enough for every time-out to have passed. */
@@ -56,6 +59,7 @@ export class SoloCore {
       id,
       group: 0,
       timing: DEFAULT_TIMING,
+      bounds: { ...DEFAULT_BOUNDS, ...options.bounds },
       records: recordFormat,
       random,
       log,
