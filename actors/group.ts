@@ -30,6 +30,7 @@ import type { RecoveredGroup } from "../storage/log/wal_replay.ts";
 import { encodeHardState, forEachEntry, recordFormat } from "../storage/log/wal_record.ts";
 import type { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import type { Wal } from "../storage/log/wal.ts";
+import { Backups } from "./backups.ts";
 import { recoverState } from "./group_recovery.ts";
 import { MachineActor, type MachineSignal, type SnapshotTrigger } from "./machine_actor.ts";
 import { RAFT_MAILBOX_CAPACITY, SNAPSHOT_AFTER_BYTES, SNAPSHOT_AFTER_ENTRIES } from "./limits.ts";
@@ -121,6 +122,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   readonly machine: Machine;
   readonly raftActor: RaftActor<Result>;
   readonly snapshotActor: SnapshotActor;
+  readonly backups: Backups;
   /** The Raft actor, for requests of this node. */
   readonly raft: LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
   readonly #system: ActorSystem;
@@ -199,6 +201,13 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       ports,
       log: options.log,
       self: () => snapshots,
+    });
+    this.backups = new Backups({
+      group,
+      clusterId: options.clusterId,
+      machine,
+      // Of an entry beyond that the log may hold another one, which a leader's snapshot replaces.
+      factsAt: (index) => index > this.core.state.commitIndex ? undefined : this.#factsAt(index),
     });
     const snapshots: LocalRef<never, never, SnapshotSignal> = system.spawn<
       never,

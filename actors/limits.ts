@@ -38,6 +38,12 @@ export const SNAPSHOT_AFTER_BYTES = 64 * 1024 * 1024;
 /** Entries applied since the last snapshot after which another one is taken. */
 export const SNAPSHOT_AFTER_ENTRIES = 1_000_000;
 
+/**
+ * Backups of a group that are made at once, since each keeps what the machine has replaced since it
+ * began. More are refused.
+ */
+export const BACKUPS_MAX = 2;
+
 /** A leader refuses writes, and a member does not take leadership over, with less space on its disk. */
 export const MIN_FREE_BYTES = 128 * 1024 * 1024;
 /** Once it was less, so many times as much must be free before writes are taken again. */

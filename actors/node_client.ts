@@ -27,6 +27,7 @@ import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../storage/kv/entry.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type {
+  Backup,
   ClusterStatus,
   GatewayPort,
   HealthCheck,
@@ -36,8 +37,10 @@ import type {
 } from "../transport/http/gateway_port.ts";
 import { REQUEST_TIMEOUT_MS } from "../transport/http/limits.ts";
 import { GatewayError } from "../transport/http/problem.ts";
+import type { Backups } from "./backups.ts";
 import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
+import { BACKUPS_MAX } from "./limits.ts";
 import { LeaderWatch, RETRY_PAUSE_MS, retryPauseMs } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
 import type { KvAnswer } from "./group.ts";
@@ -50,6 +53,7 @@ export interface NodeClientOptions {
   readonly group: GroupId;
   readonly core: RaftCore;
   readonly store: KvStore;
+  readonly backups: Backups;
   readonly ports: Ports;
   /** The Raft actor of this group on any node. */
   readonly raftOn: (node: NodeId) => ActorRef<RaftRequest, KvAnswer>;
@@ -163,6 +167,19 @@ export class NodeClient implements GatewayPort {
     await this.#freshness(options);
     const count = this.#options.store.count(bounds);
     return { count, context: this.#readContext() };
+  }
+
+  async backup(timeoutMs: number): Promise<Backup> {
+    await this.#freshness({ consistency: "linearizable", timeoutMs });
+    const { backups, store: { revision } } = this.#options;
+    if (backups.running >= BACKUPS_MAX) {
+      throw new GatewayError("overloaded", `${BACKUPS_MAX} backups are being made already`);
+    }
+    const backup = backups.begin();
+    if (backup === undefined) {
+      throw new GatewayError("unavailable", "This node is taking over a snapshot of the leader");
+    }
+    return { clusterId: backup.meta.clusterId, revision, pieces: backup };
   }
 
   async transfer(to: NodeId): Promise<{ leader: NodeId; term: Term }> {

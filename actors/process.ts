@@ -358,6 +358,7 @@ export class Process {
       group,
       core: host.core,
       store: host.machine,
+      backups: host.backups,
       ports,
       raftOn: (node) => host.raftOn(node),
       status: () => this.status(group),
@@ -394,6 +395,7 @@ export class Process {
     const groups = [...this.#groups.values()];
     if (!this.#failed) await Promise.all(groups.map(({ host }) => this.#handOver(host)));
     for (const { client } of groups) client.stopping();
+    for (const { host } of groups) host.backups.stop();
     // A request that is not answered by then ends with the process. A server that drains cannot be
     // aborted: its signal throws BadResource (Deno 2.9.6).
     await this.#within(DRAIN_MS_MAX, Promise.all([drained, this.#answerPeers()]));

@@ -8,6 +8,8 @@ import {
 } from "../../actors/runtime/actor.ts";
 import { RETRY_PAUSE_MS } from "../../actors/leader_watch.ts";
 import { NodeClient } from "../../actors/node_client.ts";
+import { Backups } from "../../actors/backups.ts";
+import { BACKUPS_MAX } from "../../actors/limits.ts";
 import type { KvAnswer } from "../../actors/group.ts";
 import type { RaftRequest, Refused } from "../../actors/raft_request.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
@@ -18,7 +20,12 @@ import { type Command, decodeCommand, encodeCommand } from "../../storage/kv/com
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { recordFormat } from "../../storage/log/wal_record.ts";
-import type { ClusterStatus, Consistency, ReadOptions } from "../../transport/http/gateway_port.ts";
+import type {
+  Backup,
+  ClusterStatus,
+  Consistency,
+  ReadOptions,
+} from "../../transport/http/gateway_port.ts";
 import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from "../../transport/http/limits.ts";
 import { GatewayError, type Outcome as WriteOutcome } from "../../transport/http/problem.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
@@ -59,6 +66,7 @@ function reading(consistency: Consistency): ReadOptions {
 class Bench {
   readonly ports = new VirtualPorts();
   readonly store = new KvStore();
+  readonly backups: Backups;
   readonly gateway: NodeClient;
   readonly core: RaftCore;
   /** Who was asked for what. */
@@ -68,6 +76,8 @@ class Bench {
   links: readonly LinkFact[] = [];
   /** Whether the Raft actor takes what is in its mailbox. */
   takes = true;
+  /** Whether the log holds what the machine has applied. */
+  hasFacts = true;
 
   constructor(...reactions: Reaction[]) {
     const core = new RaftCore({
@@ -98,10 +108,16 @@ class Bench {
     });
     core.endTurn();
     this.core = core;
+    const facts = { term: 1, timeMs: 0, clusterVersion: 1, members: [1, 2, 3] };
+    this.backups = new Backups({
+      ...{ group: 0, clusterId: "bench", machine: this.store },
+      factsAt: () => this.hasFacts ? facts : undefined,
+    });
     this.gateway = new NodeClient({
       group: 0,
       core,
       store: this.store,
+      backups: this.backups,
       ports: this.ports,
       raftOn: (node) => this.#ref(node, reactions),
       status: () => ({}) as ClusterStatus,
@@ -438,4 +454,29 @@ Deno.test("readiness and explanation say who led last and when, and which links 
   ]);
   ports.advance(1_000);
   assertStringIncludes(leaderText(), `${((heardMs + 1_000) / 1_000).toFixed(1)} s ago`);
+});
+
+Deno.test("a backup is of what a linearizable read would see, and few are made at once", async () => {
+  const bench = new Bench(answer({ status: "ready" }));
+  const begin = (): Promise<Backup> => bench.run(bench.gateway.backup(REQUEST_TIMEOUT_MS));
+  applyRequest(bench.store, encodeCommand(PUT));
+  const first = await begin();
+  assertEquals(bench.asked, ["ReadBarrier of 1"]);
+  assertEquals([first.clusterId, first.revision], ["bench", 1]);
+  for (let begun = 1; begun < BACKUPS_MAX; begun++) await begin();
+  const another = bench.gateway.backup(REQUEST_TIMEOUT_MS);
+  await bench.fails(another, "overloaded", "not-applied");
+  first.pieces.return!();
+  await begin();
+  assertEquals(bench.backups.running, BACKUPS_MAX);
+});
+
+Deno.test("a node that cannot back its state up now says so", async () => {
+  const lost = new Bench("silent");
+  await lost.fails(lost.gateway.backup(REQUEST_TIMEOUT_MS), "unavailable", "not-applied");
+  const loading = new Bench(answer({ status: "ready" }));
+  loading.hasFacts = false;
+  const backup = loading.gateway.backup(REQUEST_TIMEOUT_MS);
+  assertStringIncludes(await loading.fails(backup, "unavailable", "not-applied"), "taking over");
+  assertEquals(loading.backups.running, 0);
 });

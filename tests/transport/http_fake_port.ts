@@ -10,6 +10,7 @@ import { KvStore } from "../../storage/kv/kv_store.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
 import type {
+  Backup,
   ClusterStatus,
   Consistency,
   GatewayPort,
@@ -18,6 +19,7 @@ import type {
   ReadContext,
   ReadOptions,
 } from "../../transport/http/gateway_port.ts";
+import { Backups } from "../../actors/backups.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
 
 const CHART: ChartDescription = {
@@ -76,6 +78,16 @@ export class FakePort implements GatewayPort {
   ): Promise<{ count: number; context: ReadContext }> {
     this.reads.push(consistency);
     return Promise.resolve({ count: this.#store.count(bounds), context: this.#context() });
+  }
+
+  readonly backups = new Backups({
+    ...{ group: 0, clusterId: "fake", machine: this.#store },
+    factsAt: () => ({ term: 1, timeMs: 0, clusterVersion: 1, members: [1] }),
+  });
+
+  backup(): Promise<Backup> {
+    const { revision } = this.#store;
+    return Promise.resolve({ clusterId: "fake", revision, pieces: this.backups.begin()! });
   }
 
   transfer(to: number): Promise<{ leader: number; term: number }> {

@@ -2,7 +2,9 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { createGateway, type GatewayHandler } from "../../transport/http/gateway.ts";
+import { openSnapshot } from "../../storage/log/snapshot_file.ts";
 import {
+  BACKUP_UNREAD_BYTES,
   BODY_MS_MAX,
   REQUEST_TIMEOUT_MS,
   REQUESTS_IN_FLIGHT_MAX,
@@ -354,4 +356,51 @@ Deno.test("a failing check makes a probe 503 and is named", async () => {
     assertEquals(response.status, 503);
     assertStringIncludes(await response.text(), "[-]disk: stalled\n[+]fake: well\n");
   }
+});
+
+Deno.test("a backup is a stream that says what it is of, and is given up when nobody reads", async () => {
+  const { port, send } = gateway();
+  await (await send("/v1/kv/k", { method: "PUT", body: "x" })).body?.cancel();
+  const whole = await send("/v1/backup");
+  assertEquals(whole.status, 200);
+  assertEquals(whole.headers.get("content-type"), "application/octet-stream");
+  assertEquals(
+    whole.headers.get("content-disposition"),
+    'attachment; filename="fake-1.backup"',
+  );
+  assertEquals(whole.headers.get("statecraft-revision"), "1");
+  const bytes = await whole.bytes();
+  const read = (offset: number, length: number): Uint8Array =>
+    bytes.subarray(offset, offset + length);
+  const reader = openSnapshot("x", { read, size: bytes.length });
+  assertEquals([...reader.chunks()].length > 0, true);
+  assertEquals(port.backups.counters, { whole: 1, cut: 0 });
+
+  const head = await send("/v1/backup", { method: "HEAD" });
+  assertEquals([head.status, head.headers.get("statecraft-revision")], [200, "1"]);
+  await (await send("/v1/backup")).body!.cancel();
+  const stalled = await send("/v1/backup");
+  assertEquals(new Set(port.expiring.values()), new Set([RESPONSE_STALL_MS_MAX]));
+  for (const expire of port.expiring.keys()) expire();
+  const failed = await stalled.text().then(() => "whole", (error) => error.message);
+  assertEquals(failed, `the client has not read the answer for ${RESPONSE_STALL_MS_MAX} ms`);
+  const cut = await send("/v1/backup");
+  port.backups.stop();
+  assertEquals(await cut.text().then(() => "whole", () => "cut"), "cut");
+  assertEquals([port.backups.running, port.backups.counters.cut], [0, 4]);
+});
+
+Deno.test("a backup counts among the answers that are not read yet", async () => {
+  const { port, send } = gateway();
+  const open: Response[] = [];
+  for (;;) {
+    const response = await send("/v1/backup");
+    if (response.status === 429) break;
+    open.push(response);
+  }
+  assertEquals(open.length, RESPONSE_BYTES_MAX / BACKUP_UNREAD_BYTES);
+  assertEquals(port.backups.running, open.length, "the refused one is not kept");
+  for (const response of open) await response.body!.cancel();
+  await assertProblem(await send("/v1/backup?from=1"), 400, "invalid-request");
+  assertEquals(port.backups.running, 0);
 });

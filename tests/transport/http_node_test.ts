@@ -1,4 +1,5 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { BACKUPS_MAX } from "../../actors/limits.ts";
 import { startNode, type StatecraftNode } from "../../mod.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
@@ -241,5 +242,35 @@ Deno.test("a client that leaves in the middle of its body writes nothing and is 
       await exchangeHalf(node, `PUT /v1/kv/half HTTP/1.1\r\n${CLOSE}${header}\r\n\r\n5\r\n`);
     }
     await assertProblem(await send("/v1/kv/half"), 404, "key-not-found");
+  });
+});
+
+Deno.test("a backup of a node is given up with its client, and cut by the node's stop", async () => {
+  await withNode(async (node, send) => {
+    // More than the runtime takes of an answer that nobody reads, on both ends.
+    const value = crypto.getRandomValues(new Uint8Array(64 * 1024));
+    for (let key = 0; key < 16 * 16; key++) {
+      const body = key % 16 === 0 ? crypto.getRandomValues(value) : value;
+      await (await send(`/v1/kv/k${key}`, { method: "PUT", body })).body?.cancel();
+    }
+    const beginAll = (): Promise<Response[]> =>
+      Promise.all(Array.from({ length: BACKUPS_MAX }, () => send("/v1/backup")));
+    const begun = await beginAll();
+    assertEquals(begun.map(({ status }) => status), begun.map(() => 200));
+    const refused = await send("/v1/backup");
+    assertEquals([refused.status, (await refused.json()).code], [429, "overloaded"]);
+    for (const { body } of begun) await body!.cancel();
+    let again = await send("/v1/backup");
+    while (again.status === 429) {
+      await again.body?.cancel();
+      again = await send("/v1/backup");
+    }
+    const reader = again.body!.getReader();
+    assert((await reader.read()).value!.length > 0);
+    const stopped = node.stop();
+    await assertRejects(async () => {
+      while ((await reader.read()).done !== true);
+    });
+    await stopped;
   });
 });

@@ -12,9 +12,11 @@ import { REQUESTS_IN_FLIGHT_MAX } from "./limits.ts";
 import { HttpMetrics } from "./metrics.ts";
 import { checkOrigin, checkTarget, targetOf } from "./target.ts";
 import { GatewayError, problemResponse } from "./problem.ts";
+import { addBackupRoute } from "./routes/backup.ts";
 import { addClusterRoutes } from "./routes/cluster.ts";
 import { addKvRoutes } from "./routes/kv.ts";
 import { addOperationsRoutes } from "./routes/operations.ts";
+import { LargeResponses } from "./stream.ts";
 
 /** What the gateway reports besides its answers. */
 export interface GatewayOptions {
@@ -40,7 +42,9 @@ export type GatewayHandler = (request: Request) => Response | Promise<Response>;
 /** Builds the gateway of one node. */
 export function createGateway(port: GatewayPort, options: GatewayOptions): GatewayHandler {
   const app = new Hono({ strict: true });
-  addKvRoutes(app, port);
+  const large = new LargeResponses(port);
+  addKvRoutes(app, port, large);
+  addBackupRoute(app, port, large);
   addClusterRoutes(app, port);
   const metrics = new HttpMetrics(app);
   addOperationsRoutes(app, port, { version: options.version, metrics });

@@ -90,6 +90,16 @@ export interface ClusterStatus {
   readonly members: readonly MemberStatus[];
 }
 
+/** The state at one moment, as the bytes of a file. */
+export interface Backup {
+  /** The cluster whose state it is. */
+  readonly clusterId: string;
+  /** Store revision at that moment. */
+  readonly revision: number;
+  /** The pieces of the file, each made when it is asked for. Whoever gives up must call `return`. */
+  readonly pieces: Iterator<Uint8Array, undefined>;
+}
+
 /** One condition of `/readyz`. */
 export interface HealthCheck {
   readonly name: string;
@@ -115,6 +125,8 @@ export interface GatewayPort {
     bounds: KvBounds,
     options: ReadOptions,
   ): Promise<{ readonly count: number; readonly context: ReadContext }>;
+  /** A backup of the state as of now, as a linearizable read would see it. */
+  backup(timeoutMs: number): Promise<Backup>;
   transfer(to: NodeId): Promise<{ readonly leader: NodeId; readonly term: Term }>;
   status(): ClusterStatus;
   chart(): { readonly chart: ChartDescription; readonly active: readonly string[] };

@@ -28,6 +28,11 @@ export const REQUEST_TIMEOUT_MS_MIN = 50;
 export const REQUEST_TIMEOUT_MS_MAX = 60_000;
 /** Bytes of large answers that clients have not read yet, over all requests. More: 429. */
 export const RESPONSE_BYTES_MAX = 32 * 1024 * 1024;
+/**
+ * Bytes that a backup counts for among them: about what the runtime takes of an answer before the
+ * client has read anything (2.9.6).
+ */
+export const BACKUP_UNREAD_BYTES = 4 * 1024 * 1024;
 /** Bytes of a value beyond which its answer is a large one. */
 export const LARGE_VALUE_BYTES = 64 * 1024;
 /** Bytes of a large answer that are made in one go; the event loop sees other work in between. */

@@ -23,7 +23,7 @@ export class LargeResponses {
 
   /**
    * A body that yields the pieces, about `bytes` in all, each made when the client has read what
-   * came before.
+   * came before. The iterator is told to return once the client wants no more of it.
    *
    * @throws {GatewayError} overloaded, if RESPONSE_BYTES_MAX would be under way.
    */
@@ -42,6 +42,7 @@ export class LargeResponses {
       isOver = true;
       takeBack();
       this.#bytes -= bytes;
+      pieces.return?.();
     };
     const watch = (controller: ReadableStreamDefaultController): void => {
       takeBack = this.#clock.expireAfter(RESPONSE_STALL_MS_MAX, () => {
@@ -57,7 +58,8 @@ export class LargeResponses {
         takeBack();
         let piece: Uint8Array<ArrayBuffer> | undefined;
         try {
-          piece = nextPiece(pieces);
+          const { done, value } = pieces.next();
+          if (done !== true) piece = value as Uint8Array<ArrayBuffer>;
         } catch (error) {
           end();
           throw error;
@@ -74,18 +76,24 @@ export class LargeResponses {
   }
 }
 
-/** The next pieces joined up to RESPONSE_CHUNK_BYTES; undefined at the end. */
-function nextPiece(pieces: Iterator<Uint8Array>): Uint8Array<ArrayBuffer> | undefined {
-  const joined: Uint8Array[] = [];
+/** Stands for a body that is not sent; the runtime takes it to be of unknown length. */
+export function unmeasured(): ReadableStream<Uint8Array> {
+  return new ReadableStream({ start: (controller) => controller.close() });
+}
+
+/** The pieces, joined up to RESPONSE_CHUNK_BYTES. */
+export function* joinPieces(pieces: Iterable<Uint8Array>): Generator<Uint8Array, void> {
+  let joined: Uint8Array[] = [];
   let bytes = 0;
-  while (bytes < RESPONSE_CHUNK_BYTES) {
-    const next = pieces.next();
-    if (next.done === true) break;
-    joined.push(next.value);
-    bytes += next.value.length;
+  for (const piece of pieces) {
+    joined.push(piece);
+    bytes += piece.length;
+    if (bytes < RESPONSE_CHUNK_BYTES) continue;
+    yield joinBytes(joined, bytes);
+    joined = [];
+    bytes = 0;
   }
-  if (joined.length <= 1) return joined[0] as Uint8Array<ArrayBuffer> | undefined;
-  return joinBytes(joined, bytes);
+  if (joined.length > 0) yield joinBytes(joined, bytes);
 }
 
 /** A value in pieces of RESPONSE_CHUNK_BYTES. */

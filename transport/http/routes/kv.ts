@@ -16,12 +16,11 @@ import type {
 } from "../../../storage/kv/operations/operations.ts";
 import type { Context, Hono } from "hono";
 import { VALUE_BYTES_MAX } from "../../../storage/kv/limits.ts";
-import type { GatewayEnvironment } from "../gateway.ts";
 import type { GatewayPort, ReadContext } from "../gateway_port.ts";
 import { readBody, refuseEncoded } from "../body.ts";
 import { LARGE_VALUE_BYTES, LIST_BYTES_MAX } from "../limits.ts";
 import { GatewayError, problemResponse } from "../problem.ts";
-import { LargeResponses, piecesOf } from "../stream.ts";
+import { joinPieces, type LargeResponses, piecesOf, unmeasured } from "../stream.ts";
 import { bytesAs, cursorOf, type JsonEncoding, keyAs, keyFromPath } from "../values.ts";
 import {
   boundsOf,
@@ -30,6 +29,7 @@ import {
   DEFAULT_CONTENT_TYPE,
   encodingOf,
   hasKey,
+  isHead,
   isOn,
   itemParameters,
   keyInQuery,
@@ -64,8 +64,8 @@ interface Routes {
 }
 
 /** Adds the routes. The key is the rest of the path, or `?key=` where a path cannot hold it. */
-export function addKvRoutes(app: Hono, port: GatewayPort): void {
-  const routes: Routes = { port, large: new LargeResponses(port) };
+export function addKvRoutes(app: Hono, port: GatewayPort, large: LargeResponses): void {
+  const routes: Routes = { port, large };
   app.get("/v1/kv", (c) => hasKey(c) ? item(c, routes) : list(c, routes));
   app.put("/v1/kv", (c) => put(c, port, keyInQuery(c)));
   app.delete("/v1/kv", (c) => remove(c, port, keyInQuery(c)));
@@ -224,7 +224,7 @@ async function list(c: Context, { port, large }: Routes): Promise<Response> {
   let bytes = 0;
   for (const item of items) bytes += keysOnly ? ITEM_BYTES + item.key.length : sizeOf(item);
   const pieces = pagePieces(items, { encoding, keysOnly, next, revision: context.revision });
-  return json(isHead(c) ? unmeasured() : large.stream(pieces, bytes), context);
+  return json(isHead(c) ? unmeasured() : large.stream(joinPieces(pieces), bytes), context);
 }
 
 /** A page of a listing, item by item. */
@@ -340,14 +340,4 @@ function appendMeta(headers: Headers, context: ReadContext): void {
   headers.append("statecraft-served-by", String(context.servedBy));
   headers.append("statecraft-leader", String(context.leaderId ?? ""));
   headers.append("statecraft-term", String(context.term));
-}
-
-/** Whether the body is not sent. A large body would then hold its bytes until it is given up. */
-function isHead(c: Context): boolean {
-  return (c.env as GatewayEnvironment | undefined)?.isHead === true;
-}
-
-/** Stands for a body that is not sent; the runtime takes it to be of unknown length. */
-function unmeasured(): ReadableStream<Uint8Array> {
-  return new ReadableStream({ start: (controller) => controller.close() });
 }

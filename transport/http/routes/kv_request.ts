@@ -14,6 +14,7 @@ import {
   IDEMPOTENCY_KEY_CHARS_MAX,
   KEY_BYTES_MAX,
 } from "../../../storage/kv/limits.ts";
+import type { GatewayEnvironment } from "../gateway.ts";
 import type { Consistency, ReadOptions } from "../gateway_port.ts";
 import {
   LIST_LIMIT_DEFAULT,
@@ -84,6 +85,11 @@ export function encodingOf(query: ReadonlyMap<string, string>): JsonEncoding {
   if (value === undefined) return "text";
   if (value === "base64") return value;
   throw new GatewayError("invalid-request", "encoding is base64, or not given");
+}
+
+/** Whether the body is not sent. A large body would then hold its bytes until it is given up. */
+export function isHead(c: Context): boolean {
+  return (c.env as GatewayEnvironment | undefined)?.isHead === true;
 }
 
 /** How fresh a read must be, and how long it may wait. */
