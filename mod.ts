@@ -59,6 +59,7 @@ export {
   WalLockedError,
   WalMisplacedSegmentError,
   WalMissingSegmentError,
+  WalUnknownRecordError,
   WalVersionError,
 } from "./storage/log/wal_errors.ts";
 

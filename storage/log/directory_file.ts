@@ -69,10 +69,10 @@ export function readFields(
   disk: Disk,
   { path, formatVersion, bytesMax }: DirectoryFile,
 ): Readonly<Record<string, unknown>> {
+  // Before it is read: what is in its place may be larger than the memory.
+  const size = disk.sizeOf(path);
+  if (size > bytesMax) throw new IdentityDamagedError(`${path} has ${size} bytes`);
   const bytes = disk.readFile(path);
-  if (bytes.length > bytesMax) {
-    throw new IdentityDamagedError(`${path} has ${bytes.length} bytes`);
-  }
   let parsed: unknown;
   try {
     parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));

@@ -47,5 +47,8 @@ export const SNAPSHOT_SYNC_BYTES = 8 * 1024 * 1024;
 /** Snapshots of a group that are kept: the newest, and one to fall back on. Older ones are removed. */
 export const SNAPSHOTS_KEPT = 2;
 
-/** Damaged snapshots of a group that are kept for whoever looks into it. Older ones are removed. */
+/**
+ * Damaged snapshots of a group that are kept for whoever looks into it. Older ones are removed once a
+ * new snapshot is durable.
+ */
 export const BROKEN_SNAPSHOTS_KEPT = 1;

@@ -137,11 +137,15 @@ export class SnapshotStore {
     this.#stored.set(group, this.of(group).filter((stored) => stored.path !== path));
     this.#disk.rename(path, brokenPath(path));
     this.#disk.syncDirectory(SNAPSHOT_DIRECTORY);
-    this.#removeBroken(group);
   }
 
-  /** Removes a group's snapshots but the SNAPSHOTS_KEPT newest, and those that `isInUse` names. */
+  /**
+   * Removes a group's snapshots but the SNAPSHOTS_KEPT newest, and those that `isInUse` names, and all
+   * damaged ones but the BROKEN_SNAPSHOTS_KEPT newest. It is called when a new one is durable: until
+   * then a damaged one may be all that is left of the state.
+   */
   removeOld(group: GroupId, isInUse: (snapshot: StoredSnapshot) => boolean): void {
+    this.#removeBroken(group);
     const stored = this.of(group);
     const kept = stored.filter((snapshot, at) =>
       at >= stored.length - SNAPSHOTS_KEPT || isInUse(snapshot)
@@ -168,7 +172,6 @@ export class SnapshotStore {
       if (!(error instanceof SnapshotError) || error.kind === "foreign") throw error;
       this.#disk.rename(path, brokenPath(path));
       this.#disk.syncDirectory(SNAPSHOT_DIRECTORY);
-      this.#removeBroken(name.group);
       onBroken(error);
     }
   }

@@ -78,14 +78,35 @@ export class WalVersionError extends WalError {
   }
 }
 
+/** A record is whole, and says what this release does not know: a later release wrote it. */
+export class WalUnknownRecordError extends WalError {
+  /** Its class's name. */
+  override readonly name = "WalUnknownRecordError";
+  /** Where in the segment the record begins, in bytes. */
+  readonly offset: number;
+
+  /** See the class. */
+  constructor(path: string, offset: number, reason: string) {
+    super(
+      path,
+      `the record at byte ${offset} is whole, but its format is not known (${reason}); ` +
+        "use a newer release",
+    );
+    this.offset = offset;
+  }
+}
+
 /** Entries were forgotten because a snapshot covered them, and no sound one is there any more. */
-export class SnapshotMissingError extends WalError {
+export class SnapshotMissingError extends Error {
   /** Its class's name. */
   override readonly name = "SnapshotMissingError";
 
   /** See the class; the group's log begins after `base`. */
   constructor(group: GroupId, base: LogIndex) {
-    super("snapshots", `group ${group} needs one that reaches entry ${base}, and none is sound`);
+    super(
+      `Cannot start group ${group}: its log begins after entry ${base}, and no snapshot that ` +
+        "reaches this entry is sound",
+    );
   }
 }
 

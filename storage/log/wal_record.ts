@@ -59,12 +59,23 @@ export class RecordError extends Error {
   readonly offset: number;
   /** What is wrong, without the place. */
   readonly reason: string;
+  /**
+   * Whether the record's checksum is right: then nothing has damaged it, and what it says is not known
+   * here.
+   */
+  readonly isWhole: boolean;
 
-  constructor(code: RecordErrorCode, offset: number, reason: string) {
+  constructor(
+    code: RecordErrorCode,
+    offset: number,
+    reason: string,
+    { isWhole = false }: { readonly isWhole?: boolean } = {},
+  ) {
     super(`Cannot read record at byte ${offset}: ${reason}`);
     this.code = code;
     this.offset = offset;
     this.reason = reason;
+    this.isWhole = isWhole;
   }
 }
 
@@ -135,9 +146,6 @@ export class RecordCursor {
     if (bytes.length - at < RECORD_HEADER_BYTES) {
       throw new RecordError("truncated", at, "the bytes end within its header");
     }
-    if (bytes[at + VERSION_AT] !== RECORD_VERSION) {
-      throw new RecordError("version", at, `its version is ${bytes[at + VERSION_AT]}, not 1`);
-    }
     const length = view.getUint32(at + LENGTH_AT, true);
     if (length > ENTRY_PAYLOAD_BYTES_MAX) {
       throw new RecordError("length", at, `its payload would have ${length} bytes`);
@@ -149,16 +157,18 @@ export class RecordCursor {
     if (view.getUint32(at, true) !== crc32c(bytes, at + LENGTH_AT, end)) {
       throw new RecordError("checksum", at, "its checksum does not match");
     }
+    const version = bytes[at + VERSION_AT]!;
+    if (version !== RECORD_VERSION) throw unknownRecord("version", at, `its version is ${version}`);
     const kindCode = bytes[at + KIND_AT]!;
     if (kindCode < 1 || kindCode > KIND_CODE_MAX) {
-      throw new RecordError("kind", at, `its kind is ${kindCode}`);
+      throw unknownRecord("kind", at, `its kind is ${kindCode}`);
     }
     const kind = KINDS[kindCode - 1]!;
     if (kindCode >= KIND_CODE.hardState && length !== FIXED_LENGTHS[kind as NoEntryKind]) {
-      throw new RecordError("length", at, `a ${kind} has no payload of ${length} bytes`);
+      throw unknownRecord("length", at, `it is a ${kind} with a payload of ${length} bytes`);
     }
     if (view.getUint16(at + RESERVED_AT, true) !== 0) {
-      throw new RecordError("reserved", at, "its reserved bytes are not zero");
+      throw unknownRecord("reserved", at, "its reserved bytes are not zero");
     }
     this.start = at;
     this.end = end;
@@ -410,6 +420,11 @@ export function mayBeMark(bytes: Uint8Array, at: number): boolean {
     bytes.length - at >= RECORD_HEADER_BYTES;
 }
 
+/** A record whose checksum is right, and that says what is not known here. */
+function unknownRecord(code: RecordErrorCode, at: number, reason: string): RecordError {
+  return new RecordError(code, at, reason, { isWhole: true });
+}
+
 /** Writes the header and the checksum around a payload that is in place. */
 function writeRecord(
   bytes: Uint8Array,
@@ -447,7 +462,7 @@ function writeInteger(view: DataView, at: number, value: number): void {
 function readInteger(view: DataView, at: number, recordAt: number): number {
   const high = view.getUint32(at + 4, true);
   if (high > HIGH_HALF_MAX) {
-    throw new RecordError("number", recordAt, "a number in it is above 2^53-1");
+    throw unknownRecord("number", recordAt, "a number in it is above 2^53-1");
   }
   return high * TWO_TO_32 + view.getUint32(at, true);
 }

@@ -12,6 +12,7 @@ import {
   WalIdentityError,
   WalMisplacedSegmentError,
   WalMissingSegmentError,
+  WalUnknownRecordError,
 } from "./wal_errors.ts";
 import {
   type Checkpoint,
@@ -219,6 +220,8 @@ class Reading {
       } catch (error) {
         if (!(error instanceof RecordError)) throw error;
         const { reason, offset } = error;
+        // A crash tears records, and makes none: to cut off a whole one would lose what it says.
+        if (error.isWhole) throw new WalUnknownRecordError(path, offset, reason);
         return this.#endAt({ sequence, offset: isInHead ? 0 : offset, reason }, offset);
       }
       if (cursor.kind === "mark") this.#takeMark(path, cursor, { sequence, start });
@@ -229,7 +232,7 @@ class Reading {
 
   /** What a segment's head says must be what the segments before it came to. */
   #compare(path: string, bytes: Uint8Array, cursor: RecordCursor): void {
-    const checkpoint = checkpointAt(bytes, cursor);
+    const checkpoint = soundly(path, cursor, () => checkpointAt(bytes, cursor));
     if (this.#groups.get(cursor.group)?.isAt(checkpoint) === true) return;
     throw new WalCorruptError(
       path,
@@ -247,19 +250,15 @@ class Reading {
     cursor: RecordCursor,
     { sequence, start }: { readonly sequence: number; readonly start: number },
   ): void {
-    try {
-      checkMark(cursor, sequence, start);
-    } catch (error) {
-      if (!(error instanceof RecordError)) throw error;
-      throw new WalCorruptError(path, cursor.start, error.reason);
-    }
+    soundly(path, cursor, () => checkMark(cursor, sequence, start));
     this.#durablePosition = cursor.index;
   }
 
   #take(path: string, bytes: Uint8Array, cursor: RecordCursor, segment: ReplayedSegment): void {
     let group = this.#groups.get(cursor.group);
     if (group === undefined) this.#groups.set(cursor.group, group = new GroupReading());
-    const reason = this.#takeRecord(group, bytes, cursor, segment);
+    const taken = group;
+    const reason = soundly(path, cursor, () => this.#takeRecord(taken, bytes, cursor, segment));
     if (reason !== undefined) throw new WalCorruptError(path, cursor.start, reason);
   }
 
@@ -318,6 +317,16 @@ class Reading {
       farthest = Math.max(farthest, farthestMark(bytes, at === sequence ? offset : 0, at, start));
     }
     return farthest;
+  }
+}
+
+/** A record that is whole and contradicts itself is no torn one. */
+function soundly<Result>(path: string, { start }: RecordCursor, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof RecordError)) throw error;
+    throw new WalCorruptError(path, start, error.reason);
   }
 }
 

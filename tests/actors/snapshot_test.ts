@@ -16,6 +16,8 @@ import { KvStore } from "../../storage/kv/kv_store.ts";
 import { SnapshotError } from "../../storage/log/snapshot_file.ts";
 import { SNAPSHOT_DIRECTORY, SnapshotStore } from "../../storage/log/snapshot_store.ts";
 import { DiskError } from "../../storage/log/disk.ts";
+import { BROKEN_SNAPSHOTS_KEPT } from "../../storage/log/limits.ts";
+import { SnapshotMissingError } from "../../storage/log/wal_errors.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { commandOf } from "../storage/kv/command_of.ts";
 import { LoneGroup } from "./lone_group.ts";
@@ -117,6 +119,32 @@ Deno.test("a newest snapshot that is damaged anywhere is put aside, and the one 
     tried++;
   }
   assertGreater(tried, 100);
+});
+
+Deno.test("a start that finds no sound snapshot keeps all damaged ones, and the next snapshot removes all but one", () => {
+  const disk = promptly();
+  write(start(disk), 700);
+  const paths = disk.list(SNAPSHOT_DIRECTORY).map((name) => `${SNAPSHOT_DIRECTORY}/${name}`);
+  // In the state, which only the load reads, and in the head, which the look at what is there reads.
+  const whole = paths.map((path) => disk.readFile(path));
+  for (const damagedBit of [8 * 400, 8 * 20]) {
+    const files = [...paths, ...paths.map((path) => `${path}.broken`)];
+    for (const path of files) disk.erase(path);
+    paths.forEach((path, at) => disk.replace(path, whole[at]!));
+    for (const path of paths) disk.flipBit(path, damagedBit);
+    for (let tries = 0; tries < 2; tries++) {
+      const error = assertThrows(() => start(disk), SnapshotMissingError);
+      const { message } = error;
+      assert(/^Cannot start group 0: its log begins after entry \d+, and no snap/.test(message));
+      assertEquals(disk.list(SNAPSHOT_DIRECTORY), paths.map((path) => `${path.slice(10)}.broken`));
+    }
+  }
+  // An operator brings one back.
+  disk.replace(paths[1]!, whole[1]!);
+  write(start(disk), 300);
+  const broken = disk.list(SNAPSHOT_DIRECTORY).filter((name) => name.endsWith(".broken"));
+  assertEquals(broken, [`${paths[1]!.slice(10)}.broken`]);
+  assertEquals(broken.length, BROKEN_SNAPSHOTS_KEPT);
 });
 
 Deno.test("only a damaged snapshot is put aside: one that another build wrote stays as it is", () => {

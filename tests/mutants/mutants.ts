@@ -724,10 +724,38 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
-    name: "a mark of another place is a torn tail",
+    name: "a whole record that contradicts itself is read over",
     file: "storage/log/wal_replay.ts",
-    find: "      throw new WalCorruptError(path, cursor.start, error.reason);",
-    replace: "      return;",
+    find: "    throw new WalCorruptError(path, start, error.reason);",
+    replace: "    return undefined as Result;",
+    suspects: [storage],
+  },
+  {
+    name: "a whole record of a later release is cut off as a torn tail",
+    file: "storage/log/wal_replay.ts",
+    find: "        if (error.isWhole) throw new WalUnknownRecordError(path, offset, reason);\n",
+    replace: "",
+    suspects: [storage],
+  },
+  {
+    name: "a start that fails removes damaged snapshots",
+    file: "storage/log/snapshot_store.ts",
+    find: "      onBroken(error);",
+    replace: "      this.#removeBroken(name.group);\n      onBroken(error);",
+    suspects: [actors],
+  },
+  {
+    name: "damaged snapshots pile up",
+    file: "storage/log/snapshot_store.ts",
+    find: "    this.#removeBroken(group);\n    const stored",
+    replace: "    const stored",
+    suspects: [actors],
+  },
+  {
+    name: "a small file is read before its size is looked at",
+    file: "storage/log/directory_file.ts",
+    find: "  if (size > bytesMax) throw",
+    replace: "  if (disk.readFile(path).length > bytesMax) throw",
     suspects: [storage],
   },
   {
@@ -749,7 +777,7 @@ export const mutants: readonly Mutant[] = [
     file: "storage/log/wal.ts",
     find: "if (options.wasBegun === true && lacksFirstHeader(found)) {",
     replace:
-      "if (options.wasBegun === undefined && lacksFirstHeader(found) && found.starts.size > 0) {",
+      "if (options.wasBegun === undefined && lacksFirstHeader(found) && found.lastSequence > 0) {",
     suspects: [storage],
   },
   {

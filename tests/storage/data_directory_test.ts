@@ -262,7 +262,6 @@ Deno.test("an identity that is damaged, of a later release or missing beside a l
     `{"formatVersion":3,"clusterId":7,"nodeId":1,"directoryId":"d-1","members":[1]}`,
     `{"formatVersion":3,"clusterId":"../x","nodeId":1,"directoryId":"d-1","members":[1]}`,
     `{"formatVersion":3,"clusterId":"c-1","nodeId":0,"directoryId":"d-1","members":[1]}`,
-    " ".repeat(IDENTITY_BYTES_MAX + 1),
     `{"formatVersion":2,"clusterId":"c-1","nodeId":1,"directoryId":"d-1"}`,
     `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"d-1"}`,
     `{"formatVersion":3,"clusterId":"c-1","nodeId":1,"directoryId":"d-1","members":[]}`,
@@ -524,4 +523,17 @@ Deno.test("a copy is taken whole or not at all, whenever the power fails", () =>
     },
   });
   assertEquals(places.size, 2);
+});
+
+Deno.test("an identity that is too large is refused before it is read", () => {
+  const disk = new MemoryDisk();
+  disk.replace("identity.json", new Uint8Array(IDENTITY_BYTES_MAX + 1));
+  disk.readFile = (path) => {
+    throw new Error(`${path} was read`);
+  };
+  assertThrows(
+    () => openDataDirectory(disk, options),
+    IdentityDamagedError,
+    "identity.json has 4097 bytes",
+  );
 });

@@ -107,11 +107,19 @@ Deno.test("peer identities: a file that is damaged or of a later release is refu
     `{"formatVersion":1,"peers":{"x":"d"}}`,
     `{"formatVersion":1,"peers":{"2":""}}`,
     `{"formatVersion":1,"peers":{"2":7}}`,
-    " ".repeat(PEERS_BYTES_MAX + 1),
   ];
   for (const text of broken) {
     const disk = new MemoryDisk();
     disk.replace("peers.json", new TextEncoder().encode(text));
     assertThrows(() => open(disk), IdentityDamagedError, "Cannot use the data directory");
   }
+});
+
+Deno.test("a file of peers that is too large is refused before it is read", () => {
+  const disk = new MemoryDisk();
+  disk.replace("peers.json", new Uint8Array(PEERS_BYTES_MAX + 1));
+  disk.readFile = (path) => {
+    throw new Error(`${path} was read`);
+  };
+  assertThrows(() => open(disk), IdentityDamagedError, "peers.json has 65537 bytes");
 });

@@ -20,10 +20,12 @@ import {
   WalIdentityError,
   WalMisplacedSegmentError,
   WalMissingSegmentError,
+  WalUnknownRecordError,
   WalVersionError,
 } from "../../storage/log/wal_errors.ts";
 import {
   CHECKPOINT_BYTES,
+  encodeCheckpoint,
   encodeRun,
   RECORD_HEADER_BYTES,
   writeMark,
@@ -367,6 +369,50 @@ Deno.test("missing, doubled and exchanged segments are refused", () => {
   const quarantined = diskOf(files);
   quarantined.replace(`${segmentPath(1)}.broken`, files[0]![1]);
   assertEquals(contentOf(openWal(quarantined, walOptions)), contentAfter(written));
+});
+
+Deno.test("X1: a whole record that a later release wrote is no torn tail: the log is refused, and stays as it is", () => {
+  const changes: [what: string, change: (view: DataView) => void][] = [
+    ["its version is 2", (view) => view.setUint8(8, 2)],
+    ["its kind is 7", (view) => view.setUint8(9, 7)],
+    ["its reserved bytes are not zero", (view) => view.setUint8(10, 1)],
+    ["it is a checkpoint with a payload of 5 bytes", (view) => view.setUint8(9, 6)],
+    ["a number in it is above 2^53-1", (view) => view.setUint32(20, 2 ** 21, true)],
+  ];
+  const sealed = encode(entry(0, 1, 1));
+  for (const [what, change] of changes) {
+    const record = sealed.slice();
+    change(new DataView(record.buffer));
+    new DataView(record.buffer).setUint32(0, crc32c(record, 4), true);
+    // Also where power has torn what follows it.
+    for (const behind of [[], [0, 0, 0, 0], sealed.subarray(0, 50)]) {
+      const disk = new MemoryDisk();
+      openWal(disk, walOptions);
+      const offset = disk.sizeOf(segmentPath(1));
+      const bytes = new Uint8Array([...disk.readFile(segmentPath(1)), ...record, ...behind]);
+      disk.replace(segmentPath(1), bytes);
+      for (let start = 0; start < 2; start++) {
+        const error = assertThrows(() => openWal(disk, walOptions), WalUnknownRecordError, what);
+        assertEquals([error.path, error.offset], [segmentPath(1), offset]);
+      }
+      assertEquals(disk.readFile(segmentPath(1)), bytes);
+    }
+  }
+});
+
+Deno.test("a whole checkpoint that contradicts itself is damage, with its place", () => {
+  const disk = new MemoryDisk();
+  openWal(disk, walOptions);
+  const hardState = { currentTerm: 1, votedFor: undefined };
+  const bytes = encodeCheckpoint(0, { hardState, base: { index: 5, term: 1 }, lastIndex: 5 });
+  const view = new DataView(bytes.buffer);
+  view.setUint32(RECORD_HEADER_BYTES, 9, true);
+  view.setUint32(0, crc32c(bytes, 4), true);
+  const offset = disk.sizeOf(segmentPath(1));
+  disk.replace(segmentPath(1), new Uint8Array([...disk.readFile(segmentPath(1)), ...bytes]));
+  const reason = "its log ends at 5, before 9";
+  const error = assertThrows(() => openWal(disk, walOptions), WalCorruptError, reason);
+  assertEquals([error.path, error.offset], [segmentPath(1), offset]);
 });
 
 Deno.test("the log of another node, cluster or release is refused", () => {
