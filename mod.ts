@@ -27,6 +27,14 @@ export {
   type StatecraftNode,
   VERSION,
 } from "./actors/node.ts";
+export {
+  checkBackup,
+  type OnRead,
+  RestoreError,
+  restoreNode,
+  type RestoreOptions,
+  type RestoreResult,
+} from "./actors/restore.ts";
 export type { BuildVersions } from "./actors/process.ts";
 export type { VersionRange } from "./actors/peer_link.ts";
 export { DEFAULT_SNAPSHOT_TRIGGER } from "./actors/group.ts";
@@ -48,7 +56,7 @@ export {
 } from "./storage/log/data_directory.ts";
 export { IdentityDamagedError } from "./storage/log/directory_file.ts";
 export { DiskError, type DiskErrorCode } from "./storage/log/disk.ts";
-export { SnapshotError } from "./storage/log/snapshot_file.ts";
+export { SnapshotError, type SnapshotMeta } from "./storage/log/snapshot_file.ts";
 export type { WalIdentity } from "./storage/log/wal_segment.ts";
 export {
   SnapshotMissingError,

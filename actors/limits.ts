@@ -44,6 +44,12 @@ export const SNAPSHOT_AFTER_ENTRIES = 1_000_000;
  */
 export const BACKUPS_MAX = 2;
 
+/**
+ * What a restore adds to the revision: more than the cluster that was backed up can have counted since,
+ * so that no revision and no ETag stands for two states. It is etcd's, for the same end.
+ */
+export const RESTORE_REVISION_RAISE = 1_000_000_000;
+
 /** A leader refuses writes, and a member does not take leadership over, with less space on its disk. */
 export const MIN_FREE_BYTES = 128 * 1024 * 1024;
 /** Once it was less, so many times as much must be free before writes are taken again. */

@@ -23,7 +23,7 @@ import type { Log } from "./runtime/ports.ts";
 /** Version of the package. */
 export const VERSION = "0.1.0";
 /** The only group until sharding. */
-const DEFAULT_GROUP: GroupId = 0;
+export const DEFAULT_GROUP: GroupId = 0;
 /** Port of the Raft address, and of the HTTP address, of the node with id 0. */
 const DEFAULT_RAFT_PORT_BASE = 7000;
 const DEFAULT_HTTP_PORT_BASE = 8000;
@@ -234,7 +234,8 @@ export function checkTiming(timing: RaftTiming): void {
   }
 }
 
-function membersOf(
+/** The members that a start with these options names. */
+export function membersOf(
   { id, single, peers }: Pick<NodeOptions, "id" | "single" | "peers">,
 ): ReadonlyMap<NodeId, HostPort> {
   if (single === true && peers !== undefined) {

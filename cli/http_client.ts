@@ -53,7 +53,43 @@ export interface Reach {
  * An attempt takes at most its share of the time that is left, so that an endpoint that hangs
  * leaves enough for the others. The answer is read whole within the attempt.
  */
-export async function send(request: ClientRequest, reach: Reach): Promise<Response> {
+export function send(request: ClientRequest, reach: Reach): Promise<Response> {
+  return sendWith(fetchWhole, request, reach);
+}
+
+/**
+ * As {@linkcode send}, but the answer's body is still to be read, for however long that takes. The
+ * time is that until the answer begins.
+ */
+export function openStream(request: ClientRequest, reach: Reach): Promise<Response> {
+  return sendWith(fetchHead, request, reach);
+}
+
+/** One attempt, which takes no longer than `attemptMs`. */
+type Fetch = (url: string, init: RequestInit, attemptMs: number) => Promise<Response>;
+
+async function fetchWhole(url: string, init: RequestInit, attemptMs: number): Promise<Response> {
+  const response = await fetch(url, { ...init, signal: AbortSignal.timeout(attemptMs) });
+  const { status, headers } = response;
+  return new Response(await response.bytes(), { status, headers });
+}
+
+async function fetchHead(url: string, init: RequestInit, attemptMs: number): Promise<Response> {
+  const attempt = new AbortController();
+  const late = (): void => attempt.abort(new DOMException("late", "TimeoutError"));
+  const timer = setTimeout(late, attemptMs);
+  try {
+    return await fetch(url, { ...init, signal: attempt.signal });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function sendWith(
+  attempt: Fetch,
+  request: ClientRequest,
+  reach: Reach,
+): Promise<Response> {
   const deadlineMs = performance.now() + reach.timeoutMs;
   const headers = new Headers(request.headers);
   if (request.method !== "GET") headers.set("idempotency-key", `"${crypto.randomUUID()}"`);
@@ -71,13 +107,10 @@ export async function send(request: ClientRequest, reach: Reach): Promise<Respon
       const attemptMs = attemptMsOf(leftMs, reach.endpoints.length - at);
       headers.set("statecraft-timeout-ms", String(serverMsOf(attemptMs)));
       try {
-        const response = await fetch(endpoint + request.path, {
-          method: request.method,
-          headers,
-          signal: AbortSignal.timeout(attemptMs),
-          ...(request.body === undefined ? {} : { body: request.body }),
-        });
-        if (response.ok) return new Response(await response.bytes(), { headers: response.headers });
+        const { method, path, body } = request;
+        const init = { method, headers, ...(body === undefined ? {} : { body }) };
+        const response = await attempt(endpoint + path, init, attemptMs);
+        if (response.ok) return response;
         const problem = await problemOf(response);
         said = problem.message;
         if (problem.outcome === "unknown") mayHaveBeenApplied = true;
@@ -151,7 +184,7 @@ function serverMsOf(attemptMs: number): number {
  * What failed. `fetch` says it in the cause only, behind the URL, which the reader has seen
  * already.
  */
-function reasonOf({ name, message, cause }: Error, attemptMs: number): string {
+export function reasonOf({ name, message, cause }: Error, attemptMs: number): string {
   if (name === "TimeoutError") return `no answer within ${attemptMs} ms`;
   if (!(cause instanceof Error)) return message;
   return /client error \(\w+\): (.*)$/.exec(cause.message)?.[1] ?? cause.message;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { backup, restore } from "./backup.ts";
 import {
   bypassProxyOnLoopback,
   ClientError,
@@ -26,23 +27,35 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   health                whether every endpoint is ready, and if not, why
   explain               why every endpoint's node is in its role
   transfer NODE         hand leadership to a voter
+  backup FILE           write the whole state, as of now, into a file
+  restore FILE          found a member of a new cluster from that file, offline; each member restores
+                        the same file with the same --peers
 
   --endpoints LIST      comma list (default http://127.0.0.1:8001,…:8002,…:8003)
   --timeout DURATION    give up after this long (default 5s)
   --consistency LEVEL   linearizable, lease, follower or stale (default linearizable)
   --if-revision N       put, del, append: only if the key is at revision N; 0: only if it is missing
   --limit N             list: at most this many keys
+  --force               backup: replace the file if it is there
+  --id N, --data DIR    restore: the member, and its directory (default ./data/node-<id>)
+  --peers LIST          restore: every member of the new cluster, as for deno task node
+  --single              restore: a cluster of this member alone
+  --revision-raise N    restore: what to add to the revision, so that no ETag of the old cluster
+                        stands for anything in the new one (default 1000000000)
   -o, --output FORMAT   table, json, ndjson or raw
   --help
 
 --endpoints can be set as STATECRAFT_ENDPOINTS, and so on.
-Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 precondition failed, 5 unavailable,
-6 outcome unknown.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found (restore: the file is damaged), 4 precondition
+failed, 5 unavailable, 6 outcome unknown.
 `;
 
 const flags = {
-  string: ["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
-  boolean: ["help"],
+  string: [
+    ...["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
+    ...["id", "data", "peers", "revision-raise"],
+  ],
+  boolean: ["help", "force", "single"],
   alias: { output: "o" },
 } as const;
 
@@ -73,6 +86,11 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
   health: { words: [0, 0], run: surveyVerb(printHealth) },
   explain: { words: [0, 0], run: surveyVerb(printExplanations) },
   transfer: { words: [1, 1], run: transfer },
+  backup: {
+    words: [1, 1],
+    run: ([file], settings, _send, reach) => backup(file!, settings, reach),
+  },
+  restore: { words: [1, 1], run: ([file], settings) => restore(file!, settings) },
 };
 
 async function put([key, value]: readonly string[], settings: Settings, send: Send): Promise<void> {

@@ -28,6 +28,7 @@ import { createLog, type LogFormat, type LogWriter } from "./log_writer.ts";
 import {
   hostPortSetting,
   memberListSetting,
+  membersSetting,
   numberSetting,
   readSettings,
   type Settings,
@@ -117,15 +118,7 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
   const idText = settings.text("id");
   if (idText === undefined) throw new UsageError("--id is required");
   const id = numberSetting("id", idText, { min: 1, max: 2 ** 31 });
-  const peersText = settings.text("peers");
-  const peers = peersText === undefined ? undefined : peersSetting(peersText);
-  if (peers !== undefined && !peers.has(id)) {
-    throw new UsageError(`--peers does not name this node, ${id}`);
-  }
-  const single = settings.isOn("single");
-  if (peers !== undefined && single) {
-    throw new UsageError("--single founds a cluster of one member, so it does not go with --peers");
-  }
+  const { peers, single } = membersSetting(settings, id);
   if (peers === undefined && !single && id > 3) {
     throw new UsageError(`--peers is required for node ${id}: the default names nodes 1 to 3`);
   }
@@ -161,20 +154,6 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
       ? {}
       : { httpPeers: memberListSetting("http-peers", httpPeers, urlSetting) }),
   };
-}
-
-/** Addresses that can be dialled, each of one node. */
-function peersSetting(text: string): NonNullable<NodeOptions["peers"]> {
-  const seen = new Set<string>();
-  return memberListSetting("peers", text, (value) => {
-    const address = hostPortSetting("peers", value);
-    if (address.port === 0) {
-      throw new UsageError(`--peers takes HOST:PORT, and nobody can dial "${value}"`);
-    }
-    if (seen.has(value)) throw new UsageError(`--peers has ${value} twice`);
-    seen.add(value);
-    return address;
-  });
 }
 
 function timingOf(settings: Settings): NonNullable<NodeOptions["timing"]> {

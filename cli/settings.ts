@@ -133,6 +133,37 @@ export function memberListSetting<Value>(
   return members;
 }
 
+/** The members of the cluster that node `id` is or will be of, if `--peers` or `--single` names them. */
+export function membersSetting(settings: Settings, id: number): {
+  readonly peers: Map<number, { hostname: string; port: number }> | undefined;
+  readonly single: boolean;
+} {
+  const text = settings.text("peers");
+  const peers = text === undefined ? undefined : peersSetting(text);
+  if (peers !== undefined && !peers.has(id)) {
+    throw new UsageError(`--peers does not name this node, ${id}`);
+  }
+  const single = settings.isOn("single");
+  if (peers !== undefined && single) {
+    throw new UsageError("--single founds a cluster of one member, so it does not go with --peers");
+  }
+  return { peers, single };
+}
+
+/** Addresses that can be dialled, each of one node. */
+function peersSetting(text: string): Map<number, { hostname: string; port: number }> {
+  const seen = new Set<string>();
+  return memberListSetting("peers", text, (value) => {
+    const address = hostPortSetting("peers", value);
+    if (address.port === 0) {
+      throw new UsageError(`--peers takes HOST:PORT, and nobody can dial "${value}"`);
+    }
+    if (seen.has(value)) throw new UsageError(`--peers has ${value} twice`);
+    seen.add(value);
+    return address;
+  });
+}
+
 /** A duration such as `5s`, `250ms` or `2m`, in milliseconds. */
 export function durationSetting(flag: string, text: string): number {
   const match = /^(\d+)(ms|s|m)$/.exec(text);

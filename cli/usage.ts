@@ -35,8 +35,13 @@ export class UsageError extends Error {
 
 /** Writes one line of text to stderr, if stderr can be written. */
 export function complain(text: string): void {
+  complainRaw(`${text}\n`);
+}
+
+/** Writes text to stderr as it is, if stderr can be written. */
+export function complainRaw(text: string): void {
   try {
-    writeAll(Deno.stderr, new TextEncoder().encode(`${text}\n`));
+    writeAll(Deno.stderr, new TextEncoder().encode(text));
   } catch {
     // Nobody reads stderr, so only the exit code is left.
   }

@@ -117,7 +117,7 @@ export class KeySpace {
     this.#entries.set(key, entry);
   }
 
-  /** Sets the revision as it was when the entries were frozen. */
+  /** Sets the revision, which is no lower than that of any entry. */
   restoreRevision(revision: number): void {
     this.#revision = revision;
   }

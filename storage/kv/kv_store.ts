@@ -165,6 +165,21 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     this.#logTimeMs = fresh.#logTimeMs;
   }
 
+  /**
+   * Raises the revision, so that what clients remember of revisions beyond it (the state was restored
+   * from a backup) cannot be taken for what is written from now on. No entry does that, so every replica
+   * must begin from the raised state.
+   *
+   * @throws {RangeError} If revisions would run out.
+   */
+  raiseRevision(by: number): void {
+    const revision = this.revision + by;
+    if (!Number.isSafeInteger(revision) || by < 0) {
+      throw new RangeError(`Cannot raise revision ${this.revision} by ${by}`);
+    }
+    this.#keys.restoreRevision(revision);
+  }
+
   /** What is stored at `key`. */
   get(key: string): KvEntry | undefined {
     return this.#keys.get(key);

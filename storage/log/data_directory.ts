@@ -342,6 +342,23 @@ function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
   return found(disk, options, { directoryId: options.newDirectoryId, place: disk.placeOf("") });
 }
 
+/**
+ * Makes a directory belong to `owner` whose log and snapshots are there already, and durable. This is
+ * the last step of a restore: until it is done a start refuses the directory.
+ *
+ * @throws {DiskError} If the disk fails.
+ * @throws {RangeError} If the identity is not well-formed.
+ */
+export function adoptDataDirectory(
+  disk: Disk,
+  { clusterId, nodeId, members, directoryId }: DirectoryOwner & { readonly directoryId: string },
+): void {
+  const identity = { clusterId, nodeId, members };
+  checkIdentity(identity);
+  const [place, logPlace] = [disk.placeOf(""), disk.placeOf(WAL_DIRECTORY)];
+  store(disk, { identity, directoryId, logBegun: true, place, logPlace });
+}
+
 /** Makes the directory belong to `owner`; its log is still to be begun. */
 function found(
   disk: Disk,

@@ -43,6 +43,7 @@ import {
 export interface SnapshotMeta {
   /** The cluster whose state it is. */
   readonly clusterId: string;
+  /** The Raft group whose state it is. */
   readonly group: GroupId;
   /** The last entry that it covers. */
   readonly index: LogIndex;

@@ -2,37 +2,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { EXIT } from "../../cli/usage.ts";
 import { startNode } from "../../mod.ts";
 import { GatewayError, problemResponse } from "../../transport/http/problem.ts";
-
-interface Run {
-  readonly code: number;
-  readonly bytes: Uint8Array;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-type Kv = (args: readonly string[], stdin?: Uint8Array<ArrayBuffer>) => Promise<Run>;
-
-const script = new URL("../../cli/kv.ts", import.meta.url).pathname;
-
-function kvAt(endpoints: string, env: Record<string, string> = {}): Kv {
-  return async (args, stdin) => {
-    const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--allow-net", "--allow-env", "--allow-read", script, ...args],
-      env: { STATECRAFT_ENDPOINTS: endpoints, ...env },
-      stdin: stdin === undefined ? "null" : "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    if (stdin !== undefined) {
-      const writer = child.stdin.getWriter();
-      await writer.write(stdin);
-      await writer.close();
-    }
-    const { code, stdout, stderr } = await child.output();
-    const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
-    return { code, bytes: stdout, stdout: text(stdout), stderr: text(stderr) };
-  };
-}
+import { type Kv, kvAt, type Run } from "./run_kv.ts";
 
 /** An endpoint where nobody listens. */
 function refusedEndpoint(): string {

@@ -994,6 +994,50 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors"],
   },
   {
+    name: "a restored member takes the id of the cluster that was backed up",
+    file: "actors/restore.ts",
+    find: "  const clusterId = idOf([clusterIdOf(addresses), digest, revision]);",
+    replace: "  const { clusterId } = backup;",
+    suspects: ["tests/actors"],
+  },
+  {
+    name: "the new cluster's id does not depend on the file",
+    file: "actors/restore.ts",
+    find: "idOf([clusterIdOf(addresses), digest, revision]);",
+    replace: "idOf([clusterIdOf(addresses), revision]);",
+    suspects: ["tests/actors"],
+  },
+  {
+    name: "a restore writes its identity first",
+    file: "actors/restore.ts",
+    find: "      await writeSnapshot(disk, meta, store);\n",
+    replace:
+      "      adoptDataDirectory(disk, { clusterId, nodeId, members, directoryId: crypto.randomUUID() });\n" +
+      "      await writeSnapshot(disk, meta, store);\n",
+    suspects: ["tests/actors"],
+  },
+  {
+    name: "a restored log begins in no term",
+    file: "actors/restore.ts",
+    find: "    wal.append([encodeHardState(group, { currentTerm: term, votedFor: undefined })]);\n",
+    replace: "",
+    suspects: ["tests/actors"],
+  },
+  {
+    name: "a restore does not raise the revision",
+    file: "actors/restore.ts",
+    find: "    store.raiseRevision(revisionRaise);",
+    replace: "    store.raiseRevision(0 * revisionRaise);",
+    suspects: ["tests/actors"],
+  },
+  {
+    name: "a restore writes into a directory that is in use",
+    file: "actors/restore.ts",
+    find: "  if (name === undefined) return;",
+    replace: "  if (name !== undefined || name === undefined) return;",
+    suspects: ["tests/actors"],
+  },
+  {
     name: "any number of backups is made at once",
     file: "actors/node_client.ts",
     find: "    if (backups.running >= BACKUPS_MAX) {",
