@@ -11,6 +11,7 @@ import {
   type Reach,
   send,
 } from "./http_client.ts";
+import { exportKeys, loadKeys } from "./ndjson.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
 import { printExplanations, printHealth, printStatus } from "./survey.ts";
 import { escapeBytes, escapeCell, escapeText } from "./terminal_text.ts";
@@ -28,6 +29,8 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   explain               why every endpoint's node is in its role
   transfer NODE         hand leadership to a voter
   backup FILE           write the whole state, as of now, into a file
+  export                print keys, values and content types, a line of JSON each
+  load FILE             put what such lines say ("-" reads them from stdin); can be repeated
   restore FILE          found a member of a new cluster from that file, offline; each member restores
                         the same file with the same --peers
 
@@ -36,6 +39,7 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   --consistency LEVEL   linearizable, lease, follower or stale (default linearizable)
   --if-revision N       put, del, append: only if the key is at revision N; 0: only if it is missing
   --limit N             list: at most this many keys
+  --prefix P            export: only keys that begin with P
   --force               backup: replace the file if it is there
   --id N, --data DIR    restore: the member, and its directory (default ./data/node-<id>)
   --peers LIST          restore: every member of the new cluster, as for deno task node
@@ -53,7 +57,7 @@ failed, 5 unavailable, 6 outcome unknown.
 const flags = {
   string: [
     ...["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
-    ...["id", "data", "peers", "revision-raise"],
+    ...["prefix", "id", "data", "peers", "revision-raise"],
   ],
   boolean: ["help", "force", "single"],
   alias: { output: "o" },
@@ -90,6 +94,14 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
     words: [1, 1],
     run: ([file], settings, _send, reach) => backup(file!, settings, reach),
   },
+  export: {
+    words: [0, 0],
+    run: (_words, settings, send) => {
+      const query = readQuery(settings);
+      return exportKeys(settings.text("prefix") ?? "", { query, send, show });
+    },
+  },
+  load: { words: [1, 1], run: load },
   restore: { words: [1, 1], run: ([file], settings) => restore(file!, settings) },
 };
 
@@ -174,6 +186,24 @@ async function list([prefix]: readonly string[], settings: Settings, send: Send)
     left -= page.items.length;
     cursor = page.next;
   } while (cursor !== undefined && left > 0);
+}
+
+async function load([file]: readonly string[], _settings: Settings, send: Send): Promise<void> {
+  const loaded = file === "-"
+    ? await loadKeys(Deno.stdin.readable, { send })
+    : await loadFile(file!, send);
+  show(JSON.stringify({ loaded }) + "\n");
+}
+
+async function loadFile(path: string, send: Send): Promise<number> {
+  let file: Deno.FsFile;
+  try {
+    file = await Deno.open(path);
+  } catch (error) {
+    throw new UsageError(`cannot read ${path}: ${(error as Error).message}`);
+  }
+  const { size: of } = await file.stat();
+  return await loadKeys(file.readable, { send, of });
 }
 
 async function transfer([node]: readonly string[], _settings: Settings, send: Send): Promise<void> {

@@ -1038,6 +1038,20 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors"],
   },
   {
+    name: "a load puts one key's lines in any order",
+    file: "cli/ndjson.ts",
+    find: " || underWay.has(put.path)) {",
+    replace: ") {",
+    suspects: ["tests/cli"],
+  },
+  {
+    name: "a load goes on behind a line that failed",
+    file: "cli/ndjson.ts",
+    find: "      if (failure !== undefined) break;\n",
+    replace: "",
+    suspects: ["tests/cli"],
+  },
+  {
     name: "any number of backups is made at once",
     file: "actors/node_client.ts",
     find: "    if (backups.running >= BACKUPS_MAX) {",

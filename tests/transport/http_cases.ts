@@ -24,6 +24,8 @@ export interface HttpCase {
   readonly run: (send: Send) => Promise<void>;
 }
 
+/** What `fetch` says of a string. */
+const TEXT = "text/plain;charset=UTF-8";
 const octets = { "content-type": "application/octet-stream" };
 
 /** Asserts a problem document, whole but for its detail, and returns the detail. */
@@ -356,6 +358,7 @@ export const httpCases: readonly HttpCase[] = [
         items: ["a", "b", "c"].map((name, at) => ({
           key: `list-${name}`,
           value: name,
+          contentType: TEXT,
           revision: revisions[at],
           created: revisions[at],
           version: 1,
@@ -714,6 +717,7 @@ export const httpCases: readonly HttpCase[] = [
         assertEquals(await response.json(), {
           key,
           value: "v",
+          contentType: TEXT,
           revision,
           created: revision,
           version: 1,

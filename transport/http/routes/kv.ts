@@ -330,8 +330,8 @@ function itemOf(
   entry: KvItem,
   { encoding, keysOnly }: { readonly encoding: JsonEncoding; readonly keysOnly: boolean },
 ): Record<string, unknown> {
-  const { revision, created, version } = entry;
-  const value = keysOnly ? {} : { value: bytesAs(encoding, entry.value) };
+  const { revision, created, version, contentType } = entry;
+  const value = keysOnly ? {} : { value: bytesAs(encoding, entry.value), contentType };
   return { key: keyAs(encoding, entry.key), ...value, revision, created, version };
 }
 
