@@ -316,15 +316,16 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
   #store({ snapshot, offset, bytes }: ReceivedPart): void {
     const { group, store, machine } = this.#options;
     try {
-      if (this.#incoming?.snapshot.digest !== snapshot.digest || offset === 0) {
+      if (offset === 0) {
         this.#incoming?.file.discard();
         const { index, term } = snapshot;
         this.#incoming = undefined;
         this.#incoming = { snapshot, file: store.create({ group, index, term }) };
       }
       const incoming = this.#incoming;
-      const { file } = incoming;
       // A part that follows none was kept by an earlier attempt that was refused meanwhile.
+      if (incoming?.snapshot.digest !== snapshot.digest) return;
+      const { file } = incoming;
       if (file.size !== offset) return;
       file.append(bytes);
       if (file.size < snapshot.size) return;

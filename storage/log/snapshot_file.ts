@@ -249,7 +249,8 @@ function unpack(path: string, stored: Uint8Array, length: number): Uint8Array {
     throw new SnapshotError(path, `a chunk cannot be unpacked: ${(cause as Error).message}`);
   }
   if (bytes.length !== length) throw new SnapshotError(path, "a chunk is shorter than it says");
-  return bytes;
+  // A plain array: `slice` of a Buffer makes no copy, and would keep the whole chunk.
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, length);
 }
 
 function framed(stored: Uint8Array, length: number): Uint8Array {

@@ -142,7 +142,8 @@ export class SnapshotStore {
   /**
    * Removes a group's snapshots but the SNAPSHOTS_KEPT newest, and those that `isInUse` names, and all
    * damaged ones but the BROKEN_SNAPSHOTS_KEPT newest. It is called when a new one is durable: until
-   * then a damaged one may be all that is left of the state.
+   * then a damaged one may be all that is left of the state. What the disk does not remove stays for the
+   * next time.
    */
   removeOld(group: GroupId, isInUse: (snapshot: StoredSnapshot) => boolean): void {
     this.#removeBroken(group);
@@ -150,10 +151,11 @@ export class SnapshotStore {
     const kept = stored.filter((snapshot, at) =>
       at >= stored.length - SNAPSHOTS_KEPT || isInUse(snapshot)
     );
-    if (kept.length === stored.length) return;
-    this.#stored.set(group, kept);
     // Not durable by itself: what comes back after a crash is removed the next time.
-    for (const snapshot of stored) if (!kept.includes(snapshot)) this.#disk.remove(snapshot.path);
+    const left = stored.filter((snapshot) =>
+      kept.includes(snapshot) || !this.#remove(snapshot.path)
+    );
+    this.#stored.set(group, left);
   }
 
   #find(onBroken: (error: SnapshotError) => void): void {
@@ -187,8 +189,19 @@ export class SnapshotStore {
       .filter((file) => file.startsWith(`${group}-`) && file.endsWith(BROKEN))
       .sort();
     for (const file of broken.slice(0, -BROKEN_SNAPSHOTS_KEPT)) {
-      this.#disk.remove(`${SNAPSHOT_DIRECTORY}/${file}`);
+      this.#remove(`${SNAPSHOT_DIRECTORY}/${file}`);
     }
+  }
+
+  /** Whether it could be removed: one that could not costs space, and is tried again the next time. */
+  #remove(path: string): boolean {
+    try {
+      this.#disk.remove(path);
+    } catch (error) {
+      if (!(error instanceof DiskError)) throw error;
+      return false;
+    }
+    return true;
   }
 }
 
@@ -221,7 +234,12 @@ export class UnfinishedSnapshot {
     this.#clusterId = clusterId;
     this.#onStored = onStored;
     this.#file = disk.open(this.#newPath);
-    this.#file.truncate(0);
+    try {
+      this.#file.truncate(0);
+    } catch (error) {
+      this.discard();
+      throw error;
+    }
   }
 
   /** Bytes written so far. */
@@ -250,12 +268,13 @@ export class UnfinishedSnapshot {
    * fails, or its content does not have this digest, nothing is left of it.
    */
   finish(digest: string, done: (result: StoredSnapshot | DiskError | SnapshotError) => void): void {
+    let written = this.#newPath;
     const attempt = (step: () => void): void => {
       try {
         step();
       } catch (error) {
         if (!(error instanceof DiskError || error instanceof SnapshotError)) throw error;
-        this.discard();
+        this.#drop(written);
         done(error);
       }
     };
@@ -274,7 +293,8 @@ export class UnfinishedSnapshot {
           throw new SnapshotError(this.#path, "it is not the one that was to be written");
         }
         this.#close();
-        this.#disk.rename(this.#newPath, this.#path);
+        this.#disk.rename(written, this.#path);
+        written = this.#path;
         this.#disk.syncDirectoryData(SNAPSHOT_DIRECTORY, named);
       });
     this.#whenSynced = synced;
@@ -286,10 +306,14 @@ export class UnfinishedSnapshot {
    * removed at the next start.
    */
   discard(): void {
+    this.#drop(this.#newPath);
+  }
+
+  #drop(path: string): void {
     this.#whenSynced = undefined;
     try {
       this.#close();
-      if (this.#disk.exists(this.#newPath)) this.#disk.remove(this.#newPath);
+      if (this.#disk.exists(path)) this.#disk.remove(path);
     } catch (error) {
       if (!(error instanceof DiskError)) throw error;
     }

@@ -1,90 +1,9 @@
 import { assertEquals } from "@std/assert";
-import type { MachineSignal } from "../../actors/machine_actor.ts";
-import type { RaftSignal } from "../../actors/raft_actor.ts";
-import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
-import {
-  SnapshotActor,
-  type SnapshotActorOptions,
-  type SnapshotSignal,
-} from "../../actors/snapshot_actor.ts";
-import type { SnapshotRef } from "../../machines/raft_types.ts";
-import { KvStore } from "../../storage/kv/kv_store.ts";
-import { openSnapshot, SnapshotEncoder } from "../../storage/log/snapshot_file.ts";
-import { SNAPSHOT_DIRECTORY, SnapshotStore } from "../../storage/log/snapshot_store.ts";
-import { MemoryDisk } from "../sim/memory_disk.ts";
-import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
-
-type Load = Extract<MachineSignal<never>, { type: "Load" }>;
-
-/** The bytes of a snapshot, and what a leader says of it. */
-function snapshotOf(index: number): { readonly snapshot: SnapshotRef; readonly bytes: Uint8Array } {
-  const encoder = new SnapshotEncoder();
-  const meta = {
-    ...{ clusterId: "c", group: 0, index, term: 1, timeMs: 0, clusterVersion: 1, members: [1, 2] },
-    ...{ machineVersion: 1, stateHash: "0" },
-  };
-  const state = new Uint8Array(100).map((_, at) => at * index);
-  const parts = [encoder.head(meta), encoder.chunk(state), encoder.end()];
-  const bytes = new Uint8Array(parts.flatMap((part) => [...part]));
-  const { digest } = openSnapshot("x", {
-    read: (offset, length) => bytes.subarray(offset, offset + length),
-    size: bytes.length,
-  });
-  return { snapshot: { index, term: 1, timeMs: 0, size: bytes.length, digest }, bytes };
-}
-
-/** The actor of a follower, whose mailbox and whose machine the test plays. */
-class Bench {
-  readonly disk = new MemoryDisk({ later: (run) => run() });
-  readonly toRaft: RaftSignal[] = [];
-  readonly loads: Load[] = [];
-  #mailbox: SnapshotSignal[] = [];
-  readonly #actor: SnapshotActor;
-
-  constructor() {
-    const self = {
-      signal: (signal: SnapshotSignal) => void this.#mailbox.push(signal),
-    } as unknown as LocalRef<never, never, SnapshotSignal>;
-    const machineActor = {
-      signal: (signal: MachineSignal<never>) => {
-        if (signal.type === "Load") this.loads.push(signal);
-      },
-    } as unknown as SnapshotActorOptions["machineActor"];
-    const { log } = memoryLog();
-    this.#actor = new SnapshotActor({
-      group: 0,
-      clusterId: "c",
-      machine: new KvStore(),
-      store: SnapshotStore.open(this.disk, { clusterId: "c", onBroken: () => {} }),
-      factsAt: () => undefined,
-      isSending: () => false,
-      send: () => {},
-      toRaft: (signal) => void this.toRaft.push(signal),
-      machineActor,
-      ports: new VirtualPorts(),
-      log,
-      self: () => self,
-    });
-  }
-
-  /** A turn with these signals before those that wait; then turns until none waits. */
-  turn(...signals: SnapshotSignal[]): void {
-    let batch = [...signals, ...this.#mailbox.splice(0)];
-    while (batch.length > 0) {
-      this.#actor.receive(
-        batch.map((message) => ({ message }) as unknown as Delivery<SnapshotSignal>),
-      );
-      batch = this.#mailbox.splice(0);
-    }
-  }
-
-  get files(): string[] {
-    return this.disk.list(SNAPSHOT_DIRECTORY);
-  }
-}
+import { SNAPSHOT_DIRECTORY } from "../../storage/log/snapshot_store.ts";
+import { SnapshotBench, snapshotOf } from "./snapshot_bench.ts";
 
 Deno.test("a state that was loaded is no word on another snapshot, which has begun to arrive meanwhile", () => {
-  const bench = new Bench();
+  const bench = new SnapshotBench();
   const [first, second] = [snapshotOf(5), snapshotOf(9)];
   bench.turn({ type: "Store", part: { snapshot: first.snapshot, offset: 0, bytes: first.bytes } });
   // The machine has loaded the first; the second is offered before this actor hears of it.

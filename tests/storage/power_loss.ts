@@ -4,7 +4,7 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { MemoryDisk } from "../sim/memory_disk.ts";
+import { MemoryDisk, type MemoryDiskOptions } from "../sim/memory_disk.ts";
 
 /** Ways in which the disk may lose what was not synced, tried at each operation. */
 const LOSSES = 64;
@@ -13,6 +13,8 @@ const LOSSES = 64;
 export interface PowerLossTrial<Result> {
   /** The first operation at which power may be lost is that after so many. */
   readonly operations: number;
+  /** When the disk's syncs end. Default: in a microtask, which is after the work. */
+  readonly later?: MemoryDiskOptions["later"];
   /** Before power may be lost. */
   readonly prepare?: (disk: MemoryDisk) => void;
   readonly work: (disk: MemoryDisk) => Result;
@@ -27,6 +29,7 @@ export function forEachPowerLoss<Result>(trial: PowerLossTrial<Result>): void {
       let alive = Infinity;
       const disk = new MemoryDisk({
         tornPartBytes: 16,
+        ...(trial.later === undefined ? {} : { later: trial.later }),
         fault: () => {
           if (alive-- > 0) return undefined;
           throw new Error("power loss");
