@@ -21,6 +21,7 @@
  * @module
  */
 export {
+  type BackupOptions,
   checkNodeDirectory,
   type NodeOptions,
   startNode,
@@ -35,6 +36,7 @@ export {
   type RestoreOptions,
   type RestoreResult,
 } from "./actors/restore.ts";
+export { BACKUP_EVERY_MS, BACKUPS_KEPT } from "./actors/limits.ts";
 export type { BuildVersions } from "./actors/process.ts";
 export type { VersionRange } from "./actors/peer_link.ts";
 export { DEFAULT_SNAPSHOT_TRIGGER } from "./actors/group.ts";

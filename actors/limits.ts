@@ -44,6 +44,13 @@ export const SNAPSHOT_AFTER_ENTRIES = 1_000_000;
  */
 export const BACKUPS_MAX = 2;
 
+/** Shortest and longest pause between scheduled backups; a start with another throws a RangeError. */
+export const BACKUP_EVERY_MS = { min: 1_000, max: 2 ** 31 - 1 } as const;
+/** Fewest and most scheduled backups that are kept; a start with another number throws a RangeError. */
+export const BACKUPS_KEPT = { min: 1, max: 10_000 } as const;
+/** A scheduled backup that failed is tried again after so long, or when the next is due if that is sooner. */
+export const BACKUP_RETRY_MS = 60_000;
+
 /**
  * What a restore adds to the revision: more than the cluster that was backed up can have counted since,
  * so that no revision and no ETag stands for two states. It is etcd's, for the same end.

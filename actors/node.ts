@@ -16,9 +16,11 @@ import { HttpServer } from "../transport/http/server.ts";
 import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
 import { createTcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
+import { BACKUP_EVERY_MS, BACKUPS_KEPT } from "./limits.ts";
 import type { SnapshotTrigger } from "./machine_actor.ts";
 import { type BuildVersions, Process } from "./process.ts";
 import type { Log } from "./runtime/ports.ts";
+import type { BackupSchedule } from "./scheduled_backups.ts";
 
 /** Version of the package. */
 export const VERSION = "0.1.0";
@@ -27,6 +29,16 @@ export const DEFAULT_GROUP: GroupId = 0;
 /** Port of the Raft address, and of the HTTP address, of the node with id 0. */
 const DEFAULT_RAFT_PORT_BASE = 7000;
 const DEFAULT_HTTP_PORT_BASE = 8000;
+
+/** Backups of a member's own state, in a directory beside its data. */
+export interface BackupOptions {
+  /** Pause between two of them: a second to 24 days. */
+  readonly everyMs: number;
+  /** Where they are kept; created if missing. Members may share it. */
+  readonly directory: string;
+  /** How many are kept, from 1 on: the newest. */
+  readonly keep: number;
+}
 
 /** What a member starts from. */
 export interface NodeOptions {
@@ -56,6 +68,8 @@ export interface NodeOptions {
   readonly snapshotAfter?: SnapshotTrigger;
   /** Less free space on the disk, in bytes, is too little for writes; default MIN_FREE_BYTES. */
   readonly minFreeBytes?: number;
+  /** Backups that the member makes by itself; default none. */
+  readonly backups?: BackupOptions;
   /** Gets log lines; default none. */
   readonly log?: Log;
   /** How many lines `log` could not write, for the metrics; default 0. */
@@ -99,6 +113,7 @@ export class StatecraftNode implements AsyncDisposable {
   private constructor(options: NodeOptions) {
     const { id, dataDir, timing = DEFAULT_TIMING, log = () => {} } = options;
     checkTiming(timing);
+    const schedule = scheduleOf(options);
     const members = membersOf(options);
     const httpPeers = new Map(options.httpPeers ?? derivedHttpPeers(members));
     let server: HttpServer | undefined;
@@ -127,6 +142,7 @@ export class StatecraftNode implements AsyncDisposable {
       timing,
       ...(options.snapshotAfter === undefined ? {} : { snapshotAfter: options.snapshotAfter }),
       ...(options.minFreeBytes === undefined ? {} : { minFreeBytes: options.minFreeBytes }),
+      ...(schedule === undefined ? {} : { backups: schedule }),
       version: VERSION,
       ...(options.build === undefined ? {} : { build: options.build }),
       httpAddressOf: (node) => httpPeers.get(node),
@@ -232,6 +248,24 @@ export function checkTiming(timing: RaftTiming): void {
         "the heartbeat must be at most a third of the shortest election timeout",
     );
   }
+}
+
+/** @throws {RangeError} If a bound is not kept. */
+function scheduleOf({ backups }: NodeOptions): BackupSchedule | undefined {
+  if (backups === undefined) return undefined;
+  const { everyMs, directory, keep } = backups;
+  checkWithin("everyMs", everyMs, BACKUP_EVERY_MS);
+  checkWithin("keep", keep, BACKUPS_KEPT);
+  return { everyMs, keep, disk: new DenoDisk(directory), wallMs: Date.now };
+}
+
+function checkWithin(
+  name: string,
+  value: number,
+  { min, max }: { readonly min: number; readonly max: number },
+): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new RangeError(`Cannot make backups: ${name} is ${value}, not ${min} to ${max}`);
 }
 
 /** The members that a start with these options names. */

@@ -11,6 +11,8 @@ import {
   type Histogram,
   type Metric,
 } from "../transport/http/prometheus.ts";
+import type { BackupCounters } from "./backups.ts";
+import type { ScheduledCounters } from "./scheduled_backups.ts";
 import type { ActorMetrics } from "./runtime/cell.ts";
 import type { GatewayCounters } from "./node_client.ts";
 import type { PeersStatus } from "./peers.ts";
@@ -49,6 +51,9 @@ export interface NodeMetricsSource {
   readonly snapshots: SnapshotCounters;
   /** Bytes of all snapshots on disk. */
   readonly snapshotBytes: number;
+  readonly backups: BackupCounters;
+  /** Undefined if there is no schedule. */
+  readonly scheduledBackups: ScheduledCounters | undefined;
   /** How often the HTTP listener closed idle connections because no file descriptor was left. */
   readonly httpSheds: number;
   readonly droppedLogLines: number;
@@ -153,6 +158,7 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
     ...metrics,
     ...boundaryMetrics(source),
     ...snapshotMetrics(source),
+    ...backupMetrics(source),
     ...processMetrics(source),
   ]) +
     formatHistograms(
@@ -255,6 +261,34 @@ function snapshotMetrics({ core, snapshots, snapshotBytes }: NodeMetricsSource):
       snapshots.refused,
     ),
     count("parts_sent", "Parts of snapshots sent to followers", snapshots.partsSent),
+  ];
+}
+
+/** Backups that were sent to clients, and those that were made by themselves. */
+function backupMetrics({ backups, scheduledBackups }: NodeMetricsSource): Metric[] {
+  const metric = (name: string, help: string, samples: Metric["samples"]): Metric => ({
+    ...{ name: `statecraft_${name}`, help, samples },
+    type: name.endsWith("_total") ? "counter" : "gauge",
+  });
+  const scheduled = scheduledBackups;
+  return [
+    metric("backups_total", "Backups that were made whole, or given up before", [
+      { labels: { end: "whole" }, value: backups.whole },
+      { labels: { end: "cut" }, value: backups.cut },
+    ]),
+    metric(
+      "scheduled_backups_total",
+      "Backups that --backup-every asked for, by whether they are there",
+      scheduled === undefined ? [] : [
+        { labels: { result: "made" }, value: scheduled.taken },
+        { labels: { result: "failed" }, value: scheduled.failed },
+      ],
+    ),
+    metric(
+      "scheduled_backup_timestamp_seconds",
+      "When the newest of them was made, since 1970; 0 if none was",
+      scheduled === undefined ? [] : [{ value: scheduled.newestMs / 1_000 }],
+    ),
   ];
 }
 

@@ -48,6 +48,7 @@ import { linkFacts, memberStatuses } from "./process_status.ts";
 import type { VersionRange } from "./peer_link.ts";
 import type { Log, Ports, TimerHandle } from "./runtime/ports.ts";
 import { ActorSystem } from "./runtime/system.ts";
+import { type BackupSchedule, ScheduledBackups } from "./scheduled_backups.ts";
 import { SpaceWatch } from "./space_watch.ts";
 
 /** How often a leader compares the cluster versions that the members' builds know. */
@@ -110,6 +111,8 @@ export interface ProcessOptions {
   readonly snapshotAfter?: SnapshotTrigger;
   /** Less free space is too little for writes; default MIN_FREE_BYTES. */
   readonly minFreeBytes?: number;
+  /** Backups of the first group that it makes by itself; default none. */
+  readonly backups?: BackupSchedule;
   /** Version of the package. */
   readonly version: string;
   /** The versions that this build supports; default PROTOCOL_VERSIONS and CLUSTER_VERSIONS. */
@@ -154,6 +157,7 @@ export class Process {
   readonly #walActor: WalHost;
   readonly #snapshots: SnapshotStore;
   readonly #space: SpaceWatch;
+  #scheduled: ScheduledBackups | undefined;
   /** When leadership was last handed over for want of space. */
   #relievedMs = -Infinity;
   readonly #groups = new Map<GroupId, HostedGroup>();
@@ -257,6 +261,8 @@ export class Process {
     this.#http = serveHttp?.(this.gateway());
     undo.push(() => void this.#http?.shutdown().catch(() => {}));
     this.#announce(opened);
+    this.#scheduled = this.#schedule();
+    this.#scheduled?.start();
     this.#serves = true;
   }
 
@@ -370,6 +376,15 @@ export class Process {
     return { host, client, commit, leaderChanges: 0, gateway: undefined };
   }
 
+  #schedule(): ScheduledBackups | undefined {
+    const { backups: schedule, groups: [group], log, world: { ports } } = this.#options;
+    if (schedule === undefined) return undefined;
+    const { host: { backups, machine } } = this.#hosted(group!);
+    const owner = `${this.clusterId}-${this.id}`;
+    const revision = (): number => machine.revision;
+    return new ScheduledBackups({ ...schedule, backups, owner, revision, ports, log });
+  }
+
   /** Logs a start that has succeeded. A start that fails logs nothing before its error. */
   #announce({ tornTail }: OpenedWal): void {
     const { log } = this.#options;
@@ -398,7 +413,8 @@ export class Process {
     for (const { host } of groups) host.backups.stop();
     // A request that is not answered by then ends with the process. A server that drains cannot be
     // aborted: its signal throws BadResource (Deno 2.9.6).
-    await this.#within(DRAIN_MS_MAX, Promise.all([drained, this.#answerPeers()]));
+    const ended = [drained, this.#answerPeers(), this.#scheduled?.stop()];
+    await this.#within(DRAIN_MS_MAX, Promise.all(ended));
     if (!this.#failed) await this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
     await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));
     // Closes the peers, the log and the lock.
@@ -511,6 +527,8 @@ export class Process {
       freeBytes: this.#space.freeBytes,
       snapshots: host.snapshotActor.counters,
       snapshotBytes: this.#snapshots.diskBytes,
+      backups: host.backups.counters,
+      scheduledBackups: this.#scheduled?.counters,
       httpSheds: this.#http?.sheds ?? 0,
       droppedLogLines: this.#options.droppedLogLines?.() ?? 0,
     });

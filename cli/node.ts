@@ -4,6 +4,8 @@
  * @module
  */
 import {
+  BACKUP_EVERY_MS,
+  BACKUPS_KEPT,
   ClusterVersionError,
   DEFAULT_SNAPSHOT_TRIGGER,
   DirectoryCopiedError,
@@ -26,6 +28,7 @@ import type { NodeOptions } from "../actors/node.ts";
 import { LineWriter, LOG_FLUSH_MS_MAX } from "./line_writer.ts";
 import { createLog, type LogFormat, type LogWriter } from "./log_writer.ts";
 import {
+  durationSetting,
   hostPortSetting,
   memberListSetting,
   membersSetting,
@@ -55,6 +58,9 @@ const damageErrors = [
 /** The codes of a disk that fails, without those of a path that cannot be used. */
 const diskFaults: readonly DiskErrorCode[] = ["io", "no-space", "too-many-files"];
 
+/** A day of backups that are made every hour. */
+const BACKUPS_KEPT_DEFAULT = 24;
+
 const HELP = `Usage: deno task node --id N [flags]
 
 Starts one member of a Statecraft cluster.
@@ -81,6 +87,10 @@ Starts one member of a Statecraft cluster.
   --snapshot-entries N          … or so many entries (default 1000000)
   --min-free-bytes N            refuse writes, and hand leadership over, with less free space on the
                                 disk (default 134217728, 128 MiB; 0 for never)
+  --backup-every DURATION       make a backup of this member's state each time that so much has passed,
+                                such as 1h, 1s to 24 days (default: none)
+  --backup-dir DIR              where the backups are kept; members may share it
+  --backup-keep N               how many of this member's are kept (default ${BACKUPS_KEPT_DEFAULT})
   --log-level LEVEL             debug, info, warn or error (default info)
   --log-format FORMAT           text or json (default text)
   --supervised                  for a program that starts nodes: print the HTTP address on stdout
@@ -106,6 +116,7 @@ const flags = {
     "snapshot-bytes",
     "snapshot-entries",
     "min-free-bytes",
+    ...["backup-every", "backup-dir", "backup-keep"],
     "log-level",
     "log-format",
   ],
@@ -129,6 +140,7 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
   }
   const httpPeers = settings.text("http-peers");
   const minFree = settings.text("min-free-bytes");
+  const backups = backupsOf(settings);
   const writer = createLog({
     node: id,
     level: choice<LogLevel>(settings, "log-level", ["info", "debug", "warn", "error"]),
@@ -148,6 +160,7 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
     log: writer.log,
     droppedLogLines: () => writer.lines.dropped,
     ...(peers === undefined ? {} : { peers }),
+    ...(backups === undefined ? {} : { backups }),
     ...(listen === undefined ? {} : { listen: hostPortSetting("listen", listen) }),
     ...(http === undefined ? {} : { http: hostPortSetting("http", http) }),
     ...(httpPeers === undefined
@@ -187,6 +200,22 @@ function snapshotAfterOf(settings: Settings): NonNullable<NodeOptions["snapshotA
     bytes: amount("snapshot-bytes", bytes),
     entries: amount("snapshot-entries", entries),
   };
+}
+
+function backupsOf(settings: Settings): NodeOptions["backups"] {
+  const every = settings.text("backup-every");
+  const directory = settings.text("backup-dir");
+  const keepText = settings.text("backup-keep");
+  if (every === undefined && directory === undefined && keepText === undefined) return undefined;
+  if (every === undefined || directory === undefined) {
+    throw new UsageError("--backup-every and --backup-dir go together");
+  }
+  const everyMs = durationSetting("backup-every", every);
+  if (everyMs < BACKUP_EVERY_MS.min || everyMs > BACKUP_EVERY_MS.max) {
+    throw new UsageError(`--backup-every takes 1s to 24 days, such as 1h, not "${every}"`);
+  }
+  const keep = keepText ?? String(BACKUPS_KEPT_DEFAULT);
+  return { everyMs, directory, keep: numberSetting("backup-keep", keep, BACKUPS_KEPT) };
 }
 
 /** One of the values, the first by default. */

@@ -164,11 +164,12 @@ function peersSetting(text: string): Map<number, { hostname: string; port: numbe
   });
 }
 
-/** A duration such as `5s`, `250ms` or `2m`, in milliseconds. */
+/** A duration such as `5s`, `250ms`, `2m` or `1h`, in milliseconds. */
 export function durationSetting(flag: string, text: string): number {
-  const match = /^(\d+)(ms|s|m)$/.exec(text);
+  const match = /^(\d+)(ms|s|m|h)$/.exec(text);
   if (match === null) throw new UsageError(`--${flag} takes a duration such as 5s, not "${text}"`);
-  return Number(match[1]) * { ms: 1, s: 1_000, m: 60_000 }[match[2] as "ms" | "s" | "m"];
+  const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+  return Number(match[1]) * units[match[2] as keyof typeof units];
 }
 
 function isTrue(text: string | undefined): boolean {

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { BACKUP_EVERY_MS, BACKUPS_KEPT } from "../../actors/limits.ts";
 import { checkTiming, clusterIdOf, type NodeOptions } from "../../actors/node.ts";
 import { startNode, type StatecraftNode } from "../../mod.ts";
 
@@ -91,6 +92,20 @@ Deno.test("options that cannot be used are refused", async () => {
       RangeError,
       "Cannot start node 1: it is not among the peers",
     );
+    const backups = { everyMs: 1_000, directory: `${options.dataDir}-backups`, keep: 1 };
+    for (
+      const bad of [
+        { everyMs: BACKUP_EVERY_MS.min - 1 },
+        { everyMs: BACKUP_EVERY_MS.max + 1 },
+        { everyMs: 1_000.5 },
+        { keep: BACKUPS_KEPT.min - 1 },
+        { keep: BACKUPS_KEPT.max + 1 },
+      ]
+    ) {
+      const refused = (): Promise<unknown> =>
+        startNode({ ...options, backups: { ...backups, ...bad } });
+      await assertRejects(refused, RangeError, "Cannot make backups: ");
+    }
   });
   checkTiming({ electionTimeoutMsMin: 102, electionTimeoutMsMax: 102, heartbeatMs: 34 });
   for (const heartbeatMs of [0, -1, NaN, Infinity]) {

@@ -1210,6 +1210,27 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/cli"],
   },
   {
+    name: "a scheduled backup is kept unread",
+    file: "actors/scheduled_backups.ts",
+    find: "      await this.#check(fresh, bytes, backup.digest);\n",
+    replace: "",
+    suspects: ["tests/actors"],
+  },
+  {
+    name: "scheduled backups fill the disk",
+    file: "actors/scheduled_backups.ts",
+    find: "      this.#removeOld();\n",
+    replace: "",
+    suspects: ["tests/actors"],
+  },
+  {
+    name: "a member that is often started makes a backup each time",
+    file: "actors/scheduled_backups.ts",
+    find: "      return Math.min(everyMs, newestMs + everyMs - wallMs());",
+    replace: "      return Math.min(everyMs, 0 * wallMs());",
+    suspects: ["tests/actors"],
+  },
+  {
     name: "any number of backups is made at once",
     file: "actors/node_client.ts",
     find: "    if (backups.running >= BACKUPS_MAX) {",

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
+import { existsSync } from "node:fs";
 import { EXIT } from "../../cli/usage.ts";
 import { kvAt } from "../cli/run_kv.ts";
 import { eventually, persist, RealCluster } from "./real_cluster.ts";
@@ -137,6 +138,43 @@ Deno.test("a backup of a cluster at rest has the state hash that its members sho
     { revision, stateHash, index },
     { revision: status.revision, stateHash: status.stateHash, index: status.appliedIndex },
   );
+});
+
+Deno.test("--backup-every: each member backs itself up, keeps the newest, and stops in order meanwhile", async () => {
+  await using cluster = new RealCluster(3);
+  const directory = `${cluster.directory}/backups`;
+  const flags = ["--backup-every", "1s", "--backup-dir", directory, "--backup-keep", "2"];
+  for (const id of cluster.ids) cluster.start(id, { flags });
+  const leader = await cluster.leader();
+  const { clusterId } = (await leader.status())!;
+  for (let at = 0; at < 100; at++) {
+    await persist(cluster.endpoints, `/v1/kv/k${at}`, { method: "PUT", body: `value ${at}` });
+  }
+  await eventually("the directory", () => existsSync(directory) ? true : undefined);
+  const files = (): string[] => Array.from(Deno.readDirSync(directory), ({ name }) => name).sort();
+  const newest = await eventually("whole backups of all members", () => {
+    const whole = files().filter((name) => name.includes("-0000000000000100-"));
+    const members = new Set(whole.map((name) => name.slice(0, clusterId.length + 2)));
+    return members.size === 3 ? whole[0] : undefined;
+  });
+  await eventually("a metric", async () => {
+    const text = await (await fetch(`${leader.http}/metrics`)).text();
+    const made = /^statecraft_scheduled_backups_total\{result="made"\} (\d+)$/m.exec(text)?.[1];
+    return Number(made) >= 3 ? true : undefined;
+  });
+  for (const id of cluster.ids) {
+    const own = files().filter((name) =>
+      name.startsWith(`${clusterId}-${id}-`) && name.endsWith(".backup")
+    );
+    assert(own.length <= 3, own.join());
+  }
+  for (const node of cluster.nodes) node.signal("SIGTERM");
+  for (const node of cluster.nodes) assertEquals((await node.ended).code, 0, node.stderr);
+  assertEquals(files().filter((name) => name.endsWith(".new")), []);
+  await using fresh = new RealCluster(3);
+  const restored = await restoreAll(fresh, `${directory}/${files().at(-1)!}`);
+  assertEquals(JSON.parse(restored[0]!).keys, 100);
+  assertMatch(newest, /^[0-9a-f]{16}-\d-\d{16}-\d{8}t\d{6}z\.backup$/);
 });
 
 Deno.test("an interrupted restore is refused by the node, and a member of another cluster by the others", async () => {

@@ -63,6 +63,23 @@ Deno.test("a bad flag is one line on stderr, exit code 2, and nothing on disk", 
       ["HTTP without a port", [...one, "--http", "localhost"], /--http takes HOST:PORT/],
       ["HTTP peers that are no URL", [...one, "--http-peers", "1=h:1"], /--http-peers takes ID=/],
       ["timeout that is no range", [...one, "--election-timeout-ms", "300"], /takes MIN-MAX/],
+      ["a backup to nowhere", [...one, "--backup-every", "1h"], /--backup-dir go together/],
+      ["a backup never", [...one, "--backup-dir", "b"], /--backup-every and --backup-dir/],
+      [
+        "a backup all the time",
+        [...one, "--backup-dir", "b", "--backup-every", "999ms"],
+        /--backup-every takes 1s to 24 days/,
+      ],
+      [
+        "a backup too rare",
+        [...one, "--backup-dir", "b", "--backup-every", "600h"],
+        /--backup-every takes 1s to 24 days/,
+      ],
+      [
+        "no backup kept",
+        [...one, "--backup-dir", "b", "--backup-every", "1h", "--backup-keep", "0"],
+        /--backup-keep takes a whole number from 1 to 10000/,
+      ],
       ["timeout upside down", [...one, "--election-timeout-ms", "600-300"], /MIN is above MAX/],
       [
         "heartbeat too long",
