@@ -58,8 +58,26 @@ export {
 } from "./storage/log/data_directory.ts";
 export { IdentityDamagedError } from "./storage/log/directory_file.ts";
 export { DiskError, type DiskErrorCode } from "./storage/log/disk.ts";
-export { SnapshotError, type SnapshotMeta } from "./storage/log/snapshot_file.ts";
-export type { WalIdentity } from "./storage/log/wal_segment.ts";
+export {
+  openSnapshot,
+  type ReadBytes,
+  SnapshotError,
+  type SnapshotFrame,
+  type SnapshotMeta,
+  type SnapshotReader,
+} from "./storage/log/snapshot_file.ts";
+export {
+  type GroupFinding,
+  inspectLog,
+  type LogFiles,
+  type LogFinding,
+  type LogVerdict,
+  type RecordFinding,
+  type SegmentFinding,
+  type UnreadableFinding,
+} from "./storage/log/wal_inspect.ts";
+export type { RecordKind } from "./storage/log/wal_record.ts";
+export type { SegmentHeader, WalIdentity } from "./storage/log/wal_segment.ts";
 export {
   SnapshotMissingError,
   WalCorruptError,

@@ -52,3 +52,9 @@ export const SNAPSHOTS_KEPT = 2;
  * new snapshot is durable.
  */
 export const BROKEN_SNAPSHOTS_KEPT = 1;
+
+/**
+ * How often an inspection of a log begins anew because a node has removed a segment under it; then it
+ * fails.
+ */
+export const INSPECTION_TRIES = 5;

@@ -157,6 +157,7 @@ export class SnapshotEncoder {
 
 /** A snapshot that is there, to be read. */
 export interface SnapshotReader {
+  /** What it says about itself. */
   readonly meta: SnapshotMeta;
   /** SHA-256 of its content, 64 hexadecimal digits, as the file says. */
   readonly digest: string;
@@ -167,6 +168,22 @@ export interface SnapshotReader {
    * what its digest says.
    */
   chunks(): Generator<Uint8Array, void>;
+  /**
+   * Where its chunks are, as their heads say; what they hold is not looked at.
+   *
+   * @throws {SnapshotError} Where a head cannot be one.
+   */
+  frames(): Generator<SnapshotFrame, void>;
+}
+
+/** A chunk in its file. */
+export interface SnapshotFrame {
+  /** Where its head begins. */
+  readonly offset: number;
+  /** Bytes that are stored, without the head. */
+  readonly storedBytes: number;
+  /** Bytes of the state. */
+  readonly stateBytes: number;
 }
 
 /**
@@ -202,7 +219,37 @@ export function openSnapshot(
   }
   const meta = metaOf(path, head.subarray(META_AT, crcAt));
   const digest = toHex(read(size - DIGEST_BYTES, DIGEST_BYTES));
-  return { meta, digest, chunks: () => readChunks(path, { read, size, head, digest }) };
+  return {
+    meta,
+    digest,
+    chunks: () => readChunks(path, { read, size, head, digest }),
+    frames: () => readFrames(path, read, head.length),
+  };
+}
+
+function* readFrames(path: string, read: ReadBytes, from: number): Generator<SnapshotFrame, void> {
+  for (let offset = from;;) {
+    const { storedLength, length } = chunkHeadAt(path, read, offset);
+    if (length === 0) return;
+    yield { offset, storedBytes: storedLength, stateBytes: length };
+    offset += CHUNK_HEAD_BYTES + storedLength;
+  }
+}
+
+/** @throws {SnapshotError} If it cannot be the head of a chunk. */
+function chunkHeadAt(path: string, read: ReadBytes, at: number): {
+  readonly chunkHead: Uint8Array;
+  readonly storedLength: number;
+  readonly length: number;
+} {
+  const chunkHead = read(at, CHUNK_HEAD_BYTES);
+  if (chunkHead.length < CHUNK_HEAD_BYTES) throw new SnapshotError(path, "it is cut short");
+  const view = viewOf(chunkHead);
+  const [storedLength, length] = [view.getUint32(0, true), view.getUint32(4, true)];
+  if (length > SNAPSHOT_CHUNK_BYTES_MAX || storedLength > length) {
+    throw new SnapshotError(path, `a chunk at byte ${at} is damaged`);
+  }
+  return { chunkHead, storedLength, length };
 }
 
 function* readChunks(
@@ -216,16 +263,10 @@ function* readChunks(
 ): Generator<Uint8Array, void> {
   const hash = createHash("sha256").update(head);
   for (let at = head.length;;) {
-    const chunkHead = read(at, CHUNK_HEAD_BYTES);
-    if (chunkHead.length < CHUNK_HEAD_BYTES) throw new SnapshotError(path, "it is cut short");
-    const view = viewOf(chunkHead);
-    const [storedLength, length] = [view.getUint32(0, true), view.getUint32(4, true)];
-    if (length > SNAPSHOT_CHUNK_BYTES_MAX || storedLength > length) {
-      throw new SnapshotError(path, `a chunk at byte ${at} is damaged`);
-    }
+    const { chunkHead, storedLength, length } = chunkHeadAt(path, read, at);
     const stored = read(at + CHUNK_HEAD_BYTES, storedLength);
     const crc = crc32c(stored, 0, stored.length, crc32c(chunkHead, 0, CHUNK_CRC_AT));
-    if (stored.length < storedLength || view.getUint32(CHUNK_CRC_AT, true) !== crc) {
+    if (stored.length < storedLength || viewOf(chunkHead).getUint32(CHUNK_CRC_AT, true) !== crc) {
       throw new SnapshotError(path, `a chunk at byte ${at} is damaged`);
     }
     hash.update(chunkHead).update(stored);

@@ -39,6 +39,9 @@ export interface RecoveredGroup extends Checkpoint {
   readonly runs: readonly EntryRun[];
 }
 
+/** What replay needs of a disk. */
+export type LogReader = Pick<Disk, "list" | "readFile">;
+
 /** What is on disk, and from where it does not count. */
 export interface Replay {
   readonly groups: Map<GroupId, RecoveredGroup>;
@@ -95,7 +98,7 @@ export interface TornTail {
  *
  * @throws {WalError} A subclass saying why the log must not be used.
  */
-export function replay(disk: Disk, identity: WalIdentity): Replay {
+export function replay(disk: LogReader, identity: WalIdentity): Replay {
   const sequences = listSequences(disk);
   const reading = new Reading(disk, identity, sequences);
   for (const sequence of sequences) if (!reading.readSegment(sequence)) break;
@@ -103,7 +106,7 @@ export function replay(disk: Disk, identity: WalIdentity): Replay {
 }
 
 /** The sequences of the segments that are there, which have no gap. The oldest may have been removed. */
-function listSequences(disk: Disk): number[] {
+function listSequences(disk: LogReader): number[] {
   const sequences: number[] = [];
   for (const name of disk.list(WAL_DIRECTORY)) {
     if (!name.endsWith(".wal")) continue;
@@ -122,7 +125,7 @@ function listSequences(disk: Disk): number[] {
 }
 
 class Reading {
-  readonly #disk: Disk;
+  readonly #disk: LogReader;
   readonly #identity: WalIdentity;
   readonly #sequences: readonly number[];
   readonly #groups = new Map<GroupId, GroupReading>();
@@ -131,7 +134,7 @@ class Reading {
   #durablePosition = 0;
   #tornAt: TornTail | undefined = undefined;
 
-  constructor(disk: Disk, identity: WalIdentity, sequences: readonly number[]) {
+  constructor(disk: LogReader, identity: WalIdentity, sequences: readonly number[]) {
     this.#disk = disk;
     this.#identity = identity;
     this.#sequences = sequences;

@@ -41,7 +41,9 @@ export interface WalIdentity {
 
 /** What a segment says about itself. */
 export interface SegmentHeader extends WalIdentity {
+  /** The number in its name. */
   readonly sequence: number;
+  /** Where its first byte is in the log. */
   readonly position: number;
   /** Checkpoints between the header and the first mark. */
   readonly checkpoints: number;

@@ -2,6 +2,23 @@ import { assertEquals } from "@std/assert";
 import { SNAPSHOT_DIRECTORY } from "../../storage/log/snapshot_store.ts";
 import { SnapshotBench, snapshotOf } from "./snapshot_bench.ts";
 
+Deno.test("a part that does not follow what has arrived, or follows nothing, is not kept", () => {
+  const bench = new SnapshotBench();
+  const { snapshot, bytes } = snapshotOf(5);
+  const store = (from: number, through: number): void => {
+    const part = { snapshot, offset: from, bytes: bytes.subarray(from, through) };
+    bench.turn({ type: "Store", part });
+  };
+  store(50, 100);
+  assertEquals(bench.files, []);
+  store(0, 50);
+  store(80, 100);
+  store(50, bytes.length);
+  bench.loads[0]!.done(undefined);
+  bench.turn();
+  assertEquals(bench.toRaft, [{ type: "SnapshotReceived", snapshot }]);
+});
+
 Deno.test("a state that was loaded is no word on another snapshot, which has begun to arrive meanwhile", () => {
   const bench = new SnapshotBench();
   const [first, second] = [snapshotOf(5), snapshotOf(9)];

@@ -823,6 +823,22 @@ export const mutants: readonly Mutant[] = [
     replace: "      index > (this.#durableBases.get(group) ?? 0) + 3",
     suspects: [storage],
   },
+  {
+    name: "an inspection calls a refused log sound",
+    file: "storage/log/wal_inspect.ts",
+    find: "      if (!(error instanceof WalError)) throw error;\n      return { segments, error,",
+    replace:
+      "      if (!(error instanceof WalError)) throw error;\n      return { segments, error: undefined,",
+    suspects: [storage],
+  },
+  {
+    name: "a snapshot is called sound without a look at its digest",
+    file: "cli/inspect_snapshot.ts",
+    find:
+      "    // The end: whether all chunks are those that the digest was made of.\n    states?.next();",
+    replace: "",
+    suspects: ["tests/cli"],
+  },
   // Snapshots
   {
     name: "a snapshot gets its name before it is durable",
@@ -848,9 +864,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "the checksum of a chunk is not checked",
     file: "storage/log/snapshot_file.ts",
-    find: "    if (stored.length < storedLength || view.getUint32(CHUNK_CRC_AT, true) !== crc) {",
-    replace:
-      "    if (stored.length < storedLength || view.getUint32(CHUNK_CRC_AT, true) === -crc - 1) {",
+    find:
+      "    if (stored.length < storedLength || viewOf(chunkHead).getUint32(CHUNK_CRC_AT, true) !== crc) {",
+    replace: "    if (stored.length < storedLength || crc < 0) {",
     suspects: [storage],
   },
   {
@@ -910,7 +926,7 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
-    name: "a part that comes late begins a snapshot anew",
+    name: "a part that does not follow what has arrived is kept",
     file: "actors/snapshot_actor.ts",
     find: "      if (file.size !== offset) return;\n",
     replace: "",
