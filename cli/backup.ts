@@ -6,6 +6,7 @@
 import {
   checkBackup,
   DirectoryLockedError,
+  DiskError,
   RestoreError,
   restoreNode,
   SnapshotError,
@@ -14,11 +15,13 @@ import {
 import { ClientError, openStream, type Reach, reasonOf } from "./http_client.ts";
 import { Progress } from "./progress.ts";
 import { membersSetting, numberSetting, type Settings } from "./settings.ts";
-import { complain, EXIT, NODE_EXIT, printLine, UsageError } from "./usage.ts";
+import { complain, diskFaults, EXIT, NODE_EXIT, printLine, UsageError } from "./usage.ts";
 
 /** Most that a restore may add to the revision; a thousand such restores fit. */
 const REVISION_RAISE_MAX = 1_000_000_000_000;
 const FILE_MODE = 0o600;
+/** The file is synced each time that so many bytes were added. */
+const SYNC_BYTES = 8 * 1024 * 1024;
 
 /**
  * Writes a backup of the cluster into `file`: under another name until it is whole, checked and
@@ -98,8 +101,11 @@ function explained(error: unknown, dataDir: string): unknown {
     const isDamaged = error.kind === "damaged";
     return new ClientError(message, isDamaged ? NODE_EXIT.damagedLog : EXIT.usage);
   }
-  const isRefused = error instanceof RestoreError || error instanceof DirectoryLockedError;
-  return isRefused ? new UsageError(`${message} (--data ${dataDir})`) : error;
+  const where = `${message} (--data ${dataDir})`;
+  if (error instanceof DiskError && diskFaults.includes(error.code)) return new Error(where);
+  const isRefused = [RestoreError, DirectoryLockedError, DiskError]
+    .some((kind) => error instanceof kind);
+  return isRefused ? new UsageError(where) : error;
 }
 
 /** Writes what arrives; returns how many bytes. */
@@ -113,7 +119,7 @@ async function receive(
   },
 ): Promise<number> {
   const reader = response.body!.getReader();
-  let bytes = 0;
+  let [bytes, syncedBytes] = [0, 0];
   for (;;) {
     const part = await within(timeoutMs, reader.read()).catch((error) => {
       reader.cancel().catch(() => {});
@@ -127,6 +133,10 @@ async function receive(
     for (let at = 0; at < part.value.length;) at += out.writeSync(part.value.subarray(at));
     bytes += part.value.length;
     progress.note(bytes);
+    // Little by little: a long sync at the end would hold up those of a node on the same disk.
+    if (bytes - syncedBytes < SYNC_BYTES) continue;
+    out.syncDataSync();
+    syncedBytes = bytes;
   }
 }
 

@@ -10,7 +10,6 @@ import {
   DEFAULT_SNAPSHOT_TRIGGER,
   DirectoryCopiedError,
   DiskError,
-  type DiskErrorCode,
   IdentityDamagedError,
   IdentityMismatchError,
   SnapshotError,
@@ -36,7 +35,7 @@ import {
   readSettings,
   type Settings,
 } from "./settings.ts";
-import { EXIT, NODE_EXIT, print, UsageError } from "./usage.ts";
+import { diskFaults, EXIT, NODE_EXIT, print, UsageError } from "./usage.ts";
 
 /** The highest id whose default HTTP port exists. */
 const DEFAULT_HTTP_ID_MAX = 65_535 - 8_000;
@@ -55,9 +54,6 @@ const damageErrors = [
   ...[IdentityDamagedError, WalCorruptError, WalMissingSegmentError, WalMisplacedSegmentError],
   ...[SnapshotError, SnapshotMissingError],
 ];
-/** The codes of a disk that fails, without those of a path that cannot be used. */
-const diskFaults: readonly DiskErrorCode[] = ["io", "no-space", "too-many-files"];
-
 /** A day of backups that are made every hour. */
 const BACKUPS_KEPT_DEFAULT = 24;
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DiskErrorCode } from "../mod.ts";
 
 /** Exit codes of the client; the others use the first three. */
 export const EXIT = {
@@ -22,6 +23,9 @@ export const NODE_EXIT = {
   /** Its disk failed: what it acknowledged is safe, and it can be started again. */
   failedDisk: 4,
 } as const;
+
+/** The codes of a disk that fails, without those of a path that cannot be used. */
+export const diskFaults: readonly DiskErrorCode[] = ["io", "no-space", "too-many-files"];
 
 /** Exit code of a command whose reader has left, as a shell shows a broken pipe: 128 + SIGPIPE. */
 const BROKEN_PIPE_EXIT = 141;

@@ -98,6 +98,11 @@ Deno.test("a backup of a node founds another one, which goes on behind it", asyn
         assertMatch(stderr, why);
       }
     });
+    await t.step("a directory that cannot be made is a usage error", async () => {
+      const { code, stderr } = await kv([...words.with(5, `${file}/new`), "--single"]);
+      assertEquals(code, EXIT.usage, stderr);
+      assertMatch(stderr, /\(--data [^\n]*the\.backup\/new\)\n$/);
+    });
     await t.step("restore prints what it founded, and the node runs", async () => {
       const { code, stdout, stderr } = await kv([...words, "--single"]);
       assertEquals([code, stderr], [EXIT.ok, ""]);
