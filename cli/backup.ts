@@ -165,12 +165,27 @@ async function within<Value>(ms: number, promise: Promise<Value>): Promise<Value
   }
 }
 
+/** An empty file that no other backup writes, also if an earlier one left it behind. */
 function create(path: string): Deno.FsFile {
+  let file: Deno.FsFile;
   try {
-    return Deno.openSync(path, { write: true, create: true, truncate: true, mode: FILE_MODE });
+    file = Deno.openSync(path, { write: true, create: true, mode: FILE_MODE });
   } catch (error) {
     throw new UsageError(`cannot write ${path}: ${(error as Error).message}`);
   }
+  // The other one may have renamed it before it was locked here: then it is a whole backup.
+  if (!file.tryLockSync(true) || !isAt(path, file)) {
+    file.close();
+    throw new UsageError(`another backup writes ${path} at this moment`);
+  }
+  file.truncateSync(0);
+  return file;
+}
+
+function isAt(path: string, file: Deno.FsFile): boolean {
+  if (!exists(path)) return false;
+  const [found, opened] = [Deno.lstatSync(path), file.statSync()];
+  return found.dev === opened.dev && found.ino === opened.ino;
 }
 
 function exists(path: string): boolean {

@@ -72,6 +72,21 @@ Deno.test("a backup of a node founds another one, which goes on behind it", asyn
         assertStringIncludes(refused.stderr, "the.backup is there already; --force replaces it");
         assertEquals((await kv(["backup", file, "--force"])).code, EXIT.ok);
       });
+      await t.step(
+        "two backups do not write one file, and what one has left is no hindrance",
+        async () => {
+          const fresh = `${directory}/shared.backup.new`;
+          const other = await Deno.open(fresh, { write: true, create: true });
+          assert(await other.tryLock(true));
+          await other.write(new Uint8Array(1_000_000));
+          const refused = await kv(["backup", `${directory}/shared.backup`]);
+          assertEquals(refused.code, EXIT.usage);
+          assertStringIncludes(refused.stderr, "another backup writes");
+          assertEquals((await Deno.stat(fresh)).size, 1_000_000);
+          other.close();
+          assertEquals((await kv(["backup", `${directory}/shared.backup`])).code, EXIT.ok);
+        },
+      );
       await t.step("no file is made where none can be, nor under the name of stdout", async () => {
         const nowhere = await kv(["backup", `${directory}/no/where`]);
         assertEquals(nowhere.code, EXIT.usage);
