@@ -7,11 +7,12 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { KvAnswer } from "../../actors/group.ts";
+import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { decodeCommand, encodeCommand } from "../../storage/kv/command.ts";
 import { unpackRequests } from "../../machines/request_batch.ts";
 import { forEachEntry } from "../../storage/log/wal_record.ts";
-import { SimCluster } from "../sim/cluster.ts";
+import { SimCluster, type SimClusterOptions } from "../sim/cluster.ts";
 import { GOOD_NETWORK, isRaft } from "../sim/network.ts";
 import type { Dice } from "../sim/random.ts";
 import { commandOf } from "../storage/kv/command_of.ts";
@@ -40,7 +41,12 @@ export interface CourseTest {
   readonly nodes: number;
   /** How many seeds are run, unless the environment's COURSE_SEEDS says another number. */
   readonly seeds: number;
+  /** Take a snapshot when so much was applied since the last, and keep nothing behind it in memory. */
+  readonly snapshotAfter?: SnapshotTrigger;
 }
+
+/** A log with snapshots is cut into segments of this size. */
+const SEGMENT_BYTES = 512;
 
 /** What a leader took. */
 export interface Started {
@@ -55,7 +61,7 @@ export function courseTest(test: CourseTest, play: (lab: Lab) => void): void {
   Deno.test(`${test.name}: ${test.title}`, () => {
     const seeds = Number(Deno.env.get("COURSE_SEEDS") ?? test.seeds);
     for (let seed = 1; seed <= seeds; seed++) {
-      const lab = new Lab(seed, test.nodes);
+      const lab = new Lab(seed, test);
       try {
         play(lab);
         assertEquals(lab.cluster.failures, []);
@@ -75,10 +81,15 @@ export class Lab {
   /** AppendEntries that were refused for an inconsistent log. */
   refusals = 0;
   readonly #away = new Set<NodeId>();
+  /** What a node had applied at an index while its log still held it. */
+  readonly #remembered = new Map<LogIndex, string>();
 
   /** Starts every node. */
-  constructor(seed: number, nodes: number) {
-    this.cluster = new SimCluster({ seed, nodes });
+  constructor(seed: number, { nodes, snapshotAfter }: Pick<CourseTest, "nodes" | "snapshotAfter">) {
+    const small: Partial<SimClusterOptions> = snapshotAfter === undefined
+      ? {}
+      : { snapshotAfter, segmentBytes: SEGMENT_BYTES, bounds: { trailingBytes: 0 } };
+    this.cluster = new SimCluster({ seed, nodes, ...small });
     const { network } = this.cluster;
     const { onSend } = network;
     network.onSend = (way, frame, decode) => {
@@ -202,18 +213,50 @@ export class Lab {
     return [...terms][0]!;
   }
 
-  /** How many nodes have applied an index, and what it holds; fails if they differ. */
+  /**
+   * How many nodes have applied an index, and what it holds; fails if they differ. A node whose log has
+   * forgotten the index says nothing of what it was.
+   */
   committed(index: LogIndex): { readonly count: number; readonly text: string | undefined } {
     let count = 0;
-    let text: string | undefined;
     for (const id of this.ids) {
       const host = this.cluster.host(id);
       if (host === undefined || host.machine.lastApplied < index) continue;
+      count++;
+      const { log, commitIndex } = host.core.state;
+      // Where a snapshot from the leader is being installed, the machine is ahead of the log.
+      if (index <= log.base.index || index > commitIndex) continue;
       const own = this.textAt(id, index);
-      if (count++ === 0) text = own;
+      const text = this.#remembered.get(index);
+      if (text === undefined) this.#remembered.set(index, own);
       else assertEquals(own, text, `nodes differ at index ${index}`);
     }
-    return { count, text };
+    return { count, text: this.#remembered.get(index) };
+  }
+
+  /** Bytes of the largest log on a disk, and the most entries in a log in memory. */
+  logSizes(): { readonly diskBytes: number; readonly entries: number } {
+    let [diskBytes, entries] = [0, 0];
+    for (const id of this.ids) {
+      const { disk } = this.cluster.node(id);
+      const sizes = disk.list("wal").map((name) => disk.sizeOf(`wal/${name}`));
+      diskBytes = Math.max(diskBytes, sizes.reduce((sum, size) => sum + size, 0));
+      const log = this.cluster.host(id)?.core.state.log;
+      if (log !== undefined) entries = Math.max(entries, log.lastIndex - log.base.index);
+    }
+    return { diskBytes, entries };
+  }
+
+  /** Bytes of the largest snapshot on a disk. */
+  snapshotBytes(): number {
+    let bytes = 0;
+    for (const id of this.ids) {
+      const { disk } = this.cluster.node(id);
+      for (const name of disk.exists("snapshots") ? disk.list("snapshots") : []) {
+        bytes = Math.max(bytes, disk.sizeOf(`snapshots/${name}`));
+      }
+    }
+    return bytes;
   }
 
   /** Fails if any node has applied one of these commands. */

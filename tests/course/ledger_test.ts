@@ -50,7 +50,7 @@ Deno.test("every scenario that README.md names is there", () => {
 Deno.test("every course test is in README.md, once", () => {
   const listed = rows().map(({ name }) => name);
   assertEquals(listed.filter((name, at) => listed.indexOf(name) !== at), []);
-  for (const file of ["raft_test.ts", "kvraft_test.ts", "etcd_test.ts"]) {
+  for (const file of ["raft_test.ts", "kvraft_test.ts", "etcd_test.ts", "etcd_snapshot_test.ts"]) {
     const text = Deno.readTextFileSync(new URL(`course/${file}`, testsUrl));
     for (const [name] of text.matchAll(/\bTest[A-Z]\w+/g)) {
       assert(listed.includes(name), `${name} of ${file} is not in README.md`);

@@ -25,6 +25,12 @@ export interface SimClusterOptions {
   readonly groups?: readonly GroupId[];
   /** Let the seed decide timeouts and what the network holds and cuts; else they are the usual. */
   readonly isDrawn?: boolean;
+  /** When nodes take snapshots. Default: as the seed says if it is drawn, else the usual. */
+  readonly snapshotAfter?: SnapshotTrigger;
+  /** Bounds that the seed does not decide. */
+  readonly bounds?: Partial<ReplicationBounds>;
+  /** Default: as the seed says. */
+  readonly segmentBytes?: number;
   /** Collect the run as a play. */
   readonly transcript?: boolean;
 }
@@ -115,12 +121,14 @@ export class SimCluster {
         groups: this.groups,
         members,
         timing: this.timing,
-        bounds: drawBounds(this.dice),
+        bounds: { ...drawBounds(this.dice), ...options.bounds },
         loop: this.loop,
         dice: this.dice,
         tornPartBytes: this.dice.chance(0.5) ? 512 : 4096,
-        segmentBytes: SEGMENT_BYTES_MIN << this.dice.below(SEGMENT_DOUBLINGS),
+        segmentBytes: options.segmentBytes ??
+          SEGMENT_BYTES_MIN << this.dice.below(SEGMENT_DOUBLINGS),
         ...(isDrawn ? { snapshotAfter: drawTrigger(this.dice) } : {}),
+        ...(options.snapshotAfter === undefined ? {} : { snapshotAfter: options.snapshotAfter }),
         network: this.network,
         log: (level, event, fields) => {
           const words = Object.entries(fields).filter(([, value]) => value !== undefined)
