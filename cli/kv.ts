@@ -30,7 +30,7 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   transfer NODE         hand leadership to a voter
   backup FILE           write the whole state, as of now, into a file
   export                print keys, values and content types, a line of JSON each
-  load FILE             put what such lines say ("-" reads them from stdin); can be repeated
+  load [FILE]           put what such lines say, by default those on stdin; can be repeated
   restore FILE          found a member of a new cluster from that file, offline; each member restores
                         the same file with the same --peers
 
@@ -101,7 +101,7 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
       return exportKeys(settings.text("prefix") ?? "", { query, send, show });
     },
   },
-  load: { words: [1, 1], run: load },
+  load: { words: [0, 1], run: load },
   restore: { words: [1, 1], run: ([file], settings) => restore(file!, settings) },
 };
 
@@ -189,9 +189,9 @@ async function list([prefix]: readonly string[], settings: Settings, send: Send)
 }
 
 async function load([file]: readonly string[], _settings: Settings, send: Send): Promise<void> {
-  const loaded = file === "-"
+  const loaded = file === undefined || file === "-"
     ? await loadKeys(Deno.stdin.readable, { send })
-    : await loadFile(file!, send);
+    : await loadFile(file, send);
   show(JSON.stringify({ loaded }) + "\n");
 }
 
