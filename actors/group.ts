@@ -99,6 +99,9 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   readonly system: ActorSystem;
   readonly clusterId: string;
   readonly wal: WalHost["ref"];
+  /** The log was lost, and what it held is not all there again (machines/recovery.ts); default false. */
+  readonly isLogLost?: boolean;
+  readonly onLogRestored?: () => void;
   /** What the WAL held of this group. */
   readonly recovered: RecoveredGroup | undefined;
   /** The log itself, to bring it in line with the newest snapshot before anything is written. */
@@ -170,6 +173,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       ...membership,
       ...hardState,
       ...(snapshot === undefined ? {} : { snapshot: refOf(snapshot) }),
+      isLogLost: options.isLogLost === true,
       ...(onRoleChange === undefined ? {} : { onStep: (step) => tellChange(step, onRoleChange) }),
     });
     type Signal = MachineSignal<Result>;
@@ -230,6 +234,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       snapshots,
       clusterVersion: () => this.#clusterVersion,
       self: () => this.raft,
+      ...(options.onLogRestored === undefined ? {} : { onLogRestored: options.onLogRestored }),
       ...(onCommit === undefined ? {} : { onCommit }),
     });
     this.raft = system.spawn<RaftActorMessage, RaftAnswer<Result>, RaftSignal>({

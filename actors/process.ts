@@ -16,12 +16,24 @@ import type { RaftTiming } from "../machines/group_state.ts";
 import type { SpaceCondition } from "../machines/raft_core.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
-import { type DataDirectoryOptions, openDataDirectory } from "../storage/log/data_directory.ts";
+import {
+  type DataDirectory,
+  type DataDirectoryOptions,
+  LogMissingError,
+  openDataDirectory,
+  putLogAside,
+} from "../storage/log/data_directory.ts";
 import type { Disk } from "../storage/log/disk.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
 import { type PeerIdentities, StoredPeerIdentities } from "../storage/log/peer_identities.ts";
 import { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import { type OpenedWal, Wal } from "../storage/log/wal.ts";
+import {
+  SnapshotMissingError,
+  WalCorruptError,
+  WalMisplacedSegmentError,
+  WalMissingSegmentError,
+} from "../storage/log/wal_errors.ts";
 import { recordFormat } from "../storage/log/wal_record.ts";
 import { createGateway, type GatewayHandler } from "../transport/http/gateway.ts";
 import type { ClusterStatus } from "../transport/http/gateway_port.ts";
@@ -179,6 +191,19 @@ export class Process {
    * @throws {Error} If an address cannot be listened on. Nothing is left behind.
    */
   static start(options: ProcessOptions): Process {
+    try {
+      return Process.#startOnce(options);
+    } catch (error) {
+      if (!isLogLoss(error) || options.members.size === 1) throw error;
+      const next =
+        "nothing: this member fetches it from the others, and does not vote until it has";
+      options.log("error", "log-lost", { reason: (error as Error).message, next });
+      putLogAside(options.world.disk);
+      return Process.#startOnce(options);
+    }
+  }
+
+  static #startOnce(options: ProcessOptions): Process {
     const undo: (() => void)[] = [];
     try {
       return new Process(options, undo);
@@ -200,7 +225,7 @@ export class Process {
     const opened = Wal.open(disk, {
       clusterId: this.clusterId,
       nodeId: this.id,
-      wasBegun: directory.logBegun,
+      wasBegun: directory.logBegun && !directory.isLogLost,
       ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
     });
     this.#wal = opened.wal;
@@ -234,7 +259,9 @@ export class Process {
       onFull: (isFull) => this.#space.noteFull(isFull),
       onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
     });
-    for (const group of options.groups) this.#groups.set(group, this.#assemble(group, opened));
+    for (const group of options.groups) {
+      this.#groups.set(group, this.#assemble(group, { opened, directory }));
+    }
     this.#peers = startPeers({
       listen: options.listen,
       self: this.id,
@@ -335,7 +362,10 @@ export class Process {
     return hosted;
   }
 
-  #assemble(group: GroupId, opened: OpenedWal): HostedGroup {
+  #assemble(
+    group: GroupId,
+    { opened, directory }: { readonly opened: OpenedWal; readonly directory: DataDirectory },
+  ): HostedGroup {
     const { members, timing, bounds, build, onGroup, httpAddressOf, snapshotAfter } = this.#options;
     const { ports } = this.#options.world;
     const commit = new Histogram(COMMIT_BUCKETS_SECONDS);
@@ -351,6 +381,8 @@ export class Process {
       wal: this.#walActor.ref,
       recovered: opened.groups.get(group),
       walFile: opened.wal,
+      isLogLost: directory.isLogLost,
+      onLogRestored: () => this.#logRestored(group, directory),
       snapshots: this.#snapshots,
       ...(snapshotAfter === undefined ? {} : { snapshotAfter }),
       log: this.#options.log,
@@ -455,6 +487,17 @@ export class Process {
     }
   }
 
+  /** The log of a group is whole again; the mark goes once all are. */
+  #logRestored(group: GroupId, directory: DataDirectory): void {
+    const { log } = this.#options;
+    const { lastIndex: entries } = this.#hosted(group).host.core.state.log;
+    log("info", "log-restored", { ...this.#labelOf(group), entries });
+    const isWhole = [...this.#groups.values()].every(({ host: { core } }) =>
+      core.role !== "recovering" && core.state.isDurable(core.context)
+    );
+    if (isWhole) directory.noteLogRestored();
+  }
+
   #spaceChanged(condition: SpaceCondition, freeBytes: number | undefined): void {
     const { log } = this.#options;
     log(condition === "SpaceEnough" ? "info" : "warn", "disk-space", { condition, freeBytes });
@@ -550,6 +593,14 @@ export class Process {
       promise.then(done, done);
     });
   }
+}
+
+/** Whether what the log held is lost, so that only the other members can help. */
+function isLogLoss(error: unknown): boolean {
+  return [
+    ...[WalCorruptError, WalMissingSegmentError, WalMisplacedSegmentError],
+    ...[SnapshotMissingError, LogMissingError],
+  ].some((kind) => error instanceof kind);
 }
 
 /** Undoes every step, in reverse order, even if some fail; returns the first failure. */

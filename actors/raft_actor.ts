@@ -93,6 +93,8 @@ export interface RaftActorOptions<Result> {
   readonly machineActor: LocalRef<never, never, MachineSignal<Result>>;
   readonly snapshots: LocalRef<never, never, SnapshotSignal>;
   readonly self: () => LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
+  /** Called once a log that was lost holds all that it must, and the vote that was given away is durable. */
+  readonly onLogRestored?: () => void;
   /** Gets how long what a turn proposed took to be committed. */
   readonly onCommit?: (durationMs: number) => void;
 }
@@ -129,6 +131,8 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
   readonly #onDurable: () => void;
   readonly #reads: Map<number, Call<Result>> = new Map();
   #lastReadId = 0;
+  /** Whether the log was lost, and nobody was told yet that it is there again. */
+  #wasLogLost: boolean;
   /** Requests that wait for the write under way, and their calls. */
   #held: Call<Result>[] = [];
   #heldRequests: Uint8Array[] = [];
@@ -148,6 +152,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     super();
     this.#options = options;
     this.#core = options.core;
+    this.#wasLogLost = options.core.role === "recovering";
     this.#commitTimes = new CommitTimes(options.onCommit ?? (() => {}));
     this.#timer = new LazyTimer(
       options.ports,
@@ -229,9 +234,18 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
       core.read(readIds);
     }
     this.#perform(core.endTurn());
+    this.#noteLogRestored();
     // A message that was read meanwhile has moved the deadline. The next late timer waits again.
     if (core.nextDeadlineMs > core.state.nowMs) this.#graceEndsMs = 0;
     this.#timer.set(Math.max(Math.min(core.nextDeadlineMs, machineDueMs), this.#graceEndsMs));
+  }
+
+  #noteLogRestored(): void {
+    if (!this.#wasLogLost) return;
+    const { role, state, context } = this.#core;
+    if (role === "recovering" || !state.isDurable(context)) return;
+    this.#wasLogLost = false;
+    this.#options.onLogRestored?.();
   }
 
   /** What the log forgets is written before the entries of the turn, so they get a turn of their own. */

@@ -10,6 +10,7 @@ import { evaluateGuard } from "xstate/guards";
 import { activePaths, describeChart } from "./chart.ts";
 import type { GroupState } from "./group_state.ts";
 import { majority } from "./quorum.ts";
+import { roleOf } from "./raft_step.ts";
 import type { NodeId, Term } from "./raft_types.ts";
 import {
   type RaftContext,
@@ -71,6 +72,7 @@ export interface Cause {
     | "disk-slow"
     | "disk-stalled"
     | "disk-full"
+    | "log-lost"
     | "space-low"
     | "no-leader"
     | "no-quorum"
@@ -145,6 +147,12 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
       leaderId === undefined
         ? `No leader of term ${currentTerm} has been heard yet`
         : `Entries come from the known leader of term ${currentTerm}, node ${leaderId}`,
+  },
+  allVotersHeard: {
+    needsEvent: false,
+    sentence: ({ id, voters, votersHeard }) =>
+      "Every other voter must have answered once; not heard: " +
+      list(voters.filter((voter) => voter !== id && !votersHeard.includes(voter))),
   },
   hasMajority: {
     needsEvent: false,
@@ -244,6 +252,14 @@ export function causesOf(
     const sentence = `The disk of node ${id} is full, so nothing that it is told becomes durable`;
     causes.push({ code: "disk-full", nodes: [id], sentence });
   }
+  if (roleOf(snapshot) === "recovering") {
+    const missing = voters.filter((voter) => voter !== id && !context.votersHeard.includes(voter));
+    const waits = missing.length === 0 ? "" : `; it waits for an answer of ${list(missing)}`;
+    const sentence =
+      `The log of node ${id} was lost or damaged, so it neither votes nor campaigns ` +
+      `until it has fetched it from the others${waits}`;
+    causes.push({ code: "log-lost", nodes: missing, sentence });
+  }
   if (leaderId === undefined) {
     const forMs = lastLeader?.agoMs ?? upForMs;
     const heard = lastLeader === undefined
@@ -339,6 +355,16 @@ function summarize(
     const handing = transferee === undefined ? "" : `; it is handing over to node ${transferee}`;
     return `Leader of term ${currentTerm}: ${heard + 1} of ${voters.length} voters answer, ` +
       `${majority(voters.length)} are needed to stay leader${handing}${disk}`;
+  }
+  if (states.includes("role.recovering")) {
+    const missing = voters.filter((id) => id !== context.id && !context.votersHeard.includes(id));
+    const step = states.includes("role.recovering.asking")
+      ? `it waits for an answer of ${list(missing)} before it takes part in anything`
+      : leaderId === undefined
+      ? "it waits for a leader"
+      : `it fetches its log from node ${leaderId}`;
+    return `Recovering in term ${currentTerm}, since its log was lost or damaged: ${step}; it ` +
+      `neither votes nor campaigns${disk}`;
   }
   if (states.includes("role.preCandidate")) {
     return `PreCandidate: no leader is heard; ${votesGranted.length} of ${voters.length} voters ` +

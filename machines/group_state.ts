@@ -26,6 +26,7 @@ import type {
   Term,
 } from "./raft_types.ts";
 import { ForwardedReads } from "./read_queue.ts";
+import type { Recovery } from "./recovery.ts";
 
 /** Bounds of a group's timing, in milliseconds of the host's monotonic clock. */
 export interface RaftTiming {
@@ -169,6 +170,8 @@ export class GroupState {
   leadership: Leadership | undefined;
   /** This node's newest snapshot. */
   snapshot: SnapshotRef | undefined;
+  /** Set while this node comes back after its log was lost. */
+  recovery: Recovery | undefined;
   /** Set while a leader sends its snapshot. */
   receiving: Receiving | undefined;
   /** Reads that this node has sent to the leader. */

@@ -25,7 +25,10 @@ export interface Sending {
 
 /** One follower as the leader of the current term sees it. */
 export class Progress {
-  /** Index of the highest entry known to be durable there; never decreases within a term. */
+  /**
+   * Index of the highest entry known to be durable there; never decreases within a term, unless the
+   * follower says that it has lost its log.
+   */
   matchIndex: LogIndex = 0;
   /** Index of the next entry to send; always above matchIndex. */
   nextIndex: LogIndex;
@@ -94,6 +97,13 @@ export class Progress {
     this.mode = "probe";
     this.sending = undefined;
     return this.accepted(index);
+  }
+
+  /** The follower has lost what it held. */
+  forget(): void {
+    this.matchIndex = 0;
+    this.refused(this.nextIndex);
+    this.probeSent = false;
   }
 
   /** The follower is known to hold entries up to `matchIndex`. Returns whether that is news. */

@@ -27,6 +27,7 @@ import {
   TERM_MAX,
 } from "./raft_types.ts";
 import * as reads from "./reads.ts";
+import * as recovery from "./recovery.ts";
 import * as replication from "./replication.ts";
 import { type RaftStep, roleOf } from "./raft_step.ts";
 import * as snapshots from "./snapshots.ts";
@@ -45,15 +46,19 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   appendConfig: replication.appendConfig,
   appendTime: replication.appendTime,
   armElectionTimer: election.armElectionTimer,
+  askVoters: recovery.askVoters,
+  beginCatchUp: recovery.beginCatchUp,
   broadcastHeartbeat: replication.broadcastHeartbeat,
   catchUpTarget: transfer.catchUpTarget,
   compactLog: snapshots.compactLog,
   completeReads: reads.completeReads,
   dropReads: reads.dropReads,
   dropReceived: snapshots.dropReceived,
+  endRecovery: recovery.endRecovery,
   endTerm: replication.endTerm,
   forwardReads: reads.forwardReads,
   installSnapshot: snapshots.installSnapshot,
+  noteAnswer: recovery.noteAnswer,
   noteDurable: replication.noteDurable,
   queueForwardedRead: reads.queueForwardedRead,
   queueReads: reads.queueReads,
@@ -83,6 +88,8 @@ export type SpaceCondition = "SpaceLow" | "SpaceNone" | "SpaceEnough";
 
 /** What a group starts from: options of the data plane and the chart's input. */
 export interface RaftCoreOptions extends GroupOptions, RaftInput {
+  /** The log was lost, and with it what this node had promised; default false. */
+  readonly isLogLost?: boolean;
   /** Sees every step of the chart; see raft_step.ts. */
   readonly onStep?: (step: RaftStep) => void;
 }
@@ -116,6 +123,7 @@ export class RaftCore {
       ...(onStep === undefined ? {} : { onStep }),
     });
     this.#state.restartElectionTimer();
+    if (options.isLogLost === true) this.#feed({ type: "LogLost" });
   }
 
   /** The chart's present moment. */
@@ -140,10 +148,11 @@ export class RaftCore {
 
   /** When the host must call {@linkcode elapse} at the latest. */
   get nextDeadlineMs(): number {
-    const { electionDeadlineMs, leadership } = this.#state;
+    const { electionDeadlineMs, leadership, recovery } = this.#state;
     let nextMs = this.#readDeadlineMs;
     if (electionDeadlineMs !== undefined) nextMs = Math.min(nextMs, electionDeadlineMs);
     if (leadership !== undefined) nextMs = Math.min(nextMs, leadership.nextDeadlineMs);
+    if (recovery !== undefined) nextMs = Math.min(nextMs, recovery.deadlineMs);
     return nextMs;
   }
 
@@ -263,6 +272,7 @@ export class RaftCore {
     if (isDue(state.leadership?.quorumDeadlineMs)) this.#checkQuorum();
     if (isDue(state.leadership?.heartbeatDeadlineMs)) this.#feed({ type: "HeartbeatTimeout" });
     if (isDue(state.leadership?.transferDeadlineMs)) this.#feed({ type: "TransferTimeout" });
+    if (isDue(state.recovery?.deadlineMs)) this.#feed({ type: "RecoveryTimeout" });
     if (isDue(this.#readDeadlineMs)) reads.refuseOverdueReads(state);
   }
 
@@ -273,6 +283,7 @@ export class RaftCore {
       replication.advanceCommit(state, this.context);
       replication.sendAppends(state, this.context);
     }
+    if (recovery.isCaughtUp(state)) this.#feed({ type: "CaughtUp" });
     if (snapshots.isOutdated(state)) this.#feed({ type: "SnapshotOutdated" });
     return state.takeOutbox(this.context);
   }

@@ -44,6 +44,8 @@ export interface RaftContext extends Membership, HardState {
   readonly leaderId: NodeId | undefined;
   /** Who granted this node's candidacy (or pre-candidacy); empty in other roles. */
   readonly votesGranted: readonly NodeId[];
+  /** Recovering: the other voters that have answered. */
+  readonly votersHeard: readonly NodeId[];
   /** Leader: the node that leadership is being transferred to. */
   readonly transferee: NodeId | undefined;
 }
@@ -76,6 +78,14 @@ export type RaftEvent =
   | { readonly type: "HeartbeatTimeout" }
   /** No majority answered the leader for a whole election timeout (thesis s6.2). */
   | { readonly type: "QuorumLost" }
+  /** This node starts without the log that it had (recovery.ts). */
+  | { readonly type: "LogLost" }
+  /** Recovering: it is time to ask again. */
+  | { readonly type: "RecoveryTimeout" }
+  /** Recovering: this voter has answered, and is in no higher term than this node. */
+  | { readonly type: "VoterHeard"; readonly from: NodeId }
+  /** Recovering: the log holds all that was committed when this node began to catch up. */
+  | { readonly type: "CaughtUp" }
   /** This node's own log is durable through (term, index). */
   | { readonly type: "EntriesDurable"; readonly term: Term; readonly index: LogIndex }
   /** This node's vote for itself in `term` is durable: only now it counts. */
@@ -130,16 +140,20 @@ const EFFECTS = {
   appendConfig: effect,
   appendTime: effect,
   armElectionTimer: effect,
+  askVoters: effect,
+  beginCatchUp: effect,
   broadcastHeartbeat: effect,
   catchUpTarget: effect,
   compactLog: effect,
   completeReads: effect,
   dropReads: effect,
   dropReceived: effect,
+  endRecovery: effect,
   endTerm: effect,
   failUnexpected: effect,
   forwardReads: effect,
   installSnapshot: effect,
+  noteAnswer: effect,
   noteDurable: effect,
   queueForwardedRead: effect,
   queueReads: effect,
@@ -184,6 +198,8 @@ const raft = setup({
     mayCampaign: and(["isVoter", "diskIsUsable", "hasRoom"]),
     mayTakeOver: and(["mayCampaign", "hasSpace"]),
     knowsLeader: ({ context, event }) => isOfLeader(event) && context.leaderId === event.from,
+    allVotersHeard: ({ context }) =>
+      context.voters.every((id) => id === context.id || context.votersHeard.includes(id)),
     hasMajority: ({ context }) => isQuorum(context.votesGranted, context.voters),
     mayGrantVote: ({ context, event }) =>
       event.type === "RequestVote" && event.logIsUpToDate &&
@@ -232,6 +248,16 @@ const raft = setup({
     voteForCandidate: assign(({ event }) =>
       event.type === "RequestVote" ? { votedFor: event.from } : {}
     ),
+    recordHeard: assign(({ context, event }) =>
+      event.type === "VoterHeard" && !context.votersHeard.includes(event.from)
+        ? { votersHeard: [...context.votersHeard, event.from].sort((a, b) => a - b) }
+        : {}
+    ),
+    // In this term it may have voted, and lost that: it votes for nobody any more.
+    forfeitVote: assign(({ context }) => ({
+      votedFor: context.votedFor ?? context.id,
+      votersHeard: [],
+    })),
     leadTerm: assign(({ context }) => ({ leaderId: context.id, votesGranted: [] })),
     nameTransferee: assign(({ event }) =>
       event.type === "TransferLeadership" ? { transferee: event.to } : {}
@@ -270,6 +296,50 @@ const follower = raft.createStateConfig({
     ],
     Read: { actions: "forwardReads" },
     ReadIndexReply: { actions: "completeReads" },
+    LogLost: "recovering",
+  },
+});
+
+/**
+ * Recovering, after the log was lost: neither votes nor campaigns, and answers no leader before it
+ * knows what it may have promised. See recovery.ts for why this is safe.
+ */
+const recovering = raft.createStateConfig({
+  initial: "asking",
+  on: {
+    HigherTerm: { actions: ["adoptTerm", "dropReads"] },
+    StaleTerm: { actions: ["noteAnswer", "refuseStaleTerm"] },
+    ReadIndexReply: { actions: ["noteAnswer", "completeReads"] },
+    VoterHeard: { actions: "recordHeard" },
+    RecoveryTimeout: { actions: "askVoters" },
+    CaughtUp: { target: "follower", actions: ["forfeitVote", "endRecovery"] },
+    RequestVote: { actions: "refuseVote" },
+    PreVote: { actions: "refusePreVote" },
+    ElectionTimeout: { actions: ["forgetLeader", "restartElectionTimer"] },
+  },
+  states: {
+    asking: {
+      entry: "askVoters",
+      always: { guard: "allVotersHeard", target: "catchingUp" },
+      on: {
+        AppendEntries: { description: "It answers no leader before all voters were heard" },
+        InstallSnapshot: { description: "It answers no leader before all voters were heard" },
+      },
+    },
+    catchingUp: {
+      entry: "beginCatchUp",
+      on: {
+        AppendEntries: [
+          { guard: "knowsLeader", actions: "acceptEntries" },
+          { actions: ["followLeader", "acceptEntries"] },
+        ],
+        InstallSnapshot: [
+          { guard: "knowsLeader", actions: "acceptPart" },
+          { actions: ["followLeader", "acceptPart"] },
+        ],
+        Read: { actions: "forwardReads" },
+      },
+    },
   },
 });
 
@@ -390,9 +460,13 @@ const role = raft.createStateConfig({
     HeartbeatTimeout: { description: "Late: this node no longer leads" },
     QuorumLost: { description: "Late: this node no longer leads" },
     TargetCaughtUp: { description: "Late: the transfer ended" },
+    LogLost: { description: "Only at a start" },
+    RecoveryTimeout: { description: "Late: this node has recovered" },
+    VoterHeard: { description: "Late: this node has recovered" },
+    CaughtUp: { description: "Late: this node has recovered" },
     TransferTimeout: { description: "Late: the transfer ended" },
   },
-  states: { follower, preCandidate, candidate, leader },
+  states: { follower, recovering, preCandidate, candidate, leader },
 });
 
 /**
@@ -465,6 +539,7 @@ export const raftMachine = raft.createMachine({
     votedFor: input.votedFor,
     leaderId: undefined,
     votesGranted: [],
+    votersHeard: [],
     voters: input.voters,
     learners: input.learners,
     transferee: undefined,
@@ -478,4 +553,4 @@ export const raftMachine = raft.createMachine({
 export type RaftSnapshot = SnapshotFrom<typeof raftMachine>;
 
 /** The roles, in the paper's words. */
-export type Role = "follower" | "preCandidate" | "candidate" | "leader";
+export type Role = "follower" | "recovering" | "preCandidate" | "candidate" | "leader";

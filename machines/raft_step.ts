@@ -24,7 +24,8 @@ export interface RoleChange {
 /** The role in a snapshot's state value. */
 export function roleOf(snapshot: RaftSnapshot): Role {
   const { role } = snapshot.value;
-  return typeof role === "string" ? role : "leader";
+  if (typeof role === "string") return role;
+  return "leader" in role ? "leader" : "recovering";
 }
 
 /** What the step changed of role and leader; undefined if it changed neither. */

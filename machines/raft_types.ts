@@ -177,6 +177,8 @@ export interface ReadIndex extends Rpc {
   readonly type: "ReadIndex";
   /** Unique per attempt, across restarts of the sender too; never reused. */
   readonly readId: number;
+  /** The sender has lost its log (recovery.ts): what it acknowledged before counts no more. */
+  readonly isLogLost: boolean;
 }
 
 /** The answer to {@linkcode ReadIndex}, sent once a quorum confirmed the leader. */

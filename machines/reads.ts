@@ -31,7 +31,9 @@ export function queueForwardedRead(
   context: RaftContext,
   request: ReadIndex,
 ): void {
-  const { reads } = state.lead;
+  const { reads, progress } = state.lead;
+  // Before the read index is taken: nothing is committed any more by what that follower had once.
+  if (request.isLogLost) progress.get(request.from)?.forget();
   if (reads.waitingForwarded.length >= READS_PENDING_MAX) {
     refuseForwardedRead(state, context, request);
   } else reads.waitingForwarded.push({ from: request.from, readId: request.readId });
@@ -46,7 +48,8 @@ export function forwardReads(state: GroupState, context: RaftContext, event: Rea
   }
   const readId = ++forwarded.lastReadId;
   forwarded.batches.set(readId, { readIds: event.readIds, sentMs: state.nowMs });
-  state.send(context.leaderId, { ...state.header(context), type: "ReadIndex", readId });
+  const header = state.header(context);
+  state.send(context.leaderId, { ...header, type: "ReadIndex", readId, isLogLost: false });
 }
 
 /** Follower: the leader confirmed a read index for one attempt, or refused it. */

@@ -6,6 +6,7 @@
  * | `identity.json` | `{"formatVersion":3,"clusterId":"…","nodeId":1,"directoryId":"…","members":[1,2,3],"logBegun":true,"place":"…"}` |
  * | `peers.json` | `{"formatVersion":1,"peers":{"2":"…"}}`: the peers' directories, see peer_identities.ts |
  * | `wal/` | the write-ahead log |
+ * | `durable` | how far the log was durable, see watermark.ts |
  * | `snapshots/` | snapshots, see snapshot_store.ts |
  *
  * The directory itself is locked while a process uses it, and so is the log's (wal.ts).
@@ -41,6 +42,7 @@ import { IDENTITY_BYTES_MAX, NODE_ID_MAX, PEERS_BYTES_MAX } from "./limits.ts";
 import { SNAPSHOT_DIRECTORY } from "./snapshot_store.ts";
 import { isPlace, isSamePlace } from "./place.ts";
 import { lacksFirstHeader, replay } from "./wal_replay.ts";
+import { WATERMARK_PATH } from "./watermark.ts";
 import { checkIdentity, sequenceOf, WAL_DIRECTORY, type WalIdentity } from "./wal_segment.ts";
 
 /** Another process uses the directory. */
@@ -129,6 +131,10 @@ export interface DataDirectory {
   readonly created: boolean;
   /** Whether its log was begun. If so, a log that is missing, or has no first header, is lost. */
   readonly logBegun: boolean;
+  /** Whether the log was lost, and what it held is not all there again: see noteLogLost. */
+  readonly isLogLost: boolean;
+  /** All that had been acknowledged is in the log again, and the node may vote. */
+  noteLogRestored(): void;
   /**
    * The log is there and durable, so the node may make promises. If the log is missing later, votes
    * and acknowledged writes are lost with it, and the node does not start.
@@ -143,12 +149,26 @@ export interface DataDirectory {
   discard(): void;
 }
 
+/**
+ * The log is missing: there is not one segment of it. What the node had promised is lost with it; only
+ * the other members can help.
+ */
+export class LogMissingError extends IdentityDamagedError {
+  /** See the class. */
+  constructor() {
+    super("its log is missing");
+  }
+}
+
 /** Where the peers' directories are remembered. */
 export const PEERS_FILE: DirectoryFile = {
   path: "peers.json",
   formatVersion: 1,
   bytesMax: PEERS_BYTES_MAX,
 };
+
+/** What the name of a segment ends with that was put aside. */
+const ASIDE = ".broken";
 
 const IDENTITY_FILE: DirectoryFile = {
   path: "identity.json",
@@ -161,6 +181,7 @@ interface StoredIdentity {
   readonly identity: DirectoryOwner;
   readonly directoryId: string;
   readonly logBegun: boolean;
+  readonly isLogLost: boolean;
   /** Where the directory was when this was written; undefined if the file system cannot tell. */
   readonly place: string | undefined;
   /** Where the log's was, once it was begun. */
@@ -270,14 +291,51 @@ function placeOfLog(
   return logBegun && disk.exists(WAL_DIRECTORY) ? disk.placeOf(WAL_DIRECTORY) : undefined;
 }
 
-function logNote(disk: Disk, stored: StoredIdentity): Pick<DataDirectory, "noteLogBegun"> {
+function logNote(
+  disk: Disk,
+  stored: StoredIdentity,
+): Pick<DataDirectory, "noteLogBegun" | "noteLogRestored"> {
+  let now = stored;
+  const note = (changed: Partial<StoredIdentity>): void => {
+    now = { ...now, ...changed };
+    store(disk, now = { ...now, logPlace: placeOfLog(disk, now) ?? now.logPlace });
+  };
   return {
     noteLogBegun: () => {
-      if (stored.logBegun) return;
-      const begun = { ...stored, logBegun: true };
-      store(disk, { ...begun, logPlace: placeOfLog(disk, begun) });
+      if (!now.logBegun) note({ logBegun: true });
     },
+    noteLogRestored: () => note({ isLogLost: false }),
   };
+}
+
+/**
+ * The log of a directory cannot be used. Notes that, and then puts aside what is there of it
+ * (`.broken`), so that the next start begins another log, and the node recovers (machines/recovery.ts).
+ * Whatever the crash, either the old log is there, or the note that it was lost.
+ *
+ * @throws {DirectoryLockedError} If another process uses the directory.
+ * @throws {DiskError} If the disk fails.
+ */
+export function putLogAside(disk: Disk): void {
+  const lock = disk.lock("");
+  if (lock === undefined) throw new DirectoryLockedError();
+  try {
+    const stored = readIdentity(disk);
+    store(disk, { ...stored, isLogLost: true });
+    if (disk.exists(WATERMARK_PATH)) disk.remove(WATERMARK_PATH);
+    if (!disk.exists(WAL_DIRECTORY)) return;
+    const names = disk.list(WAL_DIRECTORY);
+    // Of an earlier loss that is over. What a crash in here has left belongs to this one.
+    const old = stored.isLogLost ? [] : names.filter((name) => name.endsWith(ASIDE));
+    for (const name of old) disk.remove(`${WAL_DIRECTORY}/${name}`);
+    for (const name of names) {
+      if (sequenceOf(name) === undefined) continue;
+      disk.rename(`${WAL_DIRECTORY}/${name}`, `${WAL_DIRECTORY}/${name}${ASIDE}`);
+    }
+    disk.syncDirectory(WAL_DIRECTORY);
+  } finally {
+    lock.release();
+  }
 }
 
 /** Whether a directory of `stored` is the one that this start wants. */
@@ -323,6 +381,8 @@ function removeAll(disk: Disk, made: StoredIdentity): void {
 
 /** Removes a log that holds nothing, from its end, so that a crash in between leaves no hole. */
 function removeLog(disk: Disk, stored: StoredIdentity): void {
+  // First what says that there was one.
+  if (disk.exists(WATERMARK_PATH)) disk.remove(WATERMARK_PATH);
   if (!disk.exists(WAL_DIRECTORY)) return;
   // Or a crash in between would leave a directory that seems to have lost it.
   if (readIdentity(disk).logBegun) store(disk, { ...stored, logBegun: false });
@@ -366,15 +426,22 @@ function found(
   { directoryId, place }: Pick<StoredIdentity, "directoryId" | "place">,
 ): StoredIdentity {
   const identity = { clusterId, nodeId, members };
-  const founded = { identity, directoryId, logBegun: false, place, logPlace: undefined };
+  const founded = {
+    ...{ identity, directoryId, logBegun: false, isLogLost: false },
+    ...{ place, logPlace: undefined },
+  };
   store(disk, founded);
   return founded;
 }
 
-function store(disk: Disk, { identity, directoryId, logBegun, ...places }: StoredIdentity): void {
+function store(
+  disk: Disk,
+  { identity, directoryId, logBegun, isLogLost, ...places }: StoredIdentity,
+): void {
   const { clusterId, nodeId, members } = identity;
   replaceFile(disk, IDENTITY_FILE, {
     ...{ clusterId, nodeId, directoryId, members, logBegun },
+    ...(isLogLost ? { isLogLost } : {}),
     ...places,
   });
 }
@@ -384,12 +451,12 @@ function store(disk: Disk, { identity, directoryId, logBegun, ...places }: Store
  * or knows peers, and has no log, then the log is lost, and the promises in it. Peers would not
  * notice: they know the directory by its id.
  */
-function checkLogIsThere(disk: Disk, { logBegun }: StoredIdentity): void {
-  if (!logBegun && !disk.exists(PEERS_FILE.path)) return;
+function checkLogIsThere(disk: Disk, { logBegun, isLogLost }: StoredIdentity): void {
+  if (isLogLost || (!logBegun && !disk.exists(PEERS_FILE.path))) return;
   const isThere = disk.exists(WAL_DIRECTORY) &&
     disk.list(WAL_DIRECTORY).some((name) => sequenceOf(name) !== undefined);
   if (!isThere) {
-    throw new IdentityDamagedError("its log is missing");
+    throw new LogMissingError();
   }
 }
 
@@ -397,11 +464,12 @@ function readIdentity(disk: Disk): StoredIdentity {
   const { path } = IDENTITY_FILE;
   const fields = readFields(disk, IDENTITY_FILE);
   const { clusterId, nodeId, directoryId, members, logBegun, place, logPlace } = fields;
+  const { isLogLost = false } = fields;
   if (typeof clusterId !== "string" || typeof nodeId !== "number" || !isDirectoryId(directoryId)) {
     throw new IdentityDamagedError(`${path} lacks an id`);
   }
-  if (typeof logBegun !== "boolean") {
-    throw new IdentityDamagedError(`${path} does not say whether the log was begun`);
+  if (typeof logBegun !== "boolean" || typeof isLogLost !== "boolean") {
+    throw new IdentityDamagedError(`${path} does not say whether the log was begun, or lost`);
   }
   if (!isPlace(place) || !isPlace(logPlace)) {
     throw new IdentityDamagedError(`${path} names no place`);
@@ -415,7 +483,7 @@ function readIdentity(disk: Disk): StoredIdentity {
   } catch (error) {
     throw new IdentityDamagedError(`${path} is not valid: ${(error as Error).message}`);
   }
-  return { identity, directoryId, logBegun, place, logPlace };
+  return { identity, directoryId, logBegun, isLogLost, place, logPlace };
 }
 
 function isMemberList(value: unknown): value is NodeId[] {

@@ -29,6 +29,9 @@ export const IDENTITY_BYTES_MAX = 4096;
 /** Largest file of the peers' directories that is read; a larger one is refused as damaged. */
 export const PEERS_BYTES_MAX = 64 * 1024;
 
+/** The file that says how far the log is durable begins anew at this size. */
+export const WATERMARK_FILE_BYTES = 12 * 340;
+
 /** Longest meta of a snapshot; writing one throws a RangeError, reading one a SnapshotError. */
 export const SNAPSHOT_META_BYTES_MAX = 64 * 1024;
 

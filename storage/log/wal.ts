@@ -41,6 +41,7 @@ import {
   replay,
   type ReplayedSegment,
 } from "./wal_replay.ts";
+import { readWatermark, Watermark } from "./watermark.ts";
 import {
   checkIdentity,
   encodeSegmentHeader,
@@ -104,6 +105,7 @@ export class Wal {
   readonly #disk: Disk;
   readonly #options: WalOptions;
   readonly #lock: DiskLock;
+  readonly #watermark: Watermark;
   #gather = new Uint8Array(GATHER_BYTES_MIN);
   /** All segments that are there, oldest first; the last is written. */
   #segments: Segment[];
@@ -135,16 +137,20 @@ export class Wal {
     // What is locked is what is written: a second writer would ruin the log.
     const lock = disk.lock(WAL_DIRECTORY);
     if (lock === undefined) throw new WalLockedError(WAL_DIRECTORY);
+    let watermark: Watermark | undefined;
     try {
       const found = replay(disk, options);
       if (options.wasBegun === true && lacksFirstHeader(found)) {
         throw new WalCorruptError(segmentPath(1), 0, "its header was whole once");
       }
+      checkWatermark(disk, found);
       cutTornTail(disk, found);
+      watermark = new Watermark(disk);
       const segments = openDurably(disk, options, found);
-      const wal = new Wal(disk, { options, lock, segments, groups: found.groups });
+      const wal = new Wal(disk, { options, lock, watermark, segments, groups: found.groups });
       return { wal, groups: found.groups, tornTail: describeTornTail(found) };
     } catch (error) {
+      watermark?.close();
       lock.release();
       throw error;
     }
@@ -152,9 +158,10 @@ export class Wal {
 
   private constructor(
     disk: Disk,
-    { options, lock, segments, groups }: {
+    { options, lock, watermark, segments, groups }: {
       readonly options: WalOptions;
       readonly lock: DiskLock;
+      readonly watermark: Watermark;
       readonly segments: Segment[];
       readonly groups: ReadonlyMap<GroupId, RecoveredGroup>;
     },
@@ -162,6 +169,7 @@ export class Wal {
     this.#disk = disk;
     this.#options = options;
     this.#lock = lock;
+    this.#watermark = watermark;
     this.#segments = segments;
     const last = segments.at(-1)!;
     this.#position = last.start + last.file!.size;
@@ -248,7 +256,7 @@ export class Wal {
       if (nameIsNew) this.#nameIsNew = false;
       if (error !== undefined) this.#fail(error);
       if (this.#failure === undefined) {
-        this.#durablePosition = target;
+        this.#noteDurable(target);
         this.#closeDurableSegments();
         this.#noteDurableBases();
         this.#removeNeedless();
@@ -272,6 +280,7 @@ export class Wal {
       throw this.#fail(error);
     } finally {
       for (const file of this.#openFiles()) file.close();
+      this.#watermark.close();
       this.#segments = [];
       this.#lock.release();
       this.#failure ??= new WalFailedError(new Error("it is closed"));
@@ -406,6 +415,16 @@ export class Wal {
     }
   }
 
+  #noteDurable(position: number): void {
+    if (position === this.#durablePosition) return;
+    this.#durablePosition = position;
+    try {
+      this.#watermark.note(position);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
   #openFiles(): DiskFile[] {
     return this.#segments.flatMap(({ file }) => file === undefined ? [] : [file]);
   }
@@ -459,7 +478,7 @@ export class Wal {
     for (const file of this.#openFiles()) file.sync();
     if (this.#nameIsNew) this.#disk.syncDirectory(WAL_DIRECTORY);
     this.#nameIsNew = false;
-    this.#durablePosition = this.#position;
+    this.#noteDurable(this.#position);
     const last = this.#segments.at(-1)!;
     try {
       this.#position += this.#writeWhole(last, []);
@@ -473,6 +492,19 @@ export class Wal {
 
 function isNoSpace(error: unknown): error is DiskError {
   return error instanceof DiskError && error.code === "no-space";
+}
+
+/** A torn tail was never durable: a log that ends before what was is damaged. */
+function checkWatermark(disk: Disk, { endPosition, lastSequence, tornAt }: Replay): void {
+  const durable = readWatermark(disk);
+  if (durable <= endPosition) return;
+  const { sequence, offset, reason } = tornAt ??
+    { sequence: Math.max(1, lastSequence), offset: 0, reason: "it is cut short" };
+  throw new WalCorruptError(
+    segmentPath(sequence),
+    offset,
+    `${reason}, although the log had been durable to position ${durable}, and ends at ${endPosition}`,
+  );
 }
 
 function describeTornTail({ tornAt }: Replay): string | undefined {

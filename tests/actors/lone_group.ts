@@ -11,7 +11,7 @@ import type { RaftAnswer } from "../../actors/raft_request.ts";
 import { ActorSystem } from "../../actors/runtime/system.ts";
 import type { ReplicationBounds } from "../../machines/bounds.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
-import type { NodeId } from "../../machines/raft_types.ts";
+import type { Envelope, NodeId } from "../../machines/raft_types.ts";
 import type { StateMachine } from "../../machines/state_machine.ts";
 import { SnapshotStore } from "../../storage/log/snapshot_store.ts";
 import type { RecoveredGroup } from "../../storage/log/wal_replay.ts";
@@ -35,6 +35,8 @@ export interface LoneGroupOptions {
   readonly snapshotAfter?: SnapshotTrigger;
   readonly segmentBytes?: number;
   readonly bounds?: ReplicationBounds;
+  readonly isLogLost?: boolean;
+  readonly onLogRestored?: () => void;
 }
 
 /** A disk whose syncs end at once. */
@@ -48,6 +50,8 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
   readonly host: GroupHost<Result, Machine>;
   /** What stopped the member. */
   readonly failures: Error[] = [];
+  /** Every message that left it. */
+  readonly sent: Envelope[] = [];
   /** Snapshots whose head was damaged at the start. */
   readonly broken: Error[] = [];
 
@@ -85,7 +89,9 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
       ...(snapshotAfter === undefined ? {} : { snapshotAfter }),
       ...(options.bounds === undefined ? {} : { bounds: options.bounds }),
       log,
-      send: () => {},
+      send: (to, message) => void this.sent.push({ to, message }),
+      isLogLost: options.isLogLost === true,
+      ...(options.onLogRestored === undefined ? {} : { onLogRestored: options.onLogRestored }),
       ...(clusterVersionMax === undefined ? {} : { clusterVersionMax }),
     });
   }

@@ -10,6 +10,8 @@ import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
 import { DEFAULT_BOUNDS } from "../../machines/bounds.ts";
 import { LOG_CHUNK_BYTES } from "../../machines/raft_log.ts";
 import type { StateMachine } from "../../machines/state_machine.ts";
+import type { ReadIndex } from "../../machines/raft_types.ts";
+import { encodeRun } from "../../storage/log/wal_record.ts";
 import { encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
@@ -203,3 +205,43 @@ function promptly(
 ): MemoryDisk {
   return new MemoryDisk({ later: (run) => run(), ...(fault === undefined ? {} : { fault }) });
 }
+
+Deno.test("a log that was lost is said to be restored once the vote that was given away is durable", () => {
+  const syncs: (() => void)[] = [];
+  const disk = new MemoryDisk({ later: (run) => void syncs.push(run) });
+  let restored = 0;
+  const group = new LoneGroup<CommandResult, KvStore>(new KvStore(), {
+    disk,
+    voters: [1, 2, 3],
+    isLogLost: true,
+    onLogRestored: () => void restored++,
+  });
+  const { host, sent } = group;
+  const settle = (): void => {
+    for (let turn = 0; turn < 10; turn++) {
+      group.pass(1);
+      for (const sync of syncs.splice(0)) sync();
+    }
+  };
+  const answer = (from: number, readIndex: number): void => {
+    const asked = sent.findLast(({ to, message }) => to === from && message.type === "ReadIndex");
+    const { readId } = asked!.message as ReadIndex;
+    host.receive({ type: "ReadIndexReply", group: 0, term: 2, from, readId, readIndex });
+    group.pass(1);
+  };
+  group.pass(400);
+  answer(2, 0);
+  answer(3, 0);
+  const runs = [encodeRun({
+    ...{ group: 0, term: 2, firstIndex: 1, timeMs: 0, kind: "noop" },
+    payloads: [new Uint8Array(0)],
+  })];
+  const append = { type: "AppendEntries", group: 0, term: 2, from: 2, round: 0 } as const;
+  host.receive({ ...append, prevLogIndex: 0, prevLogTerm: 0, leaderCommit: 1, runs });
+  settle();
+  group.pass(400);
+  answer(2, 1);
+  assertEquals([host.core.role, restored], ["follower", 0]);
+  settle();
+  assertEquals([host.core.role, restored, group.failures], ["follower", 1, []]);
+});

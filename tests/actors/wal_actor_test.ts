@@ -10,6 +10,7 @@ import {
   type WriteRequest,
 } from "../../actors/wal_actor.ts";
 import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
+import { WATERMARK_PATH } from "../../storage/log/watermark.ts";
 import { DiskError } from "../../storage/log/disk.ts";
 import { WalFailedError } from "../../storage/log/wal_errors.ts";
 import { Wal } from "../../storage/log/wal.ts";
@@ -41,6 +42,7 @@ class Bench {
     this.disk = new MemoryDisk({
       later: (run) => void this.#syncs.push(run),
       fault: ({ type, path }) => {
+        if (path === WATERMARK_PATH) return undefined;
         if (type !== "append" && type !== "syncData") return undefined;
         if (type === "append" && this.isFull) {
           return new DiskError("Cannot write: no space is left", { code: "no-space", path });

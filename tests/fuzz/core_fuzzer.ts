@@ -51,6 +51,8 @@ interface Seen {
   votedFor: NodeId | undefined;
   commitIndex: number;
   matches: Map<NodeId, number>;
+  /** Who said that it has lost its log. */
+  readonly losses: Set<NodeId>;
 }
 
 function tryMessages(dice: Dice, tally: Tally): void {
@@ -62,6 +64,7 @@ function tryMessages(dice: Dice, tally: Tally): void {
     votedFor: undefined,
     commitIndex: 0,
     matches: new Map(),
+    losses: new Set(),
   };
   let unsynced: Turn[] = [];
   const take = (outbox: Turn): void => {
@@ -75,6 +78,7 @@ function tryMessages(dice: Dice, tally: Tally): void {
     const { role } = core;
     const message = draw < 15 ? drawMessage(dice, core) : undefined;
     if (draw < 15 && message === undefined) continue;
+    if (message?.type === "ReadIndex" && message.isLogLost) seen.losses.add(message.from);
     try {
       if (message !== undefined) take(solo.receive(message));
       else if (draw < 17) {
@@ -143,7 +147,8 @@ function check({ core, nowMs }: SoloCore, outbox: Turn, seen: Seen): void {
     assertLessOrEqual(nextIndex, log.lastIndex + 1, `nextIndex of ${peer}`);
     assert(nextIndex > matchIndex, `nextIndex of ${peer} is ${nextIndex}, match ${matchIndex}`);
     assert(mode !== "snapshot", `${peer} is sent nothing any more`);
-    if (currentTerm === seen.term) {
+    // It falls if the follower says that it has lost its log, and for nothing else.
+    if (currentTerm === seen.term && !seen.losses.has(peer)) {
       assertGreaterOrEqual(matchIndex, seen.matches.get(peer) ?? 0, `matchIndex of ${peer} fell`);
     }
   }

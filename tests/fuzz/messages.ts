@@ -74,7 +74,7 @@ export function drawRaftMessage(dice: Dice, near: MessageSurroundings): RaftMess
     case "TimeoutNow":
       return { ...header, type };
     case "ReadIndex":
-      return { ...header, type, readId: index() };
+      return { ...header, type, readId: index(), isLogLost: dice.chance(0.2) };
     case "ReadIndexReply":
       return { ...header, type, readId: index(), readIndex: index() };
     case "InstallSnapshot": {

@@ -85,7 +85,12 @@ export class CoreDriver {
       case "TransferLeadership":
         return core.transfer(event.to);
       case "TargetCaughtUp":
+      case "VoterHeard":
+      case "CaughtUp":
         // Only the core itself raises it.
+        return this.#raise(event);
+      case "LogLost":
+      case "RecoveryTimeout":
         return this.#raise(event);
       case "SnapshotDue":
         return core.snapshotDue();

@@ -19,8 +19,18 @@ import type {
   RaftSnapshot,
 } from "../../machines/raft_machine.ts";
 
-/** Exploration goes on from states up to this term; one more is reached, and not left. */
-export const EXPLORED_TERM_MAX = 3;
+/**
+ * The regions beside the roles, and recovery, are independent of each other, and all of them together
+ * would be far too many states. So the roles are explored once with each: with the events of that one
+ * and without those of the others. Exploration goes on from states up to `termMax`; one more is
+ * reached, and not left.
+ */
+const ASPECTS: readonly { readonly types: RegExp; readonly termMax: number }[] = [
+  { types: /^Disk/, termMax: 3 },
+  { types: /^Space/, termMax: 2 },
+  { types: /^Snapshot/, termMax: 2 },
+  { types: /^(LogLost|RecoveryTimeout|VoterHeard|CaughtUp)$/, termMax: 2 },
+];
 /** Far above what the chart needs; reached only if it has grown a context without bounds. */
 const TRAVERSALS_MAX = 200_000;
 
@@ -48,6 +58,12 @@ export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
     { type: "HeartbeatTimeout" },
     { type: "QuorumLost" },
     { type: "EntriesDurable", term: 1, index: 1 },
+    { type: "LogLost" },
+    { type: "RecoveryTimeout" },
+    { type: "VoterHeard", from: 2 },
+    { type: "VoterHeard", from: 3 },
+    { type: "VoterHeard", from: 1 },
+    { type: "CaughtUp" },
     { type: "VoteDurable", term: currentTerm },
     { type: "VoteDurable", term: currentTerm - 1 },
     { type: "Propose", requests: [new Uint8Array([1])] },
@@ -115,7 +131,7 @@ export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
         offset: 1,
       },
       { ...rpc, type: "TimeoutNow", from },
-      { ...rpc, type: "ReadIndex", from, readId: 1 },
+      { ...rpc, type: "ReadIndex", from, readId: 1, isLogLost: false },
       { ...rpc, type: "ReadIndexReply", from, readId: 1, readIndex: 1 },
     );
     for (const logIsUpToDate of [true, false]) {
@@ -159,9 +175,17 @@ export interface ExploreOptions {
 /** Every step from every state that can be reached. */
 export function exploreEdges(
   machine: typeof raftMachine,
-  { input, events = eventsAt }: ExploreOptions,
+  options: ExploreOptions,
 ): Edge<typeof raftMachine>[] {
-  const map = getAdjacencyMap(machine, traversal(input, events) as never);
+  return ASPECTS.flatMap((_, aspect) => exploreAspect(machine, options, aspect));
+}
+
+function exploreAspect(
+  machine: typeof raftMachine,
+  options: ExploreOptions,
+  aspect: number,
+): Edge<typeof raftMachine>[] {
+  const map = getAdjacencyMap(machine, traversal(options, aspect) as never);
   return Object.values(map).flatMap(({ state, transitions }) =>
     Object.values(transitions).map((step) => ({
       from: state as RaftSnapshot,
@@ -174,14 +198,18 @@ export function exploreEdges(
 /** The shortest way to every state that can be reached, as the events to send. */
 export function explorePaths(
   machine: typeof raftMachine,
-  { input, events = eventsAt }: ExploreOptions,
+  options: ExploreOptions,
 ): { readonly state: RaftSnapshot; readonly events: readonly RaftEvent[] }[] {
-  return getShortestPaths(machine, traversal(input, events) as never).map(({ state, steps }) => ({
-    state: state as RaftSnapshot,
-    events: steps.map(({ event }) => event as RaftEvent).filter(({ type }) =>
-      (type as string) !== "xstate.init"
-    ),
-  }));
+  const paths = ASPECTS.flatMap((_, aspect) =>
+    getShortestPaths(machine, traversal(options, aspect) as never).map(({ state, steps }) => ({
+      state: state as RaftSnapshot,
+      events: steps.map(({ event }) => event as RaftEvent).filter(({ type }) =>
+        (type as string) !== "xstate.init"
+      ),
+    }))
+  );
+  // What the aspects share is walked once.
+  return [...new Map(paths.map((path) => [nameOf(path.state), path])).values()];
 }
 
 /** A name for a state that two equal states share. */
@@ -233,12 +261,18 @@ interface Transition {
   readonly eventType: string;
 }
 
-function traversal(input: RaftInput, events: Events): Record<string, unknown> {
+function traversal(
+  { input, events = eventsAt }: ExploreOptions,
+  aspect: number,
+): Record<string, unknown> {
+  const { termMax } = ASPECTS[aspect]!;
+  const others = ASPECTS.filter((_, at) => at !== aspect);
   return {
     input,
-    events,
+    events: (state: RaftSnapshot) =>
+      events(state).filter(({ type }) => !others.some(({ types }) => types.test(type))),
     limit: TRAVERSALS_MAX,
-    stopWhen: ({ context }: RaftSnapshot) => context.currentTerm > EXPLORED_TERM_MAX,
+    stopWhen: ({ context }: RaftSnapshot) => context.currentTerm > termMax,
   };
 }
 

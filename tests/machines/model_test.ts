@@ -170,10 +170,10 @@ Deno.test("model: AppendEntries to a leader of the same term stops the node", ()
 /** What holds in every reachable state; each sentence is a property of the chart alone. */
 const invariants: Readonly<Record<string, (state: RaftSnapshot) => boolean>> = {
   "a leader knows itself as leader and voted for itself": ({ value, context }) =>
-    typeof value.role === "string" ||
+    !isLeading(value) ||
     (context.leaderId === context.id && context.votedFor === context.id),
   "only a leader is its own leader": ({ value, context }) =>
-    typeof value.role !== "string" || context.leaderId !== context.id,
+    isLeading(value) || context.leaderId !== context.id,
   "a candidate voted for itself and knows no leader": ({ value, context }) =>
     value.role !== "candidate" ||
     (context.votedFor === context.id && context.leaderId === undefined),
@@ -183,17 +183,31 @@ const invariants: Readonly<Record<string, (state: RaftSnapshot) => boolean>> = {
     value.role === "preCandidate" || value.role === "candidate" ||
     context.votesGranted.length === 0,
   "a stalled disk neither leads nor campaigns": ({ value }) =>
-    value.disk !== "stalled" || value.role === "follower",
+    value.disk !== "stalled" || value.role === "follower" || isRecovering(value),
+  "who recovers has no votes, and leads nobody": ({ value, context }) =>
+    !isRecovering(value) || (context.votesGranted.length === 0 && context.leaderId !== context.id),
+  "who catches up has heard all other voters": ({ value, context }) =>
+    !isRecovering(value) || (value.role as { recovering: string }).recovering === "asking" ||
+    context.voters.every((id) => id === context.id || context.votersHeard.includes(id)),
   "only who hands over has a transferee, another voter": ({ value, context }) => {
-    const transfers = typeof value.role !== "string" && value.role.leader === "transferring";
+    const transfers = isLeading(value) &&
+      (value.role as { leader: string }).leader === "transferring";
     const { transferee } = context;
     return transfers
       ? transferee !== undefined && transferee !== context.id && context.voters.includes(transferee)
       : transferee === undefined;
   },
   "a learner is a follower": ({ value, context }) =>
-    context.voters.includes(context.id) || value.role === "follower",
+    context.voters.includes(context.id) || value.role === "follower" || isRecovering(value),
 };
+
+function isLeading({ role }: RaftSnapshot["value"]): boolean {
+  return typeof role !== "string" && "leader" in role;
+}
+
+function isRecovering({ role }: RaftSnapshot["value"]): boolean {
+  return typeof role !== "string" && "recovering" in role;
+}
 
 for (const [sentence, holds] of Object.entries(invariants)) {
   Deno.test(`model: in every reachable state, ${sentence}`, () => {
@@ -276,10 +290,12 @@ Deno.test("model: every effect that has a rule is asked for by the chart, and no
     "adoptTerm",
     "dropTransferee",
     "followLeader",
+    "forfeitVote",
     "forgetLeader",
     "leadTerm",
     "nameTransferee",
     "preVoteForSelf",
+    "recordHeard",
     "recordOwnVote",
     "recordVote",
     "voteForCandidate",

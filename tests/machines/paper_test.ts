@@ -41,7 +41,7 @@ function everyMessage(solo: SoloCore, term: Term): RaftMessage[] {
     { ...rpc, type: "PreVoteReply", granted: true },
     { ...rpc, type: "PreVoteReply", granted: false },
     { ...rpc, type: "TimeoutNow" },
-    { ...rpc, type: "ReadIndex", readId: 1 },
+    { ...rpc, type: "ReadIndex", readId: 1, isLogLost: false },
     { ...rpc, type: "ReadIndexReply", readId: 1, readIndex: 1 },
   ];
 }
@@ -1457,7 +1457,7 @@ Deno.test("thesis s6.4: a node that does not lead refuses a follower's request",
   for (const role of ["follower", "preCandidate", "candidate"] as const) {
     const solo = inEachRole[role]!();
     const outbox = solo.receive(
-      { type: "ReadIndex", group: 0, term: 5, from: 3, readId: 4 },
+      { type: "ReadIndex", group: 0, term: 5, from: 3, readId: 4, isLogLost: false },
     );
     const reply = only("ReadIndexReply", outbox);
     assertEquals([reply.readId, reply.readIndex], [4, 0]);
@@ -1705,7 +1705,7 @@ Deno.test("READS_PENDING_MAX: further reads are refused, at a leader and for a f
   // Lengths, since a difference of so many would take minutes to print.
   assertEquals(solo.turn((core) => core.read(readIds)).readsRefused.length, 0);
   assertEquals(solo.turn((core) => core.read([-1])).readsRefused, [-1]);
-  const request = { type: "ReadIndex", group: 0, term: 5, from: 3 } as const;
+  const request = { type: "ReadIndex", group: 0, term: 5, from: 3, isLogLost: false } as const;
   solo.turn((core) => {
     for (let readId = 1; readId <= READS_PENDING_MAX; readId++) {
       core.receive({ ...request, readId });

@@ -36,6 +36,7 @@ export interface SoloOptions {
   readonly random?: () => number;
   /** Where they differ from the usual. */
   readonly bounds?: Partial<ReplicationBounds>;
+  readonly isLogLost?: boolean;
 }
 
 /** Long enough for every time-out to have passed. */
@@ -60,6 +61,7 @@ export class SoloCore {
       group: 0,
       timing: DEFAULT_TIMING,
       bounds: { ...DEFAULT_BOUNDS, ...options.bounds },
+      isLogLost: options.isLogLost === true,
       records: recordFormat,
       random,
       log,

@@ -1260,6 +1260,71 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     suspects: [storage],
   },
+  // Recovery of a lost log
+  {
+    name: "a node that lost its log answers a leader before it has heard all voters",
+    file: "machines/raft_machine.ts",
+    find:
+      '        AppendEntries: { description: "It answers no leader before all voters were heard" },',
+    replace: '        AppendEntries: { actions: ["followLeader", "acceptEntries"] },',
+    suspects: [core],
+  },
+  {
+    name: "a node that lost its log has heard all with one answer",
+    file: "machines/raft_machine.ts",
+    find: "context.voters.every((id) => id === context.id || context.votersHeard.includes(id)),",
+    replace: "context.votersHeard.length > 0,",
+    suspects: [core],
+  },
+  {
+    name: "a node that lost its log keeps its vote of the term it comes back in",
+    file: "machines/raft_machine.ts",
+    find: "votedFor: context.votedFor ?? context.id,",
+    replace: "votedFor: context.votedFor,",
+    suspects: [core],
+  },
+  {
+    name: "a leader goes on counting what a follower has lost",
+    file: "machines/reads.ts",
+    find: "  if (request.isLogLost) progress.get(request.from)?.forget();\n",
+    replace: "",
+    suspects: [core],
+  },
+  {
+    name: "a read index of before all were heard lets a node vote again",
+    file: "machines/recovery.ts",
+    find: "  if (recovery.catchesUp && isConfirmed)",
+    replace: "  if (isConfirmed)",
+    suspects: [core],
+  },
+  {
+    name: "a node is caught up before its disk is",
+    file: "machines/recovery.ts",
+    find: "return commitIndex >= readIndex && durableIndex >= readIndex;",
+    replace: "return commitIndex >= readIndex;",
+    suspects: [core],
+  },
+  {
+    name: "a node that lost its log follows at once",
+    file: "actors/group.ts",
+    find: "isLogLost: options.isLogLost === true,",
+    replace: "isLogLost: false,",
+    suspects: ["sim"],
+  },
+  {
+    name: "a log that is shorter than it was durable is taken for torn",
+    file: "storage/log/wal.ts",
+    find: "  if (durable <= endPosition) return;",
+    replace: "  if (durable >= 0) return;",
+    suspects: [storage],
+  },
+  {
+    name: "the mark of a lost log goes before the vote is given away durably",
+    file: "actors/raft_actor.ts",
+    find: '    if (role === "recovering" || !state.isDurable(context)) return;',
+    replace: '    if (role === "recovering") return;',
+    suspects: [actors],
+  },
   // Command line
   {
     name: "the first endpoint may take the whole time",

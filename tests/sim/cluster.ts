@@ -258,6 +258,7 @@ export class SimCluster {
    */
   mayWipe(id: NodeId): boolean {
     const { ids, lost } = this;
+    if (this.damaged.length > 0) return false;
     if (lost.includes(id) || 2 * (lost.length + 1) >= ids.length) return false;
     return ids.every((other) =>
       other === id || lost.includes(other) ||
@@ -267,6 +268,27 @@ export class SimCluster {
 
   #pairOf(id: NodeId, other: NodeId): string {
     return `${this.node(id).directoryId} ${this.node(other).directoryId}`;
+  }
+
+  /**
+   * Whether a node's log may be damaged now: one at a time, and only while no disk is lost, since it
+   * comes back by what all others say.
+   */
+  mayDamage(id: NodeId): boolean {
+    return this.lost.length === 0 && this.ids.every((other) => !this.node(other).isDamaged) &&
+      this.node(id).lives > 0 && this.node(id).disk.exists("identity.json");
+  }
+
+  /** Crashes a node and damages its log. */
+  damageLog(id: NodeId): void {
+    this.say(`fault node ${id}  crash log damaged: ${this.node(id).damageLog()}`);
+    this.network.forgetOld(id);
+    this.#watch.logDamaged(id, this.groups);
+  }
+
+  /** Nodes whose logs were damaged, and are not restored. */
+  get damaged(): NodeId[] {
+    return this.ids.filter((id) => this.node(id).isDamaged);
   }
 
   /** Crashes a node and takes its disk away; it starts again on an empty one. */

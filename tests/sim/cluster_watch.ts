@@ -97,6 +97,8 @@ export class ClusterWatch {
   readonly #seen = new Map<string, Seen>();
   /** The same of the groups on disks that were lost. */
   readonly #lost = new Map<string, Seen>();
+  /** The same of the groups whose logs were damaged, before that. */
+  readonly #damaged = new Map<string, Seen>();
   #violation: InvariantViolation | undefined;
   /** Terms of the entries of each group that any node has known to be committed, index 1 first. */
   readonly #committed = new Map<GroupId, Term[]>();
@@ -174,7 +176,15 @@ export class ClusterWatch {
   recovered(id: NodeId, host: KvGroup): void {
     const { group, core } = host;
     const { log } = core.state;
-    const promised = this.#seen.get(`${id}/${group}`)?.promised ?? noPromise();
+    const key = `${id}/${group}`;
+    const isRecovering = core.role === "recovering";
+    // Whoever knows that it has lost its log owes nothing of it, until the log is restored.
+    const promised = isRecovering ? noPromise() : this.#seen.get(key)?.promised ?? noPromise();
+    if (!isRecovering) {
+      // What was damaged was no part of what counts.
+      this.#damaged.delete(key);
+      this.#node(id).isDamaged = false;
+    }
     this.tell({
       type: "recovery",
       node: id,
@@ -211,6 +221,15 @@ export class ClusterWatch {
     this.#ran = undefined;
     if (id !== undefined) { for (const host of this.#node(id).groups) this.#lookAt(id, host); }
     if (this.#violation !== undefined) throw this.#violation;
+  }
+
+  /** The node's log was damaged: what it had promised is remembered apart, until it has recovered. */
+  logDamaged(id: NodeId, groups: readonly GroupId[]): void {
+    for (const group of groups) {
+      const key = `${id}/${group}`;
+      const seen = this.#seen.get(key);
+      if (seen !== undefined) this.#damaged.set(key, seen);
+    }
   }
 
   /** The node's disk is lost: what it had promised is remembered apart. */
@@ -368,6 +387,9 @@ export class ClusterWatch {
     return [...this.#nodes.keys()].filter((id) => {
       const lost = this.#lost.get(`${id}/${group}`);
       if (lost !== undefined) return hadPromised(lost, { index, term });
+      // What it had acknowledged may be what its leader commits by; it will have it again (recovery.ts).
+      const damaged = this.#damaged.get(`${id}/${group}`);
+      if (damaged !== undefined && hadPromised(damaged, { index, term })) return true;
       const seen = this.#seen.get(`${id}/${group}`);
       if (seen === undefined) return false;
       const host = this.#host(id, group);

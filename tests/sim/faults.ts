@@ -319,6 +319,17 @@ export const faults: readonly Fault[] = [
     },
   },
   {
+    name: "damage-log",
+    row: "C3",
+    weight: 1,
+    isPossible: (cluster) => cluster.ids.some((id) => cluster.mayDamage(id)),
+    begin: (cluster) => {
+      const id = cluster.dice.pick(cluster.ids.filter((id) => cluster.mayDamage(id)));
+      cluster.damageLog(id);
+      return () => cluster.start(id);
+    },
+  },
+  {
     name: "slow-disk",
     row: "C7",
     weight: 3,

@@ -100,6 +100,7 @@ class Report {
   #operations = 0;
   #segments = 0;
   #windowsFilled = 0;
+  #logsRestored = 0;
   readonly #snapshots = { taken: 0, installed: 0 };
   #found = false;
 
@@ -118,6 +119,7 @@ class Report {
     this.#operations += result.operations;
     this.#segments += result.segments;
     this.#windowsFilled += result.windowsFilled;
+    this.#logsRestored += result.logsRestored;
     this.#snapshots.taken += result.snapshots.taken;
     this.#snapshots.installed += result.snapshots.installed;
     for (const [name, count] of result.faults) {
@@ -137,6 +139,7 @@ class Report {
           `${(this.#simulatedMs / realMs).toFixed(0)} x real time, ` +
           `${this.#operations} operations, ${faults} faults, ${this.#segments} segments, ` +
           `${this.#snapshots.taken} snapshots, ${this.#snapshots.installed} installed, ` +
+          `${this.#logsRestored} logs restored, ` +
           `windows full ${this.#windowsFilled} times`,
       );
     }

@@ -211,6 +211,15 @@ export class SimNetwork {
     connection.sendNow(frame);
   }
 
+  /**
+   * Keeps no frame of a node's to be sent again: it has lost its log, and what it said before came on
+   * connections that are gone.
+   */
+  forgetOld(node: NodeId): void {
+    const kept = this.#old.filter(({ from }) => from !== node);
+    this.#old.splice(0, this.#old.length, ...kept);
+  }
+
   /** Sends a message as if `from` had; false if there is no link. */
   inject(from: NodeId, to: NodeId, message: RaftMessage): boolean {
     return this.#greetedConnection(from, to)?.sendNow(this.#codec.encode(message)) ?? false;

@@ -27,6 +27,8 @@ export interface SeedResult {
   readonly faults: readonly (readonly [name: string, count: number])[];
   /** Segments of logs that were begun. */
   readonly segments: number;
+  /** Logs that were lost, and restored from the others. */
+  readonly logsRestored: number;
   /** Snapshots that were taken, and those that were installed from a leader. */
   readonly snapshots: { readonly taken: number; readonly installed: number };
   /** Events after which a leader's window to a follower was full. */
@@ -57,6 +59,7 @@ export async function runSeed(
     unknown,
     segments,
     snapshots,
+    logsRestored: result.logsRestored,
     windowsFilled,
     faults: [...result.faults],
     transcript: [...result.transcript],

@@ -90,6 +90,10 @@ export class SimNode {
   build = 1;
   /** Counts the disks that were lost. */
   lostDisks = 0;
+  /** Whether its log was damaged, and it has not restored it since. */
+  isDamaged = false;
+  /** Counts the logs that were lost, and restored from the others. */
+  logsRestored = 0;
   readonly #options: SimNodeOptions;
 
   constructor(options: SimNodeOptions) {
@@ -166,6 +170,10 @@ export class SimNode {
       log: (level, event, fields) => {
         if (event === "snapshot-taken") this.snapshotsTaken++;
         if (event === "snapshot-installed") this.snapshotsInstalled++;
+        if (event === "log-restored") {
+          this.logsRestored++;
+          this.isDamaged = false;
+        }
         log(level, event, fields);
       },
       onFailed,
@@ -192,6 +200,39 @@ export class SimNode {
     this.crash({ keepCache: false });
     this.disk.wipe();
     this.lostDisks++;
+  }
+
+  /**
+   * The process ends, if one runs, and then its log decays: a bit is flipped, a segment is missing or
+   * cut short, or all are gone.
+   */
+  damageLog(): string {
+    this.crash({ keepCache: true });
+    const { dice } = this.#options;
+    const segments = this.disk.list("wal").filter((name) => name.endsWith(".wal"));
+    if (segments.length === 0) return "there is none";
+    const name = dice.pick(segments);
+    const path = `wal/${name}`;
+    const size = this.disk.sizeOf(path);
+    this.isDamaged = true;
+    switch (dice.below(4)) {
+      case 0:
+        for (const each of segments) this.disk.erase(`wal/${each}`);
+        return "all segments are gone";
+      case 1:
+        this.disk.erase(path);
+        return `${name} is gone`;
+      case 2: {
+        const left = dice.below(size);
+        this.disk.replace(path, this.disk.read(path, 0, left));
+        return `${name} is cut to ${left} of ${size} bytes`;
+      }
+      default: {
+        const bit = dice.below(8 * size);
+        this.disk.flipBit(path, bit);
+        return `bit ${bit} of ${name} is flipped`;
+      }
+    }
   }
 
   /** What goes wrong with an operation of the disk; undefined if nothing does. */

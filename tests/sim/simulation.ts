@@ -55,6 +55,8 @@ export interface SimulationResult {
   readonly faults: ReadonlyMap<string, number>;
   /** Segments of logs that were begun. */
   readonly segments: number;
+  /** Logs that were lost, and restored from the others. */
+  readonly logsRestored: number;
   /** Snapshots that were taken, and those that were installed from a leader. */
   readonly snapshots: { readonly taken: number; readonly installed: number };
   /** Events after which a leader's window to a follower was full. */
@@ -117,6 +119,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     segments: [...cluster.nodes.values()].reduce((sum, node) => sum + node.segments, 0),
     windowsFilled: cluster.windowsFilled,
     snapshots: cluster.snapshots,
+    logsRestored: [...cluster.nodes.values()].reduce((sum, node) => sum + node.logsRestored, 0),
     violation: violation ?? unexpectedFailure(cluster),
     transcript: cluster.transcript,
     history,
@@ -170,11 +173,12 @@ function draw(cluster: SimCluster, drawable: readonly Fault[]): Fault {
 }
 
 /**
- * Heals a random quorum; the other nodes stay down. Nodes that lost their disks are in no quorum
- * and run beside it: they must not disturb it.
+ * Heals a random quorum; the other nodes stay down. Nodes that lost their disks or their logs are in
+ * no quorum and run beside it: they must not disturb it.
  */
 async function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): Promise<void> {
-  const { dice, ids, lost } = cluster;
+  const { dice, ids } = cluster;
+  const lost = [...cluster.lost, ...cluster.damaged];
   const majority = Math.floor(ids.length / 2) + 1;
   const whole = ids.filter((id) => !lost.includes(id));
   const quorum = dice.shuffle(whole).slice(0, majority + dice.below(whole.length - majority + 1));

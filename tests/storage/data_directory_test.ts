@@ -6,18 +6,20 @@ import {
   DirectoryLockedError,
   IdentityMismatchError,
   openDataDirectory,
+  putLogAside,
 } from "../../storage/log/data_directory.ts";
 import { IdentityDamagedError } from "../../storage/log/directory_file.ts";
 import { DenoDisk } from "../../storage/log/deno_disk.ts";
 import { type Disk, DiskError } from "../../storage/log/disk.ts";
 import { IDENTITY_BYTES_MAX } from "../../storage/log/limits.ts";
 import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
-import { Wal } from "../../storage/log/wal.ts";
+import { type OpenedWal, Wal } from "../../storage/log/wal.ts";
 import { WalCorruptError, WalFailedError, WalLockedError } from "../../storage/log/wal_errors.ts";
 import { encodeHardState } from "../../storage/log/wal_record.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { openWal } from "./open_wal.ts";
 import { forEachPowerLoss } from "./power_loss.ts";
+import { encode, entry } from "./wal_script.ts";
 
 const options: DataDirectoryOptions = {
   clusterId: "c-1",
@@ -536,4 +538,59 @@ Deno.test("an identity that is too large is refused before it is read", () => {
     IdentityDamagedError,
     "identity.json has 4097 bytes",
   );
+});
+
+Deno.test("a log that is put aside is gone for good or still there, whenever the power goes", () => {
+  const outcomes = new Set<boolean>();
+  forEachPowerLoss({
+    operations: 16,
+    prepare: (disk) => {
+      const directory = openDataDirectory(disk, options);
+      const { wal } = Wal.open(disk, { ...directory.identity, segmentBytes: 1 });
+      for (const index of [1, 2, 3]) wal.append([encode(entry(0, 1, index))]);
+      wal.close();
+      directory.noteLogBegun();
+      directory.release();
+    },
+    work: (disk) => putLogAside(disk),
+    check: (disk) => {
+      const directory = openDataDirectory(disk, options);
+      outcomes.add(directory.isLogLost);
+      const open = (): OpenedWal =>
+        Wal.open(disk, {
+          ...directory.identity,
+          wasBegun: directory.logBegun && !directory.isLogLost,
+        });
+      if (!directory.isLogLost) {
+        assertEquals(open().groups.get(0)?.lastIndex, 3);
+        return;
+      }
+      directory.release();
+      // As a start does, if what is left of it cannot be opened either.
+      putLogAside(disk);
+      const again = openDataDirectory(disk, options);
+      assertEquals([again.isLogLost, open().groups.size], [true, 0]);
+      again.noteLogRestored();
+      again.release();
+      assertEquals(openDataDirectory(disk, options).isLogLost, false);
+    },
+  });
+  assertEquals(outcomes, new Set([false, true]));
+});
+
+Deno.test("what is put aside is kept until the next loss, and then replaced", () => {
+  const disk = new MemoryDisk();
+  const lose = (): string[] => {
+    const directory = openDataDirectory(disk, options);
+    Wal.open(disk, { ...directory.identity, wasBegun: false }).wal.close();
+    directory.noteLogBegun();
+    directory.release();
+    putLogAside(disk);
+    return disk.list("wal");
+  };
+  const aside = ["00000000000000000001.wal.broken"];
+  assertEquals([lose(), lose()], [aside, aside]);
+  const directory = openDataDirectory(disk, options);
+  assertThrows(() => putLogAside(disk), DirectoryLockedError);
+  directory.release();
 });

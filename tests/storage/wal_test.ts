@@ -465,7 +465,7 @@ Deno.test("a torn segment with unsynced ones behind it is cut off, whenever the 
       for (const batch of batches) wal.append(batch.map(encode));
       // The second one's name survives, and all of it; the first segment loses its tail.
       let outcome = 0;
-      disk.crash(() => outcome++ === 1 ? 0 : 1);
+      disk.crash(() => outcome++ === 2 ? 0 : 1);
       assertEquals(disk.list("wal").length, 2);
       alive = survived;
       try {

@@ -78,6 +78,23 @@ const type = <T extends string>(value: T): fc.Arbitrary<T> => fc.constant(value)
 const lastLog = { lastLogIndex: integer, lastLogTerm: term };
 const toActor = { from: node, group, name };
 const plain = { noNullPrototype: true } as const;
+/** A part of a snapshot that lies within it. */
+const anyInstall: fc.Arbitrary<WireMessage> = fc.record({
+  rpc: fc.record(rpc, plain),
+  index: fc.integer({ min: 1 }),
+  timeMs: integer,
+  digest: fc.constantFrom("0".repeat(64), "0123456789abcdef".repeat(4)),
+  offset: fc.integer({ min: 0, max: 2 ** 40 }),
+  bytes: fc.uint8Array(),
+  more: fc.nat(),
+}, plain).map(({ rpc, index, timeMs, digest, offset, bytes, more }) => ({
+  type: "InstallSnapshot",
+  ...rpc,
+  snapshot: { index, term: rpc.term, timeMs, size: offset + bytes.length + more, digest },
+  offset,
+  bytes,
+}));
+
 const anyMessage: fc.Arbitrary<WireMessage> = fc.oneof(
   fc.record({
     type: type("Hello"),
@@ -120,8 +137,19 @@ const anyMessage: fc.Arbitrary<WireMessage> = fc.oneof(
     granted: fc.boolean(),
   }, plain),
   fc.record({ type: type("TimeoutNow"), ...rpc }, plain),
-  fc.record({ type: type("ReadIndex"), ...rpc, readId: integer }, plain),
+  fc.record(
+    { type: type("ReadIndex"), ...rpc, readId: integer, isLogLost: fc.boolean() },
+    plain,
+  ),
   fc.record({ type: type("ReadIndexReply"), ...rpc, readId: integer, readIndex: integer }, plain),
+  anyInstall,
+  fc.record({
+    type: type("InstallSnapshotReply"),
+    ...rpc,
+    lastIncludedIndex: integer,
+    installed: fc.boolean(),
+    offset: integer,
+  }, plain),
   fc.record({ type: type("ActorCast"), ...toActor, payload }, plain),
   fc.record({ type: type("ActorCall"), ...toActor, callId: integer, payload }, plain),
   fc.record({ type: type("ActorReply"), from: node, callId: integer, payload }, plain),
@@ -247,8 +275,10 @@ const VALID: Record<string, unknown[]> = {
   PreVote: [20, 0, 7, 2, 3, 1],
   PreVoteReply: [21, 0, 7, 2, true],
   TimeoutNow: [22, 0, 7, 2],
-  ReadIndex: [23, 0, 7, 2, 4],
+  ReadIndex: [23, 0, 7, 2, 4, false],
   ReadIndexReply: [24, 0, 7, 2, 4, 9],
+  InstallSnapshot: [25, 0, 7, 2, 9, 7, 1, 10, "a".repeat(64), 4, new Uint8Array(6)],
+  InstallSnapshotReply: [26, 0, 7, 2, 9, true, 0],
   ActorCast: [32, 2, 0, "kv", 1],
   ActorCall: [33, 2, 5, 0, "kv", 1],
   ActorReply: [34, 2, 5, 1],

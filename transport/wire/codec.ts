@@ -95,7 +95,7 @@ const LENGTHS = {
   PreVote: 6,
   PreVoteReply: 5,
   TimeoutNow: 4,
-  ReadIndex: 5,
+  ReadIndex: 6,
   ReadIndexReply: 6,
   InstallSnapshot: 11,
   InstallSnapshotReply: 7,
@@ -243,6 +243,7 @@ function encodeRaft(w: FrameWriter, message: RaftMessage): Uint8Array {
       break;
     case "ReadIndex":
       w.uint(message.readId);
+      w.boolean(message.isLogLost);
       break;
     case "ReadIndexReply":
       w.uint(message.readId);
@@ -410,7 +411,11 @@ function decodeRaft(
     case "TimeoutNow":
       return { type, group, term, from };
     case "ReadIndex":
-      return { type, group, term, from, readId: index(c, "readId") };
+      return {
+        ...{ type, group, term, from },
+        readId: index(c, "readId"),
+        isLogLost: c.boolean("isLogLost"),
+      };
     case "ReadIndexReply":
       return {
         type,
