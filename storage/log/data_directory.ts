@@ -416,7 +416,7 @@ export function adoptDataDirectory(
   const identity = { clusterId, nodeId, members };
   checkIdentity(identity);
   const [place, logPlace] = [disk.placeOf(""), disk.placeOf(WAL_DIRECTORY)];
-  store(disk, { identity, directoryId, logBegun: true, place, logPlace });
+  store(disk, { identity, directoryId, logBegun: true, isLogLost: false, place, logPlace });
 }
 
 /** Makes the directory belong to `owner`; its log is still to be begun. */

@@ -256,7 +256,13 @@ export class Wal {
       if (nameIsNew) this.#nameIsNew = false;
       if (error !== undefined) this.#fail(error);
       if (this.#failure === undefined) {
-        this.#noteDurable(target);
+        try {
+          this.#noteDurable(target);
+        } catch (error) {
+          this.#fail(error);
+        }
+      }
+      if (this.#failure === undefined) {
         this.#closeDurableSegments();
         this.#noteDurableBases();
         this.#removeNeedless();
@@ -418,11 +424,7 @@ export class Wal {
   #noteDurable(position: number): void {
     if (position === this.#durablePosition) return;
     this.#durablePosition = position;
-    try {
-      this.#watermark.note(position);
-    } catch (error) {
-      this.#fail(error);
-    }
+    this.#watermark.note(position);
   }
 
   #openFiles(): DiskFile[] {

@@ -133,7 +133,7 @@ Deno.test("a backup of a node founds another one, which goes on behind it", asyn
     await t.step("a directory that is not empty is refused", async () => {
       const { code, stderr } = await kv([...words, "--single"]);
       assertEquals(code, EXIT.usage);
-      assertMatch(stderr, /is not empty: there is identity.json in it \(--data .*new\)\n$/);
+      assertMatch(stderr, /is not empty: there is \S+ in it \(--data .*new\)\n$/);
     });
   });
 });
