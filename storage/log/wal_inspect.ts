@@ -213,9 +213,14 @@ function judge(files: LogFiles, identity: Parameters<typeof replay>[1]): LogVerd
   for (let tries = 1;; tries++) {
     const names = [...files.list()].sort();
     const segments = names.filter((name) => sequenceOf(name) !== undefined).length;
+    let newest: { readonly path: string; readonly bytes: Uint8Array } | undefined;
     const readFile = (path: string): Uint8Array => {
+      // Replay reads a segment that ends within a record once more. If it has grown meanwhile, what a node
+      // wrote behind its end would call that end damaged.
+      if (newest?.path === path) return newest.bytes;
       const bytes = files.read(path.slice(WAL_DIRECTORY.length + 1));
       if (bytes === undefined) throw new SegmentGoneError(path);
+      newest = { path, bytes };
       return bytes;
     };
     try {

@@ -824,6 +824,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "an inspection calls damaged what a node is writing",
+    file: "storage/log/wal_inspect.ts",
+    find: "      if (newest?.path === path) return newest.bytes;\n",
+    replace: "",
+    suspects: [storage],
+  },
+  {
     name: "an inspection calls a refused log sound",
     file: "storage/log/wal_inspect.ts",
     find: "      if (!(error instanceof WalError)) throw error;\n      return { segments, error,",

@@ -173,6 +173,27 @@ Deno.test("INSPECTION_TRIES: a log whose first segments are removed meanwhile is
   assertEquals(lists, 1 + INSPECTION_TRIES);
 });
 
+Deno.test("a record that a node is writing is no damage, also if the segment has grown at the second look", () => {
+  const disk = new MemoryDisk({ later: (run) => run() });
+  const { wal } = openWal(disk, { ...walOptions, segmentBytes: 1_000_000 });
+  for (let index = 1; index <= 6; index++) {
+    wal.append([encode(entry(0, 1, index))]);
+    wal.sync(() => {});
+  }
+  const files = filesOf(disk);
+  const [newest] = disk.list("wal");
+  const whole = disk.readFile(`wal/${newest}`);
+  for (let missing = 1; missing <= whole.length - SEGMENT_HEADER_BYTES; missing++) {
+    // The listing reads it first, then the verdict.
+    let reads = 0;
+    const read = (name: string): Uint8Array | undefined =>
+      name === newest && ++reads <= 2
+        ? whole.subarray(0, whole.length - missing)
+        : files.read(name);
+    assertEquals(inspect({ ...files, read }).verdict.error, undefined, `${missing} bytes`);
+  }
+});
+
 Deno.test("no segments are no damage, and neither is a first one whose header is being written", () => {
   const disk = new MemoryDisk();
   disk.makeDirectory("wal");
