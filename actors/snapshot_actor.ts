@@ -271,10 +271,17 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
   }
 
   #send({ to, request, length }: SnapshotPart): void {
-    const { group, store, send, toRaft } = this.#options;
+    const { group, store, send, toRaft, log } = this.#options;
     const { snapshot, offset } = request;
     const stored = store.of(group).find(({ digest }) => digest === snapshot.digest);
-    const bytes = stored === undefined ? undefined : store.read(stored, offset, length);
+    let bytes: Uint8Array | undefined;
+    try {
+      bytes = stored === undefined ? undefined : store.read(stored, offset, length);
+    } catch (error) {
+      // The part is sent again in a while, if the snapshot can be read then.
+      log("warn", "snapshot-unread", { group, error: diskError(error).message });
+      return this.#startCheck(snapshot);
+    }
     if (bytes?.length === length) {
       this.counters.partsSent++;
       return send(to, { ...request, bytes });
@@ -291,7 +298,10 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     this.#goOnChecking();
   }
 
-  /** Reads a slice of the snapshot that a follower could not use; a damaged one is put aside. */
+  /**
+   * Reads a slice of the snapshot that a follower could not use; one that is damaged, or that the disk
+   * cannot read, is put aside.
+   */
   #goOnChecking(): void {
     const { group, store, toRaft, log, ports, self } = this.#options;
     if (this.#checking === undefined) return;
@@ -303,9 +313,13 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
         bytes += value.length;
       }
     } catch (error) {
-      if (!(error instanceof SnapshotError)) throw error;
+      const { message, code } = error instanceof SnapshotError
+        ? { message: error.message, code: "io" }
+        : diskError(error);
       this.#checking = undefined;
-      log("error", "snapshot-broken", { group, error: error.message });
+      log("error", "snapshot-broken", { group, error: message });
+      // It says nothing of the snapshot that no file could be opened.
+      if (code !== "io") return;
       store.putAside(stored);
       const newest = store.newest(group);
       return toRaft({ type: "SnapshotLost", snapshot: newest && refOf(newest) });

@@ -11,7 +11,7 @@ import {
   type SnapshotActorOptions,
   type SnapshotSignal,
 } from "../../actors/snapshot_actor.ts";
-import type { SnapshotRef } from "../../machines/raft_types.ts";
+import type { RaftMessage, SnapshotRef } from "../../machines/raft_types.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { openSnapshot, SnapshotEncoder } from "../../storage/log/snapshot_file.ts";
 import { SNAPSHOT_DIRECTORY, SnapshotStore } from "../../storage/log/snapshot_store.ts";
@@ -42,6 +42,8 @@ export function snapshotOf(
 /** The actor of a follower, whose mailbox and whose machine the test plays. */
 export class SnapshotBench {
   readonly disk: MemoryDisk;
+  /** What was sent to other nodes. */
+  readonly sent: RaftMessage[] = [];
   /** What the Raft actor was told. */
   readonly toRaft: RaftSignal[] = [];
   /** What the machine was asked to load. */
@@ -68,7 +70,7 @@ export class SnapshotBench {
       store: SnapshotStore.open(this.disk, { clusterId: "c", onBroken: () => {} }),
       factsAt: () => undefined,
       isSending: () => false,
-      send: () => {},
+      send: (_to, message) => void this.sent.push(message),
       toRaft: (signal) => void this.toRaft.push(signal),
       machineActor,
       ports: new VirtualPorts(),

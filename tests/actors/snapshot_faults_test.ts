@@ -17,6 +17,13 @@ import { commandOf } from "../storage/kv/command_of.ts";
 import { LoneGroup } from "./lone_group.ts";
 import { SnapshotBench, snapshotOf } from "./snapshot_bench.ts";
 
+/** How a disk refuses to read. */
+function unreadable(code: DiskErrorCode): (path: string) => never {
+  return (path) => {
+    throw new DiskError(`Cannot read: ${code}`, { code, path });
+  };
+}
+
 const CODES: readonly DiskErrorCode[] = ["io", "no-space"];
 const WRITES = 260;
 
@@ -145,4 +152,46 @@ Deno.test("B8: a snapshot that arrives with any bit wrong is refused, and leaves
     bench.turn();
     assertEquals([bench.toRaft, bench.files], [[{ type: "SnapshotRefused" }], []], `bit ${bit}`);
   }
+});
+
+Deno.test("C1: a leader whose disk cannot read a snapshot does not stop: the snapshot is put aside, and the one before it is sent", () => {
+  const [older, newest] = [snapshotOf(5), snapshotOf(9)];
+  for (const code of ["io", "too-many-files"] as const) {
+    const bench = new SnapshotBench();
+    for (const { snapshot, bytes } of [older, newest]) {
+      bench.turn({ type: "Store", part: { snapshot, offset: 0, bytes } });
+      bench.loads.splice(0).forEach(({ done }) => done(undefined));
+      bench.turn();
+    }
+    bench.toRaft.length = 0;
+    const { snapshot } = newest;
+    const header = { type: "InstallSnapshot", group: 0, term: 1, from: 1 } as const;
+    const send = (): void => {
+      const request = { ...header, snapshot, offset: 0 };
+      bench.turn({ type: "Send", part: { to: 2, request, length: 50 } });
+    };
+    const { read } = bench.disk;
+    bench.disk.read = unreadable(code);
+    send();
+    assertEquals(bench.sent, [], code);
+    bench.disk.read = read;
+    const isLost = code === "io";
+    const lost = { type: "SnapshotLost", snapshot: older.snapshot } as const;
+    assertEquals(bench.toRaft, isLost ? [lost] : []);
+    assertEquals(bench.files.some((name) => name.endsWith(".broken")), isLost, code);
+    if (isLost) continue;
+    // A file descriptor is free again.
+    send();
+    assertEquals(bench.sent.length, 1);
+  }
+});
+
+Deno.test("C1: a snapshot that is received and cannot be read back is refused", () => {
+  const { snapshot, bytes } = snapshotOf(9);
+  const bench = new SnapshotBench();
+  const { read } = bench.disk;
+  bench.disk.read = unreadable("io");
+  bench.turn({ type: "Store", part: { snapshot, offset: 0, bytes } });
+  bench.disk.read = read;
+  assertEquals([bench.toRaft, bench.files], [[{ type: "SnapshotRefused" }], []]);
 });

@@ -933,6 +933,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a snapshot that cannot be read stops the leader",
+    file: "actors/snapshot_actor.ts",
+    find: "      return this.#startCheck(snapshot);",
+    replace: "      throw error;",
+    suspects: [actors],
+  },
+  {
     name: "a part that does not follow what has arrived is kept",
     file: "actors/snapshot_actor.ts",
     find: "      if (file.size !== offset) return;\n",
