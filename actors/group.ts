@@ -31,6 +31,14 @@ import { encodeHardState, forEachEntry, recordFormat } from "../storage/log/wal_
 import type { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import type { Wal } from "../storage/log/wal.ts";
 import { Backups } from "./backups.ts";
+import {
+  AuditActor,
+  type AuditAnswer,
+  auditAnswerOf,
+  type AuditRequest,
+  auditRequestOf,
+  type AuditSignal,
+} from "./audit_actor.ts";
 import { recoverState } from "./group_recovery.ts";
 import { MachineActor, type MachineSignal, type SnapshotTrigger } from "./machine_actor.ts";
 import { RAFT_MAILBOX_CAPACITY, SNAPSHOT_AFTER_BYTES, SNAPSHOT_AFTER_ENTRIES } from "./limits.ts";
@@ -49,6 +57,9 @@ import { type DiskCondition, WalActor, type WalSignal } from "./wal_actor.ts";
 
 /** Name of the actor that other nodes ask about a group. */
 const RAFT_ACTOR_NAME = "raft";
+
+/** Name of the actor that other nodes ask for hashes of the state. */
+const AUDIT_ACTOR_NAME = "audit";
 
 /** A failure of one of these actors stops the node: nothing they promised may be broken. */
 const FAIL_STOP = { policy: "stop-system" } as const;
@@ -125,6 +136,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   readonly machine: Machine;
   readonly raftActor: RaftActor<Result>;
   readonly snapshotActor: SnapshotActor;
+  readonly auditActor: AuditActor;
   readonly backups: Backups;
   /** The Raft actor, for requests of this node. */
   readonly raft: LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
@@ -187,10 +199,31 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
           entries: (from, through, bytesMax) => log.slice(from, through, bytesMax),
           scheduler: ports.scheduler,
           onConfig: (config) => this.#agree(config),
+          onAudit: (index, hash) => audit.signal({ type: "Applied", index, hash }),
           snapshotAfter: options.snapshotAfter ?? DEFAULT_SNAPSHOT_TRIGGER,
           onSnapshotDue: () => this.raft.signal({ type: "SnapshotDue" }),
           self: () => machineActor,
         }),
+    });
+    this.auditActor = new AuditActor({
+      id,
+      group,
+      voters: () => this.core.context.voters,
+      auditOn: (node) => system.ref({ node, name: AUDIT_ACTOR_NAME, group }, auditAnswerOf),
+      ports,
+      log: options.log,
+      self: () => audit,
+    });
+    const audit: LocalRef<AuditRequest, AuditAnswer, AuditSignal> = system.spawn<
+      AuditRequest,
+      AuditAnswer,
+      AuditSignal
+    >({
+      name: AUDIT_ACTOR_NAME,
+      group,
+      supervision: FAIL_STOP,
+      create: () => this.auditActor,
+      remote: auditRequestOf,
     });
     this.snapshotActor = new SnapshotActor({
       group,

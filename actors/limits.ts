@@ -31,6 +31,13 @@ export const RAFT_MAILBOX_CAPACITY = 128 * 1_024;
  */
 export const TRANSFERS_WAITING_MAX = 64;
 
+/** A node remembers the hash of its state after each entry whose index is a multiple of this. */
+export const AUDIT_ENTRIES = 16;
+/** Hashes that a node remembers to compare; the oldest is forgotten. */
+export const AUDIT_HASHES_KEPT = 64;
+/** How often a node asks the others for theirs. */
+export const AUDIT_MS = 1_000;
+
 /** Bytes of state that a turn writes into a snapshot, or loads from one: a few milliseconds. */
 export const SNAPSHOT_SLICE_BYTES = 128 * 1024;
 /** Record bytes applied since the last snapshot after which another one is taken. */

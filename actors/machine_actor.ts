@@ -15,7 +15,7 @@ import { unpackRequests } from "../machines/request_batch.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
 import type { SnapshotMeta } from "../storage/log/snapshot_file.ts";
 import { forEachEntry } from "../storage/log/wal_record.ts";
-import { SNAPSHOT_SLICE_BYTES } from "./limits.ts";
+import { AUDIT_ENTRIES, SNAPSHOT_SLICE_BYTES } from "./limits.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Scheduler } from "./runtime/ports.ts";
 
@@ -90,6 +90,8 @@ export interface MachineActorOptions<Result> {
    * @throws {ClusterVersionError} If this build must not take part any more.
    */
   readonly onConfig: (config: GroupConfig) => void;
+  /** Gets the hash of the state after each entry whose index is a multiple of AUDIT_ENTRIES. */
+  readonly onAudit: (index: LogIndex, hash: string) => void;
   readonly snapshotAfter: SnapshotTrigger;
   /** Called when that much was applied, and again whenever an eighth more was. */
   readonly onSnapshotDue: () => void;
@@ -171,7 +173,7 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
   }
 
   #apply(): void {
-    const { machine, entries, onConfig } = this.#options;
+    const { machine, entries, onConfig, onAudit } = this.#options;
     if (this.#continues || this.#loading !== undefined) return;
     if (machine.lastApplied >= this.#committed) return;
     const runs = entries(machine.lastApplied + 1, this.#committed, APPLY_BYTES_MAX);
@@ -188,6 +190,7 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
         const requests = kind === "command" ? unpackRequests(payload) : NO_REQUESTS;
         const { results } = machine.apply({ index, term, timeMs, kind, requests });
         this.#answer(index, term, results);
+        if (index % AUDIT_ENTRIES === 0) onAudit(index, machine.stateHash());
       });
     }
     if (machine.lastApplied < this.#committed) this.#goOn();

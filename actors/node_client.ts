@@ -11,6 +11,7 @@
  *
  * @module
  */
+import type { AuditActor } from "./audit_actor.ts";
 import { activePaths, type ChartDescription, describeChart } from "../machines/chart.ts";
 import {
   causesOf,
@@ -62,6 +63,8 @@ export interface NodeClientOptions {
   readonly httpAddressOf: (node: NodeId) => string | undefined;
   /** The links to the other members. */
   readonly links: () => readonly LinkFact[];
+  /** What the comparison of states has found. */
+  readonly audit: Pick<AuditActor, "differences" | "isWrong">;
   /** Whether the node is stopping. */
   readonly isStopping: () => boolean;
 }
@@ -242,7 +245,19 @@ export class NodeClient implements GatewayPort {
         message: `${up} of ${links.length} are up${lost === "" ? "" : `; ${lost}`}`,
       },
       { name: "disk", ok: disk !== "stalled", message: disk },
+      this.#stateCheck(),
     ];
+  }
+
+  /** A state that a majority holds otherwise must not be served. */
+  #stateCheck(): HealthCheck {
+    const { differences, isWrong } = this.#options.audit;
+    const peers = differences.map(({ peer }) => peer).join(", ");
+    return {
+      name: "state",
+      ok: !isWrong,
+      message: differences.length === 0 ? "equal" : `It differs from that of node ${peers}`,
+    };
   }
 
   metrics(): string {

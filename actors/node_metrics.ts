@@ -48,6 +48,9 @@ export interface NodeMetricsSource {
   readonly walBytes: number;
   /** Bytes that may still be written to the disk; undefined where nobody can tell. */
   readonly freeBytes: number | undefined;
+  /** Voters whose states differ from this node's, and comparisons that found them equal. */
+  readonly differences: number;
+  readonly compared: number;
   readonly snapshots: SnapshotCounters;
   /** Bytes of all snapshots on disk. */
   readonly snapshotBytes: number;
@@ -227,8 +230,9 @@ function boundaryMetrics({ core, peers, system, httpSheds }: NodeMetricsSource):
   ];
 }
 
-/** The snapshots of the group. */
-function snapshotMetrics({ core, snapshots, snapshotBytes }: NodeMetricsSource): Metric[] {
+/** The snapshots of the group, and how its states compare. */
+function snapshotMetrics(source: NodeMetricsSource): Metric[] {
+  const { core, snapshots, snapshotBytes, differences, compared } = source;
   const { snapshot, log, group } = core.state;
   const metric = (
     name: string,
@@ -251,6 +255,17 @@ function snapshotMetrics({ core, snapshots, snapshotBytes }: NodeMetricsSource):
       "statecraft_snapshot_duration_seconds",
       "From the freeze of that snapshot until it was durable",
       snapshots.lastTookMs / 1_000,
+    ),
+    metric(
+      "statecraft_state_differences",
+      "Voters whose states differ from this node's",
+      differences,
+    ),
+    metric(
+      "statecraft_state_comparisons_total",
+      "Comparisons with other voters that found the states equal",
+      compared,
+      "counter",
     ),
     count("taken", "Snapshots taken", snapshots.taken),
     count("failed", "Snapshots that could not be written", snapshots.failed),

@@ -36,6 +36,7 @@ class Bench {
       entries: (from, through, bytesMax) => this.log.slice(from, through, bytesMax),
       scheduler: this.ports.scheduler,
       onConfig: () => {},
+      onAudit: () => {},
       snapshotAfter: { bytes: Infinity, entries: Infinity },
       onSnapshotDue: () => {},
       self: () => self,

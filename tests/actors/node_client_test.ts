@@ -114,6 +114,7 @@ class Bench {
       factsAt: () => this.hasFacts ? facts : undefined,
     });
     this.gateway = new NodeClient({
+      audit: { differences: [], isWrong: false },
       group: 0,
       core,
       store: this.store,
@@ -367,6 +368,7 @@ Deno.test("a node on its way down does not keep a request waiting", async () => 
     ["leader", true],
     ["links", true],
     ["disk", true],
+    ["state", true],
   ]);
 });
 

@@ -1339,6 +1339,20 @@ export const mutants: readonly Mutant[] = [
     replace: '    if (role === "recovering") return;',
     suspects: [actors],
   },
+  {
+    name: "a state that differs is told to nobody",
+    file: "actors/audit_actor.ts",
+    find: "    if (own === theirs) {",
+    replace: "    if (own !== undefined) {",
+    suspects: [actors],
+  },
+  {
+    name: "who is alone with its state is ready",
+    file: "actors/audit_actor.ts",
+    find: "return this.#differences.size >= majority(this.#options.voters().length);",
+    replace: "return this.#differences.size > this.#options.voters().length;",
+    suspects: [actors],
+  },
   // Command line
   {
     name: "the first endpoint may take the whole time",
