@@ -1,6 +1,6 @@
 /**
  * A snapshot file that is damaged in any way: what is read of it is what was written, up to a typed
- * error. Every bit of it: `SNAPSHOT_BITS=8 deno test -A tests/storage/snapshot_file_test.ts`.
+ * error. Every bit of it: `FLIPPED_BITS=8 deno test -A tests/storage/snapshot_file_test.ts`.
  *
  * @module
  */
@@ -30,7 +30,7 @@ import {
 const whole = imageOf(statesOf({ count: 16, bytes: 4_400 }));
 const { head, chunks } = placesOf(whole.bytes);
 /** Bits of each byte that are flipped; of the head, of what frames the chunks, and of the end, all. */
-const BITS = Number(Deno.env.get("SNAPSHOT_BITS") ?? 1);
+const BITS = Number(Deno.env.get("FLIPPED_BITS") ?? 1);
 
 /** What was given before the error is what was written: no damaged byte reaches a machine. */
 function checkPrefix(bytes: Uint8Array, what: string, image = whole): SnapshotError {
