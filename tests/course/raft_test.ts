@@ -559,7 +559,8 @@ function snapshots(
   }
   const { taken, installed } = lab.cluster.snapshots;
   assertGreater(taken, SNAPSHOT_ROUNDS);
-  if (away === undefined) assertEquals(installed, 0);
+  // Nobody needs one while all are up, but a follower that is slow may be sent one.
+  if (away === undefined) assertLessOrEqual(installed, taken / 10);
   else assertGreater(installed, 0);
 }
 
