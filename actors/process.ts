@@ -19,6 +19,8 @@ import type { GroupId, NodeId } from "../machines/raft_types.ts";
 import {
   type DataDirectory,
   type DataDirectoryOptions,
+  DirectoryGoneError,
+  isDirectoryThere,
   LogMissingError,
   openDataDirectory,
   putLogAside,
@@ -248,6 +250,8 @@ export class Process {
     this.#space = new SpaceWatch({
       ports,
       freeBytes: () => disk.freeBytes(),
+      isThere: () => isDirectoryThere(disk),
+      onGone: () => this.system.fail(new DirectoryGoneError()),
       minFreeBytes: options.minFreeBytes ?? MIN_FREE_BYTES,
       onChange: (condition, freeBytes) => this.#spaceChanged(condition, freeBytes),
     });
@@ -626,6 +630,12 @@ function describeFailure(error: Error): Record<string, string> {
     return { error: error.message, next };
   }
   if (error instanceof ClusterVersionError) return { error: error.message };
+  if (error instanceof DirectoryGoneError) {
+    return {
+      error: error.message,
+      next: "bring it back to its place, then start the member again",
+    };
+  }
   return { error: error.stack ?? String(error), next: "report this line: it is a defect" };
 }
 

@@ -1,6 +1,7 @@
 /**
  * Looks how much space the disk has left, so that clients are refused before the log cannot grow: what
- * is under way still finds room, and so do votes and terms.
+ * is under way still finds room, and so do votes and terms. And whether the directory is still there: a
+ * log that somebody has removed takes writes as before, and they are gone when the process ends.
  *
  * @module
  */
@@ -16,6 +17,10 @@ export interface SpaceWatchOptions {
   readonly freeBytes: () => number | undefined;
   /** Less is too little. */
   readonly minFreeBytes: number;
+  /** Whether the directory is still where it was. */
+  readonly isThere: () => boolean;
+  /** Called once it is not: what is written from now on would be lost with the process. */
+  readonly onGone: () => void;
   /** Called with every change. */
   readonly onChange: (condition: SpaceCondition, freeBytes: number | undefined) => void;
 }
@@ -57,7 +62,8 @@ export class SpaceWatch {
   }
 
   #look(): void {
-    const { freeBytes, minFreeBytes } = this.#options;
+    const { freeBytes, minFreeBytes, isThere, onGone } = this.#options;
+    if (!isThere()) return onGone();
     try {
       this.#freeBytes = freeBytes();
     } catch (error) {

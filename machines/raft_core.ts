@@ -310,14 +310,19 @@ export class RaftCore {
   #settleTerm(message: RaftMessage): boolean {
     const { currentTerm } = this.context;
     const { term } = message;
+    // They speak of a term that nobody has entered, so nobody's term changes (thesis s9.6).
+    const isOfNextTerm = message.type === "PreVote" ||
+      (message.type === "PreVoteReply" && message.granted);
     if (term > TERM_MAX || term > currentTerm + TERM_JUMP_MAX) {
       this.termBombs++;
+      // One step towards it, and no more is believed: sound nodes that a faulty one has driven far
+      // apart must be able to meet again.
+      if (term <= TERM_MAX && !isOfNextTerm) {
+        this.#feed({ type: "HigherTerm", term: currentTerm + TERM_JUMP_MAX });
+      }
       return false;
     }
-    // They speak of a term that nobody has entered, so nobody's term changes (thesis s9.6).
-    if (message.type === "PreVote" || (message.type === "PreVoteReply" && message.granted)) {
-      return true;
-    }
+    if (isOfNextTerm) return true;
     if (term < currentTerm) {
       this.#feed({ type: "StaleTerm", message });
       return false;

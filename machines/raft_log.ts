@@ -16,7 +16,7 @@
  */
 import type { EntryRun, LogIndex, Term } from "./raft_types.ts";
 
-/** Entries are copied into chunks of this size; a larger run gets a chunk of its own. */
+/** Entries are copied into chunks of this size, each filled to its end; larger entries get their own. */
 export const LOG_CHUNK_BYTES = 64 * 1024;
 
 /** Where the log begins: the last entry that a snapshot replaced, or 0, 0. */
@@ -88,20 +88,15 @@ export class RaftLog {
           `(index ${this.lastIndex}, term ${this.lastTerm})`,
       );
     }
-    let chunk = this.#chunks.at(-1);
-    if (
-      chunk === undefined || chunk.term !== run.term ||
-      chunk.used + run.bytes.length > chunk.bytes.length
-    ) {
-      const size = Math.max(LOG_CHUNK_BYTES, run.bytes.length);
-      const bytes = new Uint8Array(size);
-      chunk = { term: run.term, firstIndex: run.firstIndex, ends: [], bytes, used: 0 };
-      this.#chunks.push(chunk);
-    }
-    chunk.bytes.set(run.bytes, chunk.used);
-    for (const end of run.ends) chunk.ends.push(chunk.used + end);
-    chunk.used += run.bytes.length;
     this.#byteLength += run.bytes.length;
+    const last = this.#chunks.at(-1);
+    const rest = last?.term === run.term ? fill(last, run) : run;
+    if (rest === undefined) return;
+    const bytes = new Uint8Array(Math.max(LOG_CHUNK_BYTES, rest.bytes.length));
+    const { term, firstIndex } = rest;
+    const chunk: Chunk = { term, firstIndex, ends: [], bytes, used: 0 };
+    this.#chunks.push(chunk);
+    fill(chunk, rest);
   }
 
   /** Drops every entry after `index` (s5.3: "delete the existing entry and all that follow it"). */
@@ -235,6 +230,22 @@ export class RaftLog {
   }
 }
 
+/** Copies as many entries of a run as a chunk has room for; what is left of the run, if anything is. */
+function fill(chunk: Chunk, run: EntryRun): EntryRun | undefined {
+  const room = chunk.bytes.length - chunk.used;
+  if (run.bytes.length <= room) {
+    chunk.bytes.set(run.bytes, chunk.used);
+    for (const end of run.ends) chunk.ends.push(chunk.used + end);
+    chunk.used += run.bytes.length;
+    return undefined;
+  }
+  const through = lastWithin(run, run.firstIndex, room);
+  if (through < run.firstIndex) return run;
+  const whole = { ...run, used: run.bytes.length };
+  fill(chunk, viewOf(whole, run.firstIndex, through));
+  return viewOf(whole, through + 1, lastIndexOf(run));
+}
+
 /** The part of a run from `from` on; the run itself if it starts there. */
 export function runFrom(run: EntryRun, from: LogIndex): EntryRun {
   if (from <= run.firstIndex) return run;
@@ -251,7 +262,11 @@ function startOf(chunk: Pick<EntryRun, "firstIndex" | "ends">, index: LogIndex):
 }
 
 /** The last index of the chunk, from `from - 1` on, that ends at or before byte `limit`. */
-function lastWithin(chunk: Chunk, from: LogIndex, limit: number): LogIndex {
+function lastWithin(
+  chunk: Pick<EntryRun, "firstIndex" | "ends">,
+  from: LogIndex,
+  limit: number,
+): LogIndex {
   let low = from - chunk.firstIndex - 1;
   let high = chunk.ends.length - 1;
   while (low < high) {

@@ -20,7 +20,7 @@ export type LogIndex = number;
 export const NODE_ID_MAX = 2 ** 31;
 /** Highest term accepted from anybody; far above what elections reach, far below 2^53. */
 export const TERM_MAX = 2 ** 48;
-/** A message whose term is ahead of ours by more than this comes from a faulty node and is dropped. */
+/** A message whose term is ahead of ours by more than this is dropped, and raises our term by this. */
 export const TERM_JUMP_MAX = 2 ** 32;
 
 /** What an entry is for: a term's first entry or time that passes, clients' requests, what the group agrees on (group_config.ts). */

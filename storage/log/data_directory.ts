@@ -103,6 +103,24 @@ export class DirectoryCopiedError extends Error {
   }
 }
 
+/** Somebody has removed the directory while this process used it. */
+export class DirectoryGoneError extends Error {
+  /** Its class's name. */
+  override readonly name = "DirectoryGoneError";
+
+  /** See the class. */
+  constructor() {
+    super(
+      "Cannot use the data directory any more: it was removed, or moved away, while it was in use",
+    );
+  }
+}
+
+/** Whether the directory that a process uses is still at its place, as far as its identity tells. */
+export function isDirectoryThere(disk: Disk): boolean {
+  return disk.exists(IDENTITY_FILE.path);
+}
+
 /** The node that wants to use the directory. */
 export interface DataDirectoryOptions extends DirectoryOwner {
   /**
@@ -376,6 +394,8 @@ function foundAnew(
 function removeAll(disk: Disk, made: StoredIdentity): void {
   removeLog(disk, made);
   disk.removeDirectory(WAL_DIRECTORY);
+  // A crash must not leave a log whose owner is not known.
+  disk.syncDirectory("");
   disk.remove(IDENTITY_FILE.path);
 }
 

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { SPACE_CHECK_MS } from "../../actors/limits.ts";
 import {
   type HttpService,
   Process,
@@ -185,4 +186,20 @@ Deno.test("a process hosts any number of groups on one log, and serves each", as
   assertEquals(process.status().group, 3, "the first is the default");
   assert(log.lines.some((line) => /^info role group=7 /.test(line)), log.lines.join("\n"));
   await settled(ports, process.stop());
+});
+
+Deno.test("a directory that is removed while it is in use stops the process: nothing more is acknowledged", () => {
+  const { ports, world, run } = start();
+  const failures: Error[] = [];
+  const log = memoryLog();
+  run({ log: log.log, onFailed: (error) => void failures.push(error) });
+  ports.advance(2_000);
+  assertEquals(failures, []);
+  (world.disk as MemoryDisk).erase("identity.json");
+  ports.advance(SPACE_CHECK_MS);
+  assertEquals(failures.map(({ name }) => name), ["DirectoryGoneError"]);
+  assertMatch(
+    log.lines.join("\n"),
+    /node-failed error=.*removed, or moved away.*next=bring it back/,
+  );
 });

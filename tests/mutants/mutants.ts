@@ -224,9 +224,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "PreVote raises the term",
     file: "machines/raft_core.ts",
-    find:
-      'if (message.type === "PreVote" || (message.type === "PreVoteReply" && message.granted)) {',
-    replace: 'if (message.type === "PreVoteReply" && message.granted) {',
+    find: "    if (isOfNextTerm) return true;\n",
+    replace: "",
     suspects: [core, "sim"],
   },
   {
