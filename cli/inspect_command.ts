@@ -12,6 +12,10 @@ export const INSPECT_EXIT = { sound: EXIT.ok, damaged: NODE_EXIT.damagedLog, usa
 
 const COLUMN_GAP = "  ";
 
+/** Rows are written in pieces of this many characters: a write for each takes longer than all else. */
+const PIECE_CHARS = 64 * 1024;
+let piece = "";
+
 /** How it is to be printed. */
 export interface InspectOptions {
   readonly path: string;
@@ -60,8 +64,10 @@ export function runInspection(command: InspectCommand, args: readonly string[]):
       ? Infinity
       : numberSetting("limit", limitText, { min: 0, max });
     const isSound = command.inspect({ path, output, limit, isOn: settings.isOn });
+    flush();
     Deno.exit(isSound ? INSPECT_EXIT.sound : INSPECT_EXIT.damaged);
   } catch (error) {
+    flush();
     complain(`statecraft ${command.name}: ${(error as Error).message}`);
     const isUsage = error instanceof UsageError || error instanceof Deno.errors.NotFound ||
       error instanceof Deno.errors.IsADirectory || error instanceof Deno.errors.NotADirectory ||
@@ -80,17 +86,28 @@ export function printRow(cells: readonly (string | number)[], widths: readonly n
     const text = escapeCell(String(cell));
     return width < 0 ? text.padEnd(-width) : text.padStart(width);
   });
-  print(`${padded.join(COLUMN_GAP).trimEnd()}\n`);
+  write(`${padded.join(COLUMN_GAP).trimEnd()}\n`);
 }
 
 /** Prints one object as a line of JSON. */
 export function printJsonLine(row: object): void {
-  print(`${JSON.stringify(row)}\n`);
+  write(`${JSON.stringify(row)}\n`);
 }
 
 /** Prints one line of text, of which others may have written a part. */
 export function printText(text: string): void {
-  print(`${escapeCell(text)}\n`);
+  write(`${escapeCell(text)}\n`);
+}
+
+function write(line: string): void {
+  piece += line;
+  if (piece.length >= PIECE_CHARS) flush();
+}
+
+function flush(): void {
+  const text = piece;
+  piece = "";
+  print(text);
 }
 
 /** `1 chunk`, `2 chunks`. */
