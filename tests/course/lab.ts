@@ -8,6 +8,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { KvAnswer } from "../../actors/group.ts";
 import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
+import { DEFAULT_BOUNDS } from "../../machines/bounds.ts";
 import type { LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { decodeCommand, encodeCommand } from "../../storage/kv/command.ts";
 import { unpackRequests } from "../../machines/request_batch.ts";
@@ -47,6 +48,12 @@ export interface CourseTest {
 
 /** A log with snapshots is cut into segments of this size. */
 const SEGMENT_BYTES = 512;
+/**
+ * In memory nothing is kept behind a snapshot, and a snapshot is sent in several parts. The windows are
+ * a node's: with drawn ones of one entry the clients' retries would fill the log faster than an
+ * unreliable network empties it.
+ */
+const SNAPSHOT_BOUNDS = { ...DEFAULT_BOUNDS, trailingBytes: 0, snapshotPartBytesMax: 256 };
 
 /** What a leader took. */
 export interface Started {
@@ -88,7 +95,7 @@ export class Lab {
   constructor(seed: number, { nodes, snapshotAfter }: Pick<CourseTest, "nodes" | "snapshotAfter">) {
     const small: Partial<SimClusterOptions> = snapshotAfter === undefined
       ? {}
-      : { snapshotAfter, segmentBytes: SEGMENT_BYTES, bounds: { trailingBytes: 0 } };
+      : { snapshotAfter, segmentBytes: SEGMENT_BYTES, bounds: SNAPSHOT_BOUNDS };
     this.cluster = new SimCluster({ seed, nodes, ...small });
     const { network } = this.cluster;
     const { onSend } = network;
