@@ -174,6 +174,8 @@ export class Wal {
     const last = segments.at(-1)!;
     this.#position = last.start + last.file!.size;
     this.#durablePosition = this.#position;
+    // A loss of power may have left it behind the log, which is durable now.
+    watermark.note(this.#position);
     this.#groups = new Map([...groups].map(([group, found]) => [group, tallyOf(found)]));
     this.#durableBases = new Map([...groups].map(([group, { base }]) => [group, base.index]));
   }

@@ -4,7 +4,8 @@
  * Within the log, marks tell a torn tail from damage, but nothing stands behind the last synced batch.
  * A log that is cut there, by decay or by hand, looks like one that a crash has torn. So after each sync
  * the position is appended to this file as well. It is not synced itself: after a power loss it may be
- * behind the log, and it is never ahead of it.
+ * behind the log, and it is never ahead of it. A start notes what it has found durable. So only a log
+ * whose end decays between a loss of power and the next start is shortened without notice.
  *
  * | bytes | field of a record |
  * |---|---|

@@ -1332,6 +1332,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a start leaves the watermark behind the log",
+    file: "storage/log/wal.ts",
+    find: "    watermark.note(this.#position);\n",
+    replace: "",
+    suspects: [storage],
+  },
+  {
     name: "the mark of a lost log goes before the vote is given away durably",
     file: "actors/raft_actor.ts",
     find: '    if (role === "recovering" || !state.isDurable(context)) return;',

@@ -272,11 +272,13 @@ export class SimCluster {
 
   /**
    * Whether a node's log may be damaged now: one at a time, and only while no disk is lost, since it
-   * comes back by what all others say.
+   * comes back by what all others say; and only of a node that runs. Where a loss of power has taken the
+   * watermark and the log's end decays before the next start, nothing on that disk can tell
+   * (storage/log/watermark.ts).
    */
   mayDamage(id: NodeId): boolean {
     return this.lost.length === 0 && this.ids.every((other) => !this.node(other).isDamaged) &&
-      this.node(id).lives > 0 && this.node(id).disk.exists("identity.json");
+      this.node(id).running && this.node(id).disk.exists("identity.json");
   }
 
   /** Crashes a node and damages its log. */

@@ -100,10 +100,21 @@ Deno.test("a full disk leaves it behind the log, and any other failure of the di
           : undefined,
     });
     const { wal } = Wal.open(disk, walOptions);
+    const before = readWatermark(disk);
     fails = true;
     wal.append([encode(entry(0, 1, 1))]);
     wal.sync(() => {});
     assertEquals(wal.failure?.message.includes("io"), code === "io" ? true : undefined);
-    assertEquals(readWatermark(disk), 0);
+    assertEquals(readWatermark(disk), before);
   }
+});
+
+Deno.test("a start notes what it found durable: a loss of power before it may have taken that", () => {
+  const { disk } = killed();
+  disk.erase(WATERMARK_PATH);
+  Wal.open(disk, walOptions);
+  disk.crash(() => 1);
+  const whole = disk.readFile(segmentPath(1));
+  disk.replace(segmentPath(1), whole.subarray(0, whole.length - 1));
+  assertThrows(() => Wal.open(disk, walOptions), WalCorruptError);
 });
