@@ -52,7 +52,8 @@ import {
 import type { ActorRef, LocalRef } from "./runtime/actor.ts";
 import type { Log } from "./runtime/ports.ts";
 import type { ActorSystem } from "./runtime/system.ts";
-import { refOf, SnapshotActor, type SnapshotFacts, type SnapshotSignal } from "./snapshot_actor.ts";
+import { refOf, SnapshotActor, type SnapshotSignal } from "./snapshot_actor.ts";
+import type { SnapshotFacts, StateSource } from "./state_file.ts";
 import { type DiskCondition, WalActor, type WalSignal } from "./wal_actor.ts";
 
 /** Name of the actor that other nodes ask about a group. */
@@ -225,12 +226,16 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       create: () => this.auditActor,
       remote: auditRequestOf,
     });
-    this.snapshotActor = new SnapshotActor({
+    const source: StateSource = {
       group,
       clusterId: options.clusterId,
       machine,
-      store,
       factsAt: (index) => this.#factsAt(index),
+    };
+    this.backups = new Backups(source);
+    this.snapshotActor = new SnapshotActor({
+      ...source,
+      store,
       isSending: (index) => this.#isSending(index),
       send,
       toRaft: (signal) => this.raft.signal(signal),
@@ -238,13 +243,6 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       ports,
       log: options.log,
       self: () => snapshots,
-    });
-    this.backups = new Backups({
-      group,
-      clusterId: options.clusterId,
-      machine,
-      // Of an entry beyond that the log may hold another one, which a leader's snapshot replaces.
-      factsAt: (index) => index > this.core.state.commitIndex ? undefined : this.#factsAt(index),
     });
     const snapshots: LocalRef<never, never, SnapshotSignal> = system.spawn<
       never,
@@ -307,7 +305,9 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   #factsAt(index: LogIndex): SnapshotFacts | undefined {
     const { state, context: { voters } } = this.core;
     const term = state.log.termAt(index);
-    if (term === undefined) return undefined;
+    // Of an entry beyond the committed ones the log may hold another one than the machine has applied: a
+    // leader's snapshot, which the machine holds already, is about to replace the log.
+    if (term === undefined || index > state.commitIndex) return undefined;
     const run = state.log.slice(index, index)[0];
     const timeMs = run === undefined ? state.lastLogTimeMs : recordFormat.lastTimeMs(run);
     return { term, timeMs, clusterVersion: this.#clusterVersion, members: voters };

@@ -35,9 +35,9 @@ import { Wal } from "../storage/log/wal.ts";
 import { encodeHardState } from "../storage/log/wal_record.ts";
 import { WAL_DIRECTORY } from "../storage/log/wal_segment.ts";
 import type { HostPort } from "../transport/wire/network.ts";
-import { Backup } from "./backups.ts";
 import { RESTORE_REVISION_RAISE } from "./limits.ts";
 import { clusterIdOf, DEFAULT_GROUP, membersOf, type NodeOptions } from "./node.ts";
+import { StateFile } from "./state_file.ts";
 
 /** The directory, or the raise of the revision, cannot be what a restore asks for. */
 export class RestoreError extends Error {
@@ -218,7 +218,7 @@ function checkEmpty(disk: Disk): void {
 }
 
 async function writeSnapshot(disk: Disk, meta: SnapshotMeta, store: KvStore): Promise<void> {
-  const backup = new Backup(meta, store.freeze(), () => {});
+  const backup = new StateFile(meta, store.freeze());
   const unfinished = SnapshotStore.open(disk, { ...meta, onBroken: () => {} }).create(meta);
   try {
     for (let piece = backup.next(); piece.done !== true; piece = backup.next()) {

@@ -11,9 +11,10 @@
 import { type Disk, DiskError, type DiskFile } from "../storage/log/disk.ts";
 import { SNAPSHOT_SYNC_BYTES } from "../storage/log/limits.ts";
 import { openSnapshot, SnapshotError } from "../storage/log/snapshot_file.ts";
-import type { Backup, Backups } from "./backups.ts";
+import type { Backups } from "./backups.ts";
 import { BACKUP_RETRY_MS, SNAPSHOT_SLICE_BYTES } from "./limits.ts";
 import type { Log, Ports, TimerHandle } from "./runtime/ports.ts";
+import type { StateFile } from "./state_file.ts";
 
 /** When and where to. */
 export interface BackupSchedule {
@@ -132,7 +133,7 @@ export class ScheduledBackups {
   }
 
   async #write(
-    backup: Backup,
+    backup: StateFile,
     revision: number,
   ): Promise<{ readonly file: string; readonly bytes: number }> {
     const { disk, wallMs } = this.#options;
@@ -156,7 +157,7 @@ export class ScheduledBackups {
   }
 
   /** Writes a slice a turn. Each part is synced by itself, so that no long sync holds up the log's. */
-  async #writeAll(backup: Backup, path: string): Promise<number> {
+  async #writeAll(backup: StateFile, path: string): Promise<number> {
     const file = this.#options.disk.open(path);
     try {
       file.truncate(0);

@@ -16,22 +16,9 @@
  */
 import type { ReceivedPart, SnapshotPart } from "../machines/group_state.ts";
 import type { LogBase } from "../machines/raft_log.ts";
-import type {
-  GroupId,
-  LogIndex,
-  NodeId,
-  RaftMessage,
-  SnapshotRef,
-  Term,
-} from "../machines/raft_types.ts";
-import type { FrozenState, StateMachine } from "../machines/state_machine.ts";
+import type { LogIndex, NodeId, RaftMessage, SnapshotRef } from "../machines/raft_types.ts";
 import { DiskError } from "../storage/log/disk.ts";
-import {
-  SnapshotEncoder,
-  SnapshotError,
-  type SnapshotMeta,
-  type SnapshotReader,
-} from "../storage/log/snapshot_file.ts";
+import { SnapshotError, type SnapshotReader } from "../storage/log/snapshot_file.ts";
 import type {
   SnapshotStore,
   StoredSnapshot,
@@ -42,6 +29,7 @@ import type { MachineSignal } from "./machine_actor.ts";
 import type { RaftSignal } from "./raft_actor.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { Log, Ports } from "./runtime/ports.ts";
+import { StateFile, type StateSource } from "./state_file.ts";
 
 /** What the actor takes: from this node's own actors and disk only. */
 export type SnapshotSignal =
@@ -66,22 +54,9 @@ export type SnapshotSignal =
   /** A snapshot that was received is durable, or cannot be. */
   | { readonly type: "Kept"; readonly incoming: Incoming; readonly result: StoredSnapshot | Error };
 
-/** What this node knows besides the machine's state when it takes a snapshot. */
-export interface SnapshotFacts {
-  readonly term: Term;
-  readonly timeMs: number;
-  readonly clusterVersion: number;
-  readonly members: readonly NodeId[];
-}
-
 /** What the actor needs. */
-export interface SnapshotActorOptions {
-  readonly group: GroupId;
-  readonly clusterId: string;
-  readonly machine: StateMachine;
+export interface SnapshotActorOptions extends StateSource {
   readonly store: SnapshotStore;
-  /** What belongs to the entry at `index`; undefined if the log does not hold it. */
-  readonly factsAt: (index: LogIndex) => SnapshotFacts | undefined;
   /** Snapshots up to this index are on their way to a follower, so they are kept. */
   readonly isSending: (index: LogIndex) => boolean;
   readonly send: (to: NodeId, message: RaftMessage) => void;
@@ -111,12 +86,9 @@ export interface SnapshotCounters {
 
 /** A snapshot that is being taken. */
 interface Taking {
-  readonly frozen: FrozenState;
-  readonly chunks: Iterator<Uint8Array>;
-  readonly encoder: SnapshotEncoder;
+  readonly state: StateFile;
   readonly file: UnfinishedSnapshot;
   readonly startMs: number;
-  stateBytes: number;
 }
 
 /** A snapshot that a leader sends. */
@@ -180,7 +152,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
   }
 
   override onStop(): void {
-    this.#taking?.frozen.release();
+    this.#taking?.state.return();
     this.#taking?.file.discard();
     this.#incoming?.file.discard();
     this.#taking = undefined;
@@ -188,24 +160,16 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
   }
 
   #take(): void {
-    const { group, clusterId, machine, store, factsAt, ports, machineActor } = this.#options;
+    const { group, machine, store, ports, machineActor, toRaft } = this.#options;
     if (this.#taking !== undefined) return;
-    const { lastApplied: index, version: machineVersion } = machine;
-    const facts = index > (store.newest(group)?.index ?? 0) ? factsAt(index) : undefined;
-    if (facts === undefined) return this.#options.toRaft({ type: "SnapshotFailed" });
-    const frozen = machine.freeze();
-    const { stateHash } = frozen;
-    const { term } = facts;
-    const meta: SnapshotMeta = { clusterId, group, index, ...facts, machineVersion, stateHash };
-    const encoder = new SnapshotEncoder();
+    const isNews = machine.lastApplied > (store.newest(group)?.index ?? 0);
+    const state = isNews ? StateFile.freeze(this.#options) : undefined;
+    if (state === undefined) return toRaft({ type: "SnapshotFailed" });
     try {
-      const file = store.create({ group, index, term });
-      const chunks = frozen.chunks()[Symbol.iterator]();
-      const startMs = ports.clock.monotonicMs();
-      this.#taking = { frozen, chunks, encoder, file, startMs, stateBytes: 0 };
-      file.append(encoder.head(meta));
+      const file = store.create(state.meta);
+      this.#taking = { state, file, startMs: ports.clock.monotonicMs() };
     } catch (error) {
-      if (this.#taking === undefined) frozen.release();
+      state.return();
       return this.#written(diskError(error));
     }
     machineActor.signal({ type: "Frozen" });
@@ -217,21 +181,14 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     const { ports, self } = this.#options;
     const taking = this.#taking;
     if (taking === undefined) return;
-    const { chunks, encoder, file } = taking;
-    const through = taking.stateBytes + SNAPSHOT_SLICE_BYTES;
+    const { state, file } = taking;
     try {
-      while (taking.stateBytes < through) {
-        const { done, value } = chunks.next();
-        if (done === true) {
-          file.append(encoder.end());
-          const { digest } = encoder;
-          return file.finish(digest, (result) => self().signal({ type: "Written", result }));
-        }
-        taking.stateBytes += value.length;
-        file.append(encoder.chunk(value));
-      }
+      file.append(state.next().value!);
     } catch (error) {
       return this.#written(diskError(error));
+    }
+    if (state.isWhole) {
+      return file.finish(state.digest, (result) => self().signal({ type: "Written", result }));
     }
     ports.scheduler.soon(() => self().signal({ type: "Continue" }));
   }
@@ -240,7 +197,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     const { group, store, toRaft, machineActor, isSending, log, ports } = this.#options;
     const taking = this.#taking;
     this.#taking = undefined;
-    taking?.frozen.release();
+    taking?.state.return();
     if (result instanceof Error) {
       taking?.file.discard();
       this.counters.failed++;
@@ -248,7 +205,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
       return toRaft({ type: "SnapshotFailed" });
     }
     const tookMs = taking === undefined ? 0 : ports.clock.monotonicMs() - taking.startMs;
-    const stateBytes = taking?.stateBytes ?? 0;
+    const stateBytes = taking?.state.stateBytes ?? 0;
     this.counters.taken++;
     this.counters.lastTookMs = tookMs;
     this.counters.lastStateBytes = stateBytes;

@@ -1154,23 +1154,24 @@ export const mutants: readonly Mutant[] = [
   // Backups
   {
     name: "a backup keeps its frozen view",
-    file: "actors/backups.ts",
+    file: "actors/state_file.ts",
     find: "    this.#frozen.release();\n",
     replace: "",
     suspects: ["tests/actors"],
   },
   {
     name: "a backup that was cut ends as if it were whole",
-    file: "actors/backups.ts",
-    find: 'if (this.#state === "cut") throw new Error("Cannot go on with a backup: it was cut");',
+    file: "actors/state_file.ts",
+    find:
+      'if (this.#state === "cut") throw new Error("Cannot go on with the file of a state: it was cut");',
     replace: 'if (this.#state === "cut") return { done: true, value: undefined };',
     suspects: ["tests/actors"],
   },
   {
     name: "a backup makes all of it in one go",
-    file: "actors/backups.ts",
-    find: "stateBytes < SNAPSHOT_SLICE_BYTES;",
-    replace: "stateBytes < Infinity;",
+    file: "actors/state_file.ts",
+    find: "this.stateBytes + SNAPSHOT_SLICE_BYTES;",
+    replace: "Infinity;",
     suspects: ["tests/actors"],
   },
   {
