@@ -57,6 +57,7 @@ export {
   IdentityMismatchError,
 } from "./storage/log/data_directory.ts";
 export { IdentityDamagedError } from "./storage/log/directory_file.ts";
+export { readAt } from "./storage/log/deno_disk.ts";
 export { DiskError, type DiskErrorCode } from "./storage/log/disk.ts";
 export {
   openSnapshot,

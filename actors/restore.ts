@@ -18,7 +18,7 @@ import type { NodeId } from "../machines/raft_types.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
 import { StateError } from "../storage/kv/state_bytes.ts";
 import { adoptDataDirectory, DirectoryLockedError } from "../storage/log/data_directory.ts";
-import { DenoDisk } from "../storage/log/deno_disk.ts";
+import { DenoDisk, readAt } from "../storage/log/deno_disk.ts";
 import type { Disk } from "../storage/log/disk.ts";
 import {
   openSnapshot,
@@ -196,16 +196,9 @@ function withReader<Result>(
   using file = Deno.openSync(path, { read: true });
   const { size } = file.statSync();
   const read = (offset: number, length: number): Uint8Array => {
-    file.seekSync(offset, Deno.SeekMode.Start);
-    const bytes = new Uint8Array(length);
-    let filled = 0;
-    while (filled < length) {
-      const count = file.readSync(bytes.subarray(filled));
-      if (count === null) break;
-      filled += count;
-    }
-    onRead(offset + filled, size);
-    return bytes.subarray(0, filled);
+    const bytes = readAt(file, offset, length);
+    onRead(offset + bytes.length, size);
+    return bytes;
   };
   return use(openSnapshot(path, { read, size }));
 }

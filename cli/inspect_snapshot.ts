@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { openSnapshot, SnapshotError, type SnapshotReader } from "../mod.ts";
+import { openSnapshot, readAt, SnapshotError, type SnapshotReader } from "../mod.ts";
 import {
   counted,
   type InspectOptions,
@@ -46,7 +46,7 @@ function inspect(options: InspectOptions): boolean {
   if (!isFile) throw new Deno.errors.IsADirectory(`${path} is no file`);
   let reader: SnapshotReader;
   try {
-    reader = openSnapshot(path, { read: (offset, length) => read(file, offset, length), size });
+    reader = openSnapshot(path, { read: (offset, length) => readAt(file, offset, length), size });
   } catch (error) {
     if (!(error instanceof SnapshotError) || error.kind === "foreign") throw error;
     const damage = { offset: 0, message: error.message };
@@ -110,18 +110,6 @@ function walk(reader: SnapshotReader, { output, limit, isOn }: InspectOptions): 
     totals.damage = { offset, message: error.message };
   }
   return totals;
-}
-
-function read(file: Deno.FsFile, offset: number, length: number): Uint8Array {
-  file.seekSync(offset, Deno.SeekMode.Start);
-  const bytes = new Uint8Array(length);
-  let filled = 0;
-  while (filled < length) {
-    const count = file.readSync(bytes.subarray(filled));
-    if (count === null) break;
-    filled += count;
-  }
-  return bytes.subarray(0, filled);
 }
 
 if (import.meta.main) {

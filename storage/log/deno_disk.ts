@@ -77,15 +77,7 @@ export class DenoDisk implements Disk {
     return this.#attempt("read", path, () => {
       const file = Deno.openSync(this.#full(path), { read: true });
       try {
-        file.seekSync(offset, Deno.SeekMode.Start);
-        const bytes = new Uint8Array(length);
-        let filled = 0;
-        while (filled < length) {
-          const count = file.readSync(bytes.subarray(filled));
-          if (count === null) break;
-          filled += count;
-        }
-        return filled === length ? bytes : bytes.subarray(0, filled);
+        return readAt(file, offset, length);
       } finally {
         file.close();
       }
@@ -213,6 +205,19 @@ export class DenoDisk implements Disk {
     checkPath(path);
     return path === "" ? this.#root : `${this.#root}/${path}`;
   }
+}
+
+/** Up to `length` bytes of a file from `offset` on; fewer where it ends. */
+export function readAt(file: Deno.FsFile, offset: number, length: number): Uint8Array {
+  file.seekSync(offset, Deno.SeekMode.Start);
+  const bytes = new Uint8Array(length);
+  let filled = 0;
+  while (filled < length) {
+    const count = file.readSync(bytes.subarray(filled));
+    if (count === null) break;
+    filled += count;
+  }
+  return bytes.subarray(0, filled);
 }
 
 class DenoFile implements DiskFile {
