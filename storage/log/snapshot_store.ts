@@ -135,8 +135,7 @@ export class SnapshotStore {
   /** Puts a damaged snapshot aside: it is not used any more. */
   putAside({ group, path }: StoredSnapshot): void {
     this.#stored.set(group, this.of(group).filter((stored) => stored.path !== path));
-    this.#disk.rename(path, brokenPath(path));
-    this.#disk.syncDirectory(SNAPSHOT_DIRECTORY);
+    this.#keepBroken(path);
   }
 
   /**
@@ -172,10 +171,15 @@ export class SnapshotStore {
       this.#add(storedAt(this.#disk, path, { name, clusterId: this.#clusterId }));
     } catch (error) {
       if (!(error instanceof SnapshotError) || error.kind === "foreign") throw error;
-      this.#disk.rename(path, brokenPath(path));
-      this.#disk.syncDirectory(SNAPSHOT_DIRECTORY);
+      this.#keepBroken(path);
       onBroken(error);
     }
+  }
+
+  /** Under a name that a start does not take for a snapshot's. */
+  #keepBroken(path: string): void {
+    this.#disk.rename(path, `${path}${BROKEN}`);
+    this.#disk.syncDirectory(SNAPSHOT_DIRECTORY);
   }
 
   #add(snapshot: StoredSnapshot): void {
@@ -340,10 +344,6 @@ export class UnfinishedSnapshot {
       else this.#whenSynced();
     });
   }
-}
-
-function brokenPath(path: string): string {
-  return `${path}${BROKEN}`;
 }
 
 /** @throws {SnapshotError} If the head of the file does not say what its name says. */
