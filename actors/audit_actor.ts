@@ -11,7 +11,7 @@
  */
 import { majority } from "../machines/quorum.ts";
 import type { GroupId, LogIndex, NodeId } from "../machines/raft_types.ts";
-import type { WireValue } from "../transport/wire/messages.ts";
+import { isWireObject, type WireValue } from "../transport/wire/messages.ts";
 import { AUDIT_HASHES_KEPT, AUDIT_MS } from "./limits.ts";
 import { Actor, type ActorRef, type Delivery, type LocalRef } from "./runtime/actor.ts";
 import type { AnswerContract } from "./runtime/remote.ts";
@@ -159,21 +159,17 @@ export class AuditActor extends Actor<AuditRequest, AuditAnswer, AuditSignal> {
 
 /** The request that another node's value stands for; undefined if it stands for none. */
 export function auditRequestOf(value: WireValue): AuditRequest | undefined {
-  return isRecord(value) && value["type"] === "Hashes" ? { type: "Hashes" } : undefined;
+  return isWireObject(value) && value["type"] === "Hashes" ? { type: "Hashes" } : undefined;
 }
 
 /** The answer that another node's value stands for; undefined if it stands for none. */
 export const auditAnswerOf: AnswerContract<AuditAnswer> = (value) => {
-  if (!isRecord(value)) return undefined;
+  if (!isWireObject(value)) return undefined;
   const { hashes } = value;
   if (!Array.isArray(hashes) || hashes.length > AUDIT_HASHES_KEPT) return undefined;
   const isSound = hashes.every((item: WireValue) =>
-    isRecord(item) && Number.isSafeInteger(item["index"]) && typeof item["hash"] === "string" &&
+    isWireObject(item) && Number.isSafeInteger(item["index"]) && typeof item["hash"] === "string" &&
     HASH.test(item["hash"])
   );
   return isSound ? value as unknown as AuditAnswer : undefined;
 };
-
-function isRecord(value: WireValue): value is { readonly [key: string]: WireValue } {
-  return typeof value === "object" && !Array.isArray(value) && !(value instanceof Uint8Array);
-}

@@ -8,7 +8,7 @@ import type { Refusal } from "../machines/group_state.ts";
 import type { NodeId, Term } from "../machines/raft_types.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
 import { NODE_ID_MAX } from "../transport/wire/limits.ts";
-import type { WireValue } from "../transport/wire/messages.ts";
+import { isWireObject, type WireValue } from "../transport/wire/messages.ts";
 import type { NotApplied, Unknown } from "./machine_actor.ts";
 import type { AnswerContract } from "./runtime/remote.ts";
 
@@ -40,7 +40,7 @@ export type RaftAnswer<Result> =
 
 /** The request that another node's value stands for; undefined if it stands for none. */
 export function raftRequestOf(value: WireValue): RaftRequest | undefined {
-  if (!isRecord(value)) return undefined;
+  if (!isWireObject(value)) return undefined;
   switch (value["type"]) {
     case "Propose": {
       const { payload } = value;
@@ -92,7 +92,7 @@ export function raftAnswerContract<Result>(
   { resultOf }: Pick<StateMachine<Result>, "resultOf">,
 ): AnswerContract<RaftAnswer<Result>> {
   return (value) =>
-    isRecord(value) && isOwn(value["status"]) ? ownAnswerOf(value) : resultOf(value);
+    isWireObject(value) && isOwn(value["status"]) ? ownAnswerOf(value) : resultOf(value);
 }
 
 function ownAnswerOf(value: { readonly [key: string]: WireValue }): RaftAnswer<never> | undefined {
@@ -106,10 +106,6 @@ function ownAnswerOf(value: { readonly [key: string]: WireValue }): RaftAnswer<n
 
 function isOwn(status: unknown): boolean {
   return typeof status === "string" && Object.hasOwn(OWN_ANSWERS, status);
-}
-
-function isRecord(value: WireValue): value is { readonly [key: string]: WireValue } {
-  return typeof value === "object" && !Array.isArray(value) && !(value instanceof Uint8Array);
 }
 
 function isInteger(value: unknown, min: number, max: number): value is number {

@@ -34,11 +34,11 @@ import {
   type ActorWire,
   type Hello,
   type HelloReply,
+  isWireObject,
   type RefusalReason,
   WireError,
   type WireFailure,
   type WireMessage,
-  type WireValue,
 } from "./messages.ts";
 
 /** Turns messages into frames and frames into messages; one for each connection. */
@@ -541,7 +541,7 @@ function decodeFailure(c: BodyCursor): WireFailure {
   const name = c.string("error name", WIRE_STRING_BYTES_MAX);
   const message = c.string("error message", WIRE_STRING_BYTES_MAX);
   const fields = c.value(PAYLOAD_DEPTH);
-  if (!isPlainObject(fields)) throw badField("error fields", "a map");
+  if (!isWireObject(fields)) throw badField("error fields", "a map");
   return { name, message, fields };
 }
 
@@ -569,8 +569,4 @@ function node(c: BodyCursor): NodeId {
 
 function index(c: BodyCursor, field: string): number {
   return c.uint(field, INTEGER_MAX);
-}
-
-function isPlainObject(value: WireValue): value is { readonly [key: string]: WireValue } {
-  return typeof value === "object" && !Array.isArray(value) && !(value instanceof Uint8Array);
 }

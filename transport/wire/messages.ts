@@ -21,6 +21,11 @@ export type WireValue =
   | readonly WireValue[]
   | { readonly [key: string]: WireValue };
 
+/** Whether a value is one of named values. */
+export function isWireObject(value: WireValue): value is { readonly [key: string]: WireValue } {
+  return typeof value === "object" && !Array.isArray(value) && !(value instanceof Uint8Array);
+}
+
 /** The first frame of a connection, sent by the side that dialled. */
 export interface Hello {
   /** Names the kind of message. */
