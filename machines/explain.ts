@@ -17,6 +17,7 @@ import {
   type RaftEvent,
   raftMachine,
   type RaftSnapshot,
+  votersNotHeard,
 } from "./raft_machine.ts";
 
 /** One transition that the present states offer. */
@@ -150,9 +151,8 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
   },
   allVotersHeard: {
     needsEvent: false,
-    sentence: ({ id, voters, votersHeard }) =>
-      "Every other voter must have answered once; not heard: " +
-      list(voters.filter((voter) => voter !== id && !votersHeard.includes(voter))),
+    sentence: (context) =>
+      `Every other voter must have answered once; not heard: ${list(votersNotHeard(context))}`,
   },
   hasMajority: {
     needsEvent: false,
@@ -253,7 +253,7 @@ export function causesOf(
     causes.push({ code: "disk-full", nodes: [id], sentence });
   }
   if (roleOf(snapshot) === "recovering") {
-    const missing = voters.filter((voter) => voter !== id && !context.votersHeard.includes(voter));
+    const missing = votersNotHeard(context);
     const waits = missing.length === 0 ? "" : `; it waits for an answer of ${list(missing)}`;
     const sentence =
       `The log of node ${id} was lost or damaged, so it neither votes nor campaigns ` +
@@ -357,9 +357,10 @@ function summarize(
       `${majority(voters.length)} are needed to stay leader${handing}${disk}`;
   }
   if (states.includes("role.recovering")) {
-    const missing = voters.filter((id) => id !== context.id && !context.votersHeard.includes(id));
     const step = states.includes("role.recovering.asking")
-      ? `it waits for an answer of ${list(missing)} before it takes part in anything`
+      ? `it waits for an answer of ${
+        list(votersNotHeard(context))
+      } before it takes part in anything`
       : leaderId === undefined
       ? "it waits for a leader"
       : `it fetches its log from node ${leaderId}`;

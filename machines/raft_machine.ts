@@ -2,9 +2,10 @@
  * Fig. 4 of the Raft paper: the roles of one group's member as one chart.
  *
  * The chart alone decides roles. It names effects and guards; an effect is a rule of election.ts,
- * replication.ts, reads.ts or transfer.ts, run by raft_core.ts in the order in which the chart asks
- * for it. Guards read the context and the event only, and timers and disk are events from outside.
- * So the object below is what runs, what the model tests explore, and what is drawn.
+ * replication.ts, reads.ts, transfer.ts, snapshots.ts or recovery.ts, run by raft_core.ts in the order
+ * in which the chart asks for it. Guards read the context and the event only, and timers and disk are
+ * events from outside. So the object below is what runs, what the model tests explore, and what is
+ * drawn.
  *
  * Terms are settled before a role sees a message (raft_core.ts): a message that reaches a role
  * carries this node's own term, except PreVote and its granted reply, which speak of a term that
@@ -178,6 +179,16 @@ const EFFECTS = {
   takeSnapshot: effect,
 };
 
+/** The other voters that have not answered yet since this node lost its log. */
+export function votersNotHeard({ id, voters, votersHeard }: RaftContext): NodeId[] {
+  return voters.filter((voter) => voter !== id && !votersHeard.includes(voter));
+}
+
+/** Ids stay ascending, so that equal states of the chart look alike. */
+function including(ids: readonly NodeId[], id: NodeId): readonly NodeId[] {
+  return ids.includes(id) ? ids : [...ids, id].sort((a, b) => a - b);
+}
+
 /** Only the leader of its term sends these. */
 function isOfLeader(event: RaftEvent): event is AppendEntries | InstallSnapshot {
   return event.type === "AppendEntries" || event.type === "InstallSnapshot";
@@ -198,8 +209,7 @@ const raft = setup({
     mayCampaign: and(["isVoter", "diskIsUsable", "hasRoom"]),
     mayTakeOver: and(["mayCampaign", "hasSpace"]),
     knowsLeader: ({ context, event }) => isOfLeader(event) && context.leaderId === event.from,
-    allVotersHeard: ({ context }) =>
-      context.voters.every((id) => id === context.id || context.votersHeard.includes(id)),
+    allVotersHeard: ({ context }) => votersNotHeard(context).length === 0,
     hasMajority: ({ context }) => isQuorum(context.votesGranted, context.voters),
     mayGrantVote: ({ context, event }) =>
       event.type === "RequestVote" && event.logIsUpToDate &&
@@ -238,20 +248,16 @@ const raft = setup({
     })),
     preVoteForSelf: assign(({ context }) => ({ votesGranted: [context.id] })),
     recordOwnVote: assign(({ context }) => ({
-      votesGranted: [...new Set([...context.votesGranted, context.id])].sort((a, b) => a - b),
+      votesGranted: including(context.votesGranted, context.id),
     })),
     recordVote: assign(({ context, event }) =>
-      "from" in event && !context.votesGranted.includes(event.from)
-        ? { votesGranted: [...context.votesGranted, event.from].sort((a, b) => a - b) }
-        : {}
+      "from" in event ? { votesGranted: including(context.votesGranted, event.from) } : {}
     ),
     voteForCandidate: assign(({ event }) =>
       event.type === "RequestVote" ? { votedFor: event.from } : {}
     ),
     recordHeard: assign(({ context, event }) =>
-      event.type === "VoterHeard" && !context.votersHeard.includes(event.from)
-        ? { votersHeard: [...context.votersHeard, event.from].sort((a, b) => a - b) }
-        : {}
+      event.type === "VoterHeard" ? { votersHeard: including(context.votersHeard, event.from) } : {}
     ),
     // In this term it may have voted, and lost that: it votes for nobody any more.
     forfeitVote: assign(({ context }) => ({
@@ -267,18 +273,23 @@ const raft = setup({
   },
 });
 
+/** What the leader sends is taken; only the first of its term says who leads. */
+const fromLeader = {
+  AppendEntries: [
+    { guard: "knowsLeader", actions: "acceptEntries" },
+    { actions: ["followLeader", "acceptEntries"] },
+  ],
+  InstallSnapshot: [
+    { guard: "knowsLeader", actions: "acceptPart" },
+    { actions: ["followLeader", "acceptPart"] },
+  ],
+} as const;
+
 /** Followers (s5.2): respond to RPCs from candidates and leaders; if the election timeout elapses, seek election. */
 const follower = raft.createStateConfig({
   entry: "armElectionTimer",
   on: {
-    AppendEntries: [
-      { guard: "knowsLeader", actions: "acceptEntries" },
-      { actions: ["followLeader", "acceptEntries"] },
-    ],
-    InstallSnapshot: [
-      { guard: "knowsLeader", actions: "acceptPart" },
-      { actions: ["followLeader", "acceptPart"] },
-    ],
+    ...fromLeader,
     ElectionTimeout: [
       { guard: "mayCampaign", target: "preCandidate" },
       {
@@ -329,14 +340,7 @@ const recovering = raft.createStateConfig({
     catchingUp: {
       entry: "beginCatchUp",
       on: {
-        AppendEntries: [
-          { guard: "knowsLeader", actions: "acceptEntries" },
-          { actions: ["followLeader", "acceptEntries"] },
-        ],
-        InstallSnapshot: [
-          { guard: "knowsLeader", actions: "acceptPart" },
-          { actions: ["followLeader", "acceptPart"] },
-        ],
+        ...fromLeader,
         Read: { actions: "forwardReads" },
       },
     },

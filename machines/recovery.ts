@@ -22,7 +22,7 @@
  * @module
  */
 import type { GroupState } from "./group_state.ts";
-import type { RaftContext, RaftEvent } from "./raft_machine.ts";
+import { type RaftContext, type RaftEvent, votersNotHeard } from "./raft_machine.ts";
 import type { LogIndex } from "./raft_types.ts";
 
 /** What a recovering node waits for. */
@@ -40,16 +40,18 @@ export interface Recovery {
 /** Both steps begin by asking. */
 export function askVoters(state: GroupState, context: RaftContext): void {
   const recovery: Recovery = state.recovery ??= {
-    ...{ asked: new Set(), deadlineMs: 0, catchesUp: false, readIndex: undefined },
+    asked: new Set(),
+    deadlineMs: 0,
+    catchesUp: false,
+    readIndex: undefined,
   };
   recovery.deadlineMs = state.nowMs + state.timing.electionTimeoutMsMin;
-  for (const voter of context.voters) {
-    if (voter === state.id) continue;
-    // Once all were heard, only the leader has something to say.
-    const isAsked = recovery.catchesUp
-      ? voter === context.leaderId
-      : !context.votersHeard.includes(voter);
-    if (!isAsked) continue;
+  const { id, voters, leaderId } = context;
+  // Once all were heard, only the leader has something to say.
+  const asked = recovery.catchesUp
+    ? voters.filter((voter) => voter !== id && voter === leaderId)
+    : votersNotHeard(context);
+  for (const voter of asked) {
     const readId = ++state.forwarded.lastReadId;
     recovery.asked.add(readId);
     state.send(voter, { ...state.header(context), type: "ReadIndex", readId, isLogLost: true });
@@ -80,7 +82,8 @@ export function noteAnswer(
 
 /** Whether the log holds what it must. */
 export function isCaughtUp({ recovery, commitIndex, durableIndex }: GroupState): boolean {
-  const { readIndex = Infinity } = recovery ?? {};
+  const readIndex = recovery?.readIndex;
+  if (readIndex === undefined) return false;
   return commitIndex >= readIndex && durableIndex >= readIndex;
 }
 

@@ -1286,7 +1286,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a node that lost its log has heard all with one answer",
     file: "machines/raft_machine.ts",
-    find: "context.voters.every((id) => id === context.id || context.votersHeard.includes(id)),",
+    find: "votersNotHeard(context).length === 0,",
     replace: "context.votersHeard.length > 0,",
     suspects: [core],
   },
