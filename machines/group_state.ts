@@ -231,6 +231,13 @@ export class GroupState {
     this.electionDeadlineMs = this.nowMs + slackMs + min + this.#random() * (max - min);
   }
 
+  /** The leader of this term was heard, so nobody needs to seek election for now (s5.2). */
+  hearLeader(): void {
+    this.leaderContactMs = this.nowMs;
+    this.candidacies = 0;
+    this.restartElectionTimer();
+  }
+
   /** A write is durable that was handed over at `handedMs`. */
   noteWriteLatency(handedMs: number): void {
     this.#writeLatencyMs = Math.max(this.nowMs - handedMs, LATENCY_MEMORY * this.#writeLatencyMs);

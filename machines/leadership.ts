@@ -44,6 +44,13 @@ export class Leadership {
     this.#logTimeBaseMs = nowMs - start.logTimeMs;
   }
 
+  /** A follower has answered; undefined if `from` is none of this leader's. */
+  heard(from: NodeId, nowMs: number): Progress | undefined {
+    const progress = this.progress.get(from);
+    if (progress !== undefined) progress.lastContactMs = nowMs;
+    return progress;
+  }
+
   /** When the host must let time elapse at the latest. */
   get nextDeadlineMs(): number {
     const beat = Math.min(this.heartbeatDeadlineMs, this.quorumDeadlineMs);

@@ -9,7 +9,7 @@ import type { GroupState } from "./group_state.ts";
 import { Leadership } from "./leadership.ts";
 import type { Progress } from "./progress.ts";
 import { quorumIndex } from "./quorum.ts";
-import { lastIndexOf, runFrom } from "./raft_log.ts";
+import { lastIndexOf, type RaftLog, runFrom } from "./raft_log.ts";
 import type { RaftContext, RaftEvent } from "./raft_machine.ts";
 import type {
   AppendEntries,
@@ -17,6 +17,7 @@ import type {
   EntryKind,
   EntryRun,
   NodeId,
+  Term,
 } from "./raft_types.ts";
 import { acknowledgeRound, beginReadRound } from "./reads.ts";
 import { sendSnapshot } from "./snapshots.ts";
@@ -100,9 +101,7 @@ export function acceptEntries(
   context: RaftContext,
   request: AppendEntries,
 ): void {
-  state.leaderContactMs = state.nowMs;
-  state.candidacies = 0;
-  state.restartElectionTimer();
+  state.hearLeader();
   const { log } = state;
   const { prevLogIndex } = request;
   const ownTerm = log.termAt(prevLogIndex);
@@ -141,9 +140,8 @@ export function recordMatch(
   context: RaftContext,
   reply: AppendEntriesReply,
 ): void {
-  const progress = state.lead.progress.get(reply.from);
+  const progress = state.lead.heard(reply.from, state.nowMs);
   if (progress === undefined) return;
-  progress.lastContactMs = state.nowMs;
   acknowledgeRound(state, context, reply);
   if (!reply.accepted) {
     backtrack(state, progress, reply);
@@ -206,11 +204,49 @@ export function sendAppends(state: GroupState, context: RaftContext): void {
   beginReadRound(state, context);
   for (const [peer, progress] of state.lead.progress) {
     while (progress.maySend && progress.nextIndex <= state.log.lastIndex) {
-      sendAppend(state, context, peer, progress, state.bounds.appendBytesMax);
+      sendEntries(state, context, peer, progress);
     }
-    if (progress.beatDue) sendAppend(state, context, peer, progress, 0);
+    if (progress.beatDue) sendHeartbeat(state, context, peer, progress);
     if (progress.mode === "snapshot") sendSnapshot(state, context, peer, progress);
   }
+}
+
+/** Sends the entries from nextIndex on, as many as one message holds. */
+function sendEntries(
+  state: GroupState,
+  context: RaftContext,
+  peer: NodeId,
+  progress: Progress,
+): void {
+  const { log, bounds } = state;
+  const prevLogTerm = prevTermOf(log, progress);
+  if (prevLogTerm === undefined) return;
+  const runs = log.slice(progress.nextIndex, log.lastIndex, bounds.appendBytesMax);
+  const prevLogIndex = progress.nextIndex - 1;
+  const bytes = runs.reduce((sum, run) => sum + run.bytes.length, 0);
+  progress.sentEntries(lastIndexOf(runs.at(-1)!), bytes);
+  sendAppend(state, context, peer, progress, { prevLogIndex, prevLogTerm, runs });
+}
+
+function sendHeartbeat(
+  state: GroupState,
+  context: RaftContext,
+  peer: NodeId,
+  progress: Progress,
+): void {
+  const prevLogTerm = prevTermOf(state.log, progress);
+  // Every log begins with entry 0 of term 0, so a heartbeat is also taken where a snapshot is needed.
+  const prev = prevLogTerm === undefined
+    ? { prevLogIndex: 0, prevLogTerm: 0 }
+    : { prevLogIndex: progress.nextIndex - 1, prevLogTerm };
+  sendAppend(state, context, peer, progress, { ...prev, runs: [] });
+}
+
+/** The term before nextIndex; undefined if the follower needs a snapshot, as it does from here on. */
+function prevTermOf(log: RaftLog, progress: Progress): Term | undefined {
+  const term = log.termAt(progress.nextIndex - 1);
+  if (term === undefined) progress.mode = "snapshot";
+  return progress.mode === "snapshot" ? undefined : term;
 }
 
 function sendAppend(
@@ -218,32 +254,17 @@ function sendAppend(
   context: RaftContext,
   peer: NodeId,
   progress: Progress,
-  bytesMax: number,
+  part: Pick<AppendEntries, "prevLogIndex" | "prevLogTerm" | "runs">,
 ): void {
-  const { log } = state;
-  const nextTerm = log.termAt(progress.nextIndex - 1);
-  if (nextTerm === undefined) progress.mode = "snapshot";
-  // Every log begins with entry 0 of term 0, so a heartbeat is also taken where a snapshot is needed.
-  const [prevLogIndex, prevLogTerm] = progress.mode === "snapshot" || nextTerm === undefined
-    ? [0, 0]
-    : [progress.nextIndex - 1, nextTerm];
-  const mayCarry = bytesMax > 0 && progress.mode !== "snapshot";
-  if (bytesMax > 0 && !mayCarry) return;
-  const runs = mayCarry ? log.slice(progress.nextIndex, log.lastIndex, bytesMax) : [];
-  const last = runs.at(-1);
-  if (last !== undefined) {
-    const bytes = runs.reduce((sum, run) => sum + run.bytes.length, 0);
-    progress.sentEntries(lastIndexOf(last), bytes);
-  }
   progress.beatDue = false;
   state.send(peer, {
     ...state.header(context),
     type: "AppendEntries",
-    prevLogIndex,
-    prevLogTerm,
+    prevLogIndex: part.prevLogIndex,
+    prevLogTerm: part.prevLogTerm,
     leaderCommit: state.commitIndex,
     round: state.lastRound,
-    runs,
+    runs: part.runs,
   });
 }
 

@@ -87,9 +87,8 @@ export function recordInstall(
   context: RaftContext,
   reply: InstallSnapshotReply,
 ): void {
-  const progress = state.lead.progress.get(reply.from);
+  const progress = state.lead.heard(reply.from, state.nowMs);
   if (progress === undefined) return;
-  progress.lastContactMs = state.nowMs;
   const { lastIncludedIndex, installed, offset } = reply;
   if (installed) {
     const isNews = progress.installed(Math.min(lastIncludedIndex, state.log.lastIndex));
@@ -125,9 +124,7 @@ export function acceptPart(
   context: RaftContext,
   request: InstallSnapshot,
 ): void {
-  state.leaderContactMs = state.nowMs;
-  state.candidacies = 0;
-  state.restartElectionTimer();
+  state.hearLeader();
   const { snapshot, offset, bytes } = request;
   if (snapshot.index <= state.commitIndex) {
     state.sendWhenDurable(request.from, answer(state, context, snapshot, { installed: true }));
