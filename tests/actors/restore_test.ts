@@ -47,6 +47,7 @@ import type { HostPort } from "../../transport/wire/network.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { applyNothing, applyRequest } from "../storage/kv/apply.ts";
 import { commandOf } from "../storage/kv/command_of.ts";
+import { choicesOf } from "../storage/power_loss.ts";
 
 const THREE = membersAt(7001, 7002, 7003);
 const FACTS = { term: 3, timeMs: 1_000, clusterVersion: 1, members: [1, 2] };
@@ -326,12 +327,7 @@ Deno.test("power lost at any operation leaves a directory that is refused, or no
         throw new Error("power loss");
       });
       isDone = await restore(disk, bytes).then(() => true, () => false);
-      let rest = dice;
-      disk.crash((count) => {
-        const choice = rest % count;
-        rest = Math.floor(rest / count);
-        return choice;
-      });
+      disk.crash(choicesOf(dice));
       alive = Infinity;
       const end = endOf(disk);
       ends[end]++;

@@ -4,7 +4,7 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { MemoryDisk, type MemoryDiskOptions } from "../sim/memory_disk.ts";
+import { type Choose, MemoryDisk, type MemoryDiskOptions } from "../sim/memory_disk.ts";
 
 /** Ways in which the disk may lose what was not synced, tried at each operation. */
 const LOSSES = 64;
@@ -20,6 +20,16 @@ export interface PowerLossTrial<Result> {
   readonly work: (disk: MemoryDisk) => Result;
   /** `result` is undefined if power was lost before the work returned. */
   readonly check: (disk: MemoryDisk, result: Result | undefined) => void;
+}
+
+/** Which of the ways to lose what was not synced: another one for each number, as far as there are so many. */
+export function choicesOf(dice: number): Choose {
+  let rest = dice;
+  return (count) => {
+    const choice = rest % count;
+    rest = Math.floor(rest / count);
+    return choice;
+  };
 }
 
 /** Runs the trial with power lost after 0, 1, … `operations - 1` operations, and each loss. */
@@ -45,12 +55,7 @@ export function forEachPowerLoss<Result>(trial: PowerLossTrial<Result>): void {
         const { cause = error } = error as Error;
         assertEquals((cause as Error).message, "power loss");
       }
-      let rest = dice;
-      disk.crash((count) => {
-        const choice = rest % count;
-        rest = Math.floor(rest / count);
-        return choice;
-      });
+      disk.crash(choicesOf(dice));
       alive = Infinity;
       trial.check(disk, result);
     }

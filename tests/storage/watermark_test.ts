@@ -6,6 +6,7 @@ import { WalCorruptError } from "../../storage/log/wal_errors.ts";
 import { segmentPath } from "../../storage/log/wal_segment.ts";
 import { readWatermark, Watermark, WATERMARK_PATH } from "../../storage/log/watermark.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
+import { choicesOf } from "./power_loss.ts";
 import { encode, entry, walOptions } from "./wal_script.ts";
 
 const promptly = (): MemoryDisk => new MemoryDisk({ later: (run) => run() });
@@ -56,12 +57,7 @@ Deno.test("it is never ahead of the log: what power takes from either is no dama
       wal.append([encode(entry(0, 1, index))]);
       if (index < 3) wal.sync(() => {});
     }
-    let rest = loss;
-    disk.crash((count) => {
-      const choice = rest % count;
-      rest = Math.floor(rest / count);
-      return choice;
-    });
+    disk.crash(choicesOf(loss));
     const { lastIndex } = Wal.open(disk, walOptions).groups.get(0)!;
     assertEquals(lastIndex === 2 || lastIndex === 3, true, `loss ${loss}: ${lastIndex}`);
   }
