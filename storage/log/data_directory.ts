@@ -301,12 +301,16 @@ function checkPlaces(
   return here;
 }
 
-/** Undefined before the log was begun: until then its directory may be made anew. */
+/**
+ * Undefined before the log was begun, and while it is lost: its directory may be made anew, and nothing
+ * in it is relied on.
+ */
 function placeOfLog(
   disk: Disk,
-  { logBegun }: Pick<StoredIdentity, "logBegun">,
+  { logBegun, isLogLost }: Pick<StoredIdentity, "logBegun" | "isLogLost">,
 ): string | undefined {
-  return logBegun && disk.exists(WAL_DIRECTORY) ? disk.placeOf(WAL_DIRECTORY) : undefined;
+  const counts = logBegun && !isLogLost && disk.exists(WAL_DIRECTORY);
+  return counts ? disk.placeOf(WAL_DIRECTORY) : undefined;
 }
 
 function logNote(

@@ -1032,6 +1032,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a log that is begun anew after its loss passes for a backup",
+    file: "storage/log/data_directory.ts",
+    find: "logBegun && !isLogLost && disk.exists(WAL_DIRECTORY)",
+    replace: "logBegun && disk.exists(WAL_DIRECTORY)",
+    suspects: [storage],
+  },
+  {
     name: "a wrong address of the first start stays",
     file: "storage/log/data_directory.ts",
     find: "  if (!isOurs || stored.identity.clusterId !== options.clusterId) {",

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   checkDataDirectory,
+  type DataDirectory,
   type DataDirectoryOptions,
   DirectoryCopiedError,
   DirectoryLockedError,
@@ -486,6 +487,41 @@ Deno.test("on a real disk a backup is refused, whatever it is put back as", asyn
       openDataDirectory(disk, { ...options, mayBeCopy: true }).release();
       openDataDirectory(disk, options).release();
     }
+  } finally {
+    Deno.removeSync(root, { recursive: true });
+  }
+});
+
+Deno.test("on a real disk a log that is begun anew after its loss makes no copy", () => {
+  const root = Deno.makeTempDirSync();
+  const path = `${root}/data`;
+  const disk = new DenoDisk(path);
+  const start = (): DataDirectory => {
+    const directory = openDataDirectory(disk, options);
+    const { isLogLost, logBegun, identity } = directory;
+    try {
+      Wal.open(disk, { ...identity, wasBegun: logBegun && !isLogLost }).wal.close();
+      directory.noteLogBegun();
+    } finally {
+      directory.release();
+    }
+    return directory;
+  };
+  try {
+    start();
+    for (const reason of ["its log is missing", "it is cut short"]) {
+      Deno.removeSync(`${path}/wal`, { recursive: true });
+      assertThrows(start, Error, reason);
+      putLogAside(disk);
+      // A crash, or a stop, before the log is whole again.
+      for (let times = 0; times < 2; times++) assert(start().isLogLost);
+    }
+    start().noteLogRestored();
+    assertEquals(start().isLogLost, false);
+    // From then on it is told from a backup again.
+    Deno.renameSync(`${path}/wal`, `${path}/gone`);
+    Deno.mkdirSync(`${path}/wal`);
+    assertThrows(start, DirectoryCopiedError);
   } finally {
     Deno.removeSync(root, { recursive: true });
   }
