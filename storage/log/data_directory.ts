@@ -418,7 +418,7 @@ function removeLog(disk: Disk, stored: StoredIdentity): void {
 }
 
 function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
-  for (const path of [WAL_DIRECTORY, SNAPSHOT_DIRECTORY, PEERS_FILE.path]) {
+  for (const path of [WAL_DIRECTORY, SNAPSHOT_DIRECTORY, PEERS_FILE.path, WATERMARK_PATH]) {
     if (disk.exists(path)) {
       throw new IdentityDamagedError(`there is ${path} in it, but no identity`);
     }

@@ -284,6 +284,11 @@ Deno.test("an identity that is damaged, of a later release or missing beside a l
   const known = new MemoryDisk();
   known.replace("peers.json", new Uint8Array(0));
   assertThrows(() => openDataDirectory(known, options), IdentityDamagedError, "no identity");
+  // It says that a log was durable here: a start that founded the directory anew would forget that.
+  const marked = new MemoryDisk();
+  marked.replace("durable", new Uint8Array(12));
+  assertThrows(() => openDataDirectory(marked, options), IdentityDamagedError, "no identity");
+  assert(marked.exists("durable"));
 });
 
 Deno.test("a directory that has met peers and lost its log is refused", () => {
