@@ -300,9 +300,14 @@ function complaintOf(error: unknown, options: NodeOptions | undefined): string {
 }
 
 /** What the operator can do, where the error itself does not say it. */
-function adviceOn(error: unknown, options: NodeOptions | undefined): string {
+export function adviceOn(
+  error: unknown,
+  options: Pick<NodeOptions, "id" | "single"> | undefined,
+): string {
   if (isDamage(error)) {
-    return "; bring it back as it was, or leave this member down: README, When a disk is lost";
+    return options?.single === true
+      ? "; bring it back as it was, or restore a backup: README, Backup and restore"
+      : "; bring it back as it was, or leave this member down: README, When a disk is lost";
   }
   if (error instanceof DirectoryCopiedError) {
     return "; if the original is used no more, and the copy was made after it was used last, start " +

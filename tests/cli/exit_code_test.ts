@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { exitCodeOf } from "../../cli/node.ts";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { adviceOn, exitCodeOf } from "../../cli/node.ts";
 import { EXIT, NODE_EXIT } from "../../cli/usage.ts";
 import {
   SnapshotError,
@@ -21,4 +21,10 @@ Deno.test("a log of a newer release is no damage, one that no snapshot completes
   ];
   for (const error of newer) assertEquals(exitCodeOf(error, EXIT.usage), EXIT.usage);
   assertEquals(exitCodeOf(new SnapshotMissingError(0, 5), EXIT.usage), NODE_EXIT.damagedLog);
+});
+
+Deno.test("the advice on damage names what helps: the other members, or a backup if there are none", () => {
+  const error = new SnapshotMissingError(0, 5);
+  assertStringIncludes(adviceOn(error, { id: 1 }), "leave this member down");
+  assertStringIncludes(adviceOn(error, { id: 1, single: true }), "restore a backup");
 });
