@@ -20,7 +20,7 @@ function writeFiles(disk: MemoryDisk, root: URL): void {
 }
 
 const [name] = Deno.args;
-if (name === undefined || !/^[a-z0-9-]+$/.test(name)) {
+if (name === undefined || !/^[a-z0-9][a-z0-9-]*$/.test(name)) {
   printLine("Usage: deno task golden NAME");
   Deno.exit(2);
 }
