@@ -27,7 +27,7 @@ import type { StateMachine } from "../machines/state_machine.ts";
 import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type { RecoveredGroup } from "../storage/log/wal_replay.ts";
-import { encodeHardState, forEachEntry, recordFormat } from "../storage/log/wal_record.ts";
+import { forEachEntry, recordFormat } from "../storage/log/wal_record.ts";
 import type { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import type { Wal } from "../storage/log/wal.ts";
 import { Backups } from "./backups.ts";
@@ -116,8 +116,6 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   readonly onLogRestored?: () => void;
   /** What the WAL held of this group. */
   readonly recovered: RecoveredGroup | undefined;
-  /** The log itself, to bring it in line with the newest snapshot before anything is written. */
-  readonly walFile: Pick<Wal, "append" | "forget">;
   readonly snapshots: SnapshotStore;
   /** Default {@linkcode DEFAULT_SNAPSHOT_TRIGGER}. */
   readonly snapshotAfter?: SnapshotTrigger;
@@ -172,8 +170,16 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       onBroken: (error) => options.log("error", "snapshot-broken", { error: error.message }),
     });
     if (snapshot !== undefined) this.#agree(snapshot.meta);
-    if (hardStateIsNew) options.walFile.append([encodeHardState(group, hardState)]);
-    if (newBase !== undefined) options.walFile.forget(group, newBase, { keepsRest: false });
+    if (hardStateIsNew || newBase !== undefined) {
+      // Brings the log in line with the snapshot before anything else is written. A full disk may keep
+      // it waiting: until it is done, every start finds the same.
+      const write = {
+        hardState: hardStateIsNew ? hardState : undefined,
+        forgotten: newBase && { base: newBase, keepsRest: false },
+        runs: [],
+      };
+      wal.signal({ type: "Write", group, write, onDurable: () => {} });
+    }
     this.core = new RaftCore({
       id,
       group,

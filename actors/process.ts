@@ -384,7 +384,6 @@ export class Process {
       clusterId: this.clusterId,
       wal: this.#walActor.ref,
       recovered: opened.groups.get(group),
-      walFile: opened.wal,
       isLogLost: directory.isLogLost,
       onLogRestored: () => this.#logRestored(group, directory),
       snapshots: this.#snapshots,

@@ -77,7 +77,6 @@ function startCluster(): Map<NodeId, { system: ActorSystem; host: KvGroup }> {
       wal: walHost.ref,
       recovered: undefined,
       clusterId: "bench",
-      walFile: wal,
       snapshots: SnapshotStore.open(disk, { clusterId: "bench", onBroken: () => {} }),
       log: () => {},
       send,

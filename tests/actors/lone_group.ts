@@ -81,7 +81,6 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
       wal: spawnWal(system, opened.wal, { onDiskCondition: () => {}, onFull: () => {} }).ref,
       recovered: options.recovered ?? opened.groups.get(0),
       clusterId: "lone",
-      walFile: opened.wal,
       snapshots: SnapshotStore.open(disk, {
         clusterId: "lone",
         onBroken: (error) => void this.broken.push(error),

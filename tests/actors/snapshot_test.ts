@@ -20,8 +20,9 @@ import { SNAPSHOT_DIRECTORY, SnapshotStore } from "../../storage/log/snapshot_st
 import { DiskError } from "../../storage/log/disk.ts";
 import { BROKEN_SNAPSHOTS_KEPT } from "../../storage/log/limits.ts";
 import { SnapshotMissingError } from "../../storage/log/wal_errors.ts";
-import { MemoryDisk } from "../sim/memory_disk.ts";
+import { type DiskOperation, MemoryDisk } from "../sim/memory_disk.ts";
 import { commandOf } from "../storage/kv/command_of.ts";
+import { openWal } from "../storage/open_wal.ts";
 import { LoneGroup } from "./lone_group.ts";
 
 const SEGMENT_BYTES = 4 * 1024;
@@ -91,6 +92,35 @@ Deno.test("a restart begins with the newest snapshot, and applies the log behind
   assertEquals(after.host.machine.revision, before.host.machine.revision);
   assertEquals([...after.host.machine.range({ limit: 100 })].length, KEYS);
   assert(hash !== again.stateHash());
+});
+
+Deno.test("C6: a start on a full disk whose log does not reach the snapshot goes on once there is room", () => {
+  let isFull = false;
+  const disk = promptly((operation) =>
+    isFull && operation.type === "append"
+      ? new DiskError("full", { code: "no-space", ...operation })
+      : undefined
+  );
+  const before = start(disk);
+  write(before, 700);
+  disk.crash(() => 1);
+  isFull = true;
+  // Power was lost before the log's end was durable, or the log was lost.
+  const recovered = {
+    ...{ base: { index: 0, term: 0 }, lastIndex: 0, runs: [] },
+    hardState: { currentTerm: 0, votedFor: undefined },
+  };
+  const after = new LoneGroup<CommandResult, KvStore>(new KvStore(), { disk, recovered });
+  after.pass(1_000);
+  const { core, machine } = after.host;
+  assertEquals([core.role, after.failures], ["candidate", []]);
+  const { base } = core.state.log;
+  assertEquals(base.index, machine.lastApplied);
+  isFull = false;
+  after.lead();
+  write(after, 1);
+  const [lone] = openWal(disk, { clusterId: "lone", nodeId: 1 }).groups.values();
+  assertEquals(lone?.base, base);
 });
 
 Deno.test("a newest snapshot that is damaged anywhere is put aside, and the one before it is used", () => {
@@ -200,9 +230,7 @@ Deno.test("a snapshot that cannot be written is tried again once the log has gro
 });
 
 /** A disk whose syncs end at once. */
-function promptly(
-  fault?: (operation: { readonly path: string }) => DiskError | undefined,
-): MemoryDisk {
+function promptly(fault?: (operation: DiskOperation) => DiskError | undefined): MemoryDisk {
   return new MemoryDisk({ later: (run) => run(), ...(fault === undefined ? {} : { fault }) });
 }
 
