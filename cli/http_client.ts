@@ -96,13 +96,18 @@ async function sendWith(
   let last = "no endpoint was tried";
   // An answer of a node tells more about the cluster than the failure to reach another node.
   let said: string | undefined;
-  let mayHaveBeenApplied = false;
+  // Why a write may have been applied; undefined if it surely was not.
+  let doubt: string | undefined;
   for (;;) {
     for (const [at, endpoint] of reach.endpoints.entries()) {
       const leftMs = deadlineMs - performance.now();
       if (leftMs <= 0) {
-        const exitCode = mayHaveBeenApplied ? EXIT.outcomeUnknown : EXIT.unavailable;
-        throw new ClientError(said ?? last, exitCode);
+        const end = said ?? last;
+        if (doubt === undefined) throw new ClientError(end, EXIT.unavailable);
+        const message = doubt === end
+          ? end
+          : `${end}; it may have been done all the same: ${doubt}`;
+        throw new ClientError(message, EXIT.outcomeUnknown);
       }
       const attemptMs = attemptMsOf(leftMs, reach.endpoints.length - at);
       headers.set("statecraft-timeout-ms", String(serverMsOf(attemptMs)));
@@ -113,7 +118,7 @@ async function sendWith(
         if (response.ok) return response;
         const problem = await problemOf(response);
         said = problem.message;
-        if (problem.outcome === "unknown") mayHaveBeenApplied = true;
+        if (problem.outcome === "unknown") doubt = problem.message;
         if (!problem.retryable) {
           const isUnknown = problem.outcome === "unknown" && request.method !== "GET";
           const exitCode = isUnknown ? EXIT.outcomeUnknown : exitCodeOf(response.status);
@@ -124,7 +129,7 @@ async function sendWith(
         last = `${endpoint}: ${reasonOf(error as Error, attemptMs)}`;
         // If the connection was refused, no node has seen the request. After any other failure one
         // may have.
-        if (request.method !== "GET" && !/refused/i.test(last)) mayHaveBeenApplied = true;
+        if (request.method !== "GET" && !/refused/i.test(last)) doubt = last;
       }
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS));

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertLessOrEqual, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertLessOrEqual, assertMatch, assertRejects } from "@std/assert";
 import {
   ANSWER_MARGIN_MS,
   ASK_MS_MAX,
@@ -165,6 +165,10 @@ Deno.test("a write that surely never arrived is unavailable, one that may have i
     assertEquals((await clientError([hung.endpoint], "PUT")).exitCode, EXIT.outcomeUnknown);
     assertEquals((await clientError([hung.endpoint], "GET")).exitCode, EXIT.unavailable);
     assert(hung.connections() >= 2);
+    // What is tried last surely had no effect; the message says why the outcome is unknown even so.
+    const mixed = await clientError([hung.endpoint, refusedEndpoint()], "PUT");
+    assertEquals(mixed.exitCode, EXIT.outcomeUnknown);
+    assertMatch(mixed.message, new RegExp(`refused.*may have been done.*: ${hung.endpoint}`));
   } finally {
     hung.close();
   }
