@@ -36,7 +36,6 @@ import type {
   ReadContext,
   ReadOptions,
 } from "../transport/http/gateway_port.ts";
-import { REQUEST_TIMEOUT_MS } from "../transport/http/limits.ts";
 import { GatewayError } from "../transport/http/problem.ts";
 import type { Backups } from "./backups.ts";
 import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
@@ -185,7 +184,7 @@ export class NodeClient implements GatewayPort {
     return { clusterId: backup.meta.clusterId, revision, pieces: backup };
   }
 
-  async transfer(to: NodeId): Promise<{ leader: NodeId; term: Term }> {
+  async transfer(to: NodeId, timeoutMs: number): Promise<{ leader: NodeId; term: Term }> {
     const { context } = this.#options.core;
     if (!context.voters.includes(to)) {
       throw new GatewayError(
@@ -194,10 +193,13 @@ export class NodeClient implements GatewayPort {
       );
     }
     if (context.leaderId === to) return { leader: to, term: context.currentTerm };
-    const asked = { mayRepeat: true, timeoutMs: REQUEST_TIMEOUT_MS };
+    const asked = { mayRepeat: true, timeoutMs };
     const answer = await this.#askLeader({ type: "Transfer", to }, asked);
     if (answer.status === "transferred") return { leader: answer.leader, term: answer.term };
-    throw new GatewayError("conflict", `The transfer to node ${to} was aborted: is it up?`);
+    throw new GatewayError(
+      "conflict",
+      `The transfer to node ${to} was aborted: is it up, and does its disk keep up and have space left?`,
+    );
   }
 
   status(): ClusterStatus {
@@ -220,7 +222,7 @@ export class NodeClient implements GatewayPort {
 
   readiness(): readonly HealthCheck[] {
     const { snapshot, state, context: { leaderId, currentTerm } } = this.#options.core;
-    const { disk } = snapshot.value;
+    const { disk, space } = snapshot.value;
     const surroundings = this.#surroundings();
     const { links } = surroundings;
     const causes = causesOf(snapshot, state, surroundings);
@@ -244,7 +246,12 @@ export class NodeClient implements GatewayPort {
         ok: isLeaderKnown || causes.every(({ code }) => code !== "no-quorum"),
         message: `${up} of ${links.length} are up${lost === "" ? "" : `; ${lost}`}`,
       },
-      { name: "disk", ok: disk !== "stalled", message: disk },
+      // Without space reads go on, so that is no reason to send requests elsewhere.
+      {
+        name: "disk",
+        ok: disk !== "stalled",
+        message: space === "enough" ? disk : `${disk}; ${about(["disk-full", "space-low"])}`,
+      },
       this.#stateCheck(),
     ];
   }

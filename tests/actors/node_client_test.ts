@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLessOrEqual,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import {
   type ActorRef,
   ActorStoppedError,
@@ -14,7 +20,7 @@ import type { KvAnswer } from "../../actors/group.ts";
 import type { RaftRequest, Refused } from "../../actors/raft_request.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { LinkFact } from "../../machines/explain.ts";
-import { RaftCore } from "../../machines/raft_core.ts";
+import { RaftCore, type SpaceCondition } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
 import { type Command, decodeCommand, encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
@@ -24,6 +30,7 @@ import type {
   Backup,
   ClusterStatus,
   Consistency,
+  HealthCheck,
   ReadOptions,
 } from "../../transport/http/gateway_port.ts";
 import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from "../../transport/http/limits.ts";
@@ -397,13 +404,28 @@ Deno.test("a transfer is checked, asked of the leader, and says how it ended", a
       term: 9,
     }),
   );
-  assertEquals(await bench.run(bench.gateway.transfer(3)), { leader: 3, term: 9 });
+  assertEquals(await bench.run(bench.gateway.transfer(3, REQUEST_TIMEOUT_MS)), {
+    leader: 3,
+    term: 9,
+  });
   assertEquals(bench.asked, ["Transfer of 2", "Transfer of 2"]);
-  assertEquals(await bench.run(bench.gateway.transfer(2)), { leader: 2, term: 1 });
+  assertEquals(await bench.run(bench.gateway.transfer(2, REQUEST_TIMEOUT_MS)), {
+    leader: 2,
+    term: 1,
+  });
   assertEquals(bench.asked.length, 2);
-  await bench.fails(bench.gateway.transfer(9), "invalid-request", "not-applied");
+  await bench.fails(
+    bench.gateway.transfer(9, REQUEST_TIMEOUT_MS),
+    "invalid-request",
+    "not-applied",
+  );
   const aborted = new Bench(refused("aborted"));
-  await aborted.fails(aborted.gateway.transfer(3), "conflict", "not-applied");
+  await aborted.fails(aborted.gateway.transfer(3, REQUEST_TIMEOUT_MS), "conflict", "not-applied");
+  const leaderless = new Bench(refused("not-leader"));
+  const { ports, gateway } = leaderless;
+  const startMs = ports.clock.monotonicMs();
+  await leaderless.fails(gateway.transfer(3, 500), "unavailable", "not-applied");
+  assertLessOrEqual(ports.clock.monotonicMs() - startMs, 500);
 });
 
 Deno.test("links are a reason not to be ready only if no leader is known and no quorum is reached", () => {
@@ -420,6 +442,21 @@ Deno.test("links are a reason not to be ready only if no leader is known and no 
   core.endTurn();
   assertEquals(core.context.leaderId, undefined);
   assertEquals([2, 1, 0].map(isLinksOk), [true, true, false]);
+});
+
+Deno.test("readiness says that the disk has too little space, which is no reason not to be ready", () => {
+  const { core, gateway } = new Bench();
+  const diskWith = (condition: SpaceCondition): HealthCheck => {
+    core.beginTurn(1);
+    core.space(condition);
+    core.endTurn();
+    return gateway.readiness().find(({ name }) => name === "disk")!;
+  };
+  const low = diskWith("SpaceLow");
+  assertEquals(low.ok, true);
+  assertStringIncludes(low.message, "healthy; The disk of node 1 has little space left");
+  assertStringIncludes(diskWith("SpaceNone").message, "healthy; The disk of node 1 is full");
+  assertEquals(diskWith("SpaceEnough").message, "healthy");
 });
 
 Deno.test("readiness and explanation say who led last and when, and which links are down", () => {

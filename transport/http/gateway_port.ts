@@ -127,7 +127,10 @@ export interface GatewayPort {
   ): Promise<{ readonly count: number; readonly context: ReadContext }>;
   /** A backup of the state as of now, as a linearizable read would see it. */
   backup(timeoutMs: number): Promise<Backup>;
-  transfer(to: NodeId): Promise<{ readonly leader: NodeId; readonly term: Term }>;
+  transfer(
+    to: NodeId,
+    timeoutMs: number,
+  ): Promise<{ readonly leader: NodeId; readonly term: Term }>;
   status(): ClusterStatus;
   chart(): { readonly chart: ChartDescription; readonly active: readonly string[] };
   explain(): Explanation;

@@ -32,7 +32,7 @@ const problems = {
   },
   "overloaded": { status: 429, title: "The node is overloaded", retryable: true },
   "internal": { status: 500, title: "The node failed", retryable: false },
-  "unavailable": { status: 503, title: "No leader can be reached", retryable: true },
+  "unavailable": { status: 503, title: "The request cannot be served now", retryable: true },
   "outcome-unknown": {
     status: 504,
     title: "It is not known whether the write was applied",

@@ -10,13 +10,14 @@ import type { GatewayPort } from "../gateway_port.ts";
 import { readJson } from "../body.ts";
 import { JSON_BODY_BYTES_MAX } from "../limits.ts";
 import { GatewayError } from "../problem.ts";
+import { timeoutOf } from "./kv_request.ts";
 
 /** Adds the routes. */
 export function addClusterRoutes(app: Hono, port: GatewayPort): void {
   app.get("/v1/cluster", (c) => c.json(port.status()));
   app.post("/v1/cluster/transfer", async (c) => {
     const to = targetOf(await readJson(c.req.raw, JSON_BODY_BYTES_MAX, port));
-    return c.json(await port.transfer(to));
+    return c.json(await port.transfer(to, timeoutOf(c)));
   });
   app.get("/v1/raft/explain", (c) => {
     const explanation = port.explain();
