@@ -238,7 +238,7 @@ export class NodeClient implements GatewayPort {
         ok: isLeaderKnown,
         message: isLeaderKnown
           ? `Node ${leaderId} leads term ${currentTerm}`
-          : about(["no-leader", "no-quorum"]),
+          : about(["log-lost", "no-leader", "no-quorum"]),
       },
       // While a leader is known, a lost link is no reason to send requests elsewhere.
       {

@@ -26,7 +26,7 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   list [PREFIX]         list keys and values in order
   status                who leads and how far every member is, as every endpoint sees it
   health                whether every endpoint is ready, and if not, why
-  explain               why every endpoint's node is in its role
+  explain               why every endpoint's node is in its role (-o raw: and what may happen next)
   transfer NODE         hand leadership to a voter
   backup FILE           write the whole state, as of now, into a file
   export                print keys, values and content types, a line of JSON each

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { type Explanation, explanationToText } from "../mod.ts";
 import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import { type Answer, askAll, ClientError, type Reach } from "./http_client.ts";
 import { EXIT } from "./usage.ts";
@@ -98,23 +99,24 @@ export async function printHealth(reach: Reach, output: string, show: Show): Pro
 }
 
 /**
- * Prints why every node is in its role.
+ * Prints why every node is in its role. `raw` and the JSON formats also tell what may happen next.
  *
  * @throws {ClientError} If no endpoint answers.
  */
 export async function printExplanations(reach: Reach, output: string, show: Show): Promise<void> {
-  const isText = output === "table" || output === "raw";
-  const accept = isText ? "text/plain" : "application/json";
+  const accept = output === "raw" ? "text/plain" : "application/json";
   const answers = await askAll({ path: "/v1/raft/explain", accept }, reach);
   for (const answer of answers) {
+    const { endpoint } = answer;
     const failure = answer.failure ?? (answer.status === 200 ? undefined : oneLine(answer.body));
-    if (isText) {
-      show(`${answer.endpoint}\n`);
-      show(answer.failure ?? answer.body.trimEnd());
-      show("\n\n");
+    const body = answer.failure === undefined ? answer.body : "";
+    if (output === "raw" || output === "table") {
+      show(
+        `${endpoint}\n${(failure ?? (output === "raw" ? body : reasonsOf(body))).trimEnd()}\n\n`,
+      );
     } else {
-      const explanation = answer.failure === undefined ? parse(answer.body) : undefined;
-      show(JSON.stringify({ endpoint: answer.endpoint, failure, explanation }) + "\n");
+      const explanation = failure === undefined ? parse(body) : undefined;
+      show(JSON.stringify({ endpoint, failure, explanation }) + "\n");
     }
   }
   if (answers.every((answer) => answer.failure !== undefined)) {
@@ -222,6 +224,13 @@ function isClusterStatus(value: unknown): value is ClusterStatus {
   const { clusterId, nodeId, term, members } = (value ?? {}) as Partial<ClusterStatus>;
   return typeof clusterId === "string" && typeof nodeId === "number" && typeof term === "number" &&
     Array.isArray(members);
+}
+
+/** Why a node is in its role, without what may happen next: that is long, and seldom asked for. */
+function reasonsOf(body: string): string {
+  const { summary, causes } = (parse(body) ?? {}) as Partial<Explanation>;
+  if (typeof summary !== "string" || !Array.isArray(causes)) return oneLine(body);
+  return explanationToText({ states: [], summary, causes, possibilities: [] });
 }
 
 /** The start of what may be any page. */

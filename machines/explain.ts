@@ -254,7 +254,11 @@ export function causesOf(
   }
   if (roleOf(snapshot) === "recovering") {
     const missing = votersNotHeard(context);
-    const waits = missing.length === 0 ? "" : `; it waits for an answer of ${list(missing)}`;
+    const waits = missing.length > 0
+      ? `; it waits for an answer of ${list(missing)}`
+      : leaderId === undefined
+      ? `; ${majority(voters.length)} other voters must elect a leader without it`
+      : "";
     const sentence =
       `The log of node ${id} was lost or damaged, so it neither votes nor campaigns ` +
       `until it has fetched it from the others${waits}`;
@@ -319,20 +323,27 @@ function seconds(ms: number): string {
 
 /** An explanation as text, for a terminal. */
 export function explanationToText({ summary, causes, possibilities }: Explanation): string {
-  const lines = [summary];
-  if (causes.length > 0) lines.push("", "In the way:");
-  for (const { sentence } of causes) lines.push(`- ${sentence}`);
-  lines.push("", "What may happen next:");
-  for (const { event, target, actions, guard, holds, sentence } of possibilities) {
-    const effect = [
-      ...(target === undefined ? [] : [`-> ${target}`]),
-      ...(actions.length === 0 ? [] : [`/ ${actions.join(", ")}`]),
-    ].join(" ");
-    const stands = holds === undefined ? "" : holds ? ": yes" : ": no";
-    const condition = guard === undefined ? "" : ` [${guard}${stands}]`;
-    lines.push(`- ${event}${condition}${effect === "" ? "" : ` ${effect}`}: ${sentence}`);
-  }
-  return lines.join("\n") + "\n";
+  const isIdle = ({ target, actions }: Possibility): boolean =>
+    target === undefined && actions.length === 0;
+  const sections: [string, string[]][] = [
+    ["In the way:", causes.map(({ sentence }) => `- ${sentence}`)],
+    ["What may happen next:", possibilities.filter((each) => !isIdle(each)).map(lineOf)],
+    ["What changes nothing now:", possibilities.filter(isIdle).map(lineOf)],
+  ];
+  const told = sections.filter(([, lines]) => lines.length > 0);
+  return [summary, ...told.flatMap(([title, lines]) => ["", title, ...lines])].join("\n") + "\n";
+}
+
+function lineOf(
+  { event, target, actions, guard, holds, sentence }: Possibility,
+): string {
+  const effect = [
+    ...(target === undefined ? [] : [`-> ${target}`]),
+    ...(actions.length === 0 ? [] : [`/ ${actions.join(", ")}`]),
+  ].join(" ");
+  const stands = holds === undefined ? "" : holds ? ": yes" : ": no";
+  const condition = guard === undefined ? "" : ` [${guard}${stands}]`;
+  return `- ${event}${condition}${effect === "" ? "" : ` ${effect}`}: ${sentence}`;
 }
 
 function summarize(

@@ -98,7 +98,8 @@ Deno.test("the verbs do what they say", async (t) => {
     await t.step("health and explain", async () => {
       assertMatch((await kv(["health"])).stdout, /\nhttp:\S+ +1 +yes\n$/);
       assertEquals(JSON.parse((await kv(["health", "-o", "json"])).stdout).leader, 1);
-      assertMatch((await kv(["explain"])).stdout, /^http:\S+\n[^]*leader/);
+      assertMatch((await kv(["explain"])).stdout, /^http:\S+\nLeader of term 1: [^\n]+\n\n$/);
+      assertMatch((await kv(["explain", "-o", "raw"])).stdout, /\n\nWhat may happen next:\n/);
       const line = JSON.parse((await kv(["explain", "-o", "ndjson"])).stdout);
       assertEquals(line.explanation.states.length > 0, true);
     });

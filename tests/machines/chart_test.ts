@@ -381,6 +381,9 @@ Deno.test("explain: as text, the summary, what is in the way, and what may happe
     "- ElectionTimeout [mayCampaign: yes] -> role.preCandidate: " +
       "Node 1 is a voter and may campaign unless its disk is stalled or full",
   );
+  const idle = lines.indexOf("What changes nothing now:");
+  const late = lines.findIndex((line) => line.startsWith("- QuorumLost: Late"));
+  assert(idle > 0 && late > idle, text);
   assert(lines.every((line) => !line.includes("undefined")), text);
   const well = new SoloCore({ terms: [1] });
   well.receive(well.append());

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { causesOf } from "../../machines/explain.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { NodeId, ReadIndex, Term } from "../../machines/raft_types.ts";
 import { hardStateOf, matchesOf, only, SoloCore, type Turn } from "./solo_core.ts";
@@ -62,6 +63,22 @@ Deno.test("it asks every other voter, says that its log is lost, and asks who is
   const turn = node.wait();
   assertEquals(turn.messages.map(({ to, message }) => [to, message.type]), [[3, "ReadIndex"]]);
   assertEquals(node.value, { recovering: "asking" });
+});
+
+Deno.test("without a leader its explanation says that the others must elect one without it", () => {
+  const node = new Recovering();
+  const why = (): string => {
+    const { snapshot, state } = node.solo.core;
+    const surroundings = { links: [], lastLeader: undefined, upForMs: 0 };
+    return causesOf(snapshot, state, surroundings).find(({ code }) => code === "log-lost")!
+      .sentence;
+  };
+  assertStringIncludes(why(), "it waits for an answer of 2, 3");
+  node.answer(2);
+  node.answer(3);
+  assertStringIncludes(why(), "2 other voters must elect a leader without it");
+  node.solo.receive(node.solo.append({ from: 2 }));
+  assertMatch(why(), /fetched it from the others$/);
 });
 
 Deno.test("before all were heard it answers no leader: that could confirm one it helped to depose", () => {
