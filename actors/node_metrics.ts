@@ -4,6 +4,7 @@
  * @module
  */
 import type { RaftCore } from "../machines/raft_core.ts";
+import type { Role } from "../machines/raft_machine.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import {
   formatHistograms,
@@ -159,6 +160,7 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
   ];
   return formatMetrics([
     ...metrics,
+    ...conditionMetrics(source),
     ...boundaryMetrics(source),
     ...snapshotMetrics(source),
     ...backupMetrics(source),
@@ -172,6 +174,35 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
     formatHistograms("etcd_disk_wal_fsync_duration_seconds", "Duration of the log's fsyncs", [
       { histogram: fsync },
     ]);
+}
+
+const ROLES: readonly Role[] = ["follower", "recovering", "preCandidate", "candidate", "leader"];
+
+/** What the chart says of the node and its disk: for each a sample of every state, 1 for the present one. */
+function conditionMetrics({ core }: NodeMetricsSource): Metric[] {
+  const { disk, space } = core.snapshot.value;
+  const metric = (name: string, help: string, states: readonly string[], now: string): Metric => ({
+    ...{ name: `statecraft_${name}`, help, type: "gauge" },
+    samples: states.map((state) => ({
+      labels: { group: core.state.group, state },
+      value: state === now ? 1 : 0,
+    })),
+  });
+  return [
+    metric("raft_role", "The node's role", ROLES, core.role),
+    metric(
+      "disk_condition",
+      "How fast the log's disk syncs; a stalled one neither leads nor campaigns",
+      ["healthy", "slow", "stalled"],
+      disk,
+    ),
+    metric(
+      "disk_space",
+      "Space on the log's disk; low: as leader it takes no writes; none: nothing can be written",
+      ["enough", "low", "none"],
+      space,
+    ),
+  ];
 }
 
 /** How far the other members are behind, and what this node has refused from outside. */

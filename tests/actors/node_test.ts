@@ -188,6 +188,10 @@ Deno.test("every metric has a family, a number, and no key in its labels", async
     }
     assert(samples > 20);
     assertMatch(text, /^etcd_server_is_leader\{group="0"\} 1$/m);
+    assertMatch(text, /^statecraft_raft_role\{group="0",state="leader"\} 1$/m);
+    assertMatch(text, /^statecraft_raft_role\{group="0",state="recovering"\} 0$/m);
+    assertMatch(text, /^statecraft_disk_condition\{group="0",state="stalled"\} 0$/m);
+    assertMatch(text, /^statecraft_disk_space\{group="0",state="enough"\} 1$/m);
     assertMatch(text, /^etcd_debugging_mvcc_keys_total\{group="0"\} 1$/m);
     assertMatch(text, /^statecraft_build_info\{version="[^"]+",deno="[^"]+",v8="[^"]+"\} 1$/m);
     assertMatch(text, /^statecraft_commit_duration_seconds_count\{group="0"\} [1-9]/m);
