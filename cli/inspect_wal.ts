@@ -32,8 +32,9 @@ so the node may be running. DIR is a node's data directory, or its wal directory
   --help
 
 The table has, for each record: where it begins in its segment and in the log, its group, kind, term,
-index and bytes. A mark says how far the log was durable when it was written. What a crash tore off
-the end, or a running node is writing, is no damage.
+index and bytes. A mark says how far the log was durable when it was written. The records in a packed
+one follow it; in place of their own places they have dots. What a crash tore off the end, or a running
+node is writing, is no damage.
 
 Exit codes: 0 sound, 1 failure, 2 usage (no log there, or one of a newer release), 3 damaged.
 `;
@@ -42,6 +43,7 @@ const SEGMENT_NAME = /^\d{20}\.wal$/;
 const COLUMNS = ["offset", "position", "group", "kind", "term", "index", "bytes", "detail"];
 const WIDTHS = [9, 12, 5, -10, 6, 9, 8, -1];
 const EMPTY = "-";
+const PACKED = "..";
 
 function inspect({ path, output, limit }: InspectOptions): boolean {
   const findings = inspectLog(filesOf(path));
@@ -99,17 +101,21 @@ function printFinding(finding: LogFinding): void {
 }
 
 function printRecord(record: RecordFinding): void {
-  const { offset, position, group, kind, term, index, bytes } = record;
-  const cells = [offset, position, group ?? EMPTY, kind, term ?? EMPTY, index ?? EMPTY, bytes];
+  const { offset, position, isPacked, group, kind, term, index, bytes } = record;
+  const place = isPacked ? [PACKED, PACKED] : [offset, position];
+  const cells = [...place, group ?? EMPTY, kind, term ?? EMPTY, index ?? EMPTY, bytes];
   printRow([...cells, detailOf(record)], WIDTHS);
 }
 
 function detailOf(record: RecordFinding): string {
-  const { kind, timeMs, votedFor, durablePosition, baseIndex, baseTerm, lastIndex } = record;
+  const { kind, timeMs, votedFor, durablePosition, unpackedBytes } = record;
+  const { baseIndex, baseTerm, lastIndex } = record;
   const vote = `vote ${votedFor === 0 ? "none" : votedFor}`;
   switch (kind) {
     case "mark":
       return `durable to ${durablePosition}`;
+    case "packed":
+      return `${unpackedBytes} bytes unpacked`;
     case "hardState":
       return vote;
     case "checkpoint":

@@ -11,6 +11,21 @@ export const ENTRY_PAYLOAD_BYTES_MAX = 2 * 1024 * 1024;
 /** A segment that has reached this size is closed and the next append opens a new one (soft). */
 export const SEGMENT_BYTES = 64 * 1024 * 1024;
 
+/**
+ * Records that are appended together are compressed from so many bytes on; below, a try costs more time
+ * than the fewer bytes save.
+ */
+export const PACK_BYTES_MIN = 4 * 1024;
+
+/** Records that are appended together are compressed in blocks of about this size. */
+export const PACK_BLOCK_BYTES = 256 * 1024;
+
+/**
+ * Most bytes of records in one packed record; larger ones are written plain, and reading one that
+ * claims more is an error.
+ */
+export const PACKED_BYTES_MAX = 4 * 1024 * 1024;
+
 /** Appends up to this size leave in one write, gathered in a buffer; larger ones in several. */
 export const WRITE_GATHER_BYTES_MAX = 256 * 1024;
 

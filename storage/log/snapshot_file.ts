@@ -29,9 +29,9 @@
  * @module
  */
 import { createHash, type Hash } from "node:crypto";
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { toByteString, writeByteString } from "../byte_string.ts";
+import { compress, decompress } from "../compression.ts";
 import { crc32c } from "../crc32c.ts";
 import {
   SNAPSHOT_CHUNK_BYTES_MAX,
@@ -92,7 +92,6 @@ const CHUNK_CRC_AT = 8;
 const DIGEST_BYTES = 32;
 /** Bytes of the shortest file: no meta, no chunk. */
 const FILE_BYTES_MIN = META_AT + CRC_BYTES + CHUNK_HEAD_BYTES + DIGEST_BYTES;
-const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: SNAPSHOT_ZSTD_LEVEL } };
 
 /** Makes the bytes of one snapshot, piece by piece and in order: a head, chunks, an end. */
 export class SnapshotEncoder {
@@ -129,7 +128,7 @@ export class SnapshotEncoder {
         `Cannot write a snapshot: a chunk of its state has ${state.length} bytes`,
       );
     }
-    const packed = this.#compresses ? zstdCompressSync(state, ZSTD) : state;
+    const packed = this.#compresses ? compress(state, SNAPSHOT_ZSTD_LEVEL) : state;
     return this.#made(framed(packed.length < state.length ? packed : state, state.length));
   }
 
@@ -283,15 +282,11 @@ function* readChunks(
 }
 
 function unpack(path: string, stored: Uint8Array, length: number): Uint8Array {
-  let bytes: Uint8Array;
   try {
-    bytes = zstdDecompressSync(stored, { maxOutputLength: length });
+    return decompress(stored, length);
   } catch (cause) {
     throw new SnapshotError(path, `a chunk cannot be unpacked: ${(cause as Error).message}`);
   }
-  if (bytes.length !== length) throw new SnapshotError(path, "a chunk is shorter than it says");
-  // A plain array: `slice` of a Buffer makes no copy, and would keep the whole chunk.
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, length);
 }
 
 function framed(stored: Uint8Array, length: number): Uint8Array {

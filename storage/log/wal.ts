@@ -15,21 +15,35 @@
  * written. At start the marks tell a torn tail from damage. A torn tail is what a crash leaves of
  * records that were never acknowledged; damage is to records that were. A bad record is a torn tail
  * only if no mark behind it says that the log had been durable beyond it. The last synced batch has
- * no mark behind it until the next append, or `close`.
+ * no mark behind it until the next append, or `close`. A mark also says the checksum of the append
+ * before it: a write that the disk never made, or made elsewhere, can leave older records in its place
+ * that are whole.
+ *
+ * Records that are appended together are compressed if they are many and shrink.
  *
  * @module
  */
 import type { LogBase } from "../../machines/raft_log.ts";
 import type { GroupId, LogIndex } from "../../machines/raft_types.ts";
+import { type CompressionTotals, Compressor } from "../compression.ts";
 import { joinBytes } from "../join_bytes.ts";
 import { type Disk, DiskError, type DiskFile, type DiskLock } from "./disk.ts";
-import { SEGMENT_BYTES, WRITE_GATHER_BYTES_MAX } from "./limits.ts";
+import {
+  PACK_BLOCK_BYTES,
+  PACK_BYTES_MIN,
+  PACKED_BYTES_MAX,
+  SEGMENT_BYTES,
+  WRITE_GATHER_BYTES_MAX,
+} from "./limits.ts";
 import { WalCorruptError, WalFailedError, WalFullError, WalLockedError } from "./wal_errors.ts";
 import {
   type Checkpoint,
   CHECKPOINT_BYTES,
+  checksumWithAll,
   encodeCheckpoint,
+  encodePacked,
   forEachRecord,
+  NO_RECORDS_CHECKSUM,
   RECORD_HEADER_BYTES,
   writeMark,
 } from "./wal_record.ts";
@@ -52,11 +66,19 @@ import {
 } from "./wal_segment.ts";
 
 const GATHER_BYTES_MIN = 4096;
+const COPY_SUFFIX = ".new";
+const COPY_PIECE_BYTES = 1024 * 1024;
 /** What a group of which there are no records comes to. */
 const NOTHING: Checkpoint = {
   hardState: { currentTerm: 0, votedFor: undefined },
   base: { index: 0, term: 0 },
   lastIndex: 0,
+};
+
+/** Where a log begins. */
+const FIRST_SEGMENT = {
+  ...{ sequence: 1, position: 0, checksumBefore: NO_RECORDS_CHECKSUM },
+  groups: new Map<GroupId, Checkpoint>(),
 };
 
 /** Whose log it is, and how large its segments become. */
@@ -68,6 +90,13 @@ export interface WalOptions extends WalIdentity {
    * tail.
    */
   readonly wasBegun?: boolean;
+  /**
+   * Records that are appended together are compressed from so many bytes on; Infinity for never. What is
+   * compressed is read either way. Default PACK_BYTES_MIN.
+   */
+  readonly packBytesMin?: number;
+  /** A clock, for the time that compression takes; without it none is told. */
+  readonly nowMs?: () => number;
 }
 
 /** A log and what was in it. */
@@ -106,7 +135,10 @@ export class Wal {
   readonly #options: WalOptions;
   readonly #lock: DiskLock;
   readonly #watermark: Watermark;
+  readonly #compressor: Compressor;
   #gather = new Uint8Array(GATHER_BYTES_MIN);
+  /** Checksum of the last append. */
+  #checksum: number;
   /** All segments that are there, oldest first; the last is written. */
   #segments: Segment[];
   /** What the records of each group come to. */
@@ -143,12 +175,13 @@ export class Wal {
       if (options.wasBegun === true && lacksFirstHeader(found)) {
         throw new WalCorruptError(segmentPath(1), 0, "its header was whole once");
       }
-      checkWatermark(disk, found);
+      const durablePosition = Math.max(found.durablePosition, checkedWatermark(disk, found));
       cutTornTail(disk, found);
       watermark = new Watermark(disk);
-      const segments = openDurably(disk, options, found);
-      const wal = new Wal(disk, { options, lock, watermark, segments, groups: found.groups });
-      return { wal, groups: found.groups, tornTail: describeTornTail(found) };
+      const segments = openDurably(disk, options, { ...found, durablePosition });
+      const { groups, checksum = NO_RECORDS_CHECKSUM } = found;
+      const wal = new Wal(disk, { options, lock, watermark, segments, groups, checksum });
+      return { wal, groups, tornTail: describeTornTail(found) };
     } catch (error) {
       watermark?.close();
       lock.release();
@@ -158,18 +191,22 @@ export class Wal {
 
   private constructor(
     disk: Disk,
-    { options, lock, watermark, segments, groups }: {
+    { options, lock, watermark, segments, groups, checksum }: {
       readonly options: WalOptions;
       readonly lock: DiskLock;
       readonly watermark: Watermark;
       readonly segments: Segment[];
       readonly groups: ReadonlyMap<GroupId, RecoveredGroup>;
+      readonly checksum: number;
     },
   ) {
     this.#disk = disk;
     this.#options = options;
     this.#lock = lock;
     this.#watermark = watermark;
+    this.#checksum = checksum;
+    const { packBytesMin: bytesMin = PACK_BYTES_MIN, nowMs } = options;
+    this.#compressor = new Compressor({ bytesMin, ...(nowMs === undefined ? {} : { nowMs }) });
     this.#segments = segments;
     const last = segments.at(-1)!;
     this.#position = last.start + last.file!.size;
@@ -188,6 +225,11 @@ export class Wal {
   /** Bytes of the segments that are there. */
   get diskBytes(): number {
     return this.#position - this.#segments[0]!.start;
+  }
+
+  /** What compression has done since the log was opened. */
+  get compression(): CompressionTotals {
+    return this.#compressor.totals;
   }
 
   /** What precedes this position is durable. */
@@ -312,10 +354,11 @@ export class Wal {
   #segmentToWrite(): Segment {
     const last = this.#segments.at(-1)!;
     const isFull = last.file!.size >= (this.#options.segmentBytes ?? SEGMENT_BYTES);
-    if (!isFull || this.#nameIsNew) return last;
+    if (!last.isOld && (!isFull || this.#nameIsNew)) return last;
     const segment = createSegment(this.#disk, this.#options, {
       sequence: last.sequence + 1,
       position: this.#position,
+      checksumBefore: this.#checksum,
       groups: this.#groups,
     });
     this.#segments.push(segment);
@@ -372,29 +415,43 @@ export class Wal {
   }
 
   /** Writes a mark and the chunks, in one write if they are small, and returns their size. */
-  #write(segment: Segment, chunks: readonly Uint8Array[]): number {
-    const { sequence } = segment;
-    const file = segment.file!;
+  #write({ sequence, file }: Segment, records: readonly Uint8Array[]): number {
+    const chunks = this.#pack(records);
     let size = RECORD_HEADER_BYTES;
     for (const chunk of chunks) size += chunk.length;
     if (size > this.#gather.length && size <= WRITE_GATHER_BYTES_MAX) {
       this.#gather = new Uint8Array(Math.min(2 * size, WRITE_GATHER_BYTES_MAX));
     }
     const gather = this.#gather;
-    const mark = { sequence, position: this.#position, durablePosition: this.#durablePosition };
-    writeMark(gather, 0, mark);
+    writeMark(gather, 0, {
+      ...{ sequence, position: this.#position, durablePosition: this.#durablePosition },
+      checksumBefore: this.#checksum,
+    });
+    const mark = gather.subarray(0, RECORD_HEADER_BYTES);
     if (size > gather.length) {
-      file.append(gather.subarray(0, RECORD_HEADER_BYTES));
-      for (const chunk of chunks) file.append(chunk);
-      return size;
+      file!.append(mark);
+      for (const chunk of chunks) file!.append(chunk);
+    } else {
+      let at = RECORD_HEADER_BYTES;
+      for (const chunk of chunks) {
+        gather.set(chunk, at);
+        at += chunk.length;
+      }
+      file!.append(gather.subarray(0, size));
     }
-    let at = RECORD_HEADER_BYTES;
-    for (const chunk of chunks) {
-      gather.set(chunk, at);
-      at += chunk.length;
-    }
-    file.append(gather.subarray(0, size));
+    this.#checksum = [mark, ...chunks].reduce(checksumWithAll, NO_RECORDS_CHECKSUM);
     return size;
+  }
+
+  /** Packs records, a block of them at a time, where that helps. */
+  #pack(chunks: readonly Uint8Array[]): readonly Uint8Array[] {
+    if (lengthOf(chunks) < this.#compressor.bytesMin) return chunks;
+    return blocksOf(chunks).flatMap((block) => {
+      const bytes = block.length === 1 ? block[0]! : joinBytes(block, lengthOf(block));
+      if (bytes.length > PACKED_BYTES_MAX) return block;
+      const packed = this.#compressor.compress(bytes);
+      return packed === undefined ? block : [encodePacked(packed, bytes.length)];
+    });
   }
 
   /** Syncs one segment after the other, in order of their sequences, and then their names. */
@@ -494,14 +551,36 @@ export class Wal {
   }
 }
 
+/** Chunks in blocks of about PACK_BLOCK_BYTES, of at least one chunk each. */
+function blocksOf(chunks: readonly Uint8Array[]): Uint8Array[][] {
+  const blocks: Uint8Array[][] = [];
+  let size = Infinity;
+  for (const chunk of chunks) {
+    size += chunk.length;
+    if (size <= PACK_BLOCK_BYTES) blocks.at(-1)!.push(chunk);
+    else {
+      blocks.push([chunk]);
+      size = chunk.length;
+    }
+  }
+  return blocks;
+}
+
+function lengthOf(chunks: readonly Uint8Array[]): number {
+  return chunks.reduce((sum, { length }) => sum + length, 0);
+}
+
 function isNoSpace(error: unknown): error is DiskError {
   return error instanceof DiskError && error.code === "no-space";
 }
 
-/** A torn tail was never durable: a log that ends before what was is damaged. */
-function checkWatermark(disk: Disk, { endPosition, lastSequence, tornAt }: Replay): void {
+/**
+ * How far the log was durable, by what is told beside it. A torn tail was never durable: a log that ends
+ * before what was is damaged.
+ */
+function checkedWatermark(disk: Disk, { endPosition, lastSequence, tornAt }: Replay): number {
   const durable = readWatermark(disk);
-  if (durable <= endPosition) return;
+  if (durable <= endPosition) return durable;
   const { sequence, offset, reason } = tornAt ??
     { sequence: Math.max(1, lastSequence), offset: 0, reason: "it is cut short" };
   throw new WalCorruptError(
@@ -528,28 +607,27 @@ function cutTornTail(disk: Disk, { tornAt, lastSequence }: Replay): void {
     disk.syncDirectory(WAL_DIRECTORY);
   }
   if (firstRemoved === sequence) return;
-  const file = disk.open(segmentPath(sequence));
-  try {
-    // Made durable with the rest of this segment, before anything is appended to it.
-    file.truncate(offset);
-  } finally {
-    file.close();
-  }
+  // Made durable with the rest of this segment, before anything is appended to it.
+  withFile(disk, segmentPath(sequence), (segment) => segment.truncate(offset));
 }
 
 /**
- * Opens the last segment, creating the first, and syncs all that may not be durable: the process
- * could have been killed, and what it wrote be in the kernel's memory only.
+ * Opens the last segment, creating the first, and makes all durable that may not be: the process could
+ * have been killed, and what it wrote be in the kernel's memory only.
  */
 function openDurably(disk: Disk, options: WalOptions, found: Replay): Segment[] {
-  const { segments, durablePosition } = found;
+  const { segments, durablePosition, endPosition } = found;
+  for (const name of disk.list(WAL_DIRECTORY)) {
+    if (name.endsWith(COPY_SUFFIX)) disk.remove(`${WAL_DIRECTORY}/${name}`);
+  }
   disk.syncDirectory(WAL_DIRECTORY);
-  segments.slice(1).forEach((next, at) => {
-    if (next.start > durablePosition) syncSegment(disk, segments[at]!.sequence);
+  segments.forEach(({ sequence }, at) => {
+    const end = segments[at + 1]?.start ?? endPosition;
+    if (end > durablePosition) rewriteSegment(disk, segmentPath(sequence));
   });
   const isNew = segments.length === 0;
   const last: Segment = isNew
-    ? createSegment(disk, options, { sequence: 1, position: 0, groups: new Map() })
+    ? createSegment(disk, options, FIRST_SEGMENT)
     : { ...segments.at(-1)!, file: disk.open(segmentPath(segments.at(-1)!.sequence)) };
   try {
     last.file!.sync();
@@ -561,10 +639,35 @@ function openDurably(disk: Disk, options: WalOptions, found: Replay): Segment[] 
   return [...segments.slice(0, -1).map((segment) => ({ ...segment, file: undefined })), last];
 }
 
-function syncSegment(disk: Disk, sequence: number): void {
-  const file = disk.open(segmentPath(sequence));
+/**
+ * Puts a copy in the place of a segment that no sync has made durable, for all that is known. If a sync
+ * of it failed in an earlier process, the kernel may show bytes that the disk never got, and call them
+ * clean: to sync them once more would prove nothing. The copy's bytes are new to the kernel. On a disk
+ * that is too full for a copy the segment is synced where it is.
+ */
+function rewriteSegment(disk: Disk, path: string): void {
+  const copyPath = `${path}${COPY_SUFFIX}`;
+  const bytes = disk.readFile(path);
   try {
-    file.sync();
+    withFile(disk, copyPath, (copy) => {
+      for (let at = 0; at < bytes.length; at += COPY_PIECE_BYTES) {
+        copy.append(bytes.subarray(at, at + COPY_PIECE_BYTES));
+      }
+      copy.sync();
+    });
+    disk.rename(copyPath, path);
+  } catch (error) {
+    if (!isNoSpace(error)) throw error;
+    if (disk.exists(copyPath)) disk.remove(copyPath);
+    withFile(disk, path, (segment) => segment.sync());
+  }
+  disk.syncDirectory(WAL_DIRECTORY);
+}
+
+function withFile(disk: Disk, path: string, use: (file: DiskFile) => void): void {
+  const file = disk.open(path);
+  try {
+    use(file);
   } finally {
     file.close();
   }
@@ -574,9 +677,10 @@ function syncSegment(disk: Disk, sequence: number): void {
 function createSegment(
   disk: Disk,
   identity: WalIdentity,
-  { sequence, position, groups }: {
+  { sequence, position, checksumBefore, groups }: {
     readonly sequence: number;
     readonly position: number;
+    readonly checksumBefore: number;
     readonly groups: ReadonlyMap<GroupId, Checkpoint>;
   },
 ): Segment {
@@ -584,6 +688,7 @@ function createSegment(
     ...identity,
     sequence,
     position,
+    checksumBefore,
     checkpoints: groups.size,
   });
   const checkpoints = [...groups].map(([group, checkpoint]) => encodeCheckpoint(group, checkpoint));
@@ -597,7 +702,7 @@ function createSegment(
     if (isNoSpace(error)) disk.remove(segmentPath(sequence));
     throw error;
   }
-  return { sequence, start: position, highest: new Map(), file };
+  return { sequence, start: position, isOld: false, highest: new Map(), file };
 }
 
 function tallyOf({ hardState, base, lastIndex }: Checkpoint): Tally {

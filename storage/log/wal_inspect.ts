@@ -10,6 +10,7 @@ import { WalError } from "./wal_errors.ts";
 import {
   type Checkpoint,
   checkpointAt,
+  forEachUnpacked,
   hardStateAt,
   RecordCursor,
   RecordError,
@@ -49,17 +50,19 @@ export interface RecordFinding {
   readonly type: "record";
   /** Its segment. */
   readonly path: string;
-  /** Where it begins in its segment. */
+  /** Where it begins in its segment; of a record that is packed, where the one begins that holds it. */
   readonly offset: number;
-  /** Where it begins in the log. */
+  /** The same place in the log. */
   readonly position: number;
+  /** Whether it is packed in the packed record before it. */
+  readonly isPacked: boolean;
   /** What it is. */
   readonly kind: RecordKind;
   /** Bytes of it, with its header. */
   readonly bytes: number;
-  /** All but marks. */
+  /** All but marks and packed records. */
   readonly group?: GroupId;
-  /** All but marks; of a hard state and a checkpoint currentTerm. */
+  /** All but marks and packed records; of a hard state and a checkpoint currentTerm. */
   readonly term?: Term;
   /** Entries. */
   readonly index?: LogIndex;
@@ -69,6 +72,8 @@ export interface RecordFinding {
   readonly votedFor?: number;
   /** Marks: up to here the log was durable when the mark was written. */
   readonly durablePosition?: number;
+  /** Packed records: bytes of the records in it. */
+  readonly unpackedBytes?: number;
   /** Checkpoints: the last entry that a snapshot covers, or 0. */
   readonly baseIndex?: LogIndex;
   /** Checkpoints: that entry's term. */
@@ -155,34 +160,38 @@ function* recordsOf(
 ): Generator<RecordFinding | UnreadableFinding, void> {
   const cursor = new RecordCursor(bytes, SEGMENT_HEADER_BYTES);
   for (;;) {
-    let finding: RecordFinding;
+    const findings: RecordFinding[] = [];
     try {
       if (!cursor.next()) return;
-      finding = findingOf(path, bytes, cursor, start);
+      const place = { path, offset: cursor.start, position: start + cursor.start };
+      findings.push(findingOf(bytes, cursor, { ...place, isPacked: false }));
+      if (cursor.kind === "packed") {
+        forEachUnpacked(bytes, cursor, (unpacked, inner) => {
+          findings.push(findingOf(unpacked, inner, { ...place, isPacked: true }));
+        });
+      }
     } catch (error) {
       if (!(error instanceof RecordError)) throw error;
       const { offset, reason } = error;
       yield { type: "unreadable", path, offset, reason };
       return;
     }
-    yield finding;
+    yield* findings;
   }
 }
 
 function findingOf(
-  path: string,
   bytes: Uint8Array,
   cursor: RecordCursor,
-  start: number,
+  at: Pick<RecordFinding, "path" | "offset" | "position" | "isPacked">,
 ): RecordFinding {
   const { kind, group, term, index, timeMs } = cursor;
-  const place = {
-    ...{ type: "record", path, offset: cursor.start, position: start + cursor.start } as const,
-    ...{ kind, bytes: cursor.end - cursor.start },
-  };
+  const place = { type: "record", ...at, kind, bytes: cursor.end - cursor.start } as const;
   switch (kind) {
     case "mark":
       return { ...place, durablePosition: index };
+    case "packed":
+      return { ...place, unpackedBytes: index };
     case "hardState": {
       const { currentTerm, votedFor = 0 } = hardStateAt(cursor);
       return { ...place, group, term: currentTerm, votedFor };

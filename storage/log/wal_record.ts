@@ -4,23 +4,25 @@
  *
  * All integers are little-endian; a 64-bit field holds an integer from 0 to 2^53-1.
  *
- * | offset | bytes | field | noop, command, config | hardState | mark | checkpoint |
- * |---|---|---|---|---|---|---|
- * | 0 | 4 | crc | CRC-32C of all that follows, to the end of the payload | same | same | same |
- * | 4 | 4 | length | bytes of the payload | 0 | 0 | 24 |
- * | 8 | 1 | version | 1 | 1 | 1 | 1 |
- * | 9 | 1 | kind | 1, 2, 3 | 4 | 5 | 6 |
- * | 10 | 2 | reserved | 0 | 0 | 0 | 0 |
- * | 12 | 4 | group | group id | group id | 0 | group id |
- * | 16 | 8 | term | the entry's term | currentTerm | sequence of the segment | currentTerm |
- * | 24 | 8 | index | the entry's index | votedFor, 0 for nobody | how far the log was durable | votedFor |
- * | 32 | 8 | timeMs | leader-stamped log time | 0 | position of this record | 0 |
- * | 40 | length | payload | | | | base index, base term, last index: 8 bytes each |
+ * | offset | bytes | field | noop, command, config | hardState | mark | checkpoint | packed |
+ * |---|---|---|---|---|---|---|---|
+ * | 0 | 4 | crc | CRC-32C of all that follows, to the end of the payload | same | same | same | same |
+ * | 4 | 4 | length | bytes of the payload | 0 | 0 | 24 | bytes of the payload |
+ * | 8 | 1 | version | 1 | 1 | 1 | 1 | 1 |
+ * | 9 | 1 | kind | 1, 2, 3 | 4 | 5 | 6 | 7 |
+ * | 10 | 2 | reserved | 0 | 0 | 0 | 0 | 0 |
+ * | 12 | 4 | group | group id | group id | checksum of the append before | group id | 0 |
+ * | 16 | 8 | term | the entry's term | currentTerm | sequence of the segment | currentTerm | 0 |
+ * | 24 | 8 | index | the entry's index | votedFor, 0 for nobody | how far the log was durable | votedFor | bytes unpacked |
+ * | 32 | 8 | timeMs | leader-stamped log time | 0 | position of this record | 0 | 0 |
+ * | 40 | length | payload | | | | base index, base term, last index: 8 bytes each | records, with zstd |
  *
  * A checkpoint says what all before it comes to: the hard state, and a log that begins after the base
  * and ends at the last index. Entries up to the base are covered by a snapshot.
  *
- * Marks belong to one log and never travel; see wal.ts for what they say.
+ * A packed record stands for the records in it, which are of the other kinds but marks.
+ *
+ * Marks and packed records belong to one log and never travel; see wal.ts for what marks say.
  *
  * @module
  */
@@ -32,12 +34,11 @@ import type {
   RecordFormat,
 } from "../../machines/raft_types.ts";
 import { crc32c } from "../crc32c.ts";
-import { ENTRY_PAYLOAD_BYTES_MAX } from "./limits.ts";
+import { decompress } from "../compression.ts";
+import { ENTRY_PAYLOAD_BYTES_MAX, PACKED_BYTES_MAX } from "./limits.ts";
 
 /** What a record holds. */
-export type RecordKind = EntryKind | "hardState" | "mark" | "checkpoint";
-
-type NoEntryKind = Exclude<RecordKind, EntryKind>;
+export type RecordKind = EntryKind | "hardState" | "mark" | "checkpoint" | "packed";
 
 /** What is wrong with a record. */
 export type RecordErrorCode =
@@ -49,7 +50,8 @@ export type RecordErrorCode =
   | "reserved"
   | "group"
   | "number"
-  | "order";
+  | "order"
+  | "packed";
 
 /** Bytes that are not the records they should be. */
 export class RecordError extends Error {
@@ -98,10 +100,15 @@ const LAST_INDEX_AT = BASE_TERM_AT + 8;
 /** Bytes of a checkpoint. */
 export const CHECKPOINT_BYTES = LAST_INDEX_AT + 8;
 
-const KINDS = ["noop", "command", "config", "hardState", "mark", "checkpoint"] as const;
-const KIND_CODE = { noop: 1, command: 2, config: 3, hardState: 4, mark: 5, checkpoint: 6 } as const;
-/** Bytes of the payload of each kind that is no entry. */
-const FIXED_LENGTHS = { hardState: 0, mark: 0, checkpoint: 24 } as const;
+const KINDS = ["noop", "command", "config", "hardState", "mark", "checkpoint", "packed"] as const;
+const KIND_CODE = {
+  ...{ noop: 1, command: 2, config: 3 } as const,
+  ...{ hardState: 4, mark: 5, checkpoint: 6, packed: 7 } as const,
+};
+/** Bytes of the payload of each kind that has always as many. */
+const FIXED_LENGTHS: Partial<Record<RecordKind, number>> = {
+  ...{ hardState: 0, mark: 0, checkpoint: 24 },
+};
 const KIND_CODE_MAX = KINDS.length;
 
 const GROUP_MAX = 2 ** 32 - 1;
@@ -115,6 +122,8 @@ const HIGH_HALF_MAX = 2 ** 21 - 1;
  */
 export class RecordCursor {
   kind: RecordKind = "noop";
+  /** Its checksum. */
+  crc = 0;
   group: GroupId = 0;
   term = 0;
   index = 0;
@@ -154,7 +163,8 @@ export class RecordCursor {
     if (end > bytes.length) {
       throw new RecordError("truncated", at, "the bytes end within its payload");
     }
-    if (view.getUint32(at, true) !== crc32c(bytes, at + LENGTH_AT, end)) {
+    const crc = view.getUint32(at, true);
+    if (crc !== crc32c(bytes, at + LENGTH_AT, end)) {
       throw new RecordError("checksum", at, "its checksum does not match");
     }
     const version = bytes[at + VERSION_AT]!;
@@ -164,7 +174,7 @@ export class RecordCursor {
       throw unknownRecord("kind", at, `its kind is ${kindCode}`);
     }
     const kind = KINDS[kindCode - 1]!;
-    if (kindCode >= KIND_CODE.hardState && length !== FIXED_LENGTHS[kind as NoEntryKind]) {
+    if (length !== (FIXED_LENGTHS[kind] ?? length)) {
       throw unknownRecord("length", at, `it is a ${kind} with a payload of ${length} bytes`);
     }
     if (view.getUint16(at + RESERVED_AT, true) !== 0) {
@@ -173,6 +183,7 @@ export class RecordCursor {
     this.start = at;
     this.end = end;
     this.kind = kind;
+    this.crc = crc;
     this.group = view.getUint32(at + GROUP_AT, true);
     this.term = readInteger(view, at + TERM_AT, at);
     this.index = readInteger(view, at + INDEX_AT, at);
@@ -391,21 +402,104 @@ export function forEachRecord(
 }
 
 /**
- * Writes a mark into `bytes` at `at`: the log was durable up to `durablePosition` when this record
- * was written at `position`, in the segment `sequence`.
+ * Encodes records, compressed, as one.
+ *
+ * @param packed What zstd made of them.
+ * @param unpackedBytes How many bytes they had.
+ * @throws {RangeError} If either is too long.
  */
-export function writeMark(
+export function encodePacked(packed: Uint8Array, unpackedBytes: number): Uint8Array<ArrayBuffer> {
+  if (packed.length > ENTRY_PAYLOAD_BYTES_MAX || unpackedBytes > PACKED_BYTES_MAX) {
+    throw new RangeError(`Cannot pack records: they have ${unpackedBytes} bytes`);
+  }
+  const bytes = new Uint8Array(RECORD_HEADER_BYTES + packed.length);
+  bytes.set(packed, RECORD_HEADER_BYTES);
+  writeRecord(bytes, viewOf(bytes), 0, bytes.length, KIND_CODE.packed, 0, 0, unpackedBytes, 0);
+  return bytes;
+}
+
+/** @throws {RecordError} If it cannot be unpacked. */
+function unpackedAt(bytes: Uint8Array, { start, end, index }: RecordCursor): Uint8Array {
+  if (index < 1 || index > PACKED_BYTES_MAX) {
+    throw new RecordError("length", start, `unpacked it would have ${index} bytes`);
+  }
+  try {
+    return decompress(bytes.subarray(start + RECORD_HEADER_BYTES, end), index);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new RecordError("packed", start, "it cannot be unpacked");
+  }
+}
+
+/**
+ * Calls `visit` for each record in the packed record that the cursor has just read, with the unpacked
+ * bytes and a cursor at it.
+ *
+ * @throws {RecordError} If they are not whole records that may be packed.
+ */
+export function forEachUnpacked(
   bytes: Uint8Array,
-  at: number,
-  { sequence, position, durablePosition }: {
-    readonly sequence: number;
-    readonly position: number;
-    readonly durablePosition: number;
-  },
+  packed: RecordCursor,
+  visit: (unpacked: Uint8Array, record: RecordCursor) => void,
 ): void {
+  const unpacked = unpackedAt(bytes, packed);
+  const cursor = new RecordCursor(unpacked);
+  for (;;) {
+    try {
+      if (!cursor.next()) return;
+    } catch (error) {
+      if (!(error instanceof RecordError)) throw error;
+      // The packed record is whole, so this is how it was written.
+      throw new RecordError(error.code, packed.start, `of a record in it, ${error.reason}`);
+    }
+    if (cursor.kind === "mark" || cursor.kind === "packed") {
+      throw new RecordError("packed", packed.start, `a ${cursor.kind} is packed in it`);
+    }
+    visit(unpacked, cursor);
+  }
+}
+
+/** What the checksum of an append begins with. */
+export const NO_RECORDS_CHECKSUM = 0;
+
+const scratch = new DataView(new ArrayBuffer(4));
+const scratchBytes = new Uint8Array(scratch.buffer);
+
+/** The checksum of an append that goes on with a record: it is made of those of its records, in order. */
+export function checksumWith(checksum: number, recordChecksum: number): number {
+  scratch.setUint32(0, recordChecksum, true);
+  return crc32c(scratchBytes, 0, scratchBytes.length, checksum);
+}
+
+/** The checksum of an append that goes on with records that were encoded here. */
+export function checksumWithAll(checksum: number, bytes: Uint8Array): number {
+  const view = viewOf(bytes);
+  for (let at = 0; at < bytes.length;) {
+    checksum = checksumWith(checksum, view.getUint32(at, true));
+    at += RECORD_HEADER_BYTES + view.getUint32(at + LENGTH_AT, true);
+  }
+  return checksum;
+}
+
+/** Where a mark stands, and what it says. */
+export interface Mark {
+  /** Of its segment. */
+  readonly sequence: number;
+  /** Its own. */
+  readonly position: number;
+  /** The log was durable up to here when it was written. */
+  readonly durablePosition: number;
+  /** Checksum of the append before it. */
+  readonly checksumBefore: number;
+}
+
+/** Writes a mark into `bytes` at `at`. */
+export function writeMark(bytes: Uint8Array, at: number, mark: Mark): void {
+  const { sequence, position, durablePosition, checksumBefore } = mark;
+  const { mark: kind } = KIND_CODE;
   const end = at + RECORD_HEADER_BYTES;
   const view = viewOf(bytes);
-  writeRecord(bytes, view, at, end, KIND_CODE.mark, 0, sequence, durablePosition, position);
+  writeRecord(bytes, view, at, end, kind, checksumBefore, sequence, durablePosition, position);
 }
 
 /**

@@ -18,8 +18,11 @@ import {
   type Checkpoint,
   CHECKPOINT_BYTES,
   checkpointAt,
+  checksumWith,
+  forEachUnpacked,
   hardStateAt,
   mayBeMark,
+  NO_RECORDS_CHECKSUM,
   RECORD_HEADER_BYTES,
   RecordCursor,
   RecordError,
@@ -53,6 +56,8 @@ export interface Replay {
   readonly durablePosition: number;
   /** The segments that count, oldest first. */
   readonly segments: readonly ReplayedSegment[];
+  /** Checksum of the last append, as far as it is there; undefined if there is no log. */
+  readonly checksum: number | undefined;
   /** The torn tail to cut off, if there is one. */
   readonly tornAt: TornTail | undefined;
 }
@@ -62,6 +67,8 @@ export interface ReplayedSegment {
   readonly sequence: number;
   /** Position of its first byte. */
   readonly start: number;
+  /** An earlier release began it; this one does not write to it. */
+  readonly isOld: boolean;
   /** The highest index of each group whose entry is in it. */
   readonly highest: Map<GroupId, LogIndex>;
 }
@@ -132,6 +139,8 @@ class Reading {
   readonly #segments: ReplayedSegment[] = [];
   #position = 0;
   #durablePosition = 0;
+  /** Checksum of the append that is being read; undefined before the first. */
+  #checksum: number | undefined = undefined;
   #tornAt: TornTail | undefined = undefined;
 
   constructor(disk: LogReader, identity: WalIdentity, sequences: readonly number[]) {
@@ -174,7 +183,9 @@ class Reading {
     if (head > bytes.length) {
       return this.#endAt({ sequence, offset: 0, reason: "its checkpoints are cut short" });
     }
-    const segment = { sequence, start: this.#position, highest: new Map<GroupId, LogIndex>() };
+    this.#takeChecksum(path, 0, header.checksumBefore);
+    const isOld = header.checksumBefore === undefined;
+    const segment = { sequence, start: this.#position, isOld, highest: new Map() };
     return this.#readRecords(segment, { path, bytes, head });
   }
 
@@ -193,6 +204,7 @@ class Reading {
       endPosition: this.#position,
       durablePosition: this.#durablePosition,
       segments: this.#segments,
+      checksum: this.#checksum,
       tornAt: this.#tornAt,
     };
   }
@@ -227,10 +239,28 @@ class Reading {
         if (error.isWhole) throw new WalUnknownRecordError(path, offset, reason);
         return this.#endAt({ sequence, offset: isInHead ? 0 : offset, reason }, offset);
       }
-      if (cursor.kind === "mark") this.#takeMark(path, cursor, { sequence, start });
-      else if (isInHead && !isFirst) this.#compare(path, bytes, cursor);
-      else this.#take(path, bytes, cursor, segment);
+      if (isInHead) {
+        if (isFirst) this.#take(path, bytes, cursor, segment);
+        else this.#compare(path, bytes, cursor);
+        continue;
+      }
+      if (cursor.kind === "mark") this.#takeMark(path, cursor, segment);
+      else {
+        this.#checksum = checksumWith(this.#checksum ?? NO_RECORDS_CHECKSUM, cursor.crc);
+        if (cursor.kind === "packed") this.#takePacked(path, bytes, cursor, segment);
+        else this.#take(path, bytes, cursor, segment);
+      }
     }
+  }
+
+  /**
+   * A write that went elsewhere, or that the disk never made, may leave what stood there before: records
+   * that are whole, and of this place. What is written behind them tells that they are others.
+   */
+  #takeChecksum(path: string, offset: number, checksum: number | undefined): void {
+    this.#checksum ??= checksum;
+    if (checksum === undefined || checksum === this.#checksum) return;
+    throw new WalCorruptError(path, offset, "what precedes it is not what was written there");
   }
 
   /** What a segment's head says must be what the segments before it came to. */
@@ -251,18 +281,42 @@ class Reading {
   #takeMark(
     path: string,
     cursor: RecordCursor,
-    { sequence, start }: { readonly sequence: number; readonly start: number },
+    { sequence, start, isOld }: ReplayedSegment,
   ): void {
     soundly(path, cursor, () => checkMark(cursor, sequence, start));
+    this.#takeChecksum(path, cursor.start, isOld ? undefined : cursor.group);
     this.#durablePosition = cursor.index;
+    this.#checksum = checksumWith(NO_RECORDS_CHECKSUM, cursor.crc);
   }
 
-  #take(path: string, bytes: Uint8Array, cursor: RecordCursor, segment: ReplayedSegment): void {
+  #takePacked(
+    path: string,
+    bytes: Uint8Array,
+    cursor: RecordCursor,
+    segment: ReplayedSegment,
+  ): void {
+    soundly(path, cursor, () => {
+      forEachUnpacked(
+        bytes,
+        cursor,
+        (unpacked, inner) => this.#take(path, unpacked, inner, segment, cursor.start),
+      );
+    });
+  }
+
+  /** Takes a record, which may have been packed in the one that stands at `offset`. */
+  #take(
+    path: string,
+    bytes: Uint8Array,
+    cursor: RecordCursor,
+    segment: ReplayedSegment,
+    offset: number = cursor.start,
+  ): void {
     let group = this.#groups.get(cursor.group);
     if (group === undefined) this.#groups.set(cursor.group, group = new GroupReading());
     const taken = group;
     const reason = soundly(path, cursor, () => this.#takeRecord(taken, bytes, cursor, segment));
-    if (reason !== undefined) throw new WalCorruptError(path, cursor.start, reason);
+    if (reason !== undefined) throw new WalCorruptError(path, offset, reason);
   }
 
   /** Returns what is wrong with the record, if anything. */

@@ -4,7 +4,7 @@
  * | offset | bytes | field |
  * |---|---|---|
  * | 0 | 8 | magic, "STCRFWAL" |
- * | 8 | 4 | format version, 4 |
+ * | 8 | 4 | format version, 5; a segment of version 4 is read, and not written any more |
  * | 12 | 4 | node id |
  * | 16 | 8 | sequence; the first segment of a log has 1, and may be gone |
  * | 24 | 8 | position of the segment's first byte in the log |
@@ -12,7 +12,8 @@
  * | 33 | 64 | cluster id, ASCII, filled up with zeros |
  * | 97 | 3 | reserved, 0 |
  * | 100 | 4 | checkpoints that follow, one for each group that the log knew before this segment |
- * | 104 | 20 | reserved, 0 |
+ * | 104 | 4 | checksum of the last append of the segment before, 0 in the first; in version 4 always 0 |
+ * | 108 | 16 | reserved, 0 |
  * | 124 | 4 | CRC-32C of all that precedes |
  *
  * The checkpoints (see wal_record.ts) say what the earlier segments come to: the head of a segment. So
@@ -47,6 +48,8 @@ export interface SegmentHeader extends WalIdentity {
   readonly position: number;
   /** Checkpoints between the header and the first mark. */
   readonly checkpoints: number;
+  /** Checksum of the last append of the segment before; undefined if its version has none. */
+  readonly checksumBefore: number | undefined;
 }
 
 /** Directory of the segments. */
@@ -55,7 +58,9 @@ export const WAL_DIRECTORY = "wal";
 export const SEGMENT_HEADER_BYTES = 128;
 
 const MAGIC = "STCRFWAL";
-const FORMAT_VERSION = 4;
+const FORMAT_VERSION = 5;
+/** Its marks tell no checksum, and none of its records is packed. */
+const FORMAT_VERSION_MIN = 4;
 const VERSION_AT = 8;
 const NODE_AT = 12;
 const SEQUENCE_AT = 16;
@@ -63,6 +68,7 @@ const POSITION_AT = 24;
 const CLUSTER_LENGTH_AT = 32;
 const CLUSTER_AT = 33;
 const CHECKPOINTS_AT = 100;
+const CHECKSUM_AT = 104;
 const CRC_AT = 124;
 const SEQUENCE_DIGITS = 20;
 const SEGMENT_NAME = /^\d{20}\.wal$/;
@@ -90,8 +96,10 @@ export function checkIdentity({ clusterId, nodeId }: WalIdentity): void {
   }
 }
 
-/** The header's bytes. */
-export function encodeSegmentHeader(header: SegmentHeader): Uint8Array<ArrayBuffer> {
+/** The header's bytes, of the newest version. */
+export function encodeSegmentHeader(
+  header: SegmentHeader & { readonly checksumBefore: number },
+): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(SEGMENT_HEADER_BYTES);
   const view = new DataView(bytes.buffer);
   writeByteString(MAGIC, bytes, 0);
@@ -102,6 +110,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array<ArrayBuff
   bytes[CLUSTER_LENGTH_AT] = header.clusterId.length;
   writeByteString(header.clusterId, bytes, CLUSTER_AT);
   view.setUint32(CHECKPOINTS_AT, header.checkpoints, true);
+  view.setUint32(CHECKSUM_AT, header.checksumBefore, true);
   view.setUint32(CRC_AT, crc32c(bytes, 0, CRC_AT), true);
   return bytes;
 }
@@ -117,12 +126,15 @@ export function decodeSegmentHeader(path: string, bytes: Uint8Array): SegmentHea
   if (toByteString(bytes, 0, VERSION_AT) !== MAGIC) return undefined;
   if (view.getUint32(CRC_AT, true) !== crc32c(bytes, 0, CRC_AT)) return undefined;
   const version = view.getUint32(VERSION_AT, true);
-  if (version !== FORMAT_VERSION) throw new WalVersionError(path, version, FORMAT_VERSION);
+  if (version > FORMAT_VERSION || version < FORMAT_VERSION_MIN) {
+    throw new WalVersionError(path, version, FORMAT_VERSION);
+  }
   return {
     nodeId: view.getUint32(NODE_AT, true),
     sequence: Number(view.getBigUint64(SEQUENCE_AT, true)),
     position: Number(view.getBigUint64(POSITION_AT, true)),
     checkpoints: view.getUint32(CHECKPOINTS_AT, true),
+    checksumBefore: version > FORMAT_VERSION_MIN ? view.getUint32(CHECKSUM_AT, true) : undefined,
     clusterId: toByteString(bytes, CLUSTER_AT, CLUSTER_AT + bytes[CLUSTER_LENGTH_AT]!),
   };
 }

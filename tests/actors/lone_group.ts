@@ -34,6 +34,7 @@ export interface LoneGroupOptions {
   readonly clusterVersionMax?: number;
   readonly snapshotAfter?: SnapshotTrigger;
   readonly segmentBytes?: number;
+  readonly packBytesMin?: number;
   readonly bounds?: ReplicationBounds;
   readonly isLogLost?: boolean;
   readonly onLogRestored?: () => void;
@@ -69,6 +70,7 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
       clusterId: "lone",
       nodeId: 1,
       ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+      ...(options.packBytesMin === undefined ? {} : { packBytesMin: options.packBytesMin }),
     });
     const { log } = memoryLog();
     this.host = new GroupHost<Result, Machine>({

@@ -49,8 +49,9 @@ export function makeDirectory(): { readonly disk: MemoryDisk; readonly expected:
   });
   const group = new LoneGroup<CommandResult, KvStore>(new KvStore(), {
     disk,
-    snapshotAfter: { bytes: 3_000, entries: 1_000 },
+    snapshotAfter: { bytes: 6_000, entries: 1_000 },
     segmentBytes: 1_500,
+    packBytesMin: 80,
     bounds: { ...DEFAULT_BOUNDS, trailingBytes: 0 },
   });
   directory.noteLogBegun();
@@ -65,7 +66,7 @@ export function makeDirectory(): { readonly disk: MemoryDisk; readonly expected:
     return answer.revision;
   };
   for (let at = 0; at < WRITES; at++) {
-    const value = Uint8Array.from({ length: at }, (_, byte) => byte * at);
+    const value = Uint8Array.from({ length: 4 * at }, (_, byte) => byte % 4 === 0 ? byte : at);
     const put = { type: "put", key: `k${at % 12}`, value, contentType: "text/plain" } as const;
     propose(encodeCommand(commandOf(put)));
     if (at === 10) { for (const each of [SESSION, IDEMPOTENCY_KEY]) remember(each); }

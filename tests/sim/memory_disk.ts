@@ -61,6 +61,11 @@ interface Inode {
   size: number;
   /** Bytes from the start that survive a crash for certain. */
   syncedSize: number;
+  /**
+   * Where bytes begin and end that a sync has failed to make durable: they are read, later syncs take
+   * them for durable, and a crash loses them (C5). Empty if no sync has failed.
+   */
+  phantom: { from: number; to: number };
   /** What an unsynced truncation cut off and a crash may bring back, from `syncedSize` on. */
   cutOff: Uint8Array | undefined;
   /** Syncs that run: the bytes that each will have made durable, and whether any were cut off since. */
@@ -239,7 +244,8 @@ export class MemoryDisk implements Disk {
   /** Replaces a file by `bytes`, durably: what an operator or another disk's fault could do. */
   replace(path: string, bytes: Uint8Array): void {
     checkPath(path);
-    const inode = {
+    const inode: Inode = {
+      phantom: { from: Infinity, to: 0 },
       bytes: bytes.slice(),
       size: bytes.length,
       syncedSize: bytes.length,
@@ -288,6 +294,7 @@ export class MemoryDisk implements Disk {
     this.#checkDirectory(directoryOf(path));
     this.perform({ type: "create", path });
     const inode: Inode = {
+      phantom: { from: Infinity, to: 0 },
       bytes: new Uint8Array(0),
       size: 0,
       syncedSize: 0,
@@ -362,11 +369,17 @@ class MemoryFile implements DiskFile {
     }
     inode.bytes.fill(0, size, inode.size);
     inode.size = size;
+    inode.phantom.to = Math.min(inode.phantom.to, size);
   }
 
   sync(): void {
     this.#checkOpen();
-    this.#disk.perform({ type: "sync", path: this.#path });
+    try {
+      this.#disk.perform({ type: "sync", path: this.#path });
+    } catch (error) {
+      if (error instanceof DiskError) failSync(this.#inode, this.#inode.size);
+      throw error;
+    }
     this.#inode.syncedSize = this.#inode.size;
     this.#inode.cutOff = undefined;
   }
@@ -385,6 +398,7 @@ class MemoryFile implements DiskFile {
       } catch (error) {
         if (!(error instanceof DiskError)) throw error;
         failure = error;
+        failSync(inode, sync.size);
       }
       if (failure === undefined) {
         inode.syncedSize = Math.max(inode.syncedSize, sync.size);
@@ -420,8 +434,20 @@ function write(inode: Inode, bytes: Uint8Array): void {
   inode.size = size;
 }
 
+/** A sync of the first `size` bytes has failed: nobody will write those that were not durable. */
+function failSync({ phantom, syncedSize }: Inode, size: number): void {
+  if (size <= syncedSize) return;
+  phantom.from = Math.min(phantom.from, syncedSize);
+  phantom.to = Math.max(phantom.to, size);
+}
+
 /** Decides what is left of a file after a crash. */
 function tear(inode: Inode, partBytes: number, choose: Choose): void {
+  const { phantom } = inode;
+  if (phantom.from < phantom.to) {
+    inode.bytes.fill(0, phantom.from, Math.min(phantom.to, inode.size));
+  }
+  inode.phantom = { from: Infinity, to: 0 };
   const { cutOff, syncedSize } = inode;
   if (cutOff !== undefined && choose(2) === 0) {
     const before = new Uint8Array(syncedSize + cutOff.length);

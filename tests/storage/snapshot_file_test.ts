@@ -232,7 +232,7 @@ Deno.test("a chunk that claims more than it may hold, or unpacks to another leng
       [packed.length - 1, "is damaged"],
       // A bomb: it says 1000 bytes, and holds a mebibyte.
       [1_000, "cannot be unpacked"],
-      [1024 * 1024 + 1, "shorter than it says"],
+      [1024 * 1024 + 1, "has 1048576 bytes, not 1048577"],
     ] as const
   ) assert(withChunk(chunkOf(length, packed)).includes(reason), `${length}`);
   const garbage = chunkOf(1_000, new Uint8Array(100).fill(7));

@@ -143,7 +143,7 @@ Deno.test("a segment of a newer release is none of this release's business", () 
   const disk = writtenLog();
   const [path, bytes] = images(disk)[0]!;
   const view = new DataView(bytes.buffer);
-  view.setUint32(8, 5, true);
+  view.setUint32(8, 6, true);
   view.setUint32(124, crc32c(bytes, 0, 124), true);
   disk.replace(path, bytes);
   assertThrows(() => inspect(filesOf(disk)), WalVersionError, "use a newer release");

@@ -149,7 +149,6 @@ Deno.test("chunks larger than the gather buffer are written too", () => {
 
 Deno.test("an entry replaces all of its group from its index on", () => {
   const disk = new MemoryDisk();
-  const { wal } = openWal(disk, walOptions);
   const records = [
     ...[1, 2, 3, 4, 5].map((index) => entry(0, 1, index)),
     entry(1, 1, 1),
@@ -160,7 +159,7 @@ Deno.test("an entry replaces all of its group from its index on", () => {
     entry(0, 5, 2),
   ];
   for (let at = 0; at < records.length; at++) {
-    wal.append([encode(records[at]!)]);
+    openWal(disk, walOptions).wal.append([encode(records[at]!)]);
     const { groups } = openWal(disk, walOptions);
     assertEquals(contentOf({ groups }), contentAfter(records.slice(0, at + 1)));
   }
@@ -184,13 +183,15 @@ Deno.test("records that contradict each other are corruption, not a torn tail", 
 });
 
 Deno.test("X6: two writers of one log are damage, not a torn tail, though no mark tells of more", () => {
-  const disk = new MemoryDisk({ later: (run) => run() });
+  const disk = new MemoryDisk();
   const { wal: one } = openWal(disk, walOptions);
-  const { wal: other } = openWal(disk, walOptions);
   one.append([encode(entry(0, 1, 1))]);
-  // The other writes behind it, and believes to be somewhere else.
-  other.append([encode(entry(0, 1, 1))]);
+  const both = disk.readFile(segmentPath(1));
   one.append([encode(entry(0, 1, 2))]);
+  const rest = disk.readFile(segmentPath(1)).subarray(both.length);
+  // The other writes between them, and believes to be where the first has written.
+  const others = both.subarray(SEGMENT_HEADER_BYTES);
+  disk.replace(segmentPath(1), new Uint8Array([...both, ...others, ...rest]));
   const before = disk.readFile(segmentPath(1));
   const error = assertThrows(() => openWal(disk, walOptions), WalCorruptError);
   assertStringIncludes(error.message, "a mark of another place");
@@ -204,7 +205,10 @@ Deno.test("X6: a whole mark that tells of the future, or of another segment, is 
     const { position } = wal;
     wal.append([encode(entry(0, 1, 1))]);
     const bytes = disk.readFile(segmentPath(1));
-    writeMark(bytes, position, { sequence: 1, position, durablePosition: position, ...wrong });
+    writeMark(bytes, position, {
+      ...{ sequence: 1, position, durablePosition: position, checksumBefore: 0 },
+      ...wrong,
+    });
     disk.replace(segmentPath(1), bytes);
     assertThrows(() => openWal(disk, walOptions), WalCorruptError);
   }
@@ -309,7 +313,8 @@ Deno.test("a value that looks like a mark of the future does not turn a torn tai
   wal.close();
   const before = disk.readFile(segmentPath(1));
   const mark = new Uint8Array(RECORD_HEADER_BYTES);
-  writeMark(mark, 0, { sequence: 1, position: 10_000, durablePosition: 9_000 });
+  const future = { sequence: 1, position: 10_000, durablePosition: 9_000, checksumBefore: 0 };
+  writeMark(mark, 0, future);
   const { bytes } = encodeRun({ ...common, firstIndex: 2, payloads: [mark, mark] });
   bytes[0]! ^= 1;
   const torn = new Uint8Array(before.length + bytes.length);
@@ -332,6 +337,7 @@ Deno.test("a crash between creating a segment and writing its header is recovere
       sequence: files.length + 1,
       position,
       checkpoints: 0,
+      checksumBefore: 0,
     });
     disk.replace(next, header.slice(0, size));
     assertEquals(contentOf(openWal(disk, walOptions)), contentAfter(written));
@@ -374,7 +380,7 @@ Deno.test("missing, doubled and exchanged segments are refused", () => {
 Deno.test("X1: a whole record that a later release wrote is no torn tail: the log is refused, and stays as it is", () => {
   const changes: [what: string, change: (view: DataView) => void][] = [
     ["its version is 2", (view) => view.setUint8(8, 2)],
-    ["its kind is 7", (view) => view.setUint8(9, 7)],
+    ["its kind is 8", (view) => view.setUint8(9, 8)],
     ["its reserved bytes are not zero", (view) => view.setUint8(10, 1)],
     ["it is a checkpoint with a payload of 5 bytes", (view) => view.setUint8(9, 6)],
     ["a number in it is above 2^53-1", (view) => view.setUint32(20, 2 ** 21, true)],
@@ -420,7 +426,7 @@ Deno.test("the log of another node, cluster or release is refused", () => {
   assertThrows(() => openWal(disk, { ...walOptions, nodeId: 2 }), WalIdentityError);
   assertThrows(() => openWal(disk, { ...walOptions, clusterId: "c-2" }), WalIdentityError);
   const releases = [[1, "start anew"], [2, "start anew"], [3, "start anew"], [
-    5,
+    6,
     "use a newer release",
   ]] as const;
   for (const [version, advice] of releases) {
