@@ -40,6 +40,7 @@ export { BACKUP_EVERY_MS, BACKUPS_KEPT } from "./actors/limits.ts";
 export type { BuildVersions } from "./actors/process.ts";
 export type { VersionRange } from "./actors/peer_link.ts";
 export { DEFAULT_SNAPSHOT_TRIGGER } from "./actors/group.ts";
+export { COMPRESSION, type CompressionMode, type CompressionPolicy } from "./actors/limits.ts";
 export type { SnapshotTrigger } from "./actors/machine_actor.ts";
 export { DEFAULT_TIMING, type RaftTiming } from "./machines/group_state.ts";
 export type { ClusterStatus, MemberStatus } from "./transport/http/gateway_port.ts";

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { PACK_BYTES_MIN } from "../storage/log/limits.ts";
 
 /** Connections whose hello has not come. More: the oldest is closed unanswered. */
 export const UNGREETED_CONNECTIONS_MAX = 64;
@@ -37,6 +38,33 @@ export const AUDIT_ENTRIES = 16;
 export const AUDIT_HASHES_KEPT = 64;
 /** How often a node asks the others for theirs. */
 export const AUDIT_MS = 1_000;
+
+/** From how many bytes on what is compressed, and when. */
+export interface CompressionPolicy {
+  /** Records that are appended to the log together. */
+  readonly logBytesMin: number;
+  /** A frame to a peer. */
+  readonly frameBytesMin: number;
+  /** A frame is compressed only if so many bytes wait on its connection, so that it would wait too. */
+  readonly frameWaitBytesMin: number;
+}
+
+/**
+ * Adaptive: a frame is compressed while it would wait anyway, so that a fast network never waits for it.
+ * Always: also for fast networks whose bytes cost money. What has been compressed is read either way.
+ */
+export const COMPRESSION = {
+  adaptive: {
+    logBytesMin: PACK_BYTES_MIN,
+    frameBytesMin: 16 * 1024,
+    frameWaitBytesMin: 256 * 1024,
+  },
+  always: { logBytesMin: PACK_BYTES_MIN, frameBytesMin: 4 * 1024, frameWaitBytesMin: 0 },
+  off: { logBytesMin: Infinity, frameBytesMin: Infinity, frameWaitBytesMin: 0 },
+} as const satisfies Record<string, CompressionPolicy>;
+
+/** See {@linkcode COMPRESSION}. */
+export type CompressionMode = keyof typeof COMPRESSION;
 
 /** Bytes of state that a turn writes into a snapshot, or loads from one: a few milliseconds. */
 export const SNAPSHOT_SLICE_BYTES = 128 * 1024;

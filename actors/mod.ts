@@ -117,7 +117,9 @@ export {
 
 // Links between processes.
 export type { GreeterCounters } from "./greeter.ts";
+export type { CompressionTotals } from "../storage/compression.ts";
 export type { PeerCounters, PeerStatus, VersionRange } from "./peer_link.ts";
+export type { CompressionPolicy } from "./limits.ts";
 export { Peers, type PeersOptions, type PeersStatus } from "./peers.ts";
 export type { PeerContext } from "../machines/peer_machine.ts";
 export type * from "../machines/raft_types.ts";

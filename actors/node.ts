@@ -16,7 +16,7 @@ import { HttpServer } from "../transport/http/server.ts";
 import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
 import { createTcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
-import { BACKUP_EVERY_MS, BACKUPS_KEPT } from "./limits.ts";
+import { BACKUP_EVERY_MS, BACKUPS_KEPT, COMPRESSION, type CompressionMode } from "./limits.ts";
 import type { SnapshotTrigger } from "./machine_actor.ts";
 import { type BuildVersions, Process } from "./process.ts";
 import type { Log } from "./runtime/ports.ts";
@@ -66,6 +66,11 @@ export interface NodeOptions {
   readonly timing?: RaftTiming;
   /** When a snapshot is taken; default DEFAULT_SNAPSHOT_TRIGGER. */
   readonly snapshotAfter?: SnapshotTrigger;
+  /**
+   * What is compressed of the log, and of frames to the other members. Members may differ; what has been
+   * compressed is read either way. Default adaptive, see COMPRESSION.
+   */
+  readonly compression?: CompressionMode;
   /** Less free space on the disk, in bytes, is too little for writes; default MIN_FREE_BYTES. */
   readonly minFreeBytes?: number;
   /** Backups that the member makes by itself; default none. */
@@ -141,6 +146,7 @@ export class StatecraftNode implements AsyncDisposable {
       groups: [DEFAULT_GROUP],
       timing,
       ...(options.snapshotAfter === undefined ? {} : { snapshotAfter: options.snapshotAfter }),
+      compression: COMPRESSION[options.compression ?? "adaptive"],
       ...(options.minFreeBytes === undefined ? {} : { minFreeBytes: options.minFreeBytes }),
       ...(schedule === undefined ? {} : { backups: schedule }),
       version: VERSION,

@@ -5,6 +5,7 @@
  */
 import type { RaftCore } from "../machines/raft_core.ts";
 import type { Role } from "../machines/raft_machine.ts";
+import type { CompressionTotals } from "../storage/compression.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import {
   formatHistograms,
@@ -47,6 +48,8 @@ export interface NodeMetricsSource {
   readonly system: SystemStatus;
   /** Bytes of the log on disk. */
   readonly walBytes: number;
+  /** What compression did to the log. */
+  readonly logCompression: CompressionTotals;
   /** Bytes that may still be written to the disk; undefined where nobody can tell. */
   readonly freeBytes: number | undefined;
   /** Voters whose states differ from this node's, and comparisons that found them equal. */
@@ -162,6 +165,7 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
     ...metrics,
     ...conditionMetrics(source),
     ...boundaryMetrics(source),
+    ...compressionMetrics(source),
     ...snapshotMetrics(source),
     ...backupMetrics(source),
     ...processMetrics(source),
@@ -202,6 +206,33 @@ function conditionMetrics({ core }: NodeMetricsSource): Metric[] {
       ["enough", "low", "none"],
       space,
     ),
+  ];
+}
+
+/** What compression has done to the log and to the frames to each peer. */
+function compressionMetrics({ logCompression, peers }: NodeMetricsSource): Metric[] {
+  const places: { labels: Record<string, string | number>; totals: CompressionTotals }[] = [
+    { labels: { of: "log" }, totals: logCompression },
+    ...peers.peers.map(({ peer: to, counters: { compression: totals } }) => ({
+      labels: { of: "frames", to },
+      totals,
+    })),
+  ];
+  const metric = (
+    name: string,
+    help: string,
+    of: (totals: CompressionTotals) => number,
+  ): Metric => ({
+    name: `statecraft_compression_${name}_total`,
+    help,
+    type: "counter",
+    samples: places.map(({ labels, totals }) => ({ labels, value: of(totals) })),
+  });
+  return [
+    metric("plain_bytes", "Bytes that were compressed, before", ({ plainBytes }) => plainBytes),
+    metric("packed_bytes", "The same bytes, after", ({ packedBytes }) => packedBytes),
+    metric("futile", "Blocks that did not shrink when it was tried", ({ futile }) => futile),
+    metric("seconds", "Time that compression took", ({ durationMs }) => durationMs / 1000),
   ];
 }
 

@@ -25,7 +25,13 @@ import {
 } from "../machines/peer_machine.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { Codec } from "../transport/wire/codec.ts";
-import { FRAME_BYTES_MAX, PROTOCOL_MAGIC } from "../transport/wire/limits.ts";
+import {
+  FRAME_BYTES_MAX,
+  PACKED_FRAMES_VERSION,
+  PROTOCOL_MAGIC,
+} from "../transport/wire/limits.ts";
+import { packFrame, unpackBody } from "../transport/wire/packed_frame.ts";
+import { type CompressionTotals, Compressor } from "../storage/compression.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
 import type {
   Connection,
@@ -42,7 +48,12 @@ import {
   WireError,
   type WireMessage,
 } from "../transport/wire/messages.ts";
-import { TIMER_GRACE_MS, TIMER_LATE_MS_MAX, WARNED_FAILURES } from "./limits.ts";
+import {
+  type CompressionPolicy,
+  TIMER_GRACE_MS,
+  TIMER_LATE_MS_MAX,
+  WARNED_FAILURES,
+} from "./limits.ts";
 import type { LogOnce } from "./log_once.ts";
 import type { Ports, TimerHandle } from "./runtime/ports.ts";
 import { refusalText } from "./refusal_text.ts";
@@ -62,6 +73,7 @@ export interface PeerHost {
   readonly versions: VersionRange;
   /** The highest cluster version that this build knows. */
   readonly clusterVersionMax: number;
+  readonly compression: CompressionPolicy;
   /** A codec of one of them. */
   readonly createCodec: (version: number) => Codec;
   /** Gets the Raft messages of a peer. */
@@ -87,6 +99,8 @@ export interface PeerCounters {
   readonly droppedFrames: number;
   /** Not sent: the message cannot be encoded. */
   readonly unencodable: number;
+  /** What compression did to the frames to the peer, over all connections. */
+  readonly compression: CompressionTotals;
   /** Connections closed because of what the peer sent. */
   readonly violations: number;
   /** Times the link came up. */
@@ -165,6 +179,7 @@ export class PeerLink {
   #rttMs: number | undefined;
   #closeDetail = "";
   #sinceMs: number;
+  readonly #compressor: Compressor;
   readonly #counters = {
     sentFrames: 0,
     sentBytes: 0,
@@ -180,6 +195,8 @@ export class PeerLink {
     this.peer = peer;
     this.#address = address;
     this.#host = host;
+    const { frameBytesMin: bytesMin } = host.compression;
+    this.#compressor = new Compressor({ bytesMin, nowMs: () => this.#nowMs() });
     this.#sinceMs = this.#nowMs();
     this.#chart = new ChartHost(peerMachine, startPeer({ dials: host.self > peer }), {
       onStep: ({ to }) => void (this.#suspect = to.matches({ connected: "suspect" })),
@@ -236,7 +253,7 @@ export class PeerLink {
       sinceMs: this.#sinceMs,
       closeDetail: this.#closeDetail,
       bufferedBytes: this.#link?.connection.bufferedBytes ?? 0,
-      counters: { ...this.#counters },
+      counters: { ...this.#counters, compression: this.#compressor.totals },
     };
   }
 
@@ -258,7 +275,10 @@ export class PeerLink {
     if (this.#suspect) this.#step({ type: "Heard" });
     let message: WireMessage;
     try {
-      message = this.#link!.codec.decode(body);
+      const { codec, version } = this.#link!;
+      // Who has not been greeted may not make this node unpack anything.
+      const mayBePacked = this.#up && version >= PACKED_FRAMES_VERSION;
+      message = codec.decode(mayBePacked ? unpackBody(body) : body);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       return this.#violated(error.code, error.message);
@@ -348,10 +368,23 @@ export class PeerLink {
       );
       return false;
     }
+    frame = this.#packed(message, frame, link);
     if (!link.connection.send(frame)) return false;
     this.#counters.sentFrames++;
     this.#counters.sentBytes += frame.length;
     return true;
+  }
+
+  /** The frame as it is sent. A part of a snapshot is compressed already. */
+  #packed(
+    { type }: WireMessage,
+    frame: Uint8Array,
+    { version, connection: { bufferedBytes } }: Link,
+  ): Uint8Array {
+    const { frameWaitBytesMin } = this.#host.compression;
+    const isTried = type !== "InstallSnapshot" && version >= PACKED_FRAMES_VERSION &&
+      bufferedBytes >= frameWaitBytesMin;
+    return isTried ? packFrame(frame, this.#compressor) ?? frame : frame;
   }
 
   #step(event: PeerEvent): void {

@@ -6,6 +6,7 @@
  */
 import { CLUSTER_VERSIONS } from "../machines/group_config.ts";
 import { PROTOCOL_VERSIONS } from "../transport/wire/limits.ts";
+import { COMPRESSION, type CompressionPolicy } from "./limits.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
 import type { Codec } from "../transport/wire/codec.ts";
@@ -44,6 +45,8 @@ export interface PeersOptions {
   readonly clusterVersionMax?: number;
   /** Makes the codec of one connection, which speaks one of them. */
   readonly createCodec: (version: number) => Codec;
+  /** Which frames are compressed; default COMPRESSION.adaptive. */
+  readonly compression?: CompressionPolicy;
   /** Clock, timers, chance and turns. */
   readonly ports: Ports;
   /** Takes log lines. */
@@ -124,6 +127,7 @@ export class Peers implements RemoteLink {
       ports,
       versions: options.versions ?? PROTOCOL_VERSIONS,
       clusterVersionMax: options.clusterVersionMax ?? CLUSTER_VERSIONS.max,
+      compression: options.compression ?? COMPRESSION.adaptive,
       createCodec,
       logOnce: new LogOnce(options.log),
       onRaft,

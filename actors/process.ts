@@ -45,6 +45,8 @@ import { formatHostPort, type HostPort, type Network } from "../transport/wire/n
 import { GroupHost, type KvGroup, spawnWal, type WalHost } from "./group.ts";
 import {
   ACTOR_STOP_MS_MAX,
+  COMPRESSION,
+  type CompressionPolicy,
   DRAIN_MS_MAX,
   HANDOVER_MS_MAX,
   MIN_FREE_BYTES,
@@ -121,6 +123,8 @@ export interface ProcessOptions {
   readonly bounds?: ReplicationBounds;
   /** Bytes after which a segment of the log ends; default SEGMENT_BYTES. */
   readonly segmentBytes?: number;
+  /** What is compressed of the log and of frames to peers; default COMPRESSION.adaptive. */
+  readonly compression?: CompressionPolicy;
   /** When a group takes a snapshot; default DEFAULT_SNAPSHOT_TRIGGER. */
   readonly snapshotAfter?: SnapshotTrigger;
   /** Less free space is too little for writes; default MIN_FREE_BYTES. */
@@ -218,6 +222,7 @@ export class Process {
 
   private constructor(options: ProcessOptions, undo: (() => void)[]) {
     const { world: { disk, network, ports, serveHttp }, directory: owner, log } = options;
+    const { compression = COMPRESSION.adaptive } = options;
     this.#options = options;
     this.#undo = undo;
     this.id = owner.nodeId;
@@ -229,6 +234,8 @@ export class Process {
       nodeId: this.id,
       wasBegun: directory.logBegun && !directory.isLogLost,
       ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+      packBytesMin: compression.logBytesMin,
+      nowMs: () => ports.clock.monotonicMs(),
     });
     this.#wal = opened.wal;
     undo.push(() => opened.wal.close());
@@ -276,6 +283,7 @@ export class Process {
       system: this.system,
       onRaft: (message) => this.#groups.get(message.group)?.host.receive(message),
       createCodec: () => createCodec(recordFormat),
+      compression,
       ports,
       log,
       ...(options.build === undefined ? {} : {
@@ -571,6 +579,7 @@ export class Process {
       version: this.#options.version,
       system: this.system.status(),
       walBytes: this.#wal.diskBytes,
+      logCompression: this.#wal.compression,
       freeBytes: this.#space.freeBytes,
       snapshots: host.snapshotActor.counters,
       differences: host.auditActor.differences.length,

@@ -7,6 +7,7 @@ import {
   BACKUP_EVERY_MS,
   BACKUPS_KEPT,
   ClusterVersionError,
+  type CompressionMode,
   DEFAULT_SNAPSHOT_TRIGGER,
   DirectoryCopiedError,
   DiskError,
@@ -81,6 +82,9 @@ Starts one member of a Statecraft cluster.
   --snapshot-bytes N            take a snapshot when so many bytes of entries were applied since the
                                 last (default 67108864, 64 MiB) …
   --snapshot-entries N          … or so many entries (default 1000000)
+  --compression MODE            of the log and of frames to members: adaptive (frames only while they
+                                would wait for a slow network), always or off (default adaptive);
+                                members may differ
   --min-free-bytes N            refuse writes, and hand leadership over, with less free space on the
                                 disk (default 134217728, 128 MiB; 0 for never)
   --backup-every DURATION       make a backup of this member's state each time that so much has passed,
@@ -111,6 +115,7 @@ const flags = {
     "heartbeat-ms",
     "snapshot-bytes",
     "snapshot-entries",
+    "compression",
     "min-free-bytes",
     ...["backup-every", "backup-dir", "backup-keep"],
     "log-level",
@@ -149,6 +154,7 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
     dataDir: settings.text("data") ?? `./data/node-${id}`,
     timing: timingOf(settings),
     snapshotAfter: snapshotAfterOf(settings),
+    compression: choice<CompressionMode>(settings, "compression", ["adaptive", "always", "off"]),
     ...(minFree === undefined
       ? {}
       : { minFreeBytes: numberSetting("min-free-bytes", minFree, { min: 0, max: 2 ** 50 }) }),

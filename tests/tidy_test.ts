@@ -27,7 +27,7 @@ const arrows: Readonly<Record<string, Readonly<Record<string, "all" | "types">>>
   storage: { storage: "all" },
   "storage/log": { "storage/log": "all", storage: "all", machines: "types" },
   "storage/kv": { "storage/kv": "all", storage: "all", machines: "types" },
-  "transport/wire": { "transport/wire": "all", machines: "types" },
+  "transport/wire": { "transport/wire": "all", storage: "all", machines: "types" },
   "transport/http": {
     "transport/http": "all",
     ...{ "transport/wire": "types", "storage/kv": "types", machines: "types", storage: "all" },

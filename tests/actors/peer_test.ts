@@ -5,7 +5,12 @@
  */
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { Actor, type Delivery, UnreachableError } from "../../actors/runtime/actor.ts";
-import { UNGREETED_CONNECTIONS_MAX, WARNED_FAILURES } from "../../actors/limits.ts";
+import {
+  COMPRESSION,
+  type CompressionMode,
+  UNGREETED_CONNECTIONS_MAX,
+  WARNED_FAILURES,
+} from "../../actors/limits.ts";
 import { Peers, type PeersOptions } from "../../actors/peers.ts";
 import { ActorSystem, type SystemFailure } from "../../actors/runtime/system.ts";
 import {
@@ -20,8 +25,10 @@ import {
 import type { NodeId, RaftMessage } from "../../machines/raft_types.ts";
 import { DiskError } from "../../storage/log/disk.ts";
 import { StoredPeerIdentities } from "../../storage/log/peer_identities.ts";
+import { compress } from "../../storage/compression.ts";
 import { createCodec } from "../../transport/wire/codec.ts";
-import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
+import { packFrame } from "../../transport/wire/packed_frame.ts";
+import { FRAME_HEADER_BYTES, PROTOCOL_VERSIONS } from "../../transport/wire/limits.ts";
 import type { CloseReason, Connection, HostPort } from "../../transport/wire/network.ts";
 import type {
   Hello,
@@ -31,6 +38,7 @@ import type {
 } from "../../transport/wire/messages.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { MemoryNetwork } from "../sim/memory_network.ts";
+import { Dice } from "../sim/random.ts";
 import { plainRecords } from "../transport/plain_records.ts";
 import { memoryLog, VirtualPorts } from "./virtual_ports.ts";
 
@@ -107,7 +115,13 @@ class Node {
 }
 
 /** What a release of the program speaks. */
-type Build = Pick<PeersOptions, "versions" | "createCodec">;
+type Build = Pick<PeersOptions, "versions" | "createCodec" | "compression">;
+
+/** The release before packed frames. */
+const firstBuild: Build = {
+  versions: { min: 1, max: 1 },
+  createCodec: () => createCodec(plainRecords),
+};
 
 /** A release that is one version on: in version 2 it appends a field to every message. */
 function laterBuild(spoken: number[]): Build {
@@ -250,7 +264,7 @@ Deno.test("versions: members are upgraded one by one, and speak what both ends k
   const world = new World();
   const ids = [1, 2, 3];
   const spoken: number[] = [];
-  const start = (id: NodeId, build?: Build): Node =>
+  const start = (id: NodeId, build = firstBuild): Node =>
     world.node(id, ids.filter((other) => other !== id), CLUSTER, build);
   const members = new Map(ids.map((id) => [id, start(id)]));
   const versions = (): unknown[] =>
@@ -330,7 +344,7 @@ Deno.test("peers: what cannot be sent is dropped, counted and, if it is our mist
 
 const REFUSALS: readonly { fields: Partial<Hello>; refusal: RefusalReason }[] = [
   { fields: { magic: "HTTP" }, refusal: "wrong-magic" },
-  { fields: { versionMin: 2, versionMax: 3 }, refusal: "wrong-version" },
+  { fields: { versionMin: 3, versionMax: 4 }, refusal: "wrong-version" },
   { fields: { clusterId: "another" }, refusal: "wrong-cluster" },
   { fields: { to: 3 }, refusal: "wrong-target" },
   { fields: { from: 5 }, refusal: "unknown-node" },
@@ -773,7 +787,7 @@ Deno.test("peers: a reply that is none, or another node's, is no welcome", () =>
       incarnation: 1,
       refusal: undefined,
       directoryId: "d",
-      version: 2,
+      version: 3,
       clusterVersionMax: 1,
     },
     timeoutNow(1),
@@ -789,6 +803,111 @@ Deno.test("peers: a reply that is none, or another node's, is no welcome", () =>
     world.ports.settle();
     assertEquals([two.stateOf(1), two.links, two.raft.seen], ["backingOff", [], []]);
   }
+});
+
+/** A build that compresses as it is told. */
+const builds = (mode: CompressionMode, version: number = PROTOCOL_VERSIONS.max): Build => ({
+  versions: { min: 1, max: version },
+  createCodec: () => createCodec(plainRecords),
+  compression: COMPRESSION[mode],
+});
+
+/** What a node has sent to its only peer, and what compression did to it. */
+function sentBy({ peers }: Node): { readonly sentBytes: number; readonly plainBytes: number } {
+  const { counters: { sentBytes, compression } } = peers.status().peers[0]!;
+  return { sentBytes, plainBytes: compression.plainBytes };
+}
+
+Deno.test("packed frames: between members that know them, whatever each is set to", () => {
+  const large = "x".repeat(500_000);
+  for (
+    const [one, two, arePacked] of [
+      [builds("always"), builds("always"), [true, true]],
+      [builds("always"), builds("off"), [true, false]],
+      [builds("always"), builds("always", 1), [false, false]],
+      [builds("off"), builds("off"), [false, false]],
+      // Nothing waits on the connection, so nothing is compressed.
+      [builds("adaptive"), builds("adaptive"), [false, false]],
+    ] as const
+  ) {
+    const world = new World();
+    const nodes = [world.node(1, [2], CLUSTER, one), world.node(2, [1], CLUSTER, two)];
+    world.ports.settle();
+    nodes.forEach((node, at) => {
+      assert(node.system.ref({ node: 2 - at, name: "raft", group: 0 }).cast(large));
+    });
+    world.ports.settle();
+    assertEquals(nodes.map(({ raft }) => raft.seen), [[large], [large]]);
+    nodes.forEach((node, at) => {
+      const { sentBytes, plainBytes } = sentBy(node);
+      assertEquals([sentBytes < 50_000, plainBytes > 500_000], [arePacked[at], arePacked[at]]);
+    });
+  }
+});
+
+Deno.test("packed frames: what waits is compressed, and a small frame is not", () => {
+  const world = new World();
+  const one = world.node(1, [2], CLUSTER, builds("adaptive"));
+  const two = world.node(2, [1], CLUSTER, builds("off"));
+  world.ports.settle();
+  const { frameBytesMin, frameWaitBytesMin } = COMPRESSION.adaptive;
+  const peer = one.system.ref({ node: 2, name: "raft", group: 0 });
+  const noise = new Dice(1);
+  const random = Uint8Array.from({ length: frameWaitBytesMin }, () => noise.below(256));
+  const letters = "x".repeat(frameBytesMin);
+  assert(peer.cast(random));
+  assertEquals(sentBy(one).plainBytes, 0);
+  for (const text of ["small", letters]) assert(peer.cast(text));
+  const { plainBytes } = sentBy(one);
+  assert(plainBytes >= frameBytesMin && plainBytes < frameBytesMin + 100, `${plainBytes}`);
+  world.ports.settle();
+  assertEquals(two.raft.seen, [random, "small", letters]);
+});
+
+Deno.test("hostile: packed frames that lie end the connection, and nobody unpacks one of a stranger", () => {
+  const cast = (payload: string): Uint8Array =>
+    createCodec(plainRecords).encode({
+      ...{ type: "ActorCast", from: 2, group: 0, name: "raft", payload },
+    });
+  const packedOf = (frame: Uint8Array): Uint8Array =>
+    packFrame(frame, { compress: (body) => compress(body, 1) })!;
+  const sound = packedOf(cast("x".repeat(5_000)));
+  /** The frame with another length in it, of those that need three bytes. */
+  const saying = (length: number): Uint8Array => {
+    const frame = sound.slice();
+    assertEquals(frame[FRAME_HEADER_BYTES + 2], 0xcd);
+    new DataView(frame.buffer).setUint16(FRAME_HEADER_BYTES + 3, length);
+    return frame;
+  };
+  const damaged = sound.slice();
+  damaged.fill(0xff, damaged.length - 10);
+  for (const greets of [true, false]) {
+    for (
+      const frame of [
+        ...[saying(0), saying(4_999), saying(60_000), damaged],
+        // Packed twice, and with bytes behind it.
+        packedOf(packedOf(cast("x".repeat(500_000)))),
+        withField(sound),
+        ...(greets ? [] : [sound]),
+      ]
+    ) {
+      const world = new World();
+      const node = world.node(1, [2]);
+      const stranger = world.stranger(1);
+      if (greets) stranger.hello({ versionMax: 2 });
+      world.ports.settle();
+      stranger.connection.send(frame);
+      world.ports.settle();
+      assertEquals([stranger.closes.length, node.raft.seen], [1, []]);
+    }
+  }
+  const world = new World();
+  const node = world.node(1, [2]);
+  const stranger = world.stranger(1);
+  stranger.hello({ versionMax: 2 });
+  stranger.connection.send(sound);
+  world.ports.settle();
+  assertEquals([stranger.closes.length, node.raft.seen], [0, ["x".repeat(5_000)]]);
 });
 
 Deno.test("peers: large frames are for the greeted only", () => {

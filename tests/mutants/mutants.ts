@@ -102,15 +102,15 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a segment is begun while the name of the one before is not durable",
     file: "storage/log/wal.ts",
-    find: "if (!isFull || this.#nameIsNew) return last;",
-    replace: "if (!isFull) return last;",
+    find: "(!isFull || this.#nameIsNew)) return last;",
+    replace: "!isFull) return last;",
     suspects: [storage],
   },
   {
     name: "CRC ignored",
     file: "storage/log/wal_record.ts",
-    find: "if (view.getUint32(at, true) !== crc32c(bytes, at + LENGTH_AT, end)) {",
-    replace: "if (view.getUint32(at, true) === -1) {",
+    find: "if (crc !== crc32c(bytes, at + LENGTH_AT, end)) {",
+    replace: "if (crc === -1) {",
     suspects: [storage],
   },
   {
@@ -123,8 +123,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "torn tail kept",
     file: "storage/log/wal.ts",
-    find: "    file.truncate(offset);",
-    replace: "    void offset;",
+    find: "(segment) => segment.truncate(offset));",
+    replace: "() => void offset);",
     suspects: [storage, "sim"],
   },
   {
@@ -891,7 +891,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a chunk unpacks to any length",
-    file: "storage/log/snapshot_file.ts",
+    file: "storage/compression.ts",
     find: "{ maxOutputLength: length }",
     replace: "{}",
     suspects: [storage],
@@ -1335,9 +1335,59 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a log that is shorter than it was durable is taken for torn",
     file: "storage/log/wal.ts",
-    find: "  if (durable <= endPosition) return;",
-    replace: "  if (durable >= 0) return;",
+    find: "  if (durable <= endPosition) return durable;",
+    replace: "  if (durable >= 0) return durable;",
     suspects: [storage],
+  },
+  {
+    name: "a mark says nothing of the append before it",
+    file: "storage/log/wal_replay.ts",
+    find: "    if (checksum === undefined || checksum === this.#checksum) return;",
+    replace: "    if (checksum !== -1) return;",
+    suspects: [storage],
+  },
+  {
+    name: "what a failed sync left in the kernel's memory is synced again, and believed",
+    file: "storage/log/wal.ts",
+    find: "rewriteSegment(disk, segmentPath(sequence));",
+    replace: "withFile(disk, segmentPath(sequence), (segment) => segment.sync());",
+    suspects: [storage, "sim"],
+  },
+  {
+    name: "a copy of a segment takes its place before it is durable",
+    file: "storage/log/wal.ts",
+    find: "      copy.sync();\n",
+    replace: "",
+    suspects: [storage],
+  },
+  {
+    name: "a segment of the format before is written on",
+    file: "storage/log/wal.ts",
+    find: "    if (!last.isOld && (!isFull",
+    replace: "    if ((!isFull",
+    suspects: [storage],
+  },
+  {
+    name: "content that does not shrink is tried each time",
+    file: "storage/compression.ts",
+    find:
+      "      this.#toSkip = this.#skips = Math.min(2 * this.#skips + 1, COMPRESSION_SKIPS_MAX);\n",
+    replace: "",
+    suspects: [storage],
+  },
+  {
+    name: "frames are packed for a member that does not know that",
+    file: "actors/peer_link.ts",
+    find: "version >= PACKED_FRAMES_VERSION &&\n      bufferedBytes",
+    replace: "\n      bufferedBytes",
+    suspects: [actors],
+  },
+  {
+    name: "a frame is packed though it would leave at once",
+    file: "actors/peer_link.ts",
+    find: "      bufferedBytes >= frameWaitBytesMin;",
+    replace: "      bufferedBytes >= 0;",
+    suspects: [actors],
   },
   {
     name: "a start leaves the watermark behind the log",

@@ -16,7 +16,7 @@ import { type NetworkTraits, SimNetwork } from "./network.ts";
 import type { Observation } from "./observation.ts";
 import { describeDisk, describeFate } from "./play.ts";
 import { Dice } from "./random.ts";
-import { SimNode } from "./sim_node.ts";
+import { SimNode, type SimNodeOptions } from "./sim_node.ts";
 
 /** What a run is made from, besides its faults and its workload. */
 export interface SimClusterOptions {
@@ -55,6 +55,19 @@ function drawBounds(dice: Dice): ReplicationBounds {
 /** A snapshot every few writes to every few thousand. */
 function drawTrigger(dice: Dice): SnapshotTrigger {
   return { bytes: 1024 << dice.below(8), entries: 20 << dice.below(8) };
+}
+
+/** Nothing is compressed, what is large, or everything; and half of the nodes are a release behind. */
+function drawRelease(dice: Dice): Pick<SimNodeOptions, "compression" | "isBehind"> {
+  const bytesMin = (): number => dice.chance(0.2) ? Infinity : 128 << dice.below(7);
+  return {
+    compression: {
+      logBytesMin: bytesMin(),
+      frameBytesMin: bytesMin(),
+      frameWaitBytesMin: dice.chance(0.5) ? 0 : 1024 << dice.below(6),
+    },
+    isBehind: dice.chance(0.5),
+  };
 }
 
 /** Timeouts from half to twice the usual, as operators may set them. */
@@ -127,7 +140,7 @@ export class SimCluster {
         tornPartBytes: this.dice.chance(0.5) ? 512 : 4096,
         segmentBytes: options.segmentBytes ??
           SEGMENT_BYTES_MIN << this.dice.below(SEGMENT_DOUBLINGS),
-        ...(isDrawn ? { snapshotAfter: drawTrigger(this.dice) } : {}),
+        ...(isDrawn ? { snapshotAfter: drawTrigger(this.dice), ...drawRelease(this.dice) } : {}),
         ...(options.snapshotAfter === undefined ? {} : { snapshotAfter: options.snapshotAfter }),
         network: this.network,
         log: (level, event, fields) => {

@@ -11,6 +11,7 @@ import type { NodeId, RaftMessage } from "../../machines/raft_types.ts";
 import { recordFormat } from "../../storage/log/wal_record.ts";
 import { createCodec } from "../../transport/wire/codec.ts";
 import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
+import { unpackBody } from "../../transport/wire/packed_frame.ts";
 import type { WireMessage } from "../../transport/wire/messages.ts";
 import type {
   Connection,
@@ -259,7 +260,7 @@ export class SimNetwork {
   sending(connection: SimConnection, frame: Uint8Array): void {
     const { way } = connection;
     let decoded: WireMessage | undefined;
-    const message = (): WireMessage => decoded ??= this.#decode(frame);
+    const message = (): WireMessage => decoded ??= this.#decode(frame.subarray(FRAME_HEADER_BYTES));
     this.counters.sent++;
     this.counters.bytes += frame.length;
     this.onSend(way, frame, message);
@@ -284,12 +285,12 @@ export class SimNetwork {
   /** A frame found no room, or no connection. */
   dropped({ way }: SimConnection, frame: Uint8Array): void {
     this.counters.dropped++;
-    this.onFate?.("dropped", way, this.#decode(frame));
+    this.onFate?.("dropped", way, this.#decode(frame.subarray(FRAME_HEADER_BYTES)));
   }
 
   /** Tells the play which frame has arrived. */
   arrived({ from, to }: Way, body: Uint8Array): void {
-    this.onFate?.("arrived", { from: to, to: from }, this.#codec.decode(body.slice()));
+    this.onFate?.("arrived", { from: to, to: from }, this.#decode(body));
   }
 
   #listen(at: HostPort, listener: SimListener): Listener {
@@ -368,8 +369,8 @@ export class SimNetwork {
     this.#connections.get(life)?.delete(connection);
   }
 
-  #decode(frame: Uint8Array): WireMessage {
-    return this.#codec.decode(frame.slice(FRAME_HEADER_BYTES));
+  #decode(body: Uint8Array): WireMessage {
+    return this.#codec.decode(unpackBody(body.slice()));
   }
 
   #remember({ from, to }: Way, frame: Uint8Array): void {

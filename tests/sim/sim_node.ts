@@ -6,6 +6,7 @@
  */
 import type { ReplicationBounds } from "../../machines/bounds.ts";
 import type { KvGroup } from "../../actors/group.ts";
+import type { CompressionPolicy } from "../../actors/limits.ts";
 import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
 import { Process } from "../../actors/process.ts";
 import type { Log } from "../../actors/runtime/ports.ts";
@@ -13,6 +14,7 @@ import type { ActorSystem } from "../../actors/runtime/system.ts";
 import type { RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, NodeId } from "../../machines/raft_types.ts";
 import { DiskError } from "../../storage/log/disk.ts";
+import { PROTOCOL_VERSIONS } from "../../transport/wire/limits.ts";
 import type { HostPort } from "../../transport/wire/network.ts";
 import { type EventLoop, ProcessLife } from "./event_loop.ts";
 import { type DiskOperation, MemoryDisk } from "./memory_disk.ts";
@@ -52,6 +54,10 @@ export interface SimNodeOptions {
   readonly tornPartBytes: number;
   /** Segments of the log are this large: small ones, so that one is begun often. */
   readonly segmentBytes: number;
+  /** What is compressed; default as the product. */
+  readonly compression?: CompressionPolicy;
+  /** Whether its first build is the release before this one, as far as the protocol goes. */
+  readonly isBehind?: boolean;
   /** When a group takes a snapshot; default as the product. */
   readonly snapshotAfter?: SnapshotTrigger;
   readonly network: SimNetwork;
@@ -86,7 +92,7 @@ export class SimNode {
   /** The running process; undefined between a crash and a restart. */
   life: ProcessLife | undefined;
   process: Process | undefined;
-  /** The build that the next start runs: it speaks protocols and knows cluster versions up to this. */
+  /** The build that the next start runs: it knows cluster versions up to this, and later protocols. */
   build = 1;
   /** Counts the disks that were lost. */
   lostDisks = 0;
@@ -144,7 +150,8 @@ export class SimNode {
   start(): void {
     const { id, groups, members, timing, bounds, segmentBytes, loop, dice, network, log } =
       this.#options;
-    const { onFailed, onGroup, onRan, onLink, snapshotAfter } = this.#options;
+    const { onFailed, onGroup, onRan, onLink, snapshotAfter, compression } = this.#options;
+    const protocolMax = PROTOCOL_VERSIONS.max - (this.#options.isBehind === true ? 1 : 0);
     const life = new ProcessLife(loop, dice, this.clock, () => onRan(id));
     this.life = life;
     this.lives++;
@@ -163,9 +170,13 @@ export class SimNode {
       timing,
       bounds,
       segmentBytes,
+      ...(compression === undefined ? {} : { compression }),
       ...(snapshotAfter === undefined ? {} : { snapshotAfter }),
       version: "simulated",
-      build: { protocol: { min: 1, max: this.build }, clusterVersionMax: this.build },
+      build: {
+        protocol: { min: PROTOCOL_VERSIONS.min, max: protocolMax + this.build - 1 },
+        clusterVersionMax: this.build,
+      },
       httpAddressOf: () => undefined,
       log: (level, event, fields) => {
         if (event === "snapshot-taken") this.snapshotsTaken++;

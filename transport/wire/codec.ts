@@ -8,7 +8,8 @@
  *
  * A connection speaks one version of the protocol, the highest that both sides know. Within a
  * version fields are only ever appended, and a node skips appended fields that it does not know, so
- * that members can be upgraded one by one. Hello and its reply are the same in every version.
+ * that members can be upgraded one by one. Hello and its reply are the same in every version. A frame
+ * may be compressed on its way, see packed_frame.ts: the codec sees it as it was before.
  *
  * @module
  */

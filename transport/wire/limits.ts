@@ -4,8 +4,13 @@
  * @module
  */
 
-/** Protocol version of the hello; a node of another version is refused with `wrong-version`. */
-export const PROTOCOL_VERSIONS = { min: 1, max: 1 } as const;
+/**
+ * Versions of the protocol; a node that speaks none of them is refused with `wrong-version`. Version 2
+ * has packed frames.
+ */
+export const PROTOCOL_VERSIONS = { min: 1, max: 2 } as const;
+/** The first version whose connections carry packed frames. */
+export const PACKED_FRAMES_VERSION = 2;
 /** First field of every hello; anything else is refused with `wrong-magic`. */
 export const PROTOCOL_MAGIC = "STCF";
 
