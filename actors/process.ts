@@ -72,6 +72,13 @@ const VERSIONS_MS = 1_000;
 /** How often a process that stops looks whether it has answered what others asked it. */
 const ANSWERED_POLL_MS = 5;
 
+/** What a change of the disk's space means for the operator. */
+const SPACE_NEXT: Readonly<Record<SpaceCondition, string | undefined>> = {
+  SpaceEnough: undefined,
+  SpaceLow: "as leader this node refuses writes (507) until there is more; free some space",
+  SpaceNone: "what this node is told waits until there is room; free some space",
+};
+
 /** What a process serves HTTP with. */
 export interface HttpService {
   /** Where it really listens. */
@@ -202,7 +209,8 @@ export class Process {
     } catch (error) {
       if (!isLogLoss(error) || options.members.size === 1) throw error;
       const next =
-        "nothing: this member fetches it from the others, and does not vote until it has";
+        "nothing: what is left of it is put aside (wal/*.broken), and this member fetches " +
+        "it from the others, and does not vote until it has";
       options.log("error", "log-lost", { reason: (error as Error).message, next });
       putLogAside(options.world.disk);
       return Process.#startOnce(options);
@@ -512,7 +520,11 @@ export class Process {
 
   #spaceChanged(condition: SpaceCondition, freeBytes: number | undefined): void {
     const { log } = this.#options;
-    log(condition === "SpaceEnough" ? "info" : "warn", "disk-space", { condition, freeBytes });
+    const next = SPACE_NEXT[condition];
+    log(next === undefined ? "info" : "warn", "disk-space", {
+      ...{ condition, freeBytes },
+      ...(next === undefined ? {} : { next }),
+    });
     for (const { host } of this.#groups.values()) {
       host.raft.signal({ type: "Space", condition });
       // A snapshot lets the log forget, which gives space back.
