@@ -117,7 +117,8 @@ export class FakePort implements GatewayPort {
   }
 
   explain(): Explanation {
-    return { states: ["fake"], summary: "Fake", causes: [], possibilities: [] };
+    const possibility = { from: "fake", event: "Fake", actions: ["fake"], sentence: "Always" };
+    return { states: ["fake"], summary: "Fake", causes: [], possibilities: [possibility] };
   }
 
   liveness(): readonly HealthCheck[] {
