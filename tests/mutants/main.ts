@@ -7,7 +7,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { printLine } from "../../cli/usage.ts";
+import { complain, EXIT, printLine } from "../../cli/usage.ts";
 import { type Mutant, mutants } from "./mutants.ts";
 
 /** One stage against one mutant may take this long; a suite that hangs has caught it too. */
@@ -60,6 +60,10 @@ async function main(): Promise<void> {
     .filter(({ name }) => only === undefined || name.includes(only))
     .filter((_, at) => at % Number(shard[2]) === Number(shard[1]) - 1);
   if (args["list"] === true) return chosen.forEach(({ name }) => printLine(name));
+  if (chosen.length === 0) {
+    complain("statecraft mutants: no mutant has such a name; --list prints the names");
+    Deno.exit(EXIT.usage);
+  }
   await checkBaseline();
   const outcomes: Outcome[] = [];
   for (const mutant of chosen) {
