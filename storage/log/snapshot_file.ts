@@ -271,7 +271,9 @@ function* readChunks(
     hash.update(chunkHead).update(stored);
     at += CHUNK_HEAD_BYTES + storedLength;
     if (length === 0) {
-      if (at !== size - DIGEST_BYTES) throw new SnapshotError(path, "bytes follow its end");
+      const left = size - at;
+      if (left < DIGEST_BYTES) throw new SnapshotError(path, `it is cut short: ${size} bytes`);
+      if (left > DIGEST_BYTES) throw new SnapshotError(path, "bytes follow its end");
       if (hash.digest("hex") !== digest) {
         throw new SnapshotError(path, "its chunks are not those that its digest was made of");
       }

@@ -885,8 +885,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "bytes behind the end of a snapshot are not noticed",
     file: "storage/log/snapshot_file.ts",
-    find: "      if (at !== size - DIGEST_BYTES) throw",
-    replace: "      if (at > size - DIGEST_BYTES) throw",
+    find: "      if (left > DIGEST_BYTES) throw",
+    replace: "      if (left > size) throw",
     suspects: [storage],
   },
   {

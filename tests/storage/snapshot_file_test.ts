@@ -101,6 +101,13 @@ Deno.test("B8: a snapshot cut to every shorter length, or lengthened, is refused
     for (let length = 0; length < image.bytes.length; length++) {
       checkPrefix(image.bytes.subarray(0, length), `${length} bytes`, image);
     }
+    // All its chunks are there, and its digest is not.
+    const { message } = checkPrefix(image.bytes.subarray(0, -1), "a byte less", image);
+    assertEquals(
+      message.endsWith(`it is cut short: ${image.bytes.length - 1} bytes`),
+      true,
+      message,
+    );
   }
   for (const more of [1, END_BYTES, 4_096]) {
     for (const fill of [0, 255]) {
