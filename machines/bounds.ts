@@ -32,6 +32,12 @@ export const TRAILING_BYTES = 8 * 1024 * 1024;
  */
 export const AWAITED_BYTES_MAX = 256 * 1024 * 1024;
 
+/**
+ * Requests of a recovering member that may still be answered. Of more, the answer to the oldest says
+ * nothing any more.
+ */
+export const RECOVERY_REQUESTS_MAX = 1_024;
+
 /** The bounds of one group. */
 export interface ReplicationBounds {
   /** As {@linkcode APPEND_BYTES_MAX}. */

@@ -340,7 +340,14 @@ const recovering = raft.createStateConfig({
     catchingUp: {
       entry: "beginCatchUp",
       on: {
-        ...fromLeader,
+        AppendEntries: [
+          { guard: "knowsLeader", actions: "acceptEntries" },
+          { actions: ["followLeader", "askVoters", "acceptEntries"] },
+        ],
+        InstallSnapshot: [
+          { guard: "knowsLeader", actions: "acceptPart" },
+          { actions: ["followLeader", "askVoters", "acceptPart"] },
+        ],
         Read: { actions: "forwardReads" },
       },
     },

@@ -21,6 +21,7 @@
  *
  * @module
  */
+import { RECOVERY_REQUESTS_MAX } from "./bounds.ts";
 import type { GroupState } from "./group_state.ts";
 import { type RaftContext, type RaftEvent, votersNotHeard } from "./raft_machine.ts";
 import type { LogIndex } from "./raft_types.ts";
@@ -47,6 +48,8 @@ export function askVoters(state: GroupState, context: RaftContext): void {
   };
   recovery.deadlineMs = state.nowMs + state.timing.electionTimeoutMsMin;
   const { id, voters, leaderId } = context;
+  // To ask a leader again would make it forget what it was sent meanwhile.
+  if (recovery.readIndex !== undefined) return;
   // Once all were heard, only the leader has something to say.
   const asked = recovery.catchesUp
     ? voters.filter((voter) => voter !== id && voter === leaderId)
@@ -54,6 +57,10 @@ export function askVoters(state: GroupState, context: RaftContext): void {
   for (const voter of asked) {
     const readId = ++state.forwarded.lastReadId;
     recovery.asked.add(readId);
+    if (recovery.asked.size > RECOVERY_REQUESTS_MAX) {
+      const [oldest] = recovery.asked;
+      recovery.asked.delete(oldest!);
+    }
     state.send(voter, { ...state.header(context), type: "ReadIndex", readId, isLogLost: true });
   }
 }
