@@ -271,6 +271,11 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       snapshots,
       clusterVersion: () => this.#clusterVersion,
       self: () => this.raft,
+      onCutShort: ({ node, acknowledged, holds }) =>
+        options.log("error", "log-shortened", {
+          ...{ node, lost: acknowledged - holds, acknowledged },
+          next: "look at that member's disk; it is sent again what it lost",
+        }),
       ...(options.onLogRestored === undefined ? {} : { onLogRestored: options.onLogRestored }),
       ...(onCommit === undefined ? {} : { onCommit }),
     });

@@ -12,7 +12,7 @@
  *
  * @module
  */
-import type { Outbox } from "../machines/group_state.ts";
+import type { CutShort, Outbox } from "../machines/group_state.ts";
 import type { RaftCore, SpaceCondition } from "../machines/raft_core.ts";
 import type { LogBase } from "../machines/raft_log.ts";
 import type {
@@ -95,6 +95,8 @@ export interface RaftActorOptions<Result> {
   readonly self: () => LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
   /** Called once a log that was lost holds all that it must, and the vote that was given away is durable. */
   readonly onLogRestored?: () => void;
+  /** A follower has lost what it had acknowledged, and does not know. */
+  readonly onCutShort?: (cut: CutShort) => void;
   /** Gets how long what a turn proposed took to be committed. */
   readonly onCommit?: (durationMs: number) => void;
 }
@@ -380,6 +382,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     if (outbox.takesSnapshot) snapshots.signal({ type: "Take" });
     const { doubted } = outbox;
     if (doubted !== undefined) snapshots.signal({ type: "Check", snapshot: doubted });
+    for (const cut of outbox.cutShort) this.#options.onCutShort?.(cut);
     const { write } = outbox;
     if (write !== undefined) {
       wal.signal({ type: "Write", group, write, onDurable: this.#onDurable });

@@ -95,6 +95,15 @@ export interface Receiving {
   offset: number;
 }
 
+/** A follower's log has been cut short, and the follower does not know. */
+export interface CutShort {
+  readonly node: NodeId;
+  /** The last entry that it had acknowledged. */
+  readonly acknowledged: LogIndex;
+  /** The last entry that it has, or an earlier one. */
+  readonly holds: LogIndex;
+}
+
 /** How a leadership transfer ended. */
 export type TransferOutcome = "refused" | "aborted";
 
@@ -121,6 +130,8 @@ export interface Outbox {
   abandonsReceived: boolean;
   /** A follower could not use this snapshot: the host looks whether it is sound. */
   doubted: SnapshotRef | undefined;
+  /** Followers that have lost what they had acknowledged. */
+  readonly cutShort: CutShort[];
 }
 
 /** What a group needs besides its persistent state. */
@@ -375,5 +386,6 @@ function emptyOutbox(): Outbox {
     takesSnapshot: false,
     abandonsReceived: false,
     doubted: undefined,
+    cutShort: [],
   };
 }

@@ -23,11 +23,21 @@ export interface Sending {
   sentMs: number | undefined;
 }
 
+/**
+ * A follower refused entries that it had acknowledged. The refusal may have been under way for long. If
+ * it refuses them in this round or a later one, which the next heartbeat says, it has lost them.
+ */
+export interface Suspicion {
+  readonly round: number;
+  /** What it had acknowledged when the round began. */
+  readonly matchIndex: LogIndex;
+}
+
 /** One follower as the leader of the current term sees it. */
 export class Progress {
   /**
    * Index of the highest entry known to be durable there; never decreases within a term, unless the
-   * follower says that it has lost its log.
+   * follower has lost its log.
    */
   matchIndex: LogIndex = 0;
   /** Index of the next entry to send; always above matchIndex. */
@@ -44,6 +54,8 @@ export class Progress {
   probeSent = false;
   /** Snapshot mode: what is being sent. */
   sending: Sending | undefined;
+  /** Set since it has refused what it had acknowledged. */
+  suspicion: Suspicion | undefined;
   #inflight: { lastIndex: LogIndex; bytes: number }[] = [];
   #inflightBytes = 0;
   readonly #bounds: ReplicationBounds;
@@ -102,6 +114,7 @@ export class Progress {
   /** The follower has lost what it held. */
   forget(): void {
     this.matchIndex = 0;
+    this.suspicion = undefined;
     this.refused(this.nextIndex);
     this.probeSent = false;
   }

@@ -329,11 +329,33 @@ function refuseEntries(state: GroupState, context: RaftContext, request: AppendE
 }
 
 /**
+ * Whether the refusal proves that the follower has lost what it had acknowledged. What it says of
+ * itself is recovery.ts; this is of a log that was cut short and does not know.
+ */
+function hasLost(
+  state: GroupState,
+  progress: Progress,
+  { prevLogIndex, round }: AppendEntriesReply,
+): boolean {
+  const { suspicion, matchIndex } = progress;
+  if (suspicion !== undefined && prevLogIndex <= suspicion.matchIndex) {
+    return round >= suspicion.round;
+  }
+  progress.suspicion = { round: ++state.lastRound, matchIndex };
+  return false;
+}
+
+/**
  * One round trip per conflicting term: skip to the end of that term in this log, or else to where
  * the follower says.
  */
 function backtrack(state: GroupState, progress: Progress, reply: AppendEntriesReply): void {
   const { prevLogIndex, conflictTerm, conflictIndex } = reply;
+  if (prevLogIndex <= progress.matchIndex && hasLost(state, progress, reply)) {
+    const { matchIndex: acknowledged } = progress;
+    state.outbox.cutShort.push({ node: reply.from, acknowledged, holds: conflictIndex - 1 });
+    progress.forget();
+  }
   // A refusal beyond this log comes from no sound follower. To believe it would put nextIndex
   // beyond
   // the log, and the follower would get no heartbeat.

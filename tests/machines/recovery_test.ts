@@ -5,9 +5,10 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { RECOVERY_REQUESTS_MAX } from "../../machines/bounds.ts";
 import { causesOf } from "../../machines/explain.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
-import type { NodeId, ReadIndex, Term } from "../../machines/raft_types.ts";
+import type { Envelope, NodeId, ReadIndex, Term } from "../../machines/raft_types.ts";
 import { hardStateOf, matchesOf, only, SoloCore, type Turn } from "./solo_core.ts";
 
 const ASK_MS = DEFAULT_TIMING.electionTimeoutMsMin;
@@ -185,3 +186,74 @@ Deno.test("a follower that is only slow keeps what it has", () => {
   solo.receive({ ...read, isLogLost: false });
   assertEquals(matchesOf(solo.core)[2], 2);
 });
+
+Deno.test("it asks a leader as soon as it knows it, before it answers it, and no more once it knows what it must hold", () => {
+  const node = new Recovering();
+  node.answer(2, { term: 2 });
+  node.answer(3, { term: 2 });
+  const { solo } = node;
+  const first = node.note(solo.receive(solo.append({ from: 2, prevLogIndex: 7, prevLogTerm: 2 })));
+  assertEquals(first.messages.map(({ to, message }) => [to, message.type]), [[2, "ReadIndex"]]);
+  assertEquals(only("AppendEntriesReply", first).accepted, false);
+  assertEquals(only("ReadIndex", node.wait()).isLogLost, true);
+  node.answer(2, { term: 2, readIndex: 3 });
+  solo.receive(solo.append({ from: 2 }));
+  assertEquals(node.wait().messages, []);
+  assertEquals(node.value, { recovering: "catchingUp" });
+});
+
+Deno.test("it remembers a bounded number of requests, and believes the newest", () => {
+  const node = new Recovering();
+  node.answer(2);
+  const early = node.asked.get(3)!;
+  for (let asked = 0; asked <= RECOVERY_REQUESTS_MAX; asked++) node.wait();
+  assertEquals(node.solo.core.state.recovery?.asked.size, RECOVERY_REQUESTS_MAX);
+  const late = node.asked.get(3)!;
+  node.asked.set(3, early);
+  node.answer(3);
+  assertEquals(node.value, { recovering: "asking" });
+  node.asked.set(3, late);
+  node.answer(3);
+  assertEquals(node.value, { recovering: "catchingUp" });
+});
+
+/** A leader of three in term 2; node 2 has acknowledged its three entries, durably, in round 0. */
+function leadsThree(): SoloCore {
+  const solo = new SoloCore({ terms: [1, 1] });
+  solo.persist(solo.lead());
+  solo.receive(solo.reply({ matchIndex: 3 }));
+  return solo;
+}
+
+Deno.test("a follower that refuses again what it had acknowledged has lost it, and gets it again", () => {
+  const solo = leadsThree();
+  const refusal = { accepted: false, prevLogIndex: 3, conflictIndex: 2 };
+  solo.receive(solo.reply(refusal));
+  const asked = only("AppendEntries", messagesTo2(solo.elapse(DEFAULT_TIMING.heartbeatMs)));
+  assertEquals([asked.round, matchesOf(solo.core)[2]], [1, 3]);
+  // One that was under way for long proves nothing.
+  assertEquals(solo.receive(solo.reply(refusal)).cutShort, []);
+  const proof = solo.receive(solo.reply({ ...refusal, round: asked.round }));
+  assertEquals(proof.cutShort, [{ node: 2, acknowledged: 3, holds: 1 }]);
+  assertEquals(matchesOf(solo.core)[2], 0);
+  const sent = only("AppendEntries", messagesTo2(proof));
+  assertEquals([sent.prevLogIndex, sent.runs[0]?.firstIndex], [1, 2]);
+  solo.receive(solo.reply({ matchIndex: 3, round: asked.round }));
+  assertEquals(matchesOf(solo.core)[2], 3);
+});
+
+Deno.test("what a follower has acknowledged since it was suspected needs a proof of its own", () => {
+  const solo = leadsThree();
+  solo.receive(solo.reply({ accepted: false, prevLogIndex: 3, conflictIndex: 2 }));
+  solo.persist(solo.turn((core) => void core.propose([new Uint8Array(1)])));
+  solo.receive(solo.reply({ matchIndex: 4, round: 1 }));
+  // It was sent before the fourth entry was taken, and comes late.
+  const late = { accepted: false, prevLogIndex: 4, conflictIndex: 4 };
+  const turn = solo.receive(solo.reply({ ...late, round: 1 }));
+  assertEquals([turn.cutShort, matchesOf(solo.core)[2]], [[], 4]);
+  assertEquals(solo.receive(solo.reply({ ...late, round: 2 })).cutShort.length, 1);
+});
+
+function messagesTo2(turn: Turn): Envelope[] {
+  return [...turn.messages, ...turn.waiting].filter(({ to }) => to === 2);
+}
