@@ -38,6 +38,9 @@ export const CLUSTER_ID_CHARS_MAX = 64;
 /** Highest node id; opening a log or a data directory throws a RangeError. */
 export { NODE_ID_MAX } from "../../machines/raft_types.ts";
 
+/** Highest term that a snapshot may name; reading one of a higher term throws a SnapshotError. */
+export { TERM_MAX } from "../../machines/raft_types.ts";
+
 /** Largest identity file that is read; a larger one is refused as damaged. */
 export const IDENTITY_BYTES_MAX = 4096;
 
@@ -49,6 +52,12 @@ export const WATERMARK_FILE_BYTES = 12 * 340;
 
 /** Longest meta of a snapshot; writing one throws a RangeError, reading one a SnapshotError. */
 export const SNAPSHOT_META_BYTES_MAX = 64 * 1024;
+
+/** Highest index that a snapshot may cover: as many entries again find room. Reading one throws a SnapshotError. */
+export const SNAPSHOT_INDEX_MAX = 2 ** 52;
+
+/** Latest log time of a snapshot, in milliseconds: as much time again can pass. Reading one throws a SnapshotError. */
+export const SNAPSHOT_TIME_MS_MAX = 2 ** 52;
 
 /** Longest chunk of a state in a snapshot; writing one throws a RangeError, reading one a SnapshotError. */
 export const SNAPSHOT_CHUNK_BYTES_MAX = 16 * 1024 * 1024;

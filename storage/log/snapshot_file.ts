@@ -35,8 +35,11 @@ import { compress, decompress } from "../compression.ts";
 import { crc32c } from "../crc32c.ts";
 import {
   SNAPSHOT_CHUNK_BYTES_MAX,
+  SNAPSHOT_INDEX_MAX,
   SNAPSHOT_META_BYTES_MAX,
+  SNAPSHOT_TIME_MS_MAX,
   SNAPSHOT_ZSTD_LEVEL,
+  TERM_MAX,
 } from "./limits.ts";
 
 /** What a snapshot says about itself. A later release may append fields; they are read over. */
@@ -90,6 +93,18 @@ const CRC_BYTES = 4;
 const CHUNK_HEAD_BYTES = 12;
 const CHUNK_CRC_AT = 8;
 const DIGEST_BYTES = 32;
+/**
+ * What the numbers of a meta may be. The log goes on from the index, the term and the time: a backup
+ * that somebody forged must not found a cluster that can count no further.
+ */
+const NUMBERS_MAX = {
+  group: Number.MAX_SAFE_INTEGER,
+  index: SNAPSHOT_INDEX_MAX,
+  term: TERM_MAX,
+  timeMs: SNAPSHOT_TIME_MS_MAX,
+  clusterVersion: Number.MAX_SAFE_INTEGER,
+  machineVersion: Number.MAX_SAFE_INTEGER,
+};
 /** Bytes of the shortest file: no meta, no chunk. */
 const FILE_BYTES_MIN = META_AT + CRC_BYTES + CHUNK_HEAD_BYTES + DIGEST_BYTES;
 
@@ -317,10 +332,13 @@ function isMeta(value: unknown): value is SnapshotMeta {
   if (typeof value !== "object" || value === null) return false;
   const meta = value as Readonly<Record<string, unknown>>;
   const { clusterId, stateHash, members } = meta;
-  const numbers = ["group", "index", "term", "timeMs", "clusterVersion", "machineVersion"];
   return typeof clusterId === "string" && typeof stateHash === "string" &&
-    numbers.every((name) => Number.isSafeInteger(meta[name]) && (meta[name] as number) >= 0) &&
+    Object.entries(NUMBERS_MAX).every(([name, max]) => isCount(meta[name], max)) &&
     Array.isArray(members) && members.every((id) => Number.isSafeInteger(id));
+}
+
+function isCount(value: unknown, max: number): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= max;
 }
 
 function toHex(bytes: Uint8Array): string {

@@ -1032,6 +1032,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a snapshot may say any time and term",
+    file: "storage/log/snapshot_file.ts",
+    find: "(value as number) >= 0 && (value as number) <= max",
+    replace: "(value as number) >= 0 && max > 0",
+    suspects: [storage],
+  },
+  {
     name: "a log that is begun anew after its loss passes for a backup",
     file: "storage/log/data_directory.ts",
     find: "logBegun && !isLogLost && disk.exists(WAL_DIRECTORY)",

@@ -5,12 +5,15 @@
  * @module
  */
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
+import { TERM_MAX } from "../../machines/raft_types.ts";
 import { Buffer } from "node:buffer";
 import { zstdCompressSync } from "node:zlib";
 import { crc32c } from "../../storage/crc32c.ts";
 import {
   SNAPSHOT_CHUNK_BYTES_MAX,
+  SNAPSHOT_INDEX_MAX,
   SNAPSHOT_META_BYTES_MAX,
+  SNAPSHOT_TIME_MS_MAX,
   SNAPSHOT_ZSTD_LEVEL,
 } from "../../storage/log/limits.ts";
 import { SnapshotEncoder, SnapshotError } from "../../storage/log/snapshot_file.ts";
@@ -185,6 +188,12 @@ Deno.test("a meta that lacks a field, has a wrong one, or is no JSON, is refused
     const { bytes } = imageOf(whole.states, { [name]: value });
     const error = assertThrows(() => open(bytes), SnapshotError, "its meta");
     assertEquals(error.kind, "damaged", `${name} ${value}`);
+  }
+  const largest = { index: SNAPSHOT_INDEX_MAX, term: TERM_MAX, timeMs: SNAPSHOT_TIME_MS_MAX };
+  assertEquals(open(imageOf(whole.states, largest).bytes).meta.index, SNAPSHOT_INDEX_MAX);
+  for (const [name, max] of Object.entries(largest)) {
+    const { bytes } = imageOf(whole.states, { [name]: max + 1 });
+    assertThrows(() => open(bytes), SnapshotError, "its meta", name);
   }
   const garbled = resealed(whole.bytes, (_view, copy) => copy.fill(0xff, 16, 20));
   assertThrows(() => open(garbled), SnapshotError, "its meta is not JSON");
