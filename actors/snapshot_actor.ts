@@ -106,6 +106,8 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
   readonly #options: SnapshotActorOptions;
   #taking: Taking | undefined;
   #incoming: Incoming | undefined;
+  /** Whether the disk had room for what a leader sent last. */
+  #hadRoom = true;
   #checking: { readonly stored: StoredSnapshot; readonly chunks: Iterator<Uint8Array> } | undefined;
 
   /** Hosts `options.store`'s snapshots of the group, which nothing else may change. */
@@ -345,6 +347,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     if (result instanceof Error) return isNewest ? this.#refused(result) : undefined;
     if (isNewest) this.#incoming = undefined;
     this.counters.received++;
+    this.#hadRoom = true;
     const { index, size: bytes } = result;
     log("info", "snapshot-installed", { group, index, bytes });
     store.removeOld(group, (snapshot) => isSending(snapshot.index));
@@ -368,7 +371,12 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     this.#incoming?.file.discard();
     this.#incoming = undefined;
     this.counters.refused++;
-    log("error", "snapshot-refused", { group, error: error.message });
+    const hasRoom = !(error instanceof DiskError && error.code === "no-space");
+    // A leader sends it again and again until there is room: that is told once.
+    if (hasRoom || this.#hadRoom) {
+      log(hasRoom ? "error" : "warn", "snapshot-refused", { group, error: error.message });
+    }
+    this.#hadRoom = hasRoom;
     toRaft({ type: "SnapshotRefused" });
   }
 }

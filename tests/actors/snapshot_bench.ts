@@ -44,6 +44,8 @@ export class SnapshotBench {
   readonly disk: MemoryDisk;
   /** What was sent to other nodes. */
   readonly sent: RaftMessage[] = [];
+  /** What was logged. */
+  readonly lines: readonly string[];
   /** What the Raft actor was told. */
   readonly toRaft: RaftSignal[] = [];
   /** What the machine was asked to load. */
@@ -62,7 +64,8 @@ export class SnapshotBench {
         if (signal.type === "Load") this.loads.push(signal);
       },
     } as unknown as SnapshotActorOptions["machineActor"];
-    const { log } = memoryLog();
+    const { lines, log } = memoryLog();
+    this.lines = lines;
     this.#actor = new SnapshotActor({
       group: 0,
       clusterId: "c",

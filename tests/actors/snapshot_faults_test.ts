@@ -133,6 +133,27 @@ Deno.test("C1, C6: every operation on a snapshot that is received fails once: it
   }
 });
 
+Deno.test("C6: a disk without room for a snapshot that comes again and again is told once", () => {
+  const { snapshot, bytes } = snapshotOf(9);
+  let isFull = true;
+  const bench = new SnapshotBench(({ type, path }) =>
+    isFull && type === "append"
+      ? new DiskError("Cannot append: no space", { code: "no-space", path })
+      : undefined
+  );
+  const part = { snapshot, offset: 0, bytes };
+  for (let times = 0; times < 3; times++) bench.turn({ type: "Store", part });
+  assertEquals(bench.toRaft.length, 3);
+  const told = ["warn snapshot-refused group=0 error=Cannot append: no space"];
+  assertEquals(bench.lines, told);
+  isFull = false;
+  bench.turn({ type: "Store", part: { ...part, bytes: bytes.map((byte) => byte ^ 1) } });
+  assertEquals(bench.lines[1]?.startsWith("error snapshot-refused"), true);
+  isFull = true;
+  bench.turn({ type: "Store", part });
+  assertEquals(bench.lines.length, 3);
+});
+
 Deno.test("B8: a snapshot that arrives with any bit wrong is refused, and leaves nothing", () => {
   const { snapshot, bytes } = snapshotOf(9);
   for (let bit = 0; bit < 8 * bytes.length; bit++) {

@@ -1032,6 +1032,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a full disk is told with every snapshot that comes again",
+    file: "actors/snapshot_actor.ts",
+    find: "if (hasRoom || this.#hadRoom) {",
+    replace: "if (hasRoom || this !== undefined) {",
+    suspects: [actors],
+  },
+  {
     name: "a snapshot may say any time and term",
     file: "storage/log/snapshot_file.ts",
     find: "(value as number) >= 0 && (value as number) <= max",
