@@ -378,8 +378,11 @@ function sameMembers(one: readonly NodeId[], other: readonly NodeId[]): boolean 
 /**
  * Whether no peer was met and no vote, term or entry was stored, so that nobody relies on the node.
  */
-function hasPromisedNothing(disk: Disk, { identity, logBegun }: StoredIdentity): boolean {
-  if (disk.exists(PEERS_FILE.path)) return false;
+function hasPromisedNothing(
+  disk: Disk,
+  { identity, logBegun, isLogLost }: StoredIdentity,
+): boolean {
+  if (isLogLost || disk.exists(PEERS_FILE.path)) return false;
   if (!disk.exists(WAL_DIRECTORY)) return !logBegun;
   const log = replay(disk, identity);
   return log.groups.size === 0 && !(logBegun && lacksFirstHeader(log));

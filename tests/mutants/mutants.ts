@@ -1039,6 +1039,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a directory that lost its log is founded anew",
+    file: "storage/log/data_directory.ts",
+    find: "if (isLogLost || disk.exists(PEERS_FILE.path)) return false;",
+    replace: "if (disk.exists(PEERS_FILE.path)) return false;",
+    suspects: [storage],
+  },
+  {
     name: "a snapshot may say any time and term",
     file: "storage/log/snapshot_file.ts",
     find: "(value as number) >= 0 && (value as number) <= max",

@@ -619,6 +619,20 @@ Deno.test("a log that is put aside is gone for good or still there, whenever the
   assertEquals(outcomes, new Set([false, true]));
 });
 
+Deno.test("a directory that lost its log has promised what nobody knows: no other members take it over", () => {
+  const disk = new MemoryDisk({ later: (run) => run() });
+  const start = (members: readonly number[]): void => {
+    const directory = openDataDirectory(disk, { ...options, members });
+    Wal.open(disk, directory.identity).wal.close();
+    directory.noteLogBegun();
+    directory.release();
+  };
+  start([1, 2, 3]);
+  putLogAside(disk);
+  start([1, 2, 3]);
+  assertThrows(() => start([1, 4]), IdentityMismatchError);
+});
+
 Deno.test("what is put aside is kept until the next loss, and then replaced", () => {
   const disk = new MemoryDisk();
   const lose = (): string[] => {
