@@ -43,7 +43,7 @@ export { DEFAULT_SNAPSHOT_TRIGGER } from "./actors/group.ts";
 export { COMPRESSION, type CompressionMode, type CompressionPolicy } from "./actors/limits.ts";
 export type { SnapshotTrigger } from "./actors/machine_actor.ts";
 export { DEFAULT_TIMING, type RaftTiming } from "./machines/group_state.ts";
-export type { ClusterStatus, MemberStatus } from "./transport/http/gateway_port.ts";
+export type { ClusterStatus, MemberStatus, TakenSnapshot } from "./transport/http/gateway_port.ts";
 export type { Role } from "./machines/raft_machine.ts";
 export type { GroupId, LogIndex, NodeId, Term } from "./machines/raft_types.ts";
 export type { Log, LogLevel } from "./actors/runtime/ports.ts";

@@ -137,6 +137,8 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   readonly snapshotActor: SnapshotActor;
   readonly auditActor: AuditActor;
   readonly backups: Backups;
+  /** Takes, sends and receives its snapshots. */
+  readonly snapshots: LocalRef<never, never, SnapshotSignal>;
   /** The Raft actor, for requests of this node. */
   readonly raft: LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
   readonly #system: ActorSystem;
@@ -248,9 +250,9 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       machineActor,
       ports,
       log: options.log,
-      self: () => snapshots,
+      self: () => this.snapshots,
     });
-    const snapshots: LocalRef<never, never, SnapshotSignal> = system.spawn<
+    this.snapshots = system.spawn<
       never,
       never,
       SnapshotSignal
@@ -268,7 +270,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       wal,
       machine,
       machineActor,
-      snapshots,
+      snapshots: this.snapshots,
       clusterVersion: () => this.#clusterVersion,
       self: () => this.raft,
       onCutShort: ({ node, acknowledged, holds }) =>

@@ -68,6 +68,8 @@ export type CompressionMode = keyof typeof COMPRESSION;
 
 /** Bytes of state that a turn writes into a snapshot, or loads from one: a few milliseconds. */
 export const SNAPSHOT_SLICE_BYTES = 128 * 1024;
+/** Requests that wait for a snapshot of their own choosing. More are refused. */
+export const SNAPSHOT_DEMANDS_MAX = 64;
 /** Record bytes applied since the last snapshot after which another one is taken. */
 export const SNAPSHOT_AFTER_BYTES = 64 * 1024 * 1024;
 /** Entries applied since the last snapshot after which another one is taken. */

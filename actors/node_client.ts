@@ -35,12 +35,15 @@ import type {
   ListOptions,
   ReadContext,
   ReadOptions,
+  TakenSnapshot,
 } from "../transport/http/gateway_port.ts";
 import { GatewayError } from "../transport/http/problem.ts";
+import type { StoredSnapshot } from "../storage/log/snapshot_store.ts";
 import type { Backups } from "./backups.ts";
-import { type ActorRef, CallError, CallTimeoutError } from "./runtime/actor.ts";
+import { type ActorRef, CallError, CallTimeoutError, type LocalRef } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
 import { BACKUPS_MAX } from "./limits.ts";
+import type { Demand } from "./snapshot_actor.ts";
 import { LeaderWatch, RETRY_PAUSE_MS, retryPauseMs } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
 import type { KvAnswer } from "./group.ts";
@@ -54,6 +57,7 @@ export interface NodeClientOptions {
   readonly core: RaftCore;
   readonly store: KvStore;
   readonly backups: Backups;
+  readonly snapshots: LocalRef<never, never, Demand>;
   readonly ports: Ports;
   /** The Raft actor of this group on any node. */
   readonly raftOn: (node: NodeId) => ActorRef<RaftRequest, KvAnswer>;
@@ -182,6 +186,30 @@ export class NodeClient implements GatewayPort {
       throw new GatewayError("unavailable", "This node is taking over a snapshot of the leader");
     }
     return { clusterId: backup.meta.clusterId, revision, pieces: backup };
+  }
+
+  async snapshot(timeoutMs: number): Promise<TakenSnapshot> {
+    const { snapshots, core: { state } } = this.#options;
+    const newest = state.snapshot?.index;
+    const { index, term, size: bytes, meta: { stateHash } } = await new Promise<StoredSnapshot>(
+      (resolve, reject) => {
+        const fail = (why: string): void =>
+          reject(new GatewayError("unavailable", `No snapshot was taken: ${why}`));
+        const settled = this.expireAfter(
+          timeoutMs,
+          () => fail("it is not durable yet, or the leader's is being received"),
+        );
+        snapshots.signal({
+          type: "Demand",
+          answer: (result) => {
+            settled();
+            if (result instanceof Error) fail(result.message);
+            else resolve(result);
+          },
+        });
+      },
+    );
+    return { nodeId: this.nodeId, index, term, bytes, stateHash, isNew: index !== newest };
   }
 
   async transfer(to: NodeId, timeoutMs: number): Promise<{ leader: NodeId; term: Term }> {

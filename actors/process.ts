@@ -416,6 +416,7 @@ export class Process {
       core: host.core,
       store: host.machine,
       backups: host.backups,
+      snapshots: host.snapshots,
       ports,
       raftOn: (node) => host.raftOn(node),
       audit: host.auditActor,

@@ -24,7 +24,7 @@ import type {
   StoredSnapshot,
   UnfinishedSnapshot,
 } from "../storage/log/snapshot_store.ts";
-import { SNAPSHOT_SLICE_BYTES } from "./limits.ts";
+import { SNAPSHOT_DEMANDS_MAX, SNAPSHOT_SLICE_BYTES } from "./limits.ts";
 import type { MachineSignal } from "./machine_actor.ts";
 import type { RaftSignal } from "./raft_actor.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
@@ -35,6 +35,8 @@ import { StateFile, type StateSource } from "./state_file.ts";
 export type SnapshotSignal =
   /** Take a snapshot of the machine as it is now. */
   | { readonly type: "Take" }
+  /** Somebody wants a snapshot of what is applied by now, and to know when it is durable. */
+  | Demand
   /** Send a part of a snapshot. */
   | { readonly type: "Send"; readonly part: SnapshotPart }
   /** Keep a part that a leader sent. */
@@ -53,6 +55,13 @@ export type SnapshotSignal =
   | { readonly type: "Loaded"; readonly incoming: Incoming; readonly error: Error | undefined }
   /** A snapshot that was received is durable, or cannot be. */
   | { readonly type: "Kept"; readonly incoming: Incoming; readonly result: StoredSnapshot | Error };
+
+/** Somebody waits for a snapshot. */
+export interface Demand {
+  readonly type: "Demand";
+  /** Gets it, or why there is none. */
+  readonly answer: (result: StoredSnapshot | Error) => void;
+}
 
 /** What the actor needs. */
 export interface SnapshotActorOptions extends StateSource {
@@ -108,6 +117,8 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
   #incoming: Incoming | undefined;
   /** Whether the disk had room for what a leader sent last. */
   #hadRoom = true;
+  /** Who waits for a snapshot that covers the entry `index`. */
+  #demands: { readonly index: LogIndex; readonly answer: Demand["answer"] }[] = [];
   #checking: { readonly stored: StoredSnapshot; readonly chunks: Iterator<Uint8Array> } | undefined;
 
   /** Hosts `options.store`'s snapshots of the group, which nothing else may change. */
@@ -121,6 +132,9 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
       switch (message.type) {
         case "Take":
           this.#take();
+          break;
+        case "Demand":
+          this.#demand(message);
           break;
         case "Send":
           this.#send(message.part);
@@ -159,6 +173,32 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     this.#incoming?.file.discard();
     this.#taking = undefined;
     this.#incoming = undefined;
+    this.#answerDemands(new Error("the node stops"));
+  }
+
+  /** The chart decides when a snapshot is taken: one at a time, and none while one is received. */
+  #demand({ answer }: Demand): void {
+    const { machine } = this.#options;
+    if (this.#demands.length >= SNAPSHOT_DEMANDS_MAX) {
+      return answer(new Error(`${SNAPSHOT_DEMANDS_MAX} requests wait for a snapshot already`));
+    }
+    this.#demands.push({ index: machine.lastApplied, answer });
+    this.#answerDemands(undefined);
+  }
+
+  /** Answers whom the newest snapshot is new enough for, and with a failure all others too. */
+  #answerDemands(failure: Error | undefined): void {
+    const { group, store, toRaft } = this.#options;
+    const newest = store.newest(group);
+    const demands = this.#demands;
+    this.#demands = [];
+    for (const demand of demands) {
+      if (newest !== undefined && newest.index >= demand.index) demand.answer(newest);
+      else if (failure !== undefined) demand.answer(failure);
+      else this.#demands.push(demand);
+    }
+    // It is due for them, also if one that was under way already has just ended.
+    if (this.#demands.length > 0) toRaft({ type: "SnapshotDue" });
   }
 
   #take(): void {
@@ -166,7 +206,10 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     if (this.#taking !== undefined) return;
     const isNews = machine.lastApplied > (store.newest(group)?.index ?? 0);
     const state = isNews ? StateFile.freeze(this.#options) : undefined;
-    if (state === undefined) return toRaft({ type: "SnapshotFailed" });
+    if (state === undefined) {
+      toRaft({ type: "SnapshotFailed" });
+      return this.#answerDemands(new Error("there is nothing to take a snapshot of yet"));
+    }
     try {
       const file = store.create(state.meta);
       this.#taking = { state, file, startMs: ports.clock.monotonicMs() };
@@ -204,7 +247,8 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
       taking?.file.discard();
       this.counters.failed++;
       log("warn", "snapshot-failed", { group, error: result.message });
-      return toRaft({ type: "SnapshotFailed" });
+      toRaft({ type: "SnapshotFailed" });
+      return this.#answerDemands(result);
     }
     const tookMs = taking === undefined ? 0 : ports.clock.monotonicMs() - taking.startMs;
     const stateBytes = taking?.state.stateBytes ?? 0;
@@ -222,6 +266,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     store.removeOld(group, (snapshot) => isSending(snapshot.index));
     machineActor.signal({ type: "Snapshotted" });
     toRaft({ type: "SnapshotTaken", snapshot: refOf(result), before: this.#before(result) });
+    this.#answerDemands(undefined);
   }
 
   /** What the snapshot before this one covers. */
@@ -354,6 +399,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     machineActor.signal({ type: "Frozen" });
     machineActor.signal({ type: "Snapshotted" });
     toRaft({ type: "SnapshotReceived", snapshot: refOf(result) });
+    this.#answerDemands(undefined);
   }
 
   /** One that has arrived whole is on its way into the machine, and ends by itself. */
@@ -363,6 +409,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     if (file.size === snapshot.size) return;
     file.discard();
     this.#incoming = undefined;
+    this.#answerDemands(undefined);
   }
 
   /** Drops what has arrived: a leader has to send it again. */
@@ -378,6 +425,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     }
     this.#hadRoom = hasRoom;
     toRaft({ type: "SnapshotRefused" });
+    this.#answerDemands(undefined);
   }
 }
 

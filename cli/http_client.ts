@@ -146,14 +146,20 @@ export type Answer =
 
 /** Asks every endpoint at once, each once; the answers are in the order of the endpoints. */
 export async function askAll(
-  request: { readonly path: string; readonly accept: string },
+  { method = "GET", path, accept }: {
+    /** What is asked for with POST may take all of the time. */
+    readonly method?: "GET" | "POST";
+    readonly path: string;
+    readonly accept: string;
+  },
   reach: Reach,
 ): Promise<readonly Answer[]> {
-  const attemptMs = Math.min(reach.timeoutMs, ASK_MS_MAX);
+  const attemptMs = method === "POST" ? reach.timeoutMs : Math.min(reach.timeoutMs, ASK_MS_MAX);
   return await Promise.all(reach.endpoints.map(async (endpoint): Promise<Answer> => {
     try {
-      const response = await fetch(endpoint + request.path, {
-        headers: { accept: request.accept },
+      const response = await fetch(endpoint + path, {
+        method,
+        headers: { accept, "statecraft-timeout-ms": String(serverMsOf(attemptMs)) },
         signal: AbortSignal.timeout(attemptMs),
       });
       return { endpoint, status: response.status, body: await response.text() };

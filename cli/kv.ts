@@ -13,6 +13,7 @@ import {
 } from "./http_client.ts";
 import { exportKeys, loadKeys } from "./ndjson.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
+import { takeSnapshots } from "./snapshot_verb.ts";
 import { printExplanations, printHealth, printStatus } from "./survey.ts";
 import { escapeBytes, escapeCell, escapeText } from "./terminal_text.ts";
 import { complain, EXIT, print, printBytes, UsageError } from "./usage.ts";
@@ -28,6 +29,7 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   health                whether every endpoint is ready, and if not, why
   explain               why every endpoint's node is in its role (-o raw: and what may happen next)
   transfer NODE         hand leadership to a voter
+  snapshot              let every endpoint's node take a snapshot now, so that its log can be cut
   backup FILE           write the whole state, as of now, into a file
   export                print keys, values and content types, a line of JSON each
   load [FILE]           put what such lines say, by default those on stdin; can be repeated
@@ -90,6 +92,7 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
   health: { words: [0, 0], run: surveyVerb(printHealth) },
   explain: { words: [0, 0], run: surveyVerb(printExplanations) },
   transfer: { words: [1, 1], run: transfer },
+  snapshot: { words: [0, 0], run: surveyVerb(takeSnapshots) },
   backup: {
     words: [1, 1],
     run: ([file], settings, _send, reach) => backup(file!, settings, reach),

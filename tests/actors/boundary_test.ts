@@ -65,6 +65,7 @@ const SIGNALS: Readonly<
   Ask: [{ type: "Ask" }],
   Heard: [{ type: "Heard", from: 2, answer: { hashes: [] } }],
   Take: [{ type: "Take" }],
+  Demand: [{ type: "Demand" }],
   Abandon: [{ type: "Abandon" }],
   Check: [{ type: "Check", snapshot: FORGED }],
   ContinueCheck: [{ type: "ContinueCheck" }],

@@ -9,12 +9,14 @@ import {
   type ActorRef,
   ActorStoppedError,
   CallTimeoutError,
+  type LocalRef,
   type Outcome,
   UnreachableError,
 } from "../../actors/runtime/actor.ts";
 import { RETRY_PAUSE_MS } from "../../actors/leader_watch.ts";
 import { NodeClient } from "../../actors/node_client.ts";
 import { Backups } from "../../actors/backups.ts";
+import type { Demand } from "../../actors/snapshot_actor.ts";
 import { BACKUPS_MAX } from "../../actors/limits.ts";
 import type { KvAnswer } from "../../actors/group.ts";
 import type { RaftRequest, Refused } from "../../actors/raft_request.ts";
@@ -25,6 +27,7 @@ import { RaftLog } from "../../machines/raft_log.ts";
 import { type Command, decodeCommand, encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
+import type { StoredSnapshot } from "../../storage/log/snapshot_store.ts";
 import { recordFormat } from "../../storage/log/wal_record.ts";
 import type {
   Backup,
@@ -74,6 +77,8 @@ class Bench {
   readonly ports = new VirtualPorts();
   readonly store = new KvStore();
   readonly backups: Backups;
+  /** Who waits for a snapshot. */
+  readonly demands: Demand[] = [];
   readonly gateway: NodeClient;
   readonly core: RaftCore;
   /** Who was asked for what. */
@@ -126,6 +131,9 @@ class Bench {
       core,
       store: this.store,
       backups: this.backups,
+      snapshots: {
+        signal: (demand: Demand) => void this.demands.push(demand),
+      } as unknown as LocalRef<never, never, Demand>,
       ports: this.ports,
       raftOn: (node) => this.#ref(node, reactions),
       status: () => ({}) as ClusterStatus,
@@ -518,4 +526,21 @@ Deno.test("a node that cannot back its state up now says so", async () => {
   const backup = loading.gateway.backup(REQUEST_TIMEOUT_MS);
   assertStringIncludes(await loading.fails(backup, "unavailable", "not-applied"), "taking over");
   assertEquals(loading.backups.running, 0);
+});
+
+Deno.test("a snapshot that was asked for: its facts, why there is none, and no endless wait", async () => {
+  const bench = new Bench("silent");
+  const stored = { index: 7, term: 2, size: 900, meta: { stateHash: "ab" } };
+  const taken = bench.run(bench.gateway.snapshot(REQUEST_TIMEOUT_MS));
+  bench.demands.shift()!.answer(stored as unknown as StoredSnapshot);
+  assertEquals(await taken, {
+    ...{ nodeId: 1, index: 7, term: 2, bytes: 900, stateHash: "ab", isNew: true },
+  });
+  const failed = bench.run(bench.gateway.snapshot(REQUEST_TIMEOUT_MS));
+  bench.demands.shift()!.answer(new Error("the node stops"));
+  await assertRejects(() => failed, GatewayError, "No snapshot was taken: the node stops");
+  const late = bench.run(bench.gateway.snapshot(REQUEST_TIMEOUT_MS));
+  const error = await assertRejects(() => late, GatewayError, "it is not durable yet");
+  assertEquals(error.code, "unavailable");
+  bench.demands.shift()!.answer(stored as unknown as StoredSnapshot);
 });

@@ -50,6 +50,9 @@ export class SnapshotBench {
   readonly toRaft: RaftSignal[] = [];
   /** What the machine was asked to load. */
   readonly loads: Load[] = [];
+  /** What snapshots are taken of. */
+  readonly machine = new KvStore();
+  readonly ports = new VirtualPorts();
   #mailbox: SnapshotSignal[] = [];
   readonly #actor: SnapshotActor;
 
@@ -69,14 +72,14 @@ export class SnapshotBench {
     this.#actor = new SnapshotActor({
       group: 0,
       clusterId: "c",
-      machine: new KvStore(),
+      machine: this.machine,
       store: SnapshotStore.open(this.disk, { clusterId: "c", onBroken: () => {} }),
-      factsAt: () => undefined,
+      factsAt: () => ({ term: 1, timeMs: 0, clusterVersion: 1, members: [1, 2] }),
       isSending: () => false,
       send: (_to, message) => void this.sent.push(message),
       toRaft: (signal) => void this.toRaft.push(signal),
       machineActor,
-      ports: new VirtualPorts(),
+      ports: this.ports,
       log,
       self: () => self,
     });
@@ -91,6 +94,11 @@ export class SnapshotBench {
       );
       batch = this.#mailbox.splice(0);
     }
+  }
+
+  /** The node stops. */
+  stop(): void {
+    this.#actor.onStop();
   }
 
   /** Names of the files that are there. */

@@ -103,6 +103,18 @@ Deno.test("the verbs do what they say", async (t) => {
       const line = JSON.parse((await kv(["explain", "-o", "ndjson"])).stdout);
       assertEquals(line.explanation.states.length > 0, true);
     });
+    await t.step("snapshot takes one, and says when nothing is new", async () => {
+      assertMatch(
+        (await kv(["snapshot"])).stdout,
+        /^http:\S+ {2}node 1: a snapshot was taken: up to entry \d+ of term 1, \d+ bytes\n$/,
+      );
+      const { isNew, index, stateHash } = JSON.parse((await kv(["snapshot", "-o", "json"])).stdout);
+      const { appliedIndex, stateHash: present } = JSON.parse(
+        (await kv(["status", "-o", "json"])).stdout,
+      );
+      assertEquals([isNew, index, stateHash], [false, appliedIndex, present]);
+      assertMatch((await kv(["snapshot"])).stdout, /nothing was written since the last snapshot/);
+    });
     await t.step("a value that is too large is exit code 1", async () => {
       const value = new Uint8Array(1024 * 1024 + 1);
       assertFailed(

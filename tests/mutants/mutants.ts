@@ -1424,6 +1424,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a snapshot under way is enough for who asks after it has begun",
+    file: "actors/snapshot_actor.ts",
+    find: "newest !== undefined && newest.index >= demand.index",
+    replace: "newest !== undefined",
+    suspects: [actors],
+  },
+  {
     name: "content that does not shrink is tried each time",
     file: "storage/compression.ts",
     find:

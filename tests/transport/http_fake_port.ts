@@ -18,6 +18,7 @@ import type {
   ListOptions,
   ReadContext,
   ReadOptions,
+  TakenSnapshot,
 } from "../../transport/http/gateway_port.ts";
 import { Backups } from "../../actors/backups.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
@@ -88,6 +89,11 @@ export class FakePort implements GatewayPort {
   backup(): Promise<Backup> {
     const { revision } = this.#store;
     return Promise.resolve({ clusterId: "fake", revision, pieces: this.backups.begin()! });
+  }
+
+  snapshot(): Promise<TakenSnapshot> {
+    const facts = { nodeId: 1, index: 2, term: 1, bytes: 3, stateHash: "", isNew: true };
+    return Promise.resolve(facts);
   }
 
   transfer(to: number): Promise<{ leader: number; term: number }> {

@@ -16,6 +16,7 @@ import { addBackupRoute } from "./routes/backup.ts";
 import { addClusterRoutes } from "./routes/cluster.ts";
 import { addKvRoutes } from "./routes/kv.ts";
 import { addOperationsRoutes } from "./routes/operations.ts";
+import { addSnapshotRoute } from "./routes/snapshot.ts";
 import { LargeResponses } from "./stream.ts";
 
 /** What the gateway reports besides its answers. */
@@ -45,6 +46,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   const large = new LargeResponses(port);
   addKvRoutes(app, port, large);
   addBackupRoute(app, port, large);
+  addSnapshotRoute(app, port);
   addClusterRoutes(app, port);
   const metrics = new HttpMetrics(app);
   addOperationsRoutes(app, port, { version: options.version, metrics });

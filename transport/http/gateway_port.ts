@@ -100,6 +100,22 @@ export interface Backup {
   readonly pieces: Iterator<Uint8Array, undefined>;
 }
 
+/** A snapshot that a node has of its state; its log can be cut behind it. */
+export interface TakenSnapshot {
+  /** The node that has it. */
+  readonly nodeId: NodeId;
+  /** The last entry that it covers: no earlier than what was applied when it was asked for. */
+  readonly index: LogIndex;
+  /** That entry's term. */
+  readonly term: Term;
+  /** Bytes of the file. */
+  readonly bytes: number;
+  /** The state's hash, equal on members that applied the same log to the same index. */
+  readonly stateHash: string;
+  /** Whether it was taken for this request; false if nothing was applied since the last. */
+  readonly isNew: boolean;
+}
+
 /** One condition of `/readyz`. */
 export interface HealthCheck {
   readonly name: string;
@@ -127,6 +143,8 @@ export interface GatewayPort {
   ): Promise<{ readonly count: number; readonly context: ReadContext }>;
   /** A backup of the state as of now, as a linearizable read would see it. */
   backup(timeoutMs: number): Promise<Backup>;
+  /** Takes a snapshot of this node's state; resolves when it is durable. */
+  snapshot(timeoutMs: number): Promise<TakenSnapshot>;
   transfer(
     to: NodeId,
     timeoutMs: number,
