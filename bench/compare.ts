@@ -10,17 +10,23 @@
  *
  * @module
  */
-import { nodeCommand } from "../cli/dev.ts";
 import { numberSetting, readSettings } from "../cli/settings.ts";
 import { complain, EXIT, print, UsageError } from "../cli/usage.ts";
 import type { RequestTemplate } from "./load_client.ts";
 import { etcdGet, etcdPut, type Sizes, statecraftGet, statecraftPut } from "./load_requests.ts";
 import { runLoad, sendEachKey } from "./load_run.ts";
+import {
+  ask,
+  freePorts,
+  leaderOf,
+  type LocalCluster,
+  NODES,
+  startStatecraft,
+  stopAll,
+} from "./local_cluster.ts";
 import { hasWrk, runWrk, type WrkResult } from "./wrk.ts";
 
-const NODES = 3;
 const FSYNCS = 300;
-const START_MS_MAX = 60_000;
 const WARMUP_MS = 500;
 /** Bounds of the whole: about two minutes by default. */
 const ROUNDS_MAX = 20;
@@ -67,40 +73,8 @@ interface CompareOptions {
 }
 
 /** A cluster under test. */
-interface Contender {
-  readonly name: string;
+interface Contender extends LocalCluster {
   readonly requests: Readonly<Record<Scenario["template"], RequestTemplate>>;
-  readonly children: readonly Deno.ChildProcess[];
-  /** Where the leader answers HTTP; undefined while there is none. */
-  readonly leader: () => Promise<string | undefined>;
-}
-
-/** Starts what can be started; whatever started is in `children`. */
-function startStatecraft(directory: string, ports: readonly number[]): Contender {
-  const list = (value: (at: number) => string): string =>
-    Array.from({ length: NODES }, (_, at) => `${at + 1}=${value(at)}`).join();
-  const endpoints = ports.slice(NODES).map((port) => `http://127.0.0.1:${port}`);
-  const children = endpoints.map((endpoint, at) =>
-    nodeCommand([
-      ...["--id", String(at + 1), "--data", `${directory}/statecraft-${at + 1}`],
-      ...["--peers", list((at) => `127.0.0.1:${ports[at]}`)],
-      ...["--http", endpoint.slice("http://".length), "--http-peers", list((at) => endpoints[at]!)],
-      ...["--log-level", "error"],
-    ]).spawn()
-  );
-  return {
-    name: "statecraft",
-    children,
-    requests: { put: statecraftPut(SIZES), get: statecraftGet(SIZES, undefined) },
-    leader: async () => {
-      for (const endpoint of endpoints) {
-        const status = await ask(`${endpoint}/v1/cluster`, {});
-        const id = status?.["leader"];
-        if (typeof id === "number") return endpoints[id - 1];
-      }
-      return undefined;
-    },
-  };
 }
 
 /** Undefined if there is no `etcd` on the path. */
@@ -144,29 +118,6 @@ function startEtcd(directory: string, ports: readonly number[]): Contender | und
   }
 }
 
-async function ask(url: string, init: RequestInit): Promise<Record<string, unknown> | undefined> {
-  try {
-    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(1_000) });
-    return await response.json();
-  } catch {
-    return undefined;
-  }
-}
-
-/** The address of the leader, once there is one. */
-async function leaderOf({ name, leader }: Contender): Promise<{ hostname: string; port: number }> {
-  const deadlineMs = performance.now() + START_MS_MAX;
-  while (performance.now() < deadlineMs) {
-    const endpoint = await leader();
-    if (endpoint !== undefined) {
-      const { hostname, port } = new URL(endpoint);
-      return { hostname, port: Number(port) };
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`Cannot measure ${name}: it has no leader after ${START_MS_MAX} ms`);
-}
-
 async function measure(
   contender: Contender,
   { connections, template: name }: Scenario,
@@ -196,17 +147,6 @@ async function fsyncsUs(directory: string): Promise<number[]> {
     durations.push((performance.now() - startMs) * 1_000);
   }
   return durations.sort((a, b) => a - b);
-}
-
-/** Ports that nobody listens on now. */
-function freePorts(count: number): number[] {
-  const listeners = Array.from(
-    { length: count },
-    () => Deno.listen({ hostname: "127.0.0.1", port: 0 }),
-  );
-  const ports = listeners.map(({ addr }) => addr.port);
-  for (const listener of listeners) listener.close();
-  return ports;
 }
 
 function median(values: readonly number[]): number {
@@ -264,17 +204,6 @@ function printTable(
   }
 }
 
-async function stopAll(children: readonly Deno.ChildProcess[]): Promise<void> {
-  for (const child of children) {
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has ended already.
-    }
-  }
-  await Promise.all(children.map((child) => child.status));
-}
-
 async function choosesWrk(generator: string | undefined): Promise<boolean> {
   if (generator === "own") return false;
   if (generator !== undefined && generator !== "wrk") {
@@ -313,7 +242,10 @@ async function main(): Promise<void> {
       print(`append of 136 B and fsync on this disk: p50 ${at(0.5)} us, p99 ${at(0.99)} us\n`);
       print(`generator: ${useWrk ? "wrk" : "own"}, ${rounds} rounds of ${seconds} s\n`);
       const ports = freePorts(4 * NODES);
-      const ours = startStatecraft(directory, ports.slice(0, 2 * NODES));
+      const ours = {
+        ...startStatecraft(directory, ports.slice(0, 2 * NODES)),
+        requests: { put: statecraftPut(SIZES), get: statecraftGet(SIZES, undefined) },
+      };
       children.push(...ours.children);
       const theirs = startEtcd(directory, ports.slice(2 * NODES));
       if (theirs === undefined) complain("there is no etcd on the path: measuring statecraft only");

@@ -10,7 +10,7 @@
 import { durationSetting, numberSetting, readSettings, type Settings } from "../cli/settings.ts";
 import { complain, EXIT, print, UsageError } from "../cli/usage.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../storage/kv/limits.ts";
-import { type Sizes, statecraftGet, statecraftPut } from "./load_requests.ts";
+import { type Sizes, statecraftGet, statecraftPut, type ValueContent } from "./load_requests.ts";
 import type { RequestTemplate } from "./load_client.ts";
 import {
   type LoadOptions,
@@ -39,6 +39,7 @@ Sends requests to a cluster on this machine and measures how long they take.
   --keys N             different keys, drawn evenly (default 10000)
   --key-size BYTES     (default 16)
   --value-size BYTES   (default 100)
+  --content KIND       of the values: letter, json or random (default letter)
   --consistency LEVEL  of the gets
   -o, --output FORMAT  table or json
   --help
@@ -49,7 +50,7 @@ Hosts other than the loopback are refused. Progress goes to stderr, once a secon
 const flags = {
   string: [
     ...["endpoints", "url", "connections", "duration", "warmup", "rate", "mix", "keys"],
-    ...["key-size", "value-size", "consistency", "output"],
+    ...["key-size", "value-size", "content", "consistency", "output"],
   ],
   boolean: ["help"],
   alias: { output: "o" },
@@ -79,6 +80,7 @@ export function loadOptionsOf(
     keys: number("keys", 10_000, 1, KEYS_MAX),
     keyBytes: number("key-size", 16, 1, KEY_BYTES_MAX),
     valueBytes: number("value-size", 100, 0, VALUE_BYTES_MAX),
+    content: contentSetting(settings.text("content")),
   };
   if (sizes.keyBytes < String(sizes.keys - 1).length) {
     throw new UsageError(`--key-size ${sizes.keyBytes} is too small for ${sizes.keys} keys`);
@@ -108,6 +110,12 @@ export function loadOptionsOf(
     ...(rate === undefined ? {} : { ratePerSecond: number("rate", 0, 1, RATE_MAX) }),
   };
   return { keysFirst: gets === 0 ? undefined : put, run };
+}
+
+/** What values are like; a letter many times by default. */
+export function contentSetting(text: string = "letter"): ValueContent {
+  if (text === "letter" || text === "json" || text === "random") return text;
+  throw new UsageError(`--content is letter, json or random, not "${text}"`);
 }
 
 /** A line while the run lasts. */

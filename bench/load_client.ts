@@ -28,6 +28,8 @@ export interface RequestTemplate {
   readonly keyAt: number;
   /** The keys as they stand in the request, all of one length. */
   readonly keys: readonly Uint8Array[];
+  /** What the last `bytes` of the request are cut out of, each time at another place. */
+  readonly values?: { readonly pool: Uint8Array; readonly bytes: number };
 }
 
 /** A connection that answers in order. */
@@ -60,6 +62,11 @@ export class LoadConnection {
       this.#requests.set(template, bytes);
     }
     bytes.set(template.keys[key]!, template.keyAt);
+    const { values } = template;
+    if (values !== undefined) {
+      const from = Math.floor(Math.random() * (values.pool.length - values.bytes));
+      bytes.set(values.pool.subarray(from, from + values.bytes), bytes.length - values.bytes);
+    }
     if (bytes.length > PARALLEL_BYTES_MAX) {
       for (let at = 0; at < bytes.length;) at += await this.#conn.write(bytes.subarray(at));
       return await this.#response(await this.#read(0));

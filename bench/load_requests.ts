@@ -12,6 +12,34 @@ export interface Sizes {
   readonly keys: number;
   readonly keyBytes: number;
   readonly valueBytes: number;
+  /** What values are like; default one letter many times. */
+  readonly content?: ValueContent;
+}
+
+/** A letter many times, documents of JSON, or bytes of chance: as compressible as these are. */
+export type ValueContent = "letter" | "json" | "random";
+
+const POOL_BYTES = 8 * 1024 * 1024;
+
+/** What values are cut out of. */
+function poolOf(content: ValueContent): Uint8Array | undefined {
+  if (content === "letter") return undefined;
+  const pool = new Uint8Array(POOL_BYTES);
+  if (content === "random") {
+    for (let at = 0; at < pool.length; at += 65_536) {
+      crypto.getRandomValues(pool.subarray(at, at + 65_536));
+    }
+    return pool;
+  }
+  const encoder = new TextEncoder();
+  for (let at = 0, id = 0; at < pool.length; id++) {
+    const document = {
+      ...{ id, name: `user-${(id * 7_919) % 100_003}`, active: id % 3 === 0 },
+      ...{ mail: `u${id}@example.org`, score: Math.random(), tags: ["blue", "green"] },
+    };
+    at += encoder.encodeInto(JSON.stringify(document), pool.subarray(at)).written || pool.length;
+  }
+  return pool;
 }
 
 /** Keys are decimal numbers, filled up with zeros from the left. */
@@ -27,7 +55,14 @@ export function keysOf({ keys, keyBytes }: Sizes): string[] {
 export function statecraftPut(sizes: Sizes): RequestTemplate {
   const head = `Content-Length: ${sizes.valueBytes}\r\n`;
   const keys = keysOf(sizes);
-  return template("PUT /v1/kv/", keys, ` HTTP/1.1\r\nHost: load\r\n${head}\r\n${valueOf(sizes)}`);
+  const { valueBytes: bytes, content = "letter" } = sizes;
+  const put = template(
+    "PUT /v1/kv/",
+    keys,
+    ` HTTP/1.1\r\nHost: load\r\n${head}\r\n${valueOf(sizes)}`,
+  );
+  const pool = poolOf(content);
+  return pool === undefined ? put : { ...put, values: { pool, bytes } };
 }
 
 /** `GET /v1/kv/{key}`. */

@@ -31,6 +31,8 @@ export interface LoadOptions {
   readonly ratePerSecond?: number;
   /** What is sent, each as often as its weight says. */
   readonly mix: readonly { readonly template: RequestTemplate; readonly weight: number }[];
+  /** Called with each request that was answered well: when, and how long it took. */
+  readonly onAnswer?: (nowMs: number, us: number) => void;
   /** Called about every second. */
   readonly onProgress?: (progress: LoadProgress) => void;
 }
@@ -136,7 +138,7 @@ class LoadRun {
   }
 
   async #send(connection: LoadConnection): Promise<void> {
-    const { ratePerSecond } = this.#options;
+    const { ratePerSecond, onAnswer } = this.#options;
     for (;;) {
       let fromMs = performance.now();
       if (ratePerSecond !== undefined) {
@@ -156,6 +158,7 @@ class LoadRun {
         const us = (nowMs - fromMs) * 1_000;
         this.#latency.record(us);
         this.#recent.record(us);
+        onAnswer?.(nowMs, us);
       }
     }
   }

@@ -96,7 +96,9 @@ export async function loadKeys(
 }
 
 /** The lines of a stream, without their ends. */
-async function* linesOf(source: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+export async function* linesOf(
+  source: ReadableStream<Uint8Array>,
+): AsyncGenerator<Uint8Array, void> {
   let parts: Uint8Array[] = [];
   let length = 0;
   const take = (): Uint8Array => {

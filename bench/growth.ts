@@ -1,0 +1,254 @@
+/**
+ * `deno task growth`: whether disk and memory stay bounded under endless load, and what snapshots cost
+ * those who write meanwhile.
+ *
+ * Three members in a temporary directory take puts without a pause. Every second the bytes of each data
+ * directory and the resident memory of each process are noted; the result is a curve (SVG) and a line
+ * of JSON. A put counts as one beside a snapshot if it was answered while the leader took one, as its
+ * log says.
+ *
+ * @module
+ */
+import { linesOf } from "../cli/ndjson.ts";
+import { durationSetting, numberSetting, readSettings, type Settings } from "../cli/settings.ts";
+import { complain, EXIT, print, UsageError } from "../cli/usage.ts";
+import { type Chart, chartsToSvg } from "./line_chart.ts";
+import { LatencyHistogram } from "./load_histogram.ts";
+import { contentSetting } from "./load.ts";
+import { statecraftPut } from "./load_requests.ts";
+import { runLoad, sendEachKey } from "./load_run.ts";
+import { freePorts, leaderOf, NODES, startStatecraft, stopAll } from "./local_cluster.ts";
+
+/** Longest run. */
+const DURATION_MS_MAX = 24 * 60 * 60_000;
+const SAMPLE_MS = 1_000;
+const MEBIBYTE = 1024 * 1024;
+
+const HELP = `Usage: deno task growth [flags]
+
+Writes to three members on this machine without a pause, and shows how disk and memory grow.
+
+  --duration D         such as 30m (default 2m)
+  --connections N      (default 16)
+  --keys N             different keys (default 50000)
+  --value-size BYTES   (default 2048)
+  --content KIND       of the values: json, random or letter (default json)
+  --snapshot-bytes N   as for a node (default 67108864)
+  --compression MODE   as for a node (default adaptive)
+  --svg FILE           where to draw the curve (default: nowhere)
+  --help
+`;
+
+const flags = {
+  string: [
+    ...["duration", "connections", "keys", "value-size", "content"],
+    ...["snapshot-bytes", "compression", "svg"],
+  ],
+  boolean: ["help"],
+};
+
+/** One member, at one moment. */
+interface Sample {
+  readonly seconds: number;
+  readonly diskBytes: number;
+  readonly residentBytes: number;
+}
+
+/** When a snapshot was taken, in milliseconds since this process began. */
+interface Taking {
+  readonly node: number;
+  readonly fromMs: number;
+  readonly throughMs: number;
+}
+
+async function sampleOf(directory: string, endpoint: string, seconds: number): Promise<Sample> {
+  let diskBytes = 0;
+  for (const part of ["", "/wal", "/snapshots"]) {
+    try {
+      for (const { name, isFile } of Deno.readDirSync(directory + part)) {
+        if (isFile) diskBytes += Deno.statSync(`${directory}${part}/${name}`).size;
+      }
+    } catch (error) {
+      // A file was removed under the listing, or there is no snapshot yet.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+  const metrics = await (await fetch(`${endpoint}/metrics`)).text();
+  const residentBytes = Number(/^process_resident_memory_bytes (\d+)$/m.exec(metrics)![1]);
+  return { seconds, diskBytes, residentBytes };
+}
+
+/** Reads a member's log until it ends. */
+async function watch(node: number, child: Deno.ChildProcess, takings: Taking[]): Promise<void> {
+  for await (const line of linesOf(child.stderr)) {
+    const { time, level, event, ms } = JSON.parse(new TextDecoder().decode(line));
+    if (level === "error") complain(`node ${node}: ${event}`);
+    if (event !== "snapshot-taken") continue;
+    const throughMs = Date.parse(time) - performance.timeOrigin;
+    takings.push({ node, fromMs: throughMs - ms, throughMs });
+  }
+}
+
+function summaryOf(samples: readonly Sample[]): Record<string, number> {
+  const mebibytes = (of: (sample: Sample) => number, part: readonly Sample[]): number =>
+    Math.round(Math.max(...part.map(of)) / MEBIBYTE);
+  const half = samples.slice(0, samples.length >> 1);
+  const rest = samples.slice(samples.length >> 1);
+  return {
+    diskMaxFirstHalfMiB: mebibytes(({ diskBytes }) => diskBytes, half),
+    diskMaxSecondHalfMiB: mebibytes(({ diskBytes }) => diskBytes, rest),
+    residentMaxFirstHalfMiB: mebibytes(({ residentBytes }) => residentBytes, half),
+    residentMaxSecondHalfMiB: mebibytes(({ residentBytes }) => residentBytes, rest),
+  };
+}
+
+function latencyOf(histogram: LatencyHistogram): Record<string, number> {
+  const ms = (us: number): number => Math.round(us / 10) / 100;
+  return {
+    puts: histogram.count,
+    p50Ms: ms(histogram.percentileUs(0.5)),
+    p99Ms: ms(histogram.percentileUs(0.99)),
+    p999Ms: ms(histogram.percentileUs(0.999)),
+    maxMs: ms(histogram.maxUs),
+  };
+}
+
+/** Puts apart: those beside a snapshot of the leader, and the others. */
+function apart(
+  answers: readonly (readonly [nowMs: number, us: number])[],
+  takings: readonly Taking[],
+): { readonly beside: LatencyHistogram; readonly without: LatencyHistogram } {
+  const [beside, without] = [new LatencyHistogram(), new LatencyHistogram()];
+  const ordered = takings.toSorted((a, b) => a.fromMs - b.fromMs);
+  let at = 0;
+  for (const [nowMs, us] of answers) {
+    while (at < ordered.length && ordered[at]!.throughMs < nowMs - us / 1000) at++;
+    const isBeside = at < ordered.length && ordered[at]!.fromMs <= nowMs;
+    (isBeside ? beside : without).record(us);
+  }
+  return { beside, without };
+}
+
+function chartOf(
+  title: string,
+  series: readonly Sample[][],
+  of: (sample: Sample) => number,
+): Chart {
+  return {
+    title,
+    unit: "MiB",
+    lines: series.map((samples, at) => ({
+      name: `node ${at + 1}`,
+      points: samples.map((sample) => [sample.seconds / 60, of(sample) / MEBIBYTE] as const),
+    })),
+  };
+}
+
+async function measure(
+  settings: Settings,
+  directory: string,
+  children: Deno.ChildProcess[],
+): Promise<void> {
+  const number = (flag: string, byDefault: number, max: number): number =>
+    numberSetting(flag, settings.text(flag) ?? String(byDefault), { min: 1, max });
+  const durationMs = durationSetting("duration", settings.text("duration") ?? "2m");
+  if (durationMs > DURATION_MS_MAX) throw new UsageError("--duration takes 24h at most");
+  const connections = number("connections", 16, 1_000);
+  const put = statecraftPut({
+    keys: number("keys", 50_000, 1_000_000),
+    keyBytes: 16,
+    valueBytes: number("value-size", 2_048, MEBIBYTE),
+    content: contentSetting(settings.text("content") ?? "json"),
+  });
+  const cluster = startStatecraft(directory, freePorts(2 * NODES), {
+    flags: [
+      ...["--log-format", "json", "--log-level", "info"],
+      ...["--snapshot-bytes", settings.text("snapshot-bytes") ?? String(64 * MEBIBYTE)],
+      ...["--compression", settings.text("compression") ?? "adaptive"],
+    ],
+    stderr: "piped",
+  });
+  children.push(...cluster.children);
+  const takings: Taking[] = [];
+  const watches = cluster.children.map((child, at) => watch(at + 1, child, takings));
+  const endpoint = await leaderOf(cluster);
+  const leader = 1 + cluster.endpoints.findIndex((each) => each.endsWith(`:${endpoint.port}`));
+  await sendEachKey([endpoint], put);
+  const startMs = performance.now();
+  const series: Sample[][] = cluster.children.map(() => []);
+  const sampling = setInterval(() => {
+    const seconds = (performance.now() - startMs) / 1_000;
+    cluster.endpoints.forEach((each, at) => {
+      sampleOf(cluster.directories[at]!, each, seconds).then(
+        (sample) => series[at]!.push(sample),
+        (error) => complain(`statecraft growth: node ${at + 1}: ${error.message}`),
+      );
+    });
+  }, SAMPLE_MS);
+  const answers: [number, number][] = [];
+  const result = await runLoad({
+    ...{ endpoints: [endpoint], connections, durationMs, warmupMs: 0 },
+    mix: [{ template: put, weight: 1 }],
+    onAnswer: (nowMs, us) => answers.push([nowMs, us]),
+    onProgress: ({ elapsedMs, opsPerSecond, p99Us }) => {
+      if (Math.round(elapsedMs / 1_000) % 10 !== 0) return;
+      const now = series.flatMap((samples) => samples.at(-1) ?? []);
+      complain(
+        `${(elapsedMs / 1_000).toFixed(0)} s, ${opsPerSecond.toFixed(0)} puts/s, ` +
+          `p99 ${(p99Us / 1_000).toFixed(1)} ms, MiB on disk ` +
+          now.map(({ diskBytes }) => Math.round(diskBytes / MEBIBYTE)).join("/") +
+          ", in memory " +
+          now.map(({ residentBytes }) => Math.round(residentBytes / MEBIBYTE)).join("/"),
+      );
+    },
+  });
+  clearInterval(sampling);
+  await stopAll(children);
+  await Promise.all(watches);
+  const { beside, without } = apart(answers, takings.filter(({ node }) => node === leader));
+  const svg = settings.text("svg");
+  if (svg !== undefined) {
+    Deno.writeTextFileSync(
+      svg,
+      chartsToSvg("minutes", [
+        chartOf("Bytes of each data directory", series, ({ diskBytes }) => diskBytes),
+        chartOf("Resident memory of each member", series, ({ residentBytes }) => residentBytes),
+      ]),
+    );
+  }
+  print(
+    JSON.stringify({
+      ...{ seconds: durationMs / 1_000, putsPerSecond: Math.round(result.opsPerSecond) },
+      errors: Object.fromEntries(result.errors),
+      snapshots: takings.length,
+      members: series.map(summaryOf),
+      besideSnapshots: latencyOf(beside),
+      withoutSnapshots: latencyOf(without),
+    }) + "\n",
+  );
+}
+
+async function main(): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  const children: Deno.ChildProcess[] = [];
+  let exitCode: number = EXIT.ok;
+  const end = async (code: number): Promise<never> => {
+    await stopAll(children);
+    await Deno.remove(directory, { recursive: true });
+    Deno.exit(code);
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, () => void end(EXIT.failure));
+  }
+  try {
+    const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
+    if (settings.isOn("help")) print(HELP);
+    else await measure(settings, directory, children);
+  } catch (error) {
+    complain(`statecraft growth: ${(error as Error).message}`);
+    exitCode = error instanceof UsageError ? EXIT.usage : EXIT.failure;
+  }
+  await end(exitCode);
+}
+
+if (import.meta.main) await main();
