@@ -68,6 +68,11 @@ export type CompressionMode = keyof typeof COMPRESSION;
 
 /** Bytes of state that a turn writes into a snapshot, or loads from one: a few milliseconds. */
 export const SNAPSHOT_SLICE_BYTES = 128 * 1024;
+/**
+ * After a slice of a snapshot the event loop belongs to requests for so many times as long: without
+ * that, a member that takes one does little else, and so do all members at once.
+ */
+export const SNAPSHOT_REST_SHARE = 3;
 /** Requests that wait for a snapshot of their own choosing. More are refused. */
 export const SNAPSHOT_DEMANDS_MAX = 64;
 /** Record bytes applied since the last snapshot after which another one is taken. */

@@ -24,11 +24,11 @@ import type {
   StoredSnapshot,
   UnfinishedSnapshot,
 } from "../storage/log/snapshot_store.ts";
-import { SNAPSHOT_DEMANDS_MAX, SNAPSHOT_SLICE_BYTES } from "./limits.ts";
+import { SNAPSHOT_DEMANDS_MAX, SNAPSHOT_REST_SHARE, SNAPSHOT_SLICE_BYTES } from "./limits.ts";
 import type { MachineSignal } from "./machine_actor.ts";
 import type { RaftSignal } from "./raft_actor.ts";
 import { Actor, type Delivery, type LocalRef } from "./runtime/actor.ts";
-import type { Log, Ports } from "./runtime/ports.ts";
+import type { Log, Ports, TimerHandle } from "./runtime/ports.ts";
 import { StateFile, type StateSource } from "./state_file.ts";
 
 /** What the actor takes: from this node's own actors and disk only. */
@@ -55,6 +55,9 @@ export type SnapshotSignal =
   | { readonly type: "Loaded"; readonly incoming: Incoming; readonly error: Error | undefined }
   /** A snapshot that was received is durable, or cannot be. */
   | { readonly type: "Kept"; readonly incoming: Incoming; readonly result: StoredSnapshot | Error };
+
+/** A timer is no shorter: a rest below is none. */
+const TIMER_MS_MIN = 1;
 
 /** Somebody waits for a snapshot. */
 export interface Demand {
@@ -114,6 +117,8 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
   };
   readonly #options: SnapshotActorOptions;
   #taking: Taking | undefined;
+  /** When the next slice of it is due. */
+  #rest: TimerHandle | undefined;
   #incoming: Incoming | undefined;
   /** Whether the disk had room for what a leader sent last. */
   #hadRoom = true;
@@ -168,6 +173,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
   }
 
   override onStop(): void {
+    if (this.#rest !== undefined) this.#options.ports.timers.clear(this.#rest);
     this.#taking?.state.return();
     this.#taking?.file.discard();
     this.#incoming?.file.discard();
@@ -227,6 +233,7 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     const taking = this.#taking;
     if (taking === undefined) return;
     const { state, file } = taking;
+    const startMs = ports.clock.monotonicMs();
     try {
       file.append(state.next().value!);
     } catch (error) {
@@ -235,7 +242,10 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     if (state.isWhole) {
       return file.finish(state.digest, (result) => self().signal({ type: "Written", result }));
     }
-    ports.scheduler.soon(() => self().signal({ type: "Continue" }));
+    const goOn = (): void => self().signal({ type: "Continue" });
+    const restMs = SNAPSHOT_REST_SHARE * (ports.clock.monotonicMs() - startMs);
+    if (restMs < TIMER_MS_MIN) ports.scheduler.soon(goOn);
+    else this.#rest = ports.timers.set(restMs, goOn);
   }
 
   #written(result: StoredSnapshot | Error): void {

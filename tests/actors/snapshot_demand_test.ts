@@ -3,13 +3,17 @@
  *
  * @module
  */
-import { assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
-import { SNAPSHOT_DEMANDS_MAX, SNAPSHOT_SLICE_BYTES } from "../../actors/limits.ts";
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import {
+  SNAPSHOT_DEMANDS_MAX,
+  SNAPSHOT_REST_SHARE,
+  SNAPSHOT_SLICE_BYTES,
+} from "../../actors/limits.ts";
 import { encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import { DiskError } from "../../storage/log/disk.ts";
-import type { StoredSnapshot } from "../../storage/log/snapshot_store.ts";
+import { SNAPSHOT_DIRECTORY, type StoredSnapshot } from "../../storage/log/snapshot_store.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
 import { commandOf } from "../storage/kv/command_of.ts";
@@ -127,4 +131,31 @@ Deno.test("a node that stops answers who waits, and one with nothing to show say
   const answers = demand(empty);
   empty.pass(1);
   assertEquals(indexesOf(answers), ["there is nothing to take a snapshot of yet"]);
+});
+
+Deno.test("SNAPSHOT_REST_SHARE: between slices the event loop belongs to others, for so much longer", () => {
+  const sliceMs = 2;
+  const bench: SnapshotBench = new SnapshotBench(({ type, path }) => {
+    if (type === "append" && path.startsWith("snapshots/")) bench.ports.stall(sliceMs);
+    return undefined;
+  });
+  const value = new Uint8Array(SNAPSHOT_SLICE_BYTES);
+  for (const key of ["a", "b", "c", "d"]) {
+    applyRequest(bench.machine, encodeCommand(commandOf({ type: "put", key, value })));
+  }
+  const size = (): number => bench.disk.sizeOf(`${SNAPSHOT_DIRECTORY}/${bench.files[0]}`);
+  bench.turn({ type: "Take" });
+  for (let slices = 1; slices <= 3; slices++) {
+    const written = size();
+    bench.ports.settle();
+    bench.turn();
+    bench.ports.advance(SNAPSHOT_REST_SHARE * sliceMs - 0.1);
+    bench.turn();
+    assertEquals(size(), written, "a slice was written while others had the loop");
+    bench.ports.advance(0.1);
+    bench.turn();
+    assert(size() > written);
+  }
+  bench.stop();
+  assertEquals(bench.ports.armedTimers, 0);
 });

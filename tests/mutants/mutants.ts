@@ -1431,6 +1431,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a snapshot takes the event loop for itself",
+    file: "actors/snapshot_actor.ts",
+    find: "    if (restMs < TIMER_MS_MIN) ports.scheduler.soon(goOn);",
+    replace: "    if (restMs >= 0) ports.scheduler.soon(goOn);",
+    suspects: [actors],
+  },
+  {
     name: "content that does not shrink is tried each time",
     file: "storage/compression.ts",
     find:
