@@ -38,6 +38,8 @@ import type { DiskCondition, WalSignal } from "./wal_actor.ts";
 /** Pause that lets queued input be read before a timer that fired late is believed. */
 export const LATE_TIMER_GRACE_MS = 5;
 
+/** Requests wait no longer for the write under way once it has taken so long, a heartbeat. */
+export const AWAITED_WRITE_MS_MAX = 50;
 /** Bytes of requests that wait for the write under way; with more they wait no longer. */
 export const HELD_BYTES_MAX = 256 * 1024;
 /**
@@ -239,7 +241,8 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     this.#noteLogRestored();
     // A message that was read meanwhile has moved the deadline. The next late timer waits again.
     if (core.nextDeadlineMs > core.state.nowMs) this.#graceEndsMs = 0;
-    this.#timer.set(Math.max(Math.min(core.nextDeadlineMs, machineDueMs), this.#graceEndsMs));
+    const dueMs = Math.min(core.nextDeadlineMs, machineDueMs, this.#heldUntilMs() ?? Infinity);
+    this.#timer.set(Math.max(dueMs, this.#graceEndsMs));
   }
 
   #noteLogRestored(): void {
@@ -309,7 +312,8 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
    *
    * While a write of this node is under way, requests wait for its end. They could not be synced
    * earlier anyway. Waiting together they share entries, one message to each follower, and one sync
-   * on every disk. A burst is also not cut in two by the event loop: as long as each turn brings
+   * on every disk. They do not wait for a write that takes longer than AWAITED_WRITE_MS_MAX: this
+   * disk may hang, and the others commit without it. A burst is also not cut in two by the event loop: as long as each turn brings
    * more requests, they wait, for BURST_TURNS_MAX turns at most. A lone client never waits: nothing
    * is being written when it asks, and one request is no burst.
    *
@@ -321,7 +325,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     const leads = this.#core.role === "leader";
     const hasSpace = this.#core.snapshot.value.space === "enough";
     const mayWait = leads && hasSpace && this.#heldBytes < HELD_BYTES_MAX;
-    if (mayWait && (this.#core.state.writes.length > 0 || this.#burstGrows())) return;
+    if (mayWait && (this.#heldUntilMs() !== undefined || this.#burstGrows())) return;
     this.#burst = { requests: 0, turns: 0 };
     const [calls, requests] = leads ? this.#takeHeld(PROPOSE_BYTES_MAX) : this.#takeHeld(Infinity);
     const outcome = this.#core.propose(requests);
@@ -355,6 +359,14 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
     this.#heldRequests = isAll ? [] : requests.slice(count);
     this.#heldBytes -= bytes;
     return isAll ? [calls, requests] : [calls.slice(0, count), requests.slice(0, count)];
+  }
+
+  /** How long requests that are held wait for the write under way; undefined if they do not. */
+  #heldUntilMs(): number | undefined {
+    const { writes: { oldestMs }, nowMs } = this.#core.state;
+    if (this.#held.length === 0 || oldestMs === undefined) return undefined;
+    const untilMs = oldestMs + AWAITED_WRITE_MS_MAX;
+    return untilMs > nowMs ? untilMs : undefined;
   }
 
   /** Whether the last turn brought more requests of a burst. If so, it asks for another turn. */

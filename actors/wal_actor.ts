@@ -49,6 +49,8 @@ export interface WriteRequest {
 /** What the WAL actor takes: from this node's own groups, disk and timer only. */
 export type WalSignal =
   | WriteRequest
+  /** The running sync has made one file durable, and goes on with the next. */
+  | { readonly type: "SyncStep" }
   /** The running sync ended. */
   | { readonly type: "SyncEnded"; readonly error: Error | undefined; readonly position: number }
   /** It is time to look at the running sync, or to try a slow or stalled disk. */
@@ -73,6 +75,12 @@ export class WalActor extends Actor<never, never, WalSignal> {
   readonly #timer: LazyTimer;
   #waiting: { readonly position: number; readonly onDurable: () => void }[] = [];
   #syncStartMs: number | undefined;
+  /**
+   * When the running sync's last step began, and how long its longest took: a sync of several files is no
+   * sign of a slow disk.
+   */
+  #stepStartMs = 0;
+  #longestStepMs = 0;
   /** Whether a sync is under way, even one whose end this actor will not hear of. */
   #syncRuns = false;
   #writtenPosition: number;
@@ -98,6 +106,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
     for (const { message } of batch) {
       if (message.type === "Write") this.#unwritten.push(message);
       else if (message.type === "SyncEnded") this.#syncEnded(message);
+      else if (message.type === "SyncStep") this.#noteStep();
       else this.#checkDisk();
     }
     this.#write();
@@ -159,14 +168,22 @@ export class WalActor extends Actor<never, never, WalSignal> {
   #startSync(): void {
     if (this.#syncStartMs !== undefined || this.#writtenPosition <= this.#durablePosition) return;
     const { wal, ports, self } = this.#options;
-    this.#syncStartMs = ports.clock.monotonicMs();
+    this.#syncStartMs = this.#stepStartMs = ports.clock.monotonicMs();
+    this.#longestStepMs = 0;
     this.#timer.set(this.#syncStartMs + DISK_SLOW_MS);
     this.#syncRuns = true;
     wal.sync((error, position) => {
       this.#syncRuns = false;
       self().signal({ type: "SyncEnded", error, position });
       this.#onIdle?.();
-    });
+    }, () => self().signal({ type: "SyncStep" }));
+  }
+
+  #noteStep(): void {
+    const nowMs = this.#options.ports.clock.monotonicMs();
+    this.#longestStepMs = Math.max(this.#longestStepMs, nowMs - this.#stepStartMs);
+    this.#stepStartMs = nowMs;
+    this.#timer.set(nowMs + DISK_SLOW_MS);
   }
 
   /** Calls `done` once no sync runs, so that the log can be closed; for use after the actor stopped. */
@@ -178,10 +195,11 @@ export class WalActor extends Actor<never, never, WalSignal> {
   #syncEnded(ended: { readonly error: Error | undefined; readonly position: number }): void {
     if (ended.error !== undefined) throw ended.error;
     this.#durablePosition = ended.position;
+    this.#noteStep();
     const durationMs = this.#options.ports.clock.monotonicMs() - (this.#syncStartMs ?? 0);
     this.#syncStartMs = undefined;
     this.#options.onSync?.(durationMs);
-    this.#judge(durationMs);
+    this.#judge(this.#longestStepMs);
     const isWell = this.#condition === "DiskRecovered" && !this.#isFull;
     this.#timer.set(isWell ? Infinity : this.#options.ports.clock.monotonicMs() + DISK_PROBE_MS);
   }
@@ -202,9 +220,9 @@ export class WalActor extends Actor<never, never, WalSignal> {
    */
   #checkDisk(): void {
     if (this.#syncStartMs === undefined) return this.#probe();
-    const runningMs = this.#options.ports.clock.monotonicMs() - this.#syncStartMs;
+    const runningMs = this.#options.ports.clock.monotonicMs() - this.#stepStartMs;
     this.#worsen(runningMs);
-    if (runningMs < DISK_STALLED_MS) this.#timer.set(this.#syncStartMs + DISK_STALLED_MS);
+    if (runningMs < DISK_STALLED_MS) this.#timer.set(this.#stepStartMs + DISK_STALLED_MS);
   }
 
   /**

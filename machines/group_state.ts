@@ -179,6 +179,8 @@ export class GroupState {
   candidacies = 0;
   /** Set while this node leads. */
   leadership: Leadership | undefined;
+  /** What this node knew when it last ceased to lead: whom it may call. */
+  formerLeadership: Leadership | undefined = undefined;
   /** This node's newest snapshot. */
   snapshot: SnapshotRef | undefined;
   /** Set while this node comes back after its log was lost. */

@@ -49,6 +49,7 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   askVoters: recovery.askVoters,
   beginCatchUp: recovery.beginCatchUp,
   broadcastHeartbeat: replication.broadcastHeartbeat,
+  callSuccessor: transfer.callSuccessor,
   catchUpTarget: transfer.catchUpTarget,
   compactLog: snapshots.compactLog,
   completeReads: reads.completeReads,

@@ -45,6 +45,7 @@ export function startTerm(state: GroupState, context: RaftContext): void {
 
 /** A former leader answers nothing more for its term. Its proposals may still commit, or not. */
 export function endTerm(state: GroupState): void {
+  state.formerLeadership = state.leadership;
   state.leadership = undefined;
   // A leader was alive until now: this node itself.
   state.leaderContactMs = state.nowMs;

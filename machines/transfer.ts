@@ -27,6 +27,23 @@ export function sendTimeoutNow(state: GroupState, context: RaftContext): void {
   state.send(context.transferee, { ...state.header(context), type: "TimeoutNow" });
 }
 
+/**
+ * This leader's disk has stalled, and it leads no longer: it tells the voter whose log is closest to its
+ * own to campaign at once, so that nobody waits for an election timeout. No disk is needed for that:
+ * the request follows the entries on the same ordered connection. If nobody was heard of late, or that
+ * voter cannot win, an election timeout decides as ever.
+ */
+export function callSuccessor(state: GroupState, context: RaftContext): void {
+  const { timing: { electionTimeoutMsMin }, nowMs, formerLeadership } = state;
+  const [successor] = [...formerLeadership?.progress ?? []]
+    .filter(([peer, { lastContactMs }]) =>
+      context.voters.includes(peer) && nowMs - lastContactMs < electionTimeoutMsMin
+    )
+    .toSorted(([, one], [, other]) => other.matchIndex - one.matchIndex);
+  if (successor === undefined) return;
+  state.send(successor[0], { ...state.header(context), type: "TimeoutNow" });
+}
+
 /** "If leadership transfer does not complete after about an election timeout, the prior leader aborts". */
 export function abortTransfer(state: GroupState): void {
   state.lead.transferDeadlineMs = undefined;

@@ -284,18 +284,22 @@ export class Wal {
 
   /**
    * Makes durable what was appended before the call; `done` is called in a later turn with the
-   * position up to which the log is durable. One sync at a time.
+   * position up to which the log is durable. One sync at a time. A segment that was begun makes it
+   * several of the disk's; `onStep` is called between them.
    *
    * @throws {WalFailedError} If the log has failed before; then `done` is not called.
    * @throws {Error} If a sync is running.
    */
-  sync(done: (error: WalFailedError | undefined, durablePosition: number) => void): void {
+  sync(
+    done: (error: WalFailedError | undefined, durablePosition: number) => void,
+    onStep: () => void = () => {},
+  ): void {
     this.#checkUsable();
     if (this.#syncing) throw new Error("Cannot sync the log: a sync is running");
     this.#syncing = true;
     const target = this.#position;
     const nameIsNew = this.#nameIsNew;
-    this.#syncSegments(this.#openFiles(), nameIsNew, (error) => {
+    this.#syncSegments(this.#openFiles(), { nameIsNew, onStep }, (error) => {
       this.#syncing = false;
       if (nameIsNew) this.#nameIsNew = false;
       if (error !== undefined) this.#fail(error);
@@ -457,15 +461,16 @@ export class Wal {
   /** Syncs one segment after the other, in order of their sequences, and then their names. */
   #syncSegments(
     files: readonly DiskFile[],
-    nameIsNew: boolean,
+    { nameIsNew, onStep }: { readonly nameIsNew: boolean; readonly onStep: () => void },
     done: (error: Error | undefined) => void,
   ): void {
     const next = (at: number): void => {
       files[at]!.syncData((error) => {
-        if (error !== undefined) done(error);
-        else if (at + 1 < files.length) next(at + 1);
-        else if (nameIsNew) this.#syncName(done);
-        else done(undefined);
+        const isLast = at + 1 === files.length;
+        if (error !== undefined || (isLast && !nameIsNew)) return done(error);
+        onStep();
+        if (isLast) this.#syncName(done);
+        else next(at + 1);
       });
     };
     next(0);

@@ -76,6 +76,7 @@ const SIGNALS: Readonly<
   Kept: [{ type: "Kept", result: FORGED }],
   Write: [{ type: "Write", group: 0, write: { runs: [] } }],
   SyncEnded: [{ type: "SyncEnded", position: 2 ** 53 - 1 }],
+  SyncStep: [{ type: "SyncStep" }],
   CheckDisk: [{ type: "CheckDisk" }],
 };
 

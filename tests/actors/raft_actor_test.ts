@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
 import type { MachineSignal } from "../../actors/machine_actor.ts";
 import {
+  AWAITED_WRITE_MS_MAX,
   BURST_TURNS_MAX,
   HELD_BYTES_MAX,
   LATE_TIMER_GRACE_MS,
@@ -495,6 +496,28 @@ Deno.test("commands that arrive during a write are one write and one message whe
   assertEquals(bench.writes.length, 1);
   assertEquals(requestsOf(bench.writes[0]!), [3]);
   assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);
+});
+
+Deno.test("AWAITED_WRITE_MS_MAX: commands do not wait for a disk that hangs: the others commit without it", () => {
+  const bench = new Bench();
+  bench.lead();
+  bench.turn(propose);
+  const held = request(propose);
+  bench.turn(held.delivery);
+  const isProposed = (): boolean => bench.writes.length === 2;
+  for (let ms = 1; ms < AWAITED_WRITE_MS_MAX; ms++) {
+    bench.advance(1);
+    assertEquals(isProposed(), false, `after ${ms} ms`);
+  }
+  bench.advance(1);
+  assertEquals(isProposed(), true);
+  // None of the writes has ended: no later command waits at all.
+  bench.turn(propose);
+  assertEquals(bench.writes.length, 3);
+  const { lastIndex } = bench.core.state.log;
+  for (const from of [2, 3]) bench.acknowledge(from);
+  assertEquals(bench.core.state.commitIndex, lastIndex);
+  assertEquals(bench.core.state.durableIndex < lastIndex, true);
 });
 
 Deno.test("commands that a leader held are refused once it leads no more, and so are later ones", () => {

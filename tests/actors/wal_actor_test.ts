@@ -38,7 +38,8 @@ class Bench {
   readonly #syncs: (() => void)[] = [];
   readonly #mailbox: WalSignal[] = [];
 
-  constructor() {
+  /** @param segmentBytes Default: as the product. */
+  constructor(segmentBytes?: number) {
     this.disk = new MemoryDisk({
       later: (run) => void this.#syncs.push(run),
       fault: ({ type, path }) => {
@@ -54,7 +55,8 @@ class Bench {
         return undefined;
       },
     });
-    this.wal = Wal.open(this.disk, IDENTITY).wal;
+    const segments = segmentBytes === undefined ? {} : { segmentBytes };
+    this.wal = Wal.open(this.disk, { ...IDENTITY, ...segments }).wal;
     const self = {
       signal: (signal: WalSignal) => {
         if (this.runs) this.#mailbox.push(signal);
@@ -243,6 +245,24 @@ Deno.test("a sync that does not end is told while it runs: slow, then stalled", 
     bench.endSync();
   }
   assertEquals(bench.conditions, ["DiskSlow", "DiskStalled", "DiskRecovered"]);
+});
+
+Deno.test("a sync of several files is judged by the longest of them, while it runs as at its end", () => {
+  // Each write begins a segment: that, the one before it and the name are made durable.
+  const bench = new Bench(1);
+  const stepMs = DISK_STALLED_MS - 100;
+  bench.turn(bench.write("a", 1));
+  let steps = 0;
+  for (; bench.durationsMs.length === 0; steps++) {
+    bench.pass(stepMs - 1);
+    bench.endSync();
+  }
+  assertEquals([steps, bench.conditions], [3, ["DiskSlow"]]);
+  assertEquals(bench.durationsMs, [3 * stepMs]);
+  bench.pass(DISK_STALLED_MS);
+  bench.turn(bench.write("b", 2));
+  bench.pass(DISK_STALLED_MS);
+  assertEquals(bench.conditions, ["DiskSlow", "DiskStalled"]);
 });
 
 Deno.test("DISK_PROBE_MS: a disk that stalled is seen to recover though nobody writes", () => {

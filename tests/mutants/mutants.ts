@@ -28,7 +28,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "skip fsync",
     file: "storage/log/wal.ts",
-    find: "this.#syncSegments(this.#openFiles(), nameIsNew, (error) => {",
+    find: "this.#syncSegments(this.#openFiles(), { nameIsNew, onStep }, (error) => {",
     replace: "queueMicrotask(() => { const error = undefined as Error | undefined;",
     suspects: ["sim", storage],
   },
@@ -95,8 +95,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "directory fsync missing",
     file: "storage/log/wal.ts",
-    find: "        else if (nameIsNew) this.#syncName(done);",
-    replace: "",
+    find: "        if (isLast) this.#syncName(done);",
+    replace: "        if (isLast) done(undefined);",
     suspects: [storage, "sim"],
   },
   {
@@ -1435,6 +1435,34 @@ export const mutants: readonly Mutant[] = [
     file: "actors/snapshot_actor.ts",
     find: "    if (restMs < TIMER_MS_MIN) ports.scheduler.soon(goOn);",
     replace: "    if (restMs >= 0) ports.scheduler.soon(goOn);",
+    suspects: [actors],
+  },
+  {
+    name: "a leader whose disk hangs calls the voter that is farthest behind",
+    file: "machines/transfer.ts",
+    find: "other.matchIndex - one.matchIndex",
+    replace: "one.matchIndex - other.matchIndex",
+    suspects: [core],
+  },
+  {
+    name: "a leader whose disk hangs calls nobody",
+    file: "machines/raft_machine.ts",
+    find: 'actions: ["callSuccessor", "forgetLeader"] },',
+    replace: 'actions: "forgetLeader" },',
+    suspects: [core, "sim"],
+  },
+  {
+    name: "requests wait for the write under way, however long it takes",
+    file: "actors/raft_actor.ts",
+    find: "    return untilMs > nowMs ? untilMs : undefined;",
+    replace: "    return untilMs > 0 ? untilMs : nowMs;",
+    suspects: [actors, "sim"],
+  },
+  {
+    name: "a sync of several files counts as one of a slow disk",
+    file: "actors/wal_actor.ts",
+    find: "    this.#stepStartMs = nowMs;\n",
+    replace: "",
     suspects: [actors],
   },
   {

@@ -633,6 +633,38 @@ export const matrix: readonly MatrixRow[] = [
     },
   },
   {
+    row: "C7",
+    title: "the leader's disk hangs for good under load: writes go on, and another leads at once",
+    play: () => {
+      for (let seed = 700; seed < 710; seed++) {
+        const play = new Play(seed);
+        const { leader, cluster } = play;
+        cluster.node(leader).diskQuality.syncMsFixed = 3_600_000;
+        const writes: Write[] = [];
+        let longestMs = 0;
+        let lastMs = cluster.loop.nowMs;
+        for (const endMs = lastMs + 6_000; cluster.loop.nowMs < endMs;) {
+          const now = cluster.ids.find((id) => cluster.host(id)?.core.role === "leader");
+          if (now !== undefined) writes.push(play.append(now));
+          cluster.run(5);
+          for (const { answer, answeredMs } of writes.slice(-50)) {
+            if (answer?.status !== "ok" || answeredMs! <= lastMs) continue;
+            longestMs = Math.max(longestMs, answeredMs! - lastMs);
+            lastMs = answeredMs!;
+          }
+        }
+        assert(play.leader !== leader, "a leader whose disk hangs leads on");
+        // Nobody waits for an election timeout.
+        assert(longestMs < ELECTION_TIMEOUT_MS_MAX / 6, `no answer for ${longestMs} ms`);
+        assert(writes.filter(({ answer }) => answer?.status === "ok").length > 1_000);
+        // Only a new process gets rid of a sync that hangs.
+        cluster.crash(leader);
+        play.converge(writes);
+      }
+      return 10;
+    },
+  },
+  {
     row: "X17",
     title: "a disk that is always slow and stalled once campaigns again",
     play: () => {
