@@ -34,8 +34,8 @@ so the node may be running. DIR is a node's data directory, or its wal directory
 The table has, for each record: where it begins in its segment and in the log, its group, kind, term,
 index and bytes. A mark says how far the log was durable when it was written. The records in a packed
 one follow it; in place of their own places they have dots. What a crash tore off the end, or a running
-node is writing, is no damage. How far the log was durable also stands in the file durable beside it,
-which is not read: a node refuses a log that was cut below that, and this command may call it sound.
+node is writing, is no damage. The file durable beside the log says how far the log was durable: one
+that ends before that is damaged. It is read if DIR is a data directory.
 
 Exit codes: 0 sound, 1 failure, 2 usage (no log there, or one of a newer release), 3 damaged.
 `;
@@ -75,16 +75,19 @@ function filesOf(path: string): LogFiles {
   if (!isLog && !names(path).includes("wal")) {
     throw new UsageError(`there is no log in ${path}`);
   }
+  const read = (file: string): Uint8Array | undefined => {
+    try {
+      return Deno.readFileSync(file);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  };
   return {
     list: () => names(directory),
-    read: (name) => {
-      try {
-        return Deno.readFileSync(`${directory}/${name}`);
-      } catch (error) {
-        if (error instanceof Deno.errors.NotFound) return undefined;
-        throw error;
-      }
-    },
+    read: (name) => read(`${directory}/${name}`),
+    // Beside a log that was copied by itself another log's may stand.
+    readWatermark: () => isLog ? undefined : read(`${path}/durable`),
   };
 }
 

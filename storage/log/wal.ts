@@ -48,6 +48,7 @@ import {
   writeMark,
 } from "./wal_record.ts";
 import {
+  checkedWatermark,
   dropEntriesAfter,
   lacksFirstHeader,
   type RecoveredGroup,
@@ -175,7 +176,10 @@ export class Wal {
       if (options.wasBegun === true && lacksFirstHeader(found)) {
         throw new WalCorruptError(segmentPath(1), 0, "its header was whole once");
       }
-      const durablePosition = Math.max(found.durablePosition, checkedWatermark(disk, found));
+      const durablePosition = Math.max(
+        found.durablePosition,
+        checkedWatermark(readWatermark(disk), found),
+      );
       cutTornTail(disk, found);
       watermark = new Watermark(disk);
       const segments = openDurably(disk, options, { ...found, durablePosition });
@@ -577,22 +581,6 @@ function lengthOf(chunks: readonly Uint8Array[]): number {
 
 function isNoSpace(error: unknown): error is DiskError {
   return error instanceof DiskError && error.code === "no-space";
-}
-
-/**
- * How far the log was durable, by what is told beside it. A torn tail was never durable: a log that ends
- * before what was is damaged.
- */
-function checkedWatermark(disk: Disk, { endPosition, lastSequence, tornAt }: Replay): number {
-  const durable = readWatermark(disk);
-  if (durable <= endPosition) return durable;
-  const { sequence, offset, reason } = tornAt ??
-    { sequence: Math.max(1, lastSequence), offset: 0, reason: "it is cut short" };
-  throw new WalCorruptError(
-    segmentPath(sequence),
-    offset,
-    `${reason}, although the log had been durable to position ${durable}, and ends at ${endPosition}`,
-  );
 }
 
 function describeTornTail({ tornAt }: Replay): string | undefined {

@@ -16,7 +16,8 @@ import {
   RecordError,
   type RecordKind,
 } from "./wal_record.ts";
-import { type Replay, replay } from "./wal_replay.ts";
+import { checkedWatermark, type Replay, replay } from "./wal_replay.ts";
+import { watermarkIn } from "./watermark.ts";
 import {
   decodeSegmentHeader,
   SEGMENT_HEADER_BYTES,
@@ -32,6 +33,8 @@ export interface LogFiles {
   list(): readonly string[];
   /** What is in one; undefined if it is gone: a node removes segments that it needs no more. */
   read(name: string): Uint8Array | undefined;
+  /** What is in the file beside the log that says how far it was durable; undefined if it is not there. */
+  readWatermark(): Uint8Array | undefined;
 }
 
 /** A segment whose header can be read. */
@@ -130,6 +133,8 @@ export interface LogVerdict {
  * @throws {WalVersionError} If a segment is of a format that this release does not know.
  */
 export function* inspectLog(files: LogFiles): Generator<LogFinding, LogVerdict> {
+  // Before the segments: what a node makes durable meanwhile is in them.
+  const durable = watermarkIn(files.readWatermark() ?? new Uint8Array(0));
   const names = segmentsOf(files);
   let identity: SegmentHeader | undefined;
   for (const name of names) {
@@ -145,7 +150,7 @@ export function* inspectLog(files: LogFiles): Generator<LogFinding, LogVerdict> 
       yield* recordsOf(path, bytes, header.position);
     }
   }
-  return judge(files, identity ?? { clusterId: "", nodeId: 0 });
+  return judge(files, durable, identity ?? { clusterId: "", nodeId: 0 });
 }
 
 /** Names of segments, oldest first. */
@@ -218,7 +223,11 @@ class SegmentGoneError extends Error {
 }
 
 /** Reads the log as a start does. */
-function judge(files: LogFiles, identity: Parameters<typeof replay>[1]): LogVerdict {
+function judge(
+  files: LogFiles,
+  durable: number,
+  identity: Parameters<typeof replay>[1],
+): LogVerdict {
   for (let tries = 1;; tries++) {
     const names = [...files.list()].sort();
     const segments = names.filter((name) => sequenceOf(name) !== undefined).length;
@@ -234,6 +243,7 @@ function judge(files: LogFiles, identity: Parameters<typeof replay>[1]): LogVerd
     };
     try {
       const found = replay({ list: () => names, readFile }, identity);
+      checkedWatermark(durable, found);
       const groups = new Map<GroupId, GroupFinding>();
       for (const [group, recovered] of found.groups) groups.set(group, groupFinding(recovered));
       return { segments, error: undefined, tornTail: tornTailOf(found), groups };

@@ -112,6 +112,25 @@ export function replay(disk: LogReader, identity: WalIdentity): Replay {
   return reading.finish();
 }
 
+/**
+ * How far the log was durable, by what is told beside it. A torn tail was never durable.
+ *
+ * @throws {WalCorruptError} If the log ends before that.
+ */
+export function checkedWatermark(
+  durable: number,
+  { endPosition, lastSequence, tornAt }: Replay,
+): number {
+  if (durable <= endPosition) return durable;
+  const { sequence, offset, reason } = tornAt ??
+    { sequence: Math.max(1, lastSequence), offset: 0, reason: "it is cut short" };
+  throw new WalCorruptError(
+    segmentPath(sequence),
+    offset,
+    `${reason}, although the log had been durable to position ${durable}, and ends at ${endPosition}`,
+  );
+}
+
 /** The sequences of the segments that are there, which have no gap. The oldest may have been removed. */
 function listSequences(disk: LogReader): number[] {
   const sequences: number[] = [];

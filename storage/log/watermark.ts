@@ -30,7 +30,11 @@ const CRC_AT = 8;
 export function readWatermark(disk: Disk): number {
   if (!disk.exists(WATERMARK_PATH)) return 0;
   const size = Math.min(disk.sizeOf(WATERMARK_PATH), 2 * WATERMARK_FILE_BYTES);
-  const bytes = disk.read(WATERMARK_PATH, 0, size);
+  return watermarkIn(disk.read(WATERMARK_PATH, 0, size));
+}
+
+/** The position that the file's bytes say; 0 if they say none. */
+export function watermarkIn(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const records = Math.floor(bytes.length / RECORD_BYTES);
   for (let at = (records - 1) * RECORD_BYTES; at >= 0; at -= RECORD_BYTES) {

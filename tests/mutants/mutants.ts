@@ -1390,7 +1390,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a log that is shorter than it was durable is taken for torn",
-    file: "storage/log/wal.ts",
+    file: "storage/log/wal_replay.ts",
     find: "  if (durable <= endPosition) return durable;",
     replace: "  if (durable >= 0) return durable;",
     suspects: [storage],

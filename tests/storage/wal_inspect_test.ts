@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { crc32c } from "../../storage/crc32c.ts";
 import { INSPECTION_TRIES } from "../../storage/log/limits.ts";
 import { WalCorruptError, WalError, WalVersionError } from "../../storage/log/wal_errors.ts";
@@ -15,6 +21,7 @@ import {
 } from "../../storage/log/wal_inspect.ts";
 import { RECORD_HEADER_BYTES } from "../../storage/log/wal_record.ts";
 import { SEGMENT_HEADER_BYTES, segmentPath } from "../../storage/log/wal_segment.ts";
+import { WATERMARK_PATH } from "../../storage/log/watermark.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { openWal } from "./open_wal.ts";
 import { encode, entry, hardState, walOptions } from "./wal_script.ts";
@@ -40,6 +47,7 @@ function filesOf(disk: MemoryDisk): LogFiles {
   return {
     list: () => disk.list("wal"),
     read: (name) => disk.exists(`wal/${name}`) ? disk.readFile(`wal/${name}`) : undefined,
+    readWatermark: () => disk.exists(WATERMARK_PATH) ? disk.readFile(WATERMARK_PATH) : undefined,
   };
 }
 
@@ -159,6 +167,7 @@ Deno.test("INSPECTION_TRIES: a log whose first segments are removed meanwhile is
     // It is there when the verdict begins to look, and gone when its turn comes.
     list: () => looks++ < 2 ? [removed, ...names] : names,
     read: files.read,
+    readWatermark: files.readWatermark,
   });
   assertEquals([verdict.error, verdict.segments, looks], [undefined, names.length, 3]);
   let lists = 0;
@@ -168,9 +177,27 @@ Deno.test("INSPECTION_TRIES: a log whose first segments are removed meanwhile is
       return files.list();
     },
     read: () => undefined,
+    readWatermark: () => undefined,
   };
   assertThrows(() => inspect(never), Error, "it was removed meanwhile");
   assertEquals(lists, 1 + INSPECTION_TRIES);
+});
+
+Deno.test("a log that is cut at its end, below what was durable, is damaged, as a start finds it", () => {
+  const disk = new MemoryDisk({ later: (run) => run() });
+  const { wal } = openWal(disk, { ...walOptions, segmentBytes: 1_000_000 });
+  for (let index = 1; index <= 3; index++) {
+    wal.append([encode(entry(0, 1, index))]);
+    wal.sync(() => {});
+  }
+  assertEquals(inspect(filesOf(disk)).verdict.error, undefined);
+  const bytes = disk.readFile(segmentPath(1));
+  disk.replace(segmentPath(1), bytes.slice(0, -60));
+  const { verdict } = inspect(filesOf(disk));
+  assertStringIncludes(verdict.error!.message, "although the log had been durable to position");
+  // Without the file nobody can tell.
+  disk.erase(WATERMARK_PATH);
+  assertEquals(inspect(filesOf(disk)).verdict.error, undefined);
 });
 
 Deno.test("a record that a node is writing is no damage, also if the segment has grown at the second look", () => {
@@ -190,7 +217,10 @@ Deno.test("a record that a node is writing is no damage, also if the segment has
       name === newest && ++reads <= 2
         ? whole.subarray(0, whole.length - missing)
         : files.read(name);
-    assertEquals(inspect({ ...files, read }).verdict.error, undefined, `${missing} bytes`);
+    // It was read before any of this was durable.
+    const readWatermark = (): undefined => undefined;
+    const { verdict } = inspect({ ...files, read, readWatermark });
+    assertEquals(verdict.error, undefined, `${missing} bytes`);
   }
 });
 
