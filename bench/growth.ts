@@ -35,6 +35,8 @@ Writes to three members on this machine without a pause, and shows how disk and 
   --content KIND       of the values: json, random or letter (default json)
   --snapshot-bytes N   as for a node (default 67108864)
   --compression MODE   as for a node (default adaptive)
+  --lose-log           in the middle a follower loses its log and its snapshots, and comes back: how
+                       many puts there are beside that
   --svg FILE           where to draw the curve (default: nowhere)
   --help
 `;
@@ -44,7 +46,7 @@ const flags = {
     ...["duration", "connections", "keys", "value-size", "content"],
     ...["snapshot-bytes", "compression", "svg"],
   ],
-  boolean: ["help"],
+  boolean: ["help", "lose-log"],
 };
 
 /** One member, at one moment. */
@@ -78,13 +80,24 @@ async function sampleOf(directory: string, endpoint: string, seconds: number): P
   return { seconds, diskBytes, residentBytes };
 }
 
+/** When a follower lost its log, and when it had it back; 0 for not yet. */
+interface Loss {
+  fromMs: number;
+  throughMs: number;
+}
+
 /** Reads a member's log until it ends. */
-async function watch(node: number, child: Deno.ChildProcess, takings: Taking[]): Promise<void> {
+async function watch(
+  node: number,
+  child: Deno.ChildProcess,
+  { takings, loss }: { readonly takings: Taking[]; readonly loss: Loss },
+): Promise<void> {
   for await (const line of linesOf(child.stderr)) {
     const { time, level, event, ms } = JSON.parse(new TextDecoder().decode(line));
     if (level === "error") complain(`node ${node}: ${event}`);
-    if (event !== "snapshot-taken") continue;
     const throughMs = Date.parse(time) - performance.timeOrigin;
+    if (event === "log-restored") loss.throughMs = throughMs;
+    if (event !== "snapshot-taken") continue;
     takings.push({ node, fromMs: throughMs - ms, throughMs });
   }
 }
@@ -129,6 +142,26 @@ function apart(
   return { beside, without };
 }
 
+/** Puts a second in as long a time before the loss of a log, and until that was restored. */
+function besideLoss(
+  answers: readonly (readonly [nowMs: number, us: number])[],
+  { fromMs, throughMs }: Loss,
+): Record<string, unknown> {
+  if (throughMs === 0) return { restored: false };
+  const seconds = (throughMs - fromMs) / 1_000;
+  const between = (from: number, through: number): number =>
+    answers.filter(([nowMs]) => nowMs >= from && nowMs < through).length;
+  const before = between(fromMs - 10_000, fromMs) / 10;
+  const during = between(fromMs, throughMs) / seconds;
+  return {
+    ...{ restored: true, seconds, putsPerSecondBefore: Math.round(before) },
+    ...{
+      putsPerSecondDuring: Math.round(during),
+      share: Math.round(1_000 * during / before) / 1_000,
+    },
+  };
+}
+
 function chartOf(
   title: string,
   series: readonly Sample[][],
@@ -170,7 +203,8 @@ async function measure(
   });
   children.push(...cluster.children);
   const takings: Taking[] = [];
-  const watches = cluster.children.map((child, at) => watch(at + 1, child, takings));
+  const loss: Loss = { fromMs: 0, throughMs: 0 };
+  const watches = cluster.children.map((child, at) => watch(at + 1, child, { takings, loss }));
   const endpoint = await leaderOf(cluster);
   const leader = 1 + cluster.endpoints.findIndex((each) => each.endsWith(`:${endpoint.port}`));
   await sendEachKey([endpoint], put);
@@ -186,6 +220,18 @@ async function measure(
     });
   }, SAMPLE_MS);
   const answers: [number, number][] = [];
+  const loseLog = async (): Promise<void> => {
+    const at = leader === NODES ? 0 : NODES - 1;
+    await stopAll([cluster.children[at]!]);
+    for (const part of ["wal", "snapshots"]) {
+      await Deno.remove(`${cluster.directories[at]}/${part}`, { recursive: true });
+    }
+    loss.fromMs = performance.now();
+    const child = cluster.restart(at);
+    children.push(child);
+    watches.push(watch(at + 1, child, { takings, loss }));
+  };
+  if (settings.isOn("lose-log")) setTimeout(() => void loseLog(), durationMs / 2);
   const result = await runLoad({
     ...{ endpoints: [endpoint], connections, durationMs, warmupMs: 0 },
     mix: [{ template: put, weight: 1 }],
@@ -221,6 +267,7 @@ async function measure(
       ...{ seconds: durationMs / 1_000, putsPerSecond: Math.round(result.opsPerSecond) },
       errors: Object.fromEntries(result.errors),
       snapshots: takings.length,
+      ...(settings.isOn("lose-log") ? { logLost: besideLoss(answers, loss) } : {}),
       members: series.map(summaryOf),
       besideSnapshots: latencyOf(beside),
       withoutSnapshots: latencyOf(without),
