@@ -30,6 +30,7 @@ Writes to three members on this machine without a pause, and shows how disk and 
 
   --duration D         such as 30m (default 2m)
   --connections N      (default 16)
+  --rate N             this many puts a second (default: as many as there can be)
   --keys N             different keys (default 50000)
   --value-size BYTES   (default 2048)
   --content KIND       of the values: json, random or letter (default json)
@@ -43,7 +44,7 @@ Writes to three members on this machine without a pause, and shows how disk and 
 
 const flags = {
   string: [
-    ...["duration", "connections", "keys", "value-size", "content"],
+    ...["duration", "connections", "rate", "keys", "value-size", "content"],
     ...["snapshot-bytes", "compression", "svg"],
   ],
   boolean: ["help", "lose-log"],
@@ -142,6 +143,21 @@ function apart(
   return { beside, without };
 }
 
+/** By how much the leader's log and its frames have shrunk where they were compressed, and how much was. */
+function compressionIn(metrics: string): Record<string, unknown> {
+  const sum = (name: string, of: string): number =>
+    [...metrics.matchAll(
+      RegExp(`^statecraft_compression_${name}_total\\{of="${of}".* (\\S+)$`, "gm"),
+    )]
+      .reduce((total, [, value]) => total + Number(value), 0);
+  const facts = (of: string): Record<string, number> => ({
+    mebibytes: Math.round(sum("plain_bytes", of) / MEBIBYTE),
+    ratio: Math.round(100 * sum("plain_bytes", of) / sum("packed_bytes", of)) / 100 || 1,
+    seconds: Math.round(100 * sum("seconds", of)) / 100,
+  });
+  return { log: facts("log"), frames: facts("frames") };
+}
+
 /** Puts a second in as long a time before the loss of a log, and until that was restored. */
 function besideLoss(
   answers: readonly (readonly [nowMs: number, us: number])[],
@@ -187,6 +203,7 @@ async function measure(
   const durationMs = durationSetting("duration", settings.text("duration") ?? "2m");
   if (durationMs > DURATION_MS_MAX) throw new UsageError("--duration takes 24h at most");
   const connections = number("connections", 16, 1_000);
+  const rate = settings.text("rate") === undefined ? undefined : number("rate", 0, 1_000_000);
   const put = statecraftPut({
     keys: number("keys", 50_000, 1_000_000),
     keyBytes: 16,
@@ -235,6 +252,7 @@ async function measure(
   const result = await runLoad({
     ...{ endpoints: [endpoint], connections, durationMs, warmupMs: 0 },
     mix: [{ template: put, weight: 1 }],
+    ...(rate === undefined ? {} : { ratePerSecond: rate }),
     onAnswer: (nowMs, us) => answers.push([nowMs, us]),
     onProgress: ({ elapsedMs, opsPerSecond, p99Us }) => {
       if (Math.round(elapsedMs / 1_000) % 10 !== 0) return;
@@ -249,6 +267,9 @@ async function measure(
     },
   });
   clearInterval(sampling);
+  const compression = compressionIn(
+    await (await fetch(`${cluster.endpoints[leader - 1]}/metrics`)).text(),
+  );
   await stopAll(children);
   await Promise.all(watches);
   const { beside, without } = apart(answers, takings.filter(({ node }) => node === leader));
@@ -266,7 +287,7 @@ async function measure(
     JSON.stringify({
       ...{ seconds: durationMs / 1_000, putsPerSecond: Math.round(result.opsPerSecond) },
       errors: Object.fromEntries(result.errors),
-      snapshots: takings.length,
+      ...{ snapshots: takings.length, compression },
       ...(settings.isOn("lose-log") ? { logLost: besideLoss(answers, loss) } : {}),
       members: series.map(summaryOf),
       besideSnapshots: latencyOf(beside),

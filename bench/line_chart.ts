@@ -61,10 +61,10 @@ function drawn({ title, unit, lines }: Chart, xUnit: string, top: number): strin
   return svg;
 }
 
-/** The next of 1, 2, 5 and their multiples by ten. */
+/** The next round number. */
 function niceMax(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 5, 10].find((step) => step * power >= value)!;
+  return power * [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= value)!;
 }
 
 function label(value: number): string {
