@@ -80,6 +80,7 @@ export function spawnWal(
   options: {
     readonly onDiskCondition: (condition: DiskCondition) => void;
     readonly onFull: (isFull: boolean) => void;
+    readonly packSyncMsMin?: number;
     readonly onSync?: (durationMs: number) => void;
   },
 ): WalHost {

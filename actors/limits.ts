@@ -43,6 +43,8 @@ export const AUDIT_MS = 1_000;
 export interface CompressionPolicy {
   /** Records that are appended to the log together. */
   readonly logBytesMin: number;
+  /** They are compressed only while a sync of the log takes as long, so that fewer bytes may help. */
+  readonly logSyncMsMin: number;
   /** A frame to a peer. */
   readonly frameBytesMin: number;
   /** A frame is compressed only if so many bytes wait on its connection, so that it would wait too. */
@@ -50,17 +52,25 @@ export interface CompressionPolicy {
 }
 
 /**
- * Adaptive: a frame is compressed while it would wait anyway, so that a fast network never waits for it.
- * Always: also for fast networks whose bytes cost money. What has been compressed is read either way.
+ * Adaptive: a frame is compressed while it would wait anyway, and the log while its disk is slow, so that
+ * fast networks and disks never wait for it. Always: also for fast ones whose bytes cost money. What has
+ * been compressed is read either way.
  */
 export const COMPRESSION = {
   adaptive: {
     logBytesMin: PACK_BYTES_MIN,
+    logSyncMsMin: 10,
     frameBytesMin: 16 * 1024,
     frameWaitBytesMin: 256 * 1024,
   },
-  always: { logBytesMin: PACK_BYTES_MIN, frameBytesMin: 4 * 1024, frameWaitBytesMin: 0 },
-  off: { logBytesMin: Infinity, frameBytesMin: Infinity, frameWaitBytesMin: 0 },
+  always: {
+    ...{ logBytesMin: PACK_BYTES_MIN, logSyncMsMin: 0 },
+    ...{ frameBytesMin: 4 * 1024, frameWaitBytesMin: 0 },
+  },
+  off: {
+    ...{ logBytesMin: Infinity, logSyncMsMin: 0 },
+    ...{ frameBytesMin: Infinity, frameWaitBytesMin: 0 },
+  },
 } as const satisfies Record<string, CompressionPolicy>;
 
 /** See {@linkcode COMPRESSION}. */

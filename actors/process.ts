@@ -276,6 +276,7 @@ export class Process {
         for (const { host } of this.#groups.values()) host.raft.signal({ type: "Disk", condition });
       },
       onFull: (isFull) => this.#space.noteFull(isFull),
+      packSyncMsMin: compression.logSyncMsMin,
       onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
     });
     for (const group of options.groups) {

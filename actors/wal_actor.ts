@@ -65,6 +65,8 @@ export interface WalActorOptions {
   readonly onDiskCondition: (condition: DiskCondition) => void;
   /** Called when the disk has no room for what is to be written, and when it has room again. */
   readonly onFull: (isFull: boolean) => void;
+  /** What is written is compressed only while a sync takes as long; default 0, always. */
+  readonly packSyncMsMin?: number;
   /** Called after every sync with how long it took. */
   readonly onSync?: (durationMs: number) => void;
 }
@@ -99,6 +101,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
     super();
     this.#options = options;
     this.#writtenPosition = this.#durablePosition = options.wal.durablePosition;
+    this.#packIfSlow(0);
     this.#timer = new LazyTimer(options.ports, () => options.self().signal({ type: "CheckDisk" }));
   }
 
@@ -179,6 +182,12 @@ export class WalActor extends Actor<never, never, WalSignal> {
     }, () => self().signal({ type: "SyncStep" }));
   }
 
+  /** On a fast disk compression costs more time than it saves. */
+  #packIfSlow(syncMs: number): void {
+    const { wal, packSyncMsMin = 0 } = this.#options;
+    wal.packs = syncMs >= packSyncMsMin;
+  }
+
   #noteStep(): void {
     const nowMs = this.#options.ports.clock.monotonicMs();
     this.#longestStepMs = Math.max(this.#longestStepMs, nowMs - this.#stepStartMs);
@@ -199,6 +208,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
     const durationMs = this.#options.ports.clock.monotonicMs() - (this.#syncStartMs ?? 0);
     this.#syncStartMs = undefined;
     this.#options.onSync?.(durationMs);
+    this.#packIfSlow(this.#longestStepMs);
     this.#judge(this.#longestStepMs);
     const isWell = this.#condition === "DiskRecovered" && !this.#isFull;
     this.#timer.set(isWell ? Infinity : this.#options.ports.clock.monotonicMs() + DISK_PROBE_MS);

@@ -82,9 +82,9 @@ Starts one member of a Statecraft cluster.
   --snapshot-bytes N            take a snapshot when so many bytes of entries were applied since the
                                 last (default 67108864, 64 MiB) …
   --snapshot-entries N          … or so many entries (default 1000000)
-  --compression MODE            of the log and of frames to members: adaptive (frames only while they
-                                would wait for a slow network), always or off (default adaptive);
-                                members may differ
+  --compression MODE            of the log and of frames to members: adaptive (only while the disk or
+                                the network is slow), always or off (default adaptive); members may
+                                differ
   --min-free-bytes N            refuse writes, and hand leadership over, with less free space on the
                                 disk (default 134217728, 128 MiB; 0 for never)
   --backup-every DURATION       make a backup of this member's state each time that so much has passed,

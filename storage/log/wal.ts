@@ -137,6 +137,8 @@ export class Wal {
   readonly #lock: DiskLock;
   readonly #watermark: Watermark;
   readonly #compressor: Compressor;
+  /** Whether what is appended is compressed where that helps. */
+  packs = true;
   #gather = new Uint8Array(GATHER_BYTES_MIN);
   /** Checksum of the last append. */
   #checksum: number;
@@ -453,7 +455,7 @@ export class Wal {
 
   /** Packs records, a block of them at a time, where that helps. */
   #pack(chunks: readonly Uint8Array[]): readonly Uint8Array[] {
-    if (lengthOf(chunks) < this.#compressor.bytesMin) return chunks;
+    if (!this.packs || lengthOf(chunks) < this.#compressor.bytesMin) return chunks;
     return blocksOf(chunks).flatMap((block) => {
       const bytes = block.length === 1 ? block[0]! : joinBytes(block, lengthOf(block));
       if (bytes.length > PACKED_BYTES_MAX) return block;

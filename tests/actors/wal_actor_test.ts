@@ -10,6 +10,7 @@ import {
   type WriteRequest,
 } from "../../actors/wal_actor.ts";
 import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
+import { PACK_BYTES_MIN } from "../../storage/log/limits.ts";
 import { WATERMARK_PATH } from "../../storage/log/watermark.ts";
 import { DiskError } from "../../storage/log/disk.ts";
 import { WalFailedError } from "../../storage/log/wal_errors.ts";
@@ -38,8 +39,13 @@ class Bench {
   readonly #syncs: (() => void)[] = [];
   readonly #mailbox: WalSignal[] = [];
 
-  /** @param segmentBytes Default: as the product. */
-  constructor(segmentBytes?: number) {
+  /** What is not said is as in the product. */
+  constructor(
+    { segmentBytes, packSyncMsMin = 0 }: {
+      readonly segmentBytes?: number;
+      readonly packSyncMsMin?: number;
+    } = {},
+  ) {
     this.disk = new MemoryDisk({
       later: (run) => void this.#syncs.push(run),
       fault: ({ type, path }) => {
@@ -66,6 +72,7 @@ class Bench {
       wal: this.wal,
       ports: this.ports,
       self: () => self,
+      packSyncMsMin,
       onDiskCondition: (condition) => void this.conditions.push(condition),
       onFull: (isFull) => void this.story.push(isFull ? "full" : "room"),
       onSync: (durationMs) => void this.durationsMs.push(durationMs),
@@ -249,7 +256,7 @@ Deno.test("a sync that does not end is told while it runs: slow, then stalled", 
 
 Deno.test("a sync of several files is judged by the longest of them, while it runs as at its end", () => {
   // Each write begins a segment: that, the one before it and the name are made durable.
-  const bench = new Bench(1);
+  const bench = new Bench({ segmentBytes: 1 });
   const stepMs = DISK_STALLED_MS - 100;
   bench.turn(bench.write("a", 1));
   let steps = 0;
@@ -263,6 +270,22 @@ Deno.test("a sync of several files is judged by the longest of them, while it ru
   bench.turn(bench.write("b", 2));
   bench.pass(DISK_STALLED_MS);
   assertEquals(bench.conditions, ["DiskSlow", "DiskStalled"]);
+});
+
+Deno.test("what is written is compressed only while syncs take long enough", () => {
+  const bench = new Bench({ packSyncMsMin: 10 });
+  const payloads = [new Uint8Array(2 * PACK_BYTES_MIN)];
+  const isPacked: boolean[] = [];
+  [1, 9, 10, 12, 9, 1].forEach((syncMs, at) => {
+    const { plainBytes } = bench.wal.compression;
+    const place = { group: 0, term: 1, firstIndex: at + 1, timeMs: 1, kind: "command" } as const;
+    const write = bench.write("x", at + 1);
+    const runs = [encodeRun({ ...place, payloads })];
+    bench.turn({ ...write, write: { ...write.write, runs } });
+    isPacked.push(bench.wal.compression.plainBytes > plainBytes);
+    bench.endSync(syncMs);
+  });
+  assertEquals(isPacked, [false, false, false, true, true, false]);
 });
 
 Deno.test("DISK_PROBE_MS: a disk that stalled is seen to recover though nobody writes", () => {

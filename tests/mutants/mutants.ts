@@ -1466,6 +1466,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a fast disk waits for compression",
+    file: "actors/wal_actor.ts",
+    find: "    wal.packs = syncMs >= packSyncMsMin;",
+    replace: "    wal.packs = syncMs >= packSyncMsMin - 9;",
+    suspects: [actors],
+  },
+  {
     name: "content that does not shrink is tried each time",
     file: "storage/compression.ts",
     find:

@@ -62,7 +62,7 @@ function drawRelease(dice: Dice): Pick<SimNodeOptions, "compression" | "isBehind
   const bytesMin = (): number => dice.chance(0.2) ? Infinity : 128 << dice.below(7);
   return {
     compression: {
-      logBytesMin: bytesMin(),
+      ...{ logBytesMin: bytesMin(), logSyncMsMin: dice.chance(0.5) ? 0 : 1 },
       frameBytesMin: bytesMin(),
       frameWaitBytesMin: dice.chance(0.5) ? 0 : 1024 << dice.below(6),
     },
