@@ -323,7 +323,8 @@ export class GroupState {
   resetLog({ index, term, timeMs }: SnapshotRef): void {
     this.log.reset({ index, term });
     this.durableIndex = index;
-    this.writes.truncateAfter(index);
+    // Nothing that is being written is in the log any more, not even an entry at this very index.
+    this.writes.truncateAfter(0);
     this.#logTimeMs = Math.max(this.#logTimeMs, timeMs);
   }
 

@@ -229,20 +229,23 @@ Deno.test("Fig. 13, 6: a log that has the snapshot's last entry keeps what follo
 });
 
 Deno.test("Fig. 13, 7: another log is discarded whole, and what was on its way to the disk counts no more", () => {
-  const solo = new SoloCore({ terms: [1, 1], currentTerm: 3 });
-  const pending = solo.receive(solo.append({ prevLogIndex: 2, prevLogTerm: 1, terms: [2, 2, 2] }));
-  solo.receive(part(solo, snapshotTo(4, 3)));
-  const turn = solo.turn((core) => core.snapshotReceived(snapshotTo(4, 3)));
-  assertEquals(turn.forgotten, { base: { index: 4, term: 3 }, keepsRest: false });
-  const answered = only("InstallSnapshotReply", turn.waiting);
-  assertEquals([answered.installed, answered.lastIncludedIndex], [true, 4]);
-  solo.persist(pending);
-  solo.persist(turn);
-  const { log, durableIndex, commitIndex } = solo.core.state;
-  assertEquals([log.lastIndex, log.lastTerm, durableIndex, commitIndex], [4, 3, 4, 4]);
-  // D3: entries that follow are ordered behind it.
-  solo.receive(solo.append({ prevLogIndex: 4, prevLogTerm: 3, terms: [3] }));
-  assertEquals(solo.core.state.log.lastIndex, 5);
+  // What is written ends before the snapshot's last entry, at its index, or behind it.
+  for (const terms of [[2], [2, 2], [2, 2, 2]]) {
+    const solo = new SoloCore({ terms: [1, 1], currentTerm: 3 });
+    const pending = solo.receive(solo.append({ prevLogIndex: 2, prevLogTerm: 1, terms }));
+    solo.receive(part(solo, snapshotTo(4, 3)));
+    const turn = solo.turn((core) => core.snapshotReceived(snapshotTo(4, 3)));
+    assertEquals(turn.forgotten, { base: { index: 4, term: 3 }, keepsRest: false });
+    const answered = only("InstallSnapshotReply", turn.waiting);
+    assertEquals([answered.installed, answered.lastIncludedIndex], [true, 4]);
+    solo.persist(pending);
+    solo.persist(turn);
+    const { log, durableIndex, commitIndex } = solo.core.state;
+    assertEquals([log.lastIndex, log.lastTerm, durableIndex, commitIndex], [4, 3, 4, 4]);
+    // D3: entries that follow are ordered behind it.
+    solo.receive(solo.append({ prevLogIndex: 4, prevLogTerm: 3, terms: [3] }));
+    assertEquals(solo.core.state.log.lastIndex, 5);
+  }
 });
 
 Deno.test("a snapshot that entries have overtaken is left, and another one may be taken", () => {

@@ -1473,6 +1473,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "an entry that a snapshot of another term replaced counts as durable",
+    file: "machines/group_state.ts",
+    find: "    this.writes.truncateAfter(0);",
+    replace: "    this.writes.truncateAfter(index);",
+    suspects: [core],
+  },
+  {
     name: "content that does not shrink is tried each time",
     file: "storage/compression.ts",
     find:
