@@ -11,7 +11,7 @@
  * @module
  */
 import { numberSetting, readSettings } from "../cli/settings.ts";
-import { complain, EXIT, print, UsageError } from "../cli/usage.ts";
+import { complain, print, UsageError } from "../cli/usage.ts";
 import type { RequestTemplate } from "./load_client.ts";
 import { etcdGet, etcdPut, type Sizes, statecraftGet, statecraftPut } from "./load_requests.ts";
 import { runLoad, sendEachKey } from "./load_run.ts";
@@ -21,8 +21,8 @@ import {
   leaderOf,
   type LocalCluster,
   NODES,
+  runMeasurement,
   startStatecraft,
-  stopAll,
 } from "./local_cluster.ts";
 import { hasWrk, runWrk, type WrkResult } from "./wrk.ts";
 
@@ -214,21 +214,10 @@ async function choosesWrk(generator: string | undefined): Promise<boolean> {
   return found;
 }
 
-async function main(): Promise<void> {
-  const flags = { string: ["rounds", "seconds", "generator"], boolean: ["help"] };
-  const directory = await Deno.makeTempDir();
-  const children: Deno.ChildProcess[] = [];
-  let exitCode: number = EXIT.ok;
-  const end = async (code: number): Promise<never> => {
-    await stopAll(children);
-    await Deno.remove(directory, { recursive: true });
-    Deno.exit(code);
-  };
-  // Their nodes are in process groups of their own and would outlive this process.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    Deno.addSignalListener(signal, () => void end(EXIT.failure));
-  }
-  try {
+const flags = { string: ["rounds", "seconds", "generator"], boolean: ["help"] };
+
+if (import.meta.main) {
+  await runMeasurement("compare", async ({ directory, children }) => {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
     const number = (flag: string, byDefault: number, max: number): number =>
       numberSetting(flag, settings.text(flag) ?? String(byDefault), { min: 1, max });
@@ -254,11 +243,5 @@ async function main(): Promise<void> {
       const options = { rounds, seconds, useWrk, directory };
       printTable(contenders, await compare(contenders, options));
     }
-  } catch (error) {
-    complain(`statecraft compare: ${(error as Error).message}`);
-    exitCode = error instanceof UsageError ? EXIT.usage : EXIT.failure;
-  }
-  await end(exitCode);
+  });
 }
-
-if (import.meta.main) await main();

@@ -11,13 +11,21 @@
  */
 import { linesOf } from "../cli/ndjson.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "../cli/settings.ts";
-import { complain, EXIT, print, UsageError } from "../cli/usage.ts";
+import { complain, print, UsageError } from "../cli/usage.ts";
 import { type Chart, chartsToSvg } from "./line_chart.ts";
 import { LatencyHistogram } from "./load_histogram.ts";
 import { contentSetting } from "./load.ts";
 import { statecraftPut } from "./load_requests.ts";
 import { runLoad, sendEachKey } from "./load_run.ts";
-import { freePorts, leaderOf, NODES, startStatecraft, stopAll } from "./local_cluster.ts";
+import {
+  freePorts,
+  leaderOf,
+  NODES,
+  runMeasurement,
+  startStatecraft,
+  stopAll,
+  type Workplace,
+} from "./local_cluster.ts";
 
 /** Longest run. */
 const DURATION_MS_MAX = 24 * 60 * 60_000;
@@ -195,8 +203,7 @@ function chartOf(
 
 async function measure(
   settings: Settings,
-  directory: string,
-  children: Deno.ChildProcess[],
+  { directory, children }: Workplace,
 ): Promise<void> {
   const number = (flag: string, byDefault: number, max: number): number =>
     numberSetting(flag, settings.text(flag) ?? String(byDefault), { min: 1, max });
@@ -296,27 +303,10 @@ async function measure(
   );
 }
 
-async function main(): Promise<void> {
-  const directory = await Deno.makeTempDir();
-  const children: Deno.ChildProcess[] = [];
-  let exitCode: number = EXIT.ok;
-  const end = async (code: number): Promise<never> => {
-    await stopAll(children);
-    await Deno.remove(directory, { recursive: true });
-    Deno.exit(code);
-  };
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    Deno.addSignalListener(signal, () => void end(EXIT.failure));
-  }
-  try {
+if (import.meta.main) {
+  await runMeasurement("growth", async (workplace) => {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
     if (settings.isOn("help")) print(HELP);
-    else await measure(settings, directory, children);
-  } catch (error) {
-    complain(`statecraft growth: ${(error as Error).message}`);
-    exitCode = error instanceof UsageError ? EXIT.usage : EXIT.failure;
-  }
-  await end(exitCode);
+    else await measure(settings, workplace);
+  });
 }
-
-if (import.meta.main) await main();

@@ -4,6 +4,7 @@
  * @module
  */
 import { nodeCommand } from "../cli/dev.ts";
+import { complain, EXIT, UsageError } from "../cli/usage.ts";
 
 /** Members of a cluster under test. */
 export const NODES = 3;
@@ -113,4 +114,37 @@ export async function stopAll(children: readonly Deno.ChildProcess[]): Promise<v
     }
   }
   await Promise.all(children.map((child) => child.status));
+}
+
+/** Where a measurement keeps its files, and the processes that it has started. */
+export interface Workplace {
+  readonly directory: string;
+  readonly children: Deno.ChildProcess[];
+}
+
+/**
+ * Runs a measurement and ends this process: whatever happens, its processes are ended and its files
+ * removed. Nodes are in process groups of their own, and would outlive this one.
+ */
+export async function runMeasurement(
+  name: string,
+  measure: (workplace: Workplace) => Promise<void>,
+): Promise<never> {
+  const directory = await Deno.makeTempDir();
+  const children: Deno.ChildProcess[] = [];
+  const end = async (code: number): Promise<never> => {
+    await stopAll(children);
+    await Deno.remove(directory, { recursive: true });
+    Deno.exit(code);
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, () => void end(EXIT.failure));
+  }
+  try {
+    await measure({ directory, children });
+    return await end(EXIT.ok);
+  } catch (error) {
+    complain(`statecraft ${name}: ${(error as Error).message}`);
+    return await end(error instanceof UsageError ? EXIT.usage : EXIT.failure);
+  }
 }

@@ -7,7 +7,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { nodeWords } from "../../cli/dev.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
-import { eventually, freePorts, persist, RealCluster } from "./real_cluster.ts";
+import { freePorts } from "../../bench/local_cluster.ts";
+import { eventually, persist, RealCluster } from "./real_cluster.ts";
 
 /** File descriptors that the node may have open, of which it needs about 20 itself. */
 const DESCRIPTORS = 64;

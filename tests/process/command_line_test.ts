@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { nodeCommand } from "../../cli/dev.ts";
 import { NODE_EXIT } from "../../cli/usage.ts";
-import { eventually, freePorts, persist, RealCluster, RealNode } from "./real_cluster.ts";
+import { freePorts } from "../../bench/local_cluster.ts";
+import { eventually, persist, RealCluster, RealNode } from "./real_cluster.ts";
 
 interface Run {
   readonly code: number;

@@ -6,7 +6,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { nodeWords } from "../../cli/dev.ts";
 import { EXIT } from "../../cli/usage.ts";
-import { freePorts, persist } from "./real_cluster.ts";
+import { freePorts } from "../../bench/local_cluster.ts";
+import { persist } from "./real_cluster.ts";
 
 const WRITES = 300;
 /** A start that fails is given up for hung after this. */

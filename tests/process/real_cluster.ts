@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { freePorts } from "../../bench/local_cluster.ts";
 import { nodeCommand, nodeWords } from "../../cli/dev.ts";
 import type { ClusterStatus } from "../../transport/http/gateway_port.ts";
 
@@ -221,17 +222,6 @@ export async function eventually<Value>(
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-}
-
-/** Ports that nobody listens on now, all different. */
-export function freePorts(count: number): number[] {
-  const listeners = Array.from(
-    { length: count },
-    () => Deno.listen({ hostname: "127.0.0.1", port: 0 }),
-  );
-  const ports = listeners.map(({ addr }) => addr.port);
-  for (const listener of listeners) listener.close();
-  return ports;
 }
 
 /** A request that is repeated until a node answers it with success; the answer's text. */
