@@ -159,8 +159,9 @@ export class Wal {
   #failure: WalFailedError | undefined = undefined;
 
   /**
-   * Opens the log, creating it if it is not there, and reads it back. What it returns is durable.
-   * Blocks for as long as reading takes.
+   * Opens the log, creating it if it is not there, and reads it back. What it returns is durable; only
+   * if a sync had failed and the disk has since become too full for a copy of a segment, a part of it
+   * may not be. Blocks for as long as reading takes.
    *
    * @throws {WalError} If the log must not be used: corrupt, incomplete, or somebody else's.
    * @throws {DiskError} If the disk fails.
@@ -419,7 +420,7 @@ export class Wal {
     try {
       return this.#write(segment, chunks);
     } catch (error) {
-      if (isNoSpace(error)) file.truncate(size);
+      if (isNoSpace(error)) this.#undo(() => file.truncate(size));
       throw error;
     }
   }
@@ -451,6 +452,19 @@ export class Wal {
     }
     this.#checksum = [mark, ...chunks].reduce(checksumWithAll, NO_RECORDS_CHECKSUM);
     return size;
+  }
+
+  /**
+   * Takes back what a full disk has taken a part of.
+   *
+   * @throws {WalFailedError} If it cannot: what is written next would stand behind a part of a record.
+   */
+  #undo(undo: () => void): void {
+    try {
+      undo();
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
   /** Packs records, a block of them at a time, where that helps. */
@@ -532,18 +546,19 @@ export class Wal {
     );
     if (isNeeded) return;
     this.#removing = true;
-    try {
-      this.#disk.remove(segmentPath(oldest!.sequence));
-    } catch (error) {
-      this.#removing = false;
-      throw this.#fail(error);
-    }
-    this.#segments.shift();
-    this.#disk.syncDirectoryData(WAL_DIRECTORY, (error) => {
+    const removed = (error: Error | undefined): void => {
       this.#removing = false;
       if (error !== undefined) this.#fail(error);
       if (this.#failure === undefined) this.#removeNeedless();
-    });
+    };
+    try {
+      this.#disk.remove(segmentPath(oldest!.sequence));
+      this.#segments.shift();
+      this.#disk.syncDirectoryData(WAL_DIRECTORY, removed);
+    } catch (error) {
+      // Whoever waits for the sync that has just ended must hear of it.
+      removed(error as Error);
+    }
   }
 
   #seal(): void {
@@ -559,6 +574,18 @@ export class Wal {
       if (!isNoSpace(error)) throw error;
     }
     last.file!.sync();
+    // Also the mark: the next start finds nothing that it has to write anew.
+    this.#noteDurable(this.#position);
+  }
+}
+
+/** @throws {Error} If it stays: the next try would append a second head to it. */
+function removeWhole(disk: Disk, path: string): void {
+  try {
+    disk.remove(path);
+  } catch (cause) {
+    // Not a DiskError, whose code could say that there is no space, as if nothing had been written.
+    throw new Error(`Cannot remove ${path}, of which a full disk has taken a part`, { cause });
   }
 }
 
@@ -694,7 +721,7 @@ function createSegment(
   } catch (error) {
     file.close();
     // A full disk may have taken a part of the head, and the log goes on without it.
-    if (isNoSpace(error)) disk.remove(segmentPath(sequence));
+    if (isNoSpace(error)) removeWhole(disk, segmentPath(sequence));
     throw error;
   }
   return { sequence, start: position, isOld: false, highest: new Map(), file };

@@ -1006,7 +1006,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "what a full disk took of an append stays",
     file: "storage/log/wal.ts",
-    find: "      if (isNoSpace(error)) file.truncate(size);\n",
+    find: "      if (isNoSpace(error)) this.#undo(() => file.truncate(size));\n",
     replace: "",
     suspects: [storage],
   },

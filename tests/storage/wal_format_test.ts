@@ -15,7 +15,7 @@ import {
 import { compress } from "../../storage/compression.ts";
 import { DiskError } from "../../storage/log/disk.ts";
 import { PACK_BYTES_MIN, PACKED_BYTES_MAX } from "../../storage/log/limits.ts";
-import type { OpenedWal, Wal } from "../../storage/log/wal.ts";
+import { type OpenedWal, Wal } from "../../storage/log/wal.ts";
 import { WalCorruptError, WalFailedError } from "../../storage/log/wal_errors.ts";
 import {
   encodePacked,
@@ -282,4 +282,59 @@ Deno.test("a log of the format before is read, and what is written next begins a
   const newest = `wal/${disk.list("wal").at(-1)}`;
   assertEquals([versionOf(last), versionOf(newest)], [4, 5]);
   assertEquals(openWal(disk, whose).groups.get(0)!.lastIndex, lastIndex + 1);
+});
+
+Deno.test("after a log was closed in order, a start writes nothing anew", () => {
+  const story: string[] = [];
+  const disk = new MemoryDisk({ ...now, fault: ({ type }) => void story.push(type) });
+  for (let start = 1; start <= 3; start++) {
+    const { wal } = Wal.open(disk, walOptions);
+    append(wal, entry(0, 1, start));
+    wal.close();
+  }
+  assertEquals(story.filter((type) => type === "rename"), []);
+});
+
+Deno.test("what a full disk took a part of, and what does not go away again, fails the log", () => {
+  let fails: string[] = [];
+  const disk = new MemoryDisk({
+    ...now,
+    fault: ({ type, path }) =>
+      path.startsWith("wal/") && fails.includes(type)
+        ? new DiskError("Cannot write: no space left", { code: "no-space", path })
+        : undefined,
+  });
+  for (const [segmentBytes, undo] of [[100_000, "truncate"], [1, "remove"]] as const) {
+    disk.wipe();
+    fails = [];
+    disk.makeDirectory("wal");
+    const { wal } = openWal(disk, { ...plain, segmentBytes });
+    append(wal, entry(0, 1, 1));
+    fails = ["append", undo];
+    const error = assertThrows(() => wal.append([encode(entry(0, 1, 2))]), WalFailedError);
+    fails = [];
+    assertEquals(wal.failure, error);
+  }
+});
+
+Deno.test("a segment that cannot be removed fails the sync that would have let it go", () => {
+  for (const failing of ["remove", "syncDirectoryData"]) {
+    let fails = false;
+    const disk = new MemoryDisk({
+      ...now,
+      fault: ({ type, path }) =>
+        fails && type === failing
+          ? new DiskError("Cannot remove: input/output error", { code: "io", path })
+          : undefined,
+    });
+    const { wal } = openWal(disk, { ...plain, segmentBytes: 300 });
+    for (let index = 1; index <= 8; index++) append(wal, entry(0, 1, index));
+    assertGreater(disk.list("wal").length, 1);
+    wal.forget(0, { index: 8, term: 1 }, { keepsRest: true });
+    fails = true;
+    let told: unknown = "nothing";
+    wal.sync((error) => told = error);
+    assert(told instanceof WalFailedError, `${failing}: ${told}`);
+    assertEquals(wal.failure, told);
+  }
 });
