@@ -142,12 +142,13 @@ function check({ core, nowMs }: SoloCore, outbox: Turn, seen: Seen): void {
   assertLessOrEqual(log.lastTerm, currentTerm);
   assert(core.nextDeadlineMs < Infinity, "no timer is armed");
   assert(core.nextDeadlineMs >= nowMs || core.role === "leader");
+  for (const { node } of outbox.cutShort) seen.losses.add(node);
   for (const [peer, { matchIndex, nextIndex, mode }] of progress) {
     assertLessOrEqual(matchIndex, log.lastIndex, `matchIndex of ${peer}`);
     assertLessOrEqual(nextIndex, log.lastIndex + 1, `nextIndex of ${peer}`);
     assert(nextIndex > matchIndex, `nextIndex of ${peer} is ${nextIndex}, match ${matchIndex}`);
     assert(mode !== "snapshot", `${peer} is sent nothing any more`);
-    // It falls if the follower says that it has lost its log, and for nothing else.
+    // It falls if the follower says, or its answers prove, that it has lost its log, and for nothing else.
     if (currentTerm === seen.term && !seen.losses.has(peer)) {
       assertGreaterOrEqual(matchIndex, seen.matches.get(peer) ?? 0, `matchIndex of ${peer} fell`);
     }
