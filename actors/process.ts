@@ -493,12 +493,10 @@ export class Process {
   async #handOver({ core, raft, group }: KvGroup): Promise<void> {
     if (core.role !== "leader") return;
     const { voters } = core.context;
-    const progress = core.state.leadership?.progress;
     const connected = this.#peers.status().peers
       .filter(({ peer, state }) => voters.includes(peer) && state.startsWith("connected"))
-      .map(({ peer }) => peer)
-      .sort((a, b) => (progress?.get(b)?.matchIndex ?? 0) - (progress?.get(a)?.matchIndex ?? 0));
-    const [to] = connected;
+      .map(({ peer }) => peer);
+    const to = core.state.leadership?.holdsMost(connected);
     if (to === undefined) return;
     try {
       await raft.call({ type: "Transfer", to }, { timeoutMs: HANDOVER_MS_MAX });

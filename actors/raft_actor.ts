@@ -313,9 +313,9 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
    * While a write of this node is under way, requests wait for its end. They could not be synced
    * earlier anyway. Waiting together they share entries, one message to each follower, and one sync
    * on every disk. They do not wait for a write that takes longer than AWAITED_WRITE_MS_MAX: this
-   * disk may hang, and the others commit without it. A burst is also not cut in two by the event loop: as long as each turn brings
-   * more requests, they wait, for BURST_TURNS_MAX turns at most. A lone client never waits: nothing
-   * is being written when it asks, and one request is no burst.
+   * disk may hang, and the others commit without it. A burst is also not cut in two by the event
+   * loop: as long as each turn brings more requests, they wait, for BURST_TURNS_MAX turns at most. A
+   * lone client never waits: nothing is being written when it asks, and one request is no burst.
    *
    * A node that does not lead refuses at once. It also refuses the requests that it held while it
    * led, so that clients ask another node. So does one without space, whose write may not end soon.

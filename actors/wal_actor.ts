@@ -109,7 +109,7 @@ export class WalActor extends Actor<never, never, WalSignal> {
     for (const { message } of batch) {
       if (message.type === "Write") this.#unwritten.push(message);
       else if (message.type === "SyncEnded") this.#syncEnded(message);
-      else if (message.type === "SyncStep") this.#noteStep();
+      else if (message.type === "SyncStep") this.#syncWentOn();
       else this.#checkDisk();
     }
     this.#write();
@@ -192,7 +192,11 @@ export class WalActor extends Actor<never, never, WalSignal> {
     const nowMs = this.#options.ports.clock.monotonicMs();
     this.#longestStepMs = Math.max(this.#longestStepMs, nowMs - this.#stepStartMs);
     this.#stepStartMs = nowMs;
-    this.#timer.set(nowMs + DISK_SLOW_MS);
+  }
+
+  #syncWentOn(): void {
+    this.#noteStep();
+    this.#timer.set(this.#stepStartMs + DISK_SLOW_MS);
   }
 
   /** Calls `done` once no sync runs, so that the log can be closed; for use after the actor stopped. */

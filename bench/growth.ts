@@ -84,9 +84,13 @@ async function sampleOf(directory: string, endpoint: string, seconds: number): P
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
-  const metrics = await (await fetch(`${endpoint}/metrics`)).text();
+  const metrics = await metricsOf(endpoint);
   const residentBytes = Number(/^process_resident_memory_bytes (\d+)$/m.exec(metrics)![1]);
   return { seconds, diskBytes, residentBytes };
+}
+
+async function metricsOf(endpoint: string): Promise<string> {
+  return await (await fetch(`${endpoint}/metrics`)).text();
 }
 
 /** When a follower lost its log, and when it had it back; 0 for not yet. */
@@ -274,9 +278,7 @@ async function measure(
     },
   });
   clearInterval(sampling);
-  const compression = compressionIn(
-    await (await fetch(`${cluster.endpoints[leader - 1]}/metrics`)).text(),
-  );
+  const compression = compressionIn(await metricsOf(cluster.endpoints[leader - 1]!));
   await stopAll(children);
   await Promise.all(watches);
   const { beside, without } = apart(answers, takings.filter(({ node }) => node === leader));

@@ -169,6 +169,15 @@ export async function askAll(
   }));
 }
 
+/** What a body says as JSON; undefined if it is none. */
+export function jsonIn(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Keeps requests to this machine away from the proxy that the environment names: `fetch` asks it
  * for loopback too. Must run before the first `fetch`, which reads the environment once.

@@ -4,7 +4,7 @@
  * @module
  */
 import type { TakenSnapshot } from "../mod.ts";
-import { askAll, ClientError, type Reach } from "./http_client.ts";
+import { askAll, ClientError, jsonIn, type Reach } from "./http_client.ts";
 import { EXIT } from "./usage.ts";
 
 /**
@@ -24,7 +24,7 @@ export async function takeSnapshots(
   let failed = 0;
   for (const answer of answers) {
     const { endpoint } = answer;
-    const body = answer.failure === undefined ? parse(answer.body) : undefined;
+    const body = answer.failure === undefined ? jsonIn(answer.body) : undefined;
     const taken = answer.failure === undefined && answer.status === 200;
     if (!taken) failed++;
     const failure = answer.failure ?? (body as { detail?: string } | undefined)?.detail ??
@@ -43,12 +43,4 @@ export async function takeSnapshots(
 function sentenceOf({ nodeId, index, term, bytes, isNew }: TakenSnapshot): string {
   const what = isNew ? "a snapshot was taken" : "nothing was written since the last snapshot";
   return `node ${nodeId}: ${what}: up to entry ${index} of term ${term}, ${bytes} bytes`;
-}
-
-function parse(body: string): unknown {
-  try {
-    return JSON.parse(body);
-  } catch {
-    return undefined;
-  }
 }

@@ -8,7 +8,7 @@
  */
 import { type Explanation, explanationToText } from "../mod.ts";
 import type { ClusterStatus } from "../transport/http/gateway_port.ts";
-import { type Answer, askAll, ClientError, type Reach } from "./http_client.ts";
+import { type Answer, askAll, ClientError, jsonIn, type Reach } from "./http_client.ts";
 import { EXIT } from "./usage.ts";
 
 /** Prints text that others wrote. */
@@ -115,7 +115,7 @@ export async function printExplanations(reach: Reach, output: string, show: Show
         `${endpoint}\n${(failure ?? (output === "raw" ? body : reasonsOf(body))).trimEnd()}\n\n`,
       );
     } else {
-      const explanation = failure === undefined ? parse(body) : undefined;
+      const explanation = failure === undefined ? jsonIn(body) : undefined;
       show(JSON.stringify({ endpoint, failure, explanation }) + "\n");
     }
   }
@@ -129,7 +129,7 @@ async function viewsOf(reach: Reach): Promise<readonly View[]> {
   return answers.map((answer): View => {
     const { endpoint } = answer;
     if (answer.failure !== undefined) return { endpoint, failure: answer.failure };
-    const status = answer.status === 200 ? parse(answer.body) : undefined;
+    const status = answer.status === 200 ? jsonIn(answer.body) : undefined;
     if (isClusterStatus(status)) return { endpoint, status };
     return { endpoint, failure: `is no Statecraft node: ${answer.status} ${oneLine(answer.body)}` };
   });
@@ -212,14 +212,6 @@ function checksOf(answer: Answer): readonly string[] {
   return answer.body.trimEnd().split("\n");
 }
 
-function parse(body: string): unknown {
-  try {
-    return JSON.parse(body);
-  } catch {
-    return undefined;
-  }
-}
-
 function isClusterStatus(value: unknown): value is ClusterStatus {
   const { clusterId, nodeId, term, members } = (value ?? {}) as Partial<ClusterStatus>;
   return typeof clusterId === "string" && typeof nodeId === "number" && typeof term === "number" &&
@@ -228,7 +220,7 @@ function isClusterStatus(value: unknown): value is ClusterStatus {
 
 /** Why a node is in its role, without what may happen next: that is long, and seldom asked for. */
 function reasonsOf(body: string): string {
-  const { summary, causes } = (parse(body) ?? {}) as Partial<Explanation>;
+  const { summary, causes } = (jsonIn(body) ?? {}) as Partial<Explanation>;
   if (typeof summary !== "string" || !Array.isArray(causes)) return oneLine(body);
   return explanationToText({ states: [], summary, causes, possibilities: [] });
 }

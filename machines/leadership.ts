@@ -61,4 +61,10 @@ export class Leadership {
   logTimeAt(nowMs: number): number {
     return Math.floor(nowMs - this.#logTimeBaseMs);
   }
+
+  /** Which of these holds most of the log, as far as this leader knows; of equals the first. */
+  holdsMost(peers: readonly NodeId[]): NodeId | undefined {
+    const matchOf = (peer: NodeId): LogIndex => this.progress.get(peer)?.matchIndex ?? 0;
+    return peers.toSorted((one, other) => matchOf(other) - matchOf(one))[0];
+  }
 }

@@ -23,8 +23,7 @@ export function noteCaughtUp(state: GroupState, target: NodeId): void {
 
 /** "It sends a TimeoutNow request", behind every entry on the same ordered connection. */
 export function sendTimeoutNow(state: GroupState, context: RaftContext): void {
-  if (context.transferee === undefined) return;
-  state.send(context.transferee, { ...state.header(context), type: "TimeoutNow" });
+  if (context.transferee !== undefined) tellToCampaign(state, context, context.transferee);
 }
 
 /**
@@ -35,13 +34,16 @@ export function sendTimeoutNow(state: GroupState, context: RaftContext): void {
  */
 export function callSuccessor(state: GroupState, context: RaftContext): void {
   const { timing: { electionTimeoutMsMin }, nowMs, formerLeadership } = state;
-  const [successor] = [...formerLeadership?.progress ?? []]
-    .filter(([peer, { lastContactMs }]) =>
-      context.voters.includes(peer) && nowMs - lastContactMs < electionTimeoutMsMin
-    )
-    .toSorted(([, one], [, other]) => other.matchIndex - one.matchIndex);
-  if (successor === undefined) return;
-  state.send(successor[0], { ...state.header(context), type: "TimeoutNow" });
+  const heard = context.voters.filter((voter) => {
+    const progress = formerLeadership?.progress.get(voter);
+    return progress !== undefined && nowMs - progress.lastContactMs < electionTimeoutMsMin;
+  });
+  const successor = formerLeadership?.holdsMost(heard);
+  if (successor !== undefined) tellToCampaign(state, context, successor);
+}
+
+function tellToCampaign(state: GroupState, context: RaftContext, voter: NodeId): void {
+  state.send(voter, { ...state.header(context), type: "TimeoutNow" });
 }
 
 /** "If leadership transfer does not complete after about an election timeout, the prior leader aborts". */

@@ -34,7 +34,7 @@ import {
   IdentityDamagedError,
   isDirectoryId,
   readFields,
-  replaceFile,
+  replaceFields,
 } from "./directory_file.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import type { Disk, DiskLock } from "./disk.ts";
@@ -466,7 +466,7 @@ function store(
   { identity, directoryId, logBegun, isLogLost, ...places }: StoredIdentity,
 ): void {
   const { clusterId, nodeId, members } = identity;
-  replaceFile(disk, IDENTITY_FILE, {
+  replaceFields(disk, IDENTITY_FILE, {
     ...{ clusterId, nodeId, directoryId, members, logBegun },
     ...(isLogLost ? { isLogLost } : {}),
     ...places,

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Disk } from "./disk.ts";
+import { replaceFile } from "./replace_file.ts";
 
 /**
  * The identity is unreadable, of another release, or does not fit what is beside it. The node must
@@ -35,28 +36,14 @@ export interface DirectoryFile {
   readonly bytesMax: number;
 }
 
-/**
- * Replaces a file. After a crash either the old file or the new one is there, whole. Once this has
- * returned it is the new one.
- *
- * @throws {DiskError} If the disk fails; then either may be there.
- */
-export function replaceFile(
+/** As {@linkcode replaceFile}, with these fields. */
+export function replaceFields(
   disk: Disk,
   { path, formatVersion }: DirectoryFile,
   fields: Readonly<Record<string, unknown>>,
 ): void {
-  const fresh = `${path}.new`;
-  const file = disk.open(fresh);
-  try {
-    file.truncate(0);
-    file.append(new TextEncoder().encode(JSON.stringify({ formatVersion, ...fields }) + "\n"));
-    file.sync();
-  } finally {
-    file.close();
-  }
-  disk.rename(fresh, path);
-  disk.syncDirectory("");
+  const text = JSON.stringify({ formatVersion, ...fields }) + "\n";
+  replaceFile(disk, path, new TextEncoder().encode(text));
 }
 
 /**

@@ -40,7 +40,12 @@
  */
 import type { NodeId } from "../../machines/raft_types.ts";
 import { PEERS_FILE } from "./data_directory.ts";
-import { IdentityDamagedError, isDirectoryId, readFields, replaceFile } from "./directory_file.ts";
+import {
+  IdentityDamagedError,
+  isDirectoryId,
+  readFields,
+  replaceFields,
+} from "./directory_file.ts";
 import type { Disk } from "./disk.ts";
 
 /** This node's directory, and those of its peers. */
@@ -97,7 +102,7 @@ export class StoredPeerIdentities implements PeerIdentities {
     if (this.#failure !== undefined) throw this.#failure;
     const known = new Map(this.#known).set(peer, directoryId);
     try {
-      replaceFile(this.#disk, PEERS_FILE, { peers: Object.fromEntries(known) });
+      replaceFields(this.#disk, PEERS_FILE, { peers: Object.fromEntries(known) });
     } catch (error) {
       this.#failure = error;
       throw error;

@@ -35,6 +35,7 @@ import {
   SEGMENT_BYTES,
   WRITE_GATHER_BYTES_MAX,
 } from "./limits.ts";
+import { replaceFile, UNFINISHED_SUFFIX, withFile } from "./replace_file.ts";
 import { WalCorruptError, WalFailedError, WalFullError, WalLockedError } from "./wal_errors.ts";
 import {
   type Checkpoint,
@@ -67,8 +68,6 @@ import {
 } from "./wal_segment.ts";
 
 const GATHER_BYTES_MIN = 4096;
-const COPY_SUFFIX = ".new";
-const COPY_PIECE_BYTES = 1024 * 1024;
 /** What a group of which there are no records comes to. */
 const NOTHING: Checkpoint = {
   hardState: { currentTerm: 0, votedFor: undefined },
@@ -428,8 +427,7 @@ export class Wal {
   /** Writes a mark and the chunks, in one write if they are small, and returns their size. */
   #write({ sequence, file }: Segment, records: readonly Uint8Array[]): number {
     const chunks = this.#pack(records);
-    let size = RECORD_HEADER_BYTES;
-    for (const chunk of chunks) size += chunk.length;
+    const size = RECORD_HEADER_BYTES + lengthOf(chunks);
     if (size > this.#gather.length && size <= WRITE_GATHER_BYTES_MAX) {
       this.#gather = new Uint8Array(Math.min(2 * size, WRITE_GATHER_BYTES_MAX));
     }
@@ -640,7 +638,7 @@ function cutTornTail(disk: Disk, { tornAt, lastSequence }: Replay): void {
 function openDurably(disk: Disk, options: WalOptions, found: Replay): Segment[] {
   const { segments, durablePosition, endPosition } = found;
   for (const name of disk.list(WAL_DIRECTORY)) {
-    if (name.endsWith(COPY_SUFFIX)) disk.remove(`${WAL_DIRECTORY}/${name}`);
+    if (name.endsWith(UNFINISHED_SUFFIX)) disk.remove(`${WAL_DIRECTORY}/${name}`);
   }
   disk.syncDirectory(WAL_DIRECTORY);
   segments.forEach(({ sequence }, at) => {
@@ -668,30 +666,14 @@ function openDurably(disk: Disk, options: WalOptions, found: Replay): Segment[] 
  * that is too full for a copy the segment is synced where it is.
  */
 function rewriteSegment(disk: Disk, path: string): void {
-  const copyPath = `${path}${COPY_SUFFIX}`;
-  const bytes = disk.readFile(path);
   try {
-    withFile(disk, copyPath, (copy) => {
-      for (let at = 0; at < bytes.length; at += COPY_PIECE_BYTES) {
-        copy.append(bytes.subarray(at, at + COPY_PIECE_BYTES));
-      }
-      copy.sync();
-    });
-    disk.rename(copyPath, path);
+    replaceFile(disk, path, disk.readFile(path));
   } catch (error) {
     if (!isNoSpace(error)) throw error;
+    const copyPath = `${path}${UNFINISHED_SUFFIX}`;
     if (disk.exists(copyPath)) disk.remove(copyPath);
     withFile(disk, path, (segment) => segment.sync());
-  }
-  disk.syncDirectory(WAL_DIRECTORY);
-}
-
-function withFile(disk: Disk, path: string, use: (file: DiskFile) => void): void {
-  const file = disk.open(path);
-  try {
-    use(file);
-  } finally {
-    file.close();
+    disk.syncDirectory(WAL_DIRECTORY);
   }
 }
 

@@ -173,7 +173,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a wiped node is welcomed back by who has restarted",
     file: "storage/log/peer_identities.ts",
-    find: "      replaceFile(this.#disk, PEERS_FILE, { peers: Object.fromEntries(known) });",
+    find: "      replaceFields(this.#disk, PEERS_FILE, { peers: Object.fromEntries(known) });",
     replace: "",
     suspects: ["sim", storage],
   },
@@ -1411,8 +1411,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a copy of a segment takes its place before it is durable",
-    file: "storage/log/wal.ts",
-    find: "      copy.sync();\n",
+    file: "storage/log/replace_file.ts",
+    find: "    file.sync();\n",
     replace: "",
     suspects: [storage],
   },
@@ -1439,9 +1439,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a leader whose disk hangs calls the voter that is farthest behind",
-    file: "machines/transfer.ts",
-    find: "other.matchIndex - one.matchIndex",
-    replace: "one.matchIndex - other.matchIndex",
+    file: "machines/leadership.ts",
+    find: "matchOf(other) - matchOf(one)",
+    replace: "matchOf(one) - matchOf(other)",
     suspects: [core],
   },
   {
