@@ -21,10 +21,10 @@ export const PACK_BYTES_MIN = 4 * 1024;
 export const PACK_BLOCK_BYTES = 256 * 1024;
 
 /**
- * Most bytes of records in one packed record; larger ones are written plain, and reading one that
- * claims more is an error.
+ * Most bytes of records in one packed record, so that what they are packed to is never longer than a
+ * payload may be. Larger ones are written plain, and reading one that claims more is an error.
  */
-export const PACKED_BYTES_MAX = 4 * 1024 * 1024;
+export const PACKED_BYTES_MAX: number = ENTRY_PAYLOAD_BYTES_MAX;
 
 /** Appends up to this size leave in one write, gathered in a buffer; larger ones in several. */
 export const WRITE_GATHER_BYTES_MAX = 256 * 1024;

@@ -1466,6 +1466,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "more is packed than a packed record has room for",
+    file: "storage/log/limits.ts",
+    find: "PACKED_BYTES_MAX: number = ENTRY_PAYLOAD_BYTES_MAX;",
+    replace: "PACKED_BYTES_MAX: number = 2 * ENTRY_PAYLOAD_BYTES_MAX;",
+    suspects: [storage],
+  },
+  {
     name: "a fast disk waits for compression",
     file: "actors/wal_actor.ts",
     find: "    wal.packs = syncMs >= packSyncMsMin;",

@@ -109,6 +109,18 @@ Deno.test("PACK_BYTES_MIN, blocks and PACKED_BYTES_MAX: what is packed, and what
   assertThrows(() => encodePacked(new Uint8Array(10), PACKED_BYTES_MAX + 1), RangeError);
 });
 
+Deno.test("records that stay longer than a payload when they are packed are written plain", () => {
+  const disk = new MemoryDisk(now);
+  const { wal } = openWal(disk, { ...packing, segmentBytes: 10 ** 8 });
+  const dice = new Dice(7);
+  // Of the 8 bits of each byte 6 are of chance, as in a text in base64.
+  const payloads = [1, 2, 3].map(() => Uint8Array.from({ length: 2 ** 20 }, () => dice.below(64)));
+  const place = { group: 0, term: 1, firstIndex: 1, timeMs: 1001, kind: "command" } as const;
+  wal.append([encodeRun({ ...place, payloads }).bytes]);
+  assertEquals(kindsOf(disk), ["mark", "command", "command", "command"]);
+  assertEquals(lengthsOf(openWal(disk, plain)), payloads.map(({ length }) => length));
+});
+
 Deno.test("content of chance is written plain, and is hardly tried", () => {
   const disk = new MemoryDisk(now);
   const { wal } = openWal(disk, { ...packing, packBytesMin: PACK_BYTES_MIN });
