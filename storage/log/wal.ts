@@ -326,8 +326,8 @@ export class Wal {
   }
 
   /**
-   * Makes everything durable, leaves a mark that says so, and closes the files; blocks. A failed
-   * log is only closed.
+   * Makes everything durable, leaves a mark that says so, and closes the files; blocks. A segment that an
+   * earlier release began gets no mark, and a failed log is only closed.
    *
    * @throws {Error} If a sync is running.
    * @throws {WalFailedError} If a write or sync fails; the files are closed all the same.
@@ -537,8 +537,8 @@ export class Wal {
   #removeNeedless(): void {
     const [oldest, next] = this.#segments;
     if (this.#removing || next === undefined || oldest!.file !== undefined) return;
-    // The head of the next one must be durable before it stands for this one.
-    if (next.file !== undefined && next.start + next.file.size > this.#durablePosition) return;
+    // The head of the next one must be durable before it stands for this one. No sync ends within it.
+    if (next.start >= this.#durablePosition) return;
     const isNeeded = [...oldest!.highest].some(([group, index]) =>
       index > (this.#durableBases.get(group) ?? 0)
     );
@@ -565,6 +565,7 @@ export class Wal {
     this.#nameIsNew = false;
     this.#noteDurable(this.#position);
     const last = this.#segments.at(-1)!;
+    if (last.isOld) return;
     try {
       this.#position += this.#writeWhole(last, []);
     } catch (error) {

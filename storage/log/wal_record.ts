@@ -450,7 +450,8 @@ export function forEachUnpacked(
     } catch (error) {
       if (!(error instanceof RecordError)) throw error;
       // The packed record is whole, so this is how it was written.
-      throw new RecordError(error.code, packed.start, `of a record in it, ${error.reason}`);
+      const { code, reason, isWhole } = error;
+      throw new RecordError(code, packed.start, `of a record in it, ${reason}`, { isWhole });
     }
     if (cursor.kind === "mark" || cursor.kind === "packed") {
       throw new RecordError("packed", packed.start, `a ${cursor.kind} is packed in it`);

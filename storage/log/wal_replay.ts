@@ -396,12 +396,13 @@ class Reading {
   }
 }
 
-/** A record that is whole and contradicts itself is no torn one. */
+/** A record that is whole is no torn one: it contradicts itself, or a later release wrote it. */
 function soundly<Result>(path: string, { start }: RecordCursor, read: () => Result): Result {
   try {
     return read();
   } catch (error) {
     if (!(error instanceof RecordError)) throw error;
+    if (error.isWhole) throw new WalUnknownRecordError(path, start, error.reason);
     throw new WalCorruptError(path, start, error.reason);
   }
 }

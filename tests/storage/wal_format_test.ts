@@ -272,14 +272,20 @@ Deno.test("C6: on a full disk a start syncs its segments where they are", () => 
   assertEquals(contentOf(openWal(disk, walOptions)), contentAfter([entry(0, 1, 1)]));
 });
 
-Deno.test("a log of the format before is read, and what is written next begins a segment of today's", () => {
+/** A directory of the format before. */
+function goldenDisk(): MemoryDisk {
   const disk = new MemoryDisk(now);
   disk.makeDirectory("wal");
   const golden = new URL("../golden/directory-1/wal/", import.meta.url);
-  const names = Array.from(Deno.readDirSync(golden), ({ name }) => name).sort();
-  for (const name of names) {
+  for (const { name } of Deno.readDirSync(golden)) {
     disk.replace(`wal/${name}`, Deno.readFileSync(new URL(name, golden)));
   }
+  return disk;
+}
+
+Deno.test("a log of the format before is read, and what is written next begins a segment of today's", () => {
+  const disk = goldenDisk();
+  const names = disk.list("wal");
   const whose = { clusterId: "lone", nodeId: 1 };
   const { wal, groups } = openWal(disk, whose);
   const { lastIndex, hardState: { currentTerm } } = groups.get(0)!;
@@ -349,4 +355,53 @@ Deno.test("a segment that cannot be removed fails the sync that would have let i
     assert(told instanceof WalFailedError, `${failing}: ${told}`);
     assertEquals(wal.failure, told);
   }
+});
+
+Deno.test("a log of the format before stays as it is while nothing is written, also when it is closed", () => {
+  const disk = goldenDisk();
+  const files = (): unknown => disk.list("wal").map((name) => [name, disk.readFile(`wal/${name}`)]);
+  const before = files();
+  for (let start = 1; start <= 2; start++) {
+    Wal.open(disk, { clusterId: "lone", nodeId: 1 }).wal.close();
+    assertEquals(files(), before);
+  }
+});
+
+Deno.test("a segment is removed also while more is written than a sync has made durable", () => {
+  const ends: (() => void)[] = [];
+  const disk = new MemoryDisk({ later: (run) => void ends.push(run) });
+  const { wal } = openWal(disk, { ...plain, segmentBytes: 300 });
+  let index = 0;
+  const write = (): void => void wal.append([encode(entry(0, 1, ++index))]);
+  const sync = (): void => {
+    wal.sync(() => {});
+    // What is written while a sync runs is not durable when it ends.
+    write();
+    while (ends.length > 0) ends.shift()!();
+  };
+  while (disk.list("wal").length < 2) {
+    write();
+    sync();
+  }
+  wal.forget(0, { index: index - 1, term: 1 }, { keepsRest: true });
+  const [oldest] = disk.list("wal");
+  sync();
+  assert(!disk.list("wal").includes(oldest!));
+});
+
+Deno.test("a segment is not removed before the head of the next one is durable", () => {
+  const ends: (() => void)[] = [];
+  const disk = new MemoryDisk({ later: (run) => void ends.push(run) });
+  const options = { ...plain, segmentBytes: 300 };
+  const { wal } = openWal(disk, options);
+  wal.append([hardState(0, 1, 1), entry(0, 1, 1)].map(encode));
+  wal.forget(0, { index: 1, term: 1 }, { keepsRest: true });
+  const oldest = disk.list("wal");
+  wal.sync(() => {});
+  wal.append([encode(entry(0, 1, 2))]);
+  assertEquals(disk.list("wal").length, 2);
+  while (ends.length > 0) ends.shift()!();
+  assertEquals(disk.list("wal").slice(0, 1), oldest);
+  disk.crash(() => 0);
+  assertEquals(openWal(disk, options).groups.get(0)!.hardState, { currentTerm: 1, votedFor: 1 });
 });

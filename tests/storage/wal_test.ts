@@ -7,6 +7,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { compress } from "../../storage/compression.ts";
 import { DenoDisk } from "../../storage/log/deno_disk.ts";
 import { type Disk, DiskError } from "../../storage/log/disk.ts";
 import { RECOVERED_BLOCK_BYTES, WRITE_GATHER_BYTES_MAX } from "../../storage/log/limits.ts";
@@ -26,6 +27,7 @@ import {
 import {
   CHECKPOINT_BYTES,
   encodeCheckpoint,
+  encodePacked,
   encodeRun,
   RECORD_HEADER_BYTES,
   writeMark,
@@ -390,18 +392,21 @@ Deno.test("X1: a whole record that a later release wrote is no torn tail: the lo
     const record = sealed.slice();
     change(new DataView(record.buffer));
     new DataView(record.buffer).setUint32(0, crc32c(record, 4), true);
-    // Also where power has torn what follows it.
-    for (const behind of [[], [0, 0, 0, 0], sealed.subarray(0, 50)]) {
-      const disk = new MemoryDisk();
-      openWal(disk, walOptions);
-      const offset = disk.sizeOf(segmentPath(1));
-      const bytes = new Uint8Array([...disk.readFile(segmentPath(1)), ...record, ...behind]);
-      disk.replace(segmentPath(1), bytes);
-      for (let start = 0; start < 2; start++) {
-        const error = assertThrows(() => openWal(disk, walOptions), WalUnknownRecordError, what);
-        assertEquals([error.path, error.offset], [segmentPath(1), offset]);
+    // Also where it is packed, and where power has torn what follows it.
+    const packed = encodePacked(compress(record, 1), record.length);
+    for (const bytesOf of [record, packed]) {
+      for (const behind of [[], [0, 0, 0, 0], sealed.subarray(0, 50)]) {
+        const disk = new MemoryDisk();
+        openWal(disk, walOptions);
+        const offset = disk.sizeOf(segmentPath(1));
+        const bytes = new Uint8Array([...disk.readFile(segmentPath(1)), ...bytesOf, ...behind]);
+        disk.replace(segmentPath(1), bytes);
+        for (let start = 0; start < 2; start++) {
+          const error = assertThrows(() => openWal(disk, walOptions), WalUnknownRecordError, what);
+          assertEquals([error.path, error.offset], [segmentPath(1), offset]);
+        }
+        assertEquals(disk.readFile(segmentPath(1)), bytes);
       }
-      assertEquals(disk.readFile(segmentPath(1)), bytes);
     }
   }
 });
@@ -495,33 +500,33 @@ Deno.test("X11: a segment's name becomes durable with the next sync, off the eve
     later: (run) => void pending.push(run),
     fault: ({ type, path }) => void story.push(`${type} ${path}`),
   });
-  const { wal } = openWal(disk, { ...walOptions, segmentBytes: 1 });
+  const options = { ...walOptions, segmentBytes: SEGMENT_HEADER_BYTES + 1 };
+  const { wal } = openWal(disk, options);
   story.length = 0;
   let durable = 0;
   const sync = (): void => wal.sync((_error, position) => durable = position);
-  wal.append([encode(entry(0, 1, 1))]);
-  wal.append([encode(entry(0, 1, 2))]);
+  for (const index of [1, 2, 3]) wal.append([encode(entry(0, 1, index))]);
   assertEquals(disk.list("wal").length, 2, "the second segment grows while its name is new");
   sync();
   const target = wal.position;
-  wal.append([encode(entry(0, 1, 3))]);
+  wal.append([encode(entry(0, 1, 4))]);
   assertEquals(disk.list("wal").length, 2, "and while the sync of its name runs");
   while (pending.length > 0) {
     assertEquals(durable, 0);
     pending.shift()!();
   }
   assertEquals(durable, target);
-  wal.append([encode(entry(0, 1, 4))]);
+  wal.append([encode(entry(0, 1, 5))]);
   assertEquals(disk.list("wal").length, 3, "the next one is begun once the name is durable");
   assertEquals(story.filter((line) => /sync/i.test(line)), [
     "syncData wal/00000000000000000001.wal",
     "syncData wal/00000000000000000002.wal",
     "syncDirectoryData wal",
   ]);
-  // The third entry was in the file when its sync began; the fourth was in no sync.
+  // The fourth entry was in the file when its sync began; the fifth was in no sync.
   disk.crash(() => 0);
-  const reopened = openWal(disk, { ...walOptions, segmentBytes: 1 });
-  assertEquals(contentOf(reopened), contentAfter([1, 2, 3].map((index) => entry(0, 1, index))));
+  const reopened = openWal(disk, options);
+  assertEquals(contentOf(reopened), contentAfter([1, 2, 3, 4].map((index) => entry(0, 1, index))));
 });
 
 Deno.test("C6: a full disk takes all of an append or nothing, at every operation, and whatever power takes", () => {
