@@ -637,14 +637,15 @@ function cutTornTail(disk: Disk, { tornAt, lastSequence }: Replay): void {
  * have been killed, and what it wrote be in the kernel's memory only.
  */
 function openDurably(disk: Disk, options: WalOptions, found: Replay): Segment[] {
-  const { segments, durablePosition, endPosition } = found;
+  const { segments, bytes, durablePosition, endPosition } = found;
   for (const name of disk.list(WAL_DIRECTORY)) {
     if (name.endsWith(UNFINISHED_SUFFIX)) disk.remove(`${WAL_DIRECTORY}/${name}`);
   }
   disk.syncDirectory(WAL_DIRECTORY);
-  segments.forEach(({ sequence }, at) => {
+  segments.forEach(({ sequence, start }, at) => {
     const end = segments[at + 1]?.start ?? endPosition;
-    if (end > durablePosition) rewriteSegment(disk, segmentPath(sequence));
+    if (end <= durablePosition) return;
+    rewriteSegment(disk, segmentPath(sequence), bytes.get(sequence)!.subarray(0, end - start));
   });
   const isNew = segments.length === 0;
   const last: Segment = isNew
@@ -663,12 +664,13 @@ function openDurably(disk: Disk, options: WalOptions, found: Replay): Segment[] 
 /**
  * Puts a copy in the place of a segment that no sync has made durable, for all that is known. If a sync
  * of it failed in an earlier process, the kernel may show bytes that the disk never got, and call them
- * clean: to sync them once more would prove nothing. The copy's bytes are new to the kernel. On a disk
- * that is too full for a copy the segment is synced where it is.
+ * clean: to sync them once more would prove nothing. The copy's bytes are new to the kernel. They are
+ * those that were checked: to read them once more could show what is on the disk instead. On a disk that
+ * is too full for a copy the segment is synced where it is.
  */
-function rewriteSegment(disk: Disk, path: string): void {
+function rewriteSegment(disk: Disk, path: string, bytes: Uint8Array): void {
   try {
-    replaceFile(disk, path, disk.readFile(path));
+    replaceFile(disk, path, bytes);
   } catch (error) {
     if (!isNoSpace(error)) throw error;
     const copyPath = `${path}${UNFINISHED_SUFFIX}`;

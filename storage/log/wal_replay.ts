@@ -56,6 +56,8 @@ export interface Replay {
   readonly durablePosition: number;
   /** The segments that count, oldest first. */
   readonly segments: readonly ReplayedSegment[];
+  /** What was read of the segments that are not known to be durable to their ends, by sequence. */
+  readonly bytes: ReadonlyMap<number, Uint8Array>;
   /** Checksum of the last append, as far as it is there; undefined if there is no log. */
   readonly checksum: number | undefined;
   /** The torn tail to cut off, if there is one. */
@@ -156,6 +158,7 @@ class Reading {
   readonly #sequences: readonly number[];
   readonly #groups = new Map<GroupId, GroupReading>();
   readonly #segments: ReplayedSegment[] = [];
+  readonly #bytes = new Map<number, Uint8Array>();
   #position = 0;
   #durablePosition = 0;
   /** Checksum of the append that is being read; undefined before the first. */
@@ -170,6 +173,7 @@ class Reading {
 
   /** Reads one segment; `false` if the log ends in it. */
   readSegment(sequence: number): boolean {
+    this.#dropDurableBytes();
     const path = segmentPath(sequence);
     const bytes = this.#disk.readFile(path);
     const header = decodeSegmentHeader(path, bytes);
@@ -223,9 +227,18 @@ class Reading {
       endPosition: this.#position,
       durablePosition: this.#durablePosition,
       segments: this.#segments,
+      bytes: this.#bytes,
       checksum: this.#checksum,
       tornAt: this.#tornAt,
     };
+  }
+
+  /** There are a few that are not durable at most, whatever the log's size. */
+  #dropDurableBytes(): void {
+    this.#segments.forEach(({ sequence }, at) => {
+      const end = this.#segments[at + 1]?.start ?? this.#position;
+      if (end <= this.#durablePosition) this.#bytes.delete(sequence);
+    });
   }
 
   #readRecords(
@@ -243,7 +256,10 @@ class Reading {
     for (;;) {
       const isInHead = cursor.end < head;
       if (!isInHead) {
-        if (this.#segments.at(-1) !== segment) this.#segments.push(segment);
+        if (this.#segments.at(-1) !== segment) {
+          this.#segments.push(segment);
+          this.#bytes.set(sequence, bytes);
+        }
         this.#position = start + cursor.end;
       }
       try {
@@ -304,7 +320,7 @@ class Reading {
   ): void {
     soundly(path, cursor, () => checkMark(cursor, sequence, start));
     this.#takeChecksum(path, cursor.start, isOld ? undefined : cursor.group);
-    this.#durablePosition = cursor.index;
+    this.#durablePosition = Math.max(this.#durablePosition, cursor.index);
     this.#checksum = checksumWith(NO_RECORDS_CHECKSUM, cursor.crc);
   }
 

@@ -1405,7 +1405,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "what a failed sync left in the kernel's memory is synced again, and believed",
     file: "storage/log/wal.ts",
-    find: "rewriteSegment(disk, segmentPath(sequence));",
+    find:
+      "rewriteSegment(disk, segmentPath(sequence), bytes.get(sequence)!.subarray(0, end - start));",
     replace: "withFile(disk, segmentPath(sequence), (segment) => segment.sync());",
     suspects: [storage, "sim"],
   },
@@ -1498,6 +1499,13 @@ export const mutants: readonly Mutant[] = [
     file: "storage/log/wal_record.ts",
     find: "${reason}`, { isWhole });",
     replace: "${reason}`);",
+    suspects: [storage],
+  },
+  {
+    name: "a start writes anew what a second reading shows",
+    file: "storage/log/wal.ts",
+    find: "    replaceFile(disk, path, bytes);",
+    replace: "    replaceFile(disk, path, disk.readFile(path).subarray(0, bytes.length));",
     suspects: [storage],
   },
   {

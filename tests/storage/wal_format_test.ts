@@ -222,6 +222,31 @@ Deno.test("C5: what a failed sync left in the kernel's memory is written anew, n
   assertEquals(contentOf(openWal(disk, walOptions)), expected);
 });
 
+Deno.test("C5: a start writes the bytes anew that it has checked, whatever a second reading would show", () => {
+  const path = segmentPath(1);
+  let onDisk: Uint8Array | undefined;
+  class EvictingDisk extends MemoryDisk {
+    override readFile(read: string): Uint8Array {
+      const bytes = super.readFile(read);
+      // The kernel drops what no sync has brought to the disk, and calls it clean.
+      if (read === path && onDisk !== undefined) this.replace(path, onDisk);
+      return bytes;
+    }
+  }
+  const disk = new EvictingDisk(now);
+  const { wal } = openWal(disk, walOptions);
+  append(wal, entry(0, 1, 1));
+  const durable = disk.readFile(path);
+  wal.append([encode(entry(0, 1, 2))]);
+  onDisk = durable;
+  const expected = contentAfter([entry(0, 1, 1), entry(0, 1, 2)]);
+  const reopened = openWal(disk, walOptions);
+  onDisk = undefined;
+  assertEquals(contentOf(reopened), expected);
+  disk.crash(() => 0);
+  assertEquals(contentOf(openWal(disk, walOptions)), expected);
+});
+
 Deno.test("C1: a start that writes segments anew loses nothing, wherever power goes", () => {
   const records = [1, 2, 3, 4, 5, 6, 7].map((index) => entry(0, 1, index));
   let operations = 0;
