@@ -10,6 +10,7 @@ import {
   type LogFinding,
   type LogVerdict,
   type RecordFinding,
+  WalUnknownRecordError,
   WalVersionError,
 } from "../mod.ts";
 import {
@@ -170,6 +171,7 @@ function printSummary({ segments, groups, tornTail, error }: LogVerdict, counts:
 }
 
 if (import.meta.main) {
-  const isUsage = (error: unknown): boolean => error instanceof WalVersionError;
+  const isUsage = (error: unknown): boolean =>
+    error instanceof WalVersionError || error instanceof WalUnknownRecordError;
   runInspection({ name: "wal", help: HELP, switches: [], inspect, isUsage }, Deno.args);
 }

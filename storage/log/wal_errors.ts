@@ -20,8 +20,9 @@ export class WalError extends Error {
 }
 
 /**
- * Records that were durable are damaged or missing. The node must not start: with a shortened log
- * it could take part in electing a leader that lacks committed entries.
+ * Records that were durable are damaged or missing. The node must not start with what is left: with a
+ * shortened log it could take part in electing a leader that lacks committed entries. If there are
+ * others, it puts the log aside and recovers (machines/recovery.ts).
  */
 export class WalCorruptError extends WalError {
   /** Its class's name. */

@@ -6,7 +6,7 @@
  */
 import type { GroupId, LogIndex, Term } from "../../machines/raft_types.ts";
 import { INSPECTION_TRIES } from "./limits.ts";
-import { WalError } from "./wal_errors.ts";
+import { WalError, WalUnknownRecordError } from "./wal_errors.ts";
 import {
   type Checkpoint,
   checkpointAt,
@@ -131,6 +131,7 @@ export interface LogVerdict {
  * verdict takes memory for the entries that the log still needs.
  *
  * @throws {WalVersionError} If a segment is of a format that this release does not know.
+ * @throws {WalUnknownRecordError} If a later release wrote a record; all findings come before.
  */
 export function* inspectLog(files: LogFiles): Generator<LogFinding, LogVerdict> {
   // Before the segments: what a node makes durable meanwhile is in them.
@@ -249,7 +250,7 @@ function judge(
       return { segments, error: undefined, tornTail: tornTailOf(found), groups };
     } catch (error) {
       if (error instanceof SegmentGoneError && tries < INSPECTION_TRIES) continue;
-      if (!(error instanceof WalError)) throw error;
+      if (!(error instanceof WalError) || error instanceof WalUnknownRecordError) throw error;
       return { segments, error, tornTail: undefined, groups: new Map() };
     }
   }

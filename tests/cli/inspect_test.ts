@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { crc32c } from "../../storage/crc32c.ts";
 import { DenoDisk } from "../../storage/log/deno_disk.ts";
 import { Wal } from "../../storage/log/wal.ts";
 import { segmentPath } from "../../storage/log/wal_segment.ts";
@@ -86,6 +87,22 @@ Deno.test("wal inspect: a torn end is no damage, a damaged record is, and the fi
     const { sound, damage } = JSON.parse(json.lines.at(-1)!);
     assertEquals([json.code, sound, damage.path, damage.offset], [3, false, segmentPath(1), 168]);
     assertEquals(await Deno.readFile(path), whole, "nothing was changed");
+  }));
+
+Deno.test("wal inspect: a record of a newer release is no damage", () =>
+  inDirectory(async (directory) => {
+    const { wal } = Wal.open(new DenoDisk(directory), { ...walOptions, segmentBytes: 1_000_000 });
+    wal.close();
+    const path = `${directory}/${segmentPath(1)}`;
+    const whole = await Deno.readFile(path);
+    const record = encode(entry(0, 1, 1));
+    record[9] = 99;
+    new DataView(record.buffer).setUint32(0, crc32c(record, 4), true);
+    await Deno.writeFile(path, new Uint8Array([...whole, ...record]));
+    const { code, lines, stderr } = await run("wal", "inspect", directory);
+    assertEquals(code, 2);
+    assertStringIncludes(lines.at(-1)!, `nothing can be read from byte ${whole.length} on`);
+    assertStringIncludes(stderr, "use a newer release");
   }));
 
 Deno.test("snapshot inspect: meta, chunks and digest of a snapshot, and where it is damaged", () =>

@@ -404,3 +404,15 @@ Deno.test("a backup counts among the answers that are not read yet", async () =>
   await assertProblem(await send("/v1/backup?from=1"), 400, "invalid-request");
   assertEquals(port.backups.running, 0);
 });
+
+Deno.test("a snapshot is taken by POST only, without parameters, and for no other site", async () => {
+  const { send } = gateway();
+  const path = "/v1/snapshot";
+  const taken = await send(path, { method: "POST" });
+  assertEquals(taken.status, 200);
+  assertEquals((await taken.json()).index, 2);
+  await assertProblem(await send(path), 405, "method-not-allowed");
+  await assertProblem(await send(`${path}?now=1`, { method: "POST" }), 400, "invalid-request");
+  const headers = { origin: "http://elsewhere.example" };
+  await assertProblem(await send(path, { method: "POST", headers }), 403, "cross-origin");
+});
