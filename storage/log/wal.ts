@@ -150,6 +150,8 @@ export class Wal {
   /** The durable base of each group: entries up to it are not needed any more. */
   readonly #durableBases: Map<GroupId, LogIndex>;
   #removing = false;
+  /** What has last replaced entries ends here: until it is durable, those that it replaced may come back. */
+  #replacedPosition = 0;
   #position: number;
   #durablePosition: number;
   #syncing = false;
@@ -385,7 +387,10 @@ export class Wal {
         tally.hardState = { currentTerm: term, votedFor: index === 0 ? undefined : index };
         return;
       }
-      if (index <= tally.lastIndex) dropEntriesAfter(this.#segments, group, index - 1);
+      if (index <= tally.lastIndex) {
+        dropEntriesAfter(this.#segments, group, index - 1);
+        this.#replacedPosition = this.#position;
+      }
       tally.lastIndex = index;
       highest.set(group, index);
     });
@@ -539,6 +544,7 @@ export class Wal {
     if (this.#removing || next === undefined || oldest!.file !== undefined) return;
     // The head of the next one must be durable before it stands for this one. No sync ends within it.
     if (next.start >= this.#durablePosition) return;
+    if (this.#replacedPosition > this.#durablePosition) return;
     const isNeeded = [...oldest!.highest].some(([group, index]) =>
       index > (this.#durableBases.get(group) ?? 0)
     );

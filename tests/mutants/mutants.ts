@@ -1480,6 +1480,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a segment is removed before what replaces its entries is durable",
+    file: "storage/log/wal.ts",
+    find: "    if (this.#replacedPosition > this.#durablePosition) return;\n",
+    replace: "",
+    suspects: [storage],
+  },
+  {
     name: "a segment is removed only while nothing is written",
     file: "storage/log/wal.ts",
     find: "    if (next.start >= this.#durablePosition) return;",

@@ -430,3 +430,29 @@ Deno.test("a segment is not removed before the head of the next one is durable",
   disk.crash(() => 0);
   assertEquals(openWal(disk, options).groups.get(0)!.hardState, { currentTerm: 1, votedFor: 1 });
 });
+
+Deno.test("a segment is not removed before what replaces its entries is durable", () => {
+  const ends: (() => void)[] = [];
+  const disk = new MemoryDisk({ later: (run) => void ends.push(run) });
+  const options = { ...plain, segmentBytes: 300 };
+  const { wal } = openWal(disk, options);
+  const finish = (): void => {
+    while (ends.length > 0) ends.shift()!();
+  };
+  const records = [hardState(0, 1, 1), entry(0, 1, 1), entry(0, 1, 2), entry(0, 1, 3)];
+  wal.append(records.map(encode));
+  wal.forget(0, { index: 1, term: 1 }, { keepsRest: true });
+  const [oldest] = disk.list("wal");
+  wal.sync(() => {});
+  finish();
+  assertEquals(disk.list("wal").length, 2);
+  wal.append([encode(hardState(0, 2))]);
+  wal.sync(() => {});
+  wal.append([encode(entry(0, 2, 2))]);
+  finish();
+  assertEquals(disk.list("wal")[0], oldest);
+  const before = disk.list("wal").length;
+  wal.sync(() => {});
+  finish();
+  assertEquals([disk.list("wal").length, disk.list("wal").includes(oldest!)], [before - 1, false]);
+});
