@@ -451,8 +451,7 @@ Deno.test("a segment is not removed before what replaces its entries is durable"
   wal.append([encode(entry(0, 2, 2))]);
   finish();
   assertEquals(disk.list("wal")[0], oldest);
-  const before = disk.list("wal").length;
   wal.sync(() => {});
   finish();
-  assertEquals([disk.list("wal").length, disk.list("wal").includes(oldest!)], [before - 1, false]);
+  assert(!disk.list("wal").includes(oldest!));
 });
