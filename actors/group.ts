@@ -8,17 +8,21 @@ import type { ReplicationBounds } from "../machines/bounds.ts";
 import {
   CLUSTER_VERSIONS,
   ClusterVersionError,
+  configAfter,
+  type ConfigEntry,
   decodeConfig,
   type GroupConfig,
+  MEMBERS_VERSION,
+  storedConfigOf,
 } from "../machines/group_config.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import { RaftCore } from "../machines/raft_core.ts";
+import { peersOf } from "../machines/replication.ts";
 import { type RaftStep, type RoleChange, roleChangeOf } from "../machines/raft_step.ts";
 import type {
   EntryRun,
   GroupId,
   LogIndex,
-  Membership,
   NodeId,
   RaftMessage,
   Term,
@@ -52,7 +56,7 @@ import {
 import type { ActorRef, LocalRef } from "./runtime/actor.ts";
 import type { Log } from "./runtime/ports.ts";
 import type { ActorSystem } from "./runtime/system.ts";
-import { refOf, SnapshotActor, type SnapshotSignal } from "./snapshot_actor.ts";
+import { configOf, refOf, SnapshotActor, type SnapshotSignal } from "./snapshot_actor.ts";
 import type { SnapshotFacts, StateSource } from "./state_file.ts";
 import { type DiskCondition, WalActor, type WalSignal } from "./wal_actor.ts";
 
@@ -105,7 +109,11 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   /** What the group replicates; nothing else may change it. */
   readonly machine: Machine;
   readonly id: NodeId;
-  readonly membership: Membership;
+  /** What the cluster was founded with, or joined with; what the log says comes after it. */
+  readonly config: GroupConfig;
+  /** As of GroupOptions. */
+  readonly memberSince?: LogIndex;
+  readonly directoryOf?: (id: NodeId) => string | undefined;
   readonly timing: RaftTiming;
   /** Default DEFAULT_BOUNDS. */
   readonly bounds?: ReplicationBounds;
@@ -156,7 +164,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
    * @throws {SnapshotMissingError} If entries were forgotten and no sound snapshot covers them.
    */
   constructor(options: GroupHostOptions<Result, Machine>) {
-    const { group, machine, id, membership, timing, system, wal, recovered, send } = options;
+    const { group, machine, id, timing, system, wal, recovered, send } = options;
     const { onRoleChange, onCommit } = options;
     const { ports } = system;
     this.group = group;
@@ -192,7 +200,11 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       random: () => ports.random.next(),
       log,
       nowMs: ports.clock.monotonicMs(),
-      ...membership,
+      config: snapshot === undefined
+        ? options.config
+        : configAfter(options.config, configOf(snapshot.meta)),
+      ...(options.memberSince === undefined ? {} : { memberSince: options.memberSince }),
+      ...(options.directoryOf === undefined ? {} : { directoryOf: options.directoryOf }),
       ...hardState,
       ...(snapshot === undefined ? {} : { snapshot: refOf(snapshot) }),
       isLogLost: options.isLogLost === true,
@@ -305,7 +317,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   raiseClusterVersion(knownBy: (node: NodeId) => number | undefined): void {
     const { context, role } = this.core;
     if (role !== "leader") return;
-    const others = [...context.voters, ...context.learners].filter((id) => id !== context.id);
+    const others = peersOf(context);
     const version = Math.min(this.#clusterVersionMax, ...others.map((id) => knownBy(id) ?? 0));
     if (version <= this.#clusterVersion) return;
     // Once: while a quorum is missing, the log would otherwise grow by one entry a try.
@@ -317,14 +329,18 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
 
   /** What a snapshot says of the entry at `index`, which was applied; undefined if the log lacks it. */
   #factsAt(index: LogIndex): SnapshotFacts | undefined {
-    const { state, context: { voters } } = this.core;
+    const { state } = this.core;
     const term = state.log.termAt(index);
     // Of an entry beyond the committed ones the log may hold another one than the machine has applied: a
     // leader's snapshot, which the machine holds already, is about to replace the log.
     if (term === undefined || index > state.commitIndex) return undefined;
     const run = state.log.slice(index, index)[0];
     const timeMs = run === undefined ? state.lastLogTimeMs : recordFormat.lastTimeMs(run);
-    return { term, timeMs, clusterVersion: this.#clusterVersion, members: voters };
+    const config = state.configs.at(index);
+    return {
+      ...{ term, timeMs, clusterVersion: this.#clusterVersion, members: config.voters },
+      ...(config.clusterVersion < MEMBERS_VERSION ? {} : { config: storedConfigOf(config) }),
+    };
   }
 
   #isSending(index: LogIndex): boolean {
@@ -332,12 +348,12 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
     return [...peers].some(({ sending }) => sending?.snapshot.index === index);
   }
 
-  #agree(config: GroupConfig): void {
+  #agree(config: Pick<ConfigEntry, "clusterVersion">): void {
     this.#checkKnown(config);
     this.#clusterVersion = Math.max(this.#clusterVersion, config.clusterVersion);
   }
 
-  #checkKnown({ clusterVersion }: GroupConfig): void {
+  #checkKnown({ clusterVersion }: Pick<ConfigEntry, "clusterVersion">): void {
     if (clusterVersion <= this.#clusterVersionMax) return;
     throw new ClusterVersionError(clusterVersion, this.#clusterVersionMax);
   }

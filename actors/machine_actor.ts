@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { decodeConfig, type GroupConfig } from "../machines/group_config.ts";
+import { type ConfigEntry, decodeConfig } from "../machines/group_config.ts";
 import type { EntryRun, LogIndex, Term } from "../machines/raft_types.ts";
 import { unpackRequests } from "../machines/request_batch.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
@@ -89,7 +89,7 @@ export interface MachineActorOptions<Result> {
    *
    * @throws {ClusterVersionError} If this build must not take part any more.
    */
-  readonly onConfig: (config: GroupConfig) => void;
+  readonly onConfig: (config: Pick<ConfigEntry, "clusterVersion">) => void;
   /** Gets the hash of the state after each entry whose index is a multiple of AUDIT_ENTRIES. */
   readonly onAudit: (index: LogIndex, hash: string) => void;
   readonly snapshotAfter: SnapshotTrigger;

@@ -10,7 +10,7 @@
  * @module
  */
 import type { ReplicationBounds } from "../machines/bounds.ts";
-import { ClusterVersionError } from "../machines/group_config.ts";
+import { ClusterVersionError, foundingConfig } from "../machines/group_config.ts";
 import type { Explanation } from "../machines/explain.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import type { SpaceCondition } from "../machines/raft_core.ts";
@@ -394,7 +394,7 @@ export class Process {
       group,
       machine: new KvStore(),
       id: this.id,
-      membership: { voters: [...members.keys()].sort((a, b) => a - b), learners: [] },
+      config: foundingConfig({ voters: [...members.keys()].sort((a, b) => a - b) }),
       timing,
       ...(bounds === undefined ? {} : { bounds }),
       system: this.system,

@@ -12,6 +12,7 @@
  *
  * @module
  */
+import type { ConfigEntry } from "../machines/group_config.ts";
 import type { CutShort, Outbox } from "../machines/group_state.ts";
 import type { RaftCore, SpaceCondition } from "../machines/raft_core.ts";
 import type { LogBase } from "../machines/raft_log.ts";
@@ -77,7 +78,11 @@ export type RaftSignal =
   }
   | { readonly type: "SnapshotFailed" }
   /** As {@linkcode RaftCore.snapshotReceived}. */
-  | { readonly type: "SnapshotReceived"; readonly snapshot: SnapshotRef }
+  | {
+    readonly type: "SnapshotReceived";
+    readonly snapshot: SnapshotRef;
+    readonly config: ConfigEntry;
+  }
   | { readonly type: "SnapshotRefused" }
   /** As {@linkcode RaftCore.snapshotLost}. */
   | { readonly type: "SnapshotLost"; readonly snapshot: SnapshotRef | undefined };
@@ -219,7 +224,7 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
           break;
         case "SnapshotReceived":
           this.#beginAnotherTurn();
-          core.snapshotReceived(message.snapshot);
+          core.snapshotReceived(message.snapshot, message.config);
           break;
         case "SnapshotRefused":
           core.snapshotRefused();

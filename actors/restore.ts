@@ -167,7 +167,9 @@ export async function restoreDirectory(
   const { revision, size: keys } = store;
   const stateHash = store.stateHash();
   const clusterId = idOf([clusterIdOf(addresses), digest, revision]);
-  const meta = { ...backup, clusterId, members, machineVersion: store.version, stateHash };
+  // The members of the cluster that was backed up are none of the new one.
+  const { config: _, ...rest } = backup;
+  const meta = { ...rest, clusterId, members, machineVersion: store.version, stateHash };
   const isNew = !disk.exists("");
   disk.makeDirectory("");
   const lock = disk.lock("");

@@ -14,11 +14,16 @@
  *
  * @module
  */
+import type { ConfigEntry } from "../machines/group_config.ts";
 import type { ReceivedPart, SnapshotPart } from "../machines/group_state.ts";
 import type { LogBase } from "../machines/raft_log.ts";
 import type { LogIndex, NodeId, RaftMessage, SnapshotRef } from "../machines/raft_types.ts";
 import { DiskError } from "../storage/log/disk.ts";
-import { SnapshotError, type SnapshotReader } from "../storage/log/snapshot_file.ts";
+import {
+  SnapshotError,
+  type SnapshotMeta,
+  type SnapshotReader,
+} from "../storage/log/snapshot_file.ts";
 import type {
   SnapshotStore,
   StoredSnapshot,
@@ -408,7 +413,11 @@ export class SnapshotActor extends Actor<never, never, SnapshotSignal> {
     store.removeOld(group, (snapshot) => isSending(snapshot.index));
     machineActor.signal({ type: "Frozen" });
     machineActor.signal({ type: "Snapshotted" });
-    toRaft({ type: "SnapshotReceived", snapshot: refOf(result) });
+    toRaft({
+      type: "SnapshotReceived",
+      snapshot: refOf(result),
+      config: configOf(result.meta),
+    });
     this.#answerDemands(undefined);
   }
 
@@ -444,6 +453,11 @@ function* checked(store: SnapshotStore, stored: StoredSnapshot): Generator<Uint8
 }
 
 /** A stored snapshot as Raft speaks of it. */
+/** What the group had agreed on as of a snapshot. */
+export function configOf({ clusterVersion, config }: SnapshotMeta): ConfigEntry {
+  return { clusterVersion, stored: config };
+}
+
 export function refOf({ index, term, size, digest, meta }: StoredSnapshot): SnapshotRef {
   return { index, term, timeMs: meta.timeMs, size, digest };
 }

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { StoredConfig } from "../machines/group_config.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../machines/raft_types.ts";
 import type { FrozenState, StateMachine } from "../machines/state_machine.ts";
 import { joinBytes } from "../storage/join_bytes.ts";
@@ -19,6 +20,8 @@ export interface SnapshotFacts {
   readonly timeMs: number;
   readonly clusterVersion: number;
   readonly members: readonly NodeId[];
+  /** Absent where the log names no members yet. */
+  readonly config?: StoredConfig;
 }
 
 /** What files are made of. */

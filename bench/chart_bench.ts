@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { foundingConfig } from "../machines/group_config.ts";
 import { initialTransition } from "xstate";
 import { DEFAULT_TIMING } from "../machines/group_state.ts";
 import { RaftCore } from "../machines/raft_core.ts";
@@ -22,6 +23,7 @@ const [follower] = initialTransition(raftMachine, {
   currentTerm: 1,
   votedFor: undefined,
   voters: [1, 2, 3],
+  outgoing: [],
   learners: [],
 });
 const header = { group: 0, term: 1, from: 2 };
@@ -87,8 +89,7 @@ function leadingCore(): RaftCore {
     random: () => 0,
     log: new RaftLog(),
     nowMs: 0,
-    voters: [1],
-    learners: [],
+    config: foundingConfig({ voters: [1] }),
     currentTerm: 0,
     votedFor: undefined,
   });

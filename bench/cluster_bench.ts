@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { foundingConfig } from "../machines/group_config.ts";
 import { denoPorts } from "../actors/deno_ports.ts";
 import { GroupHost, type KvGroup, spawnWal } from "../actors/group.ts";
 import { ActorSystem } from "../actors/runtime/system.ts";
@@ -71,7 +72,7 @@ function startCluster(): Map<NodeId, { system: ActorSystem; host: KvGroup }> {
       group: 0,
       machine: new KvStore(),
       id,
-      membership: { voters: VOTERS, learners: [] },
+      config: foundingConfig({ voters: VOTERS }),
       timing: TIMING,
       system,
       wal: walHost.ref,

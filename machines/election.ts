@@ -9,6 +9,7 @@
  */
 import type { GroupState } from "./group_state.ts";
 import type { RaftContext, RaftEvent } from "./raft_machine.ts";
+import { allVoters } from "./quorum.ts";
 import type { LogIndex, NodeId, PreVote, RaftMessage, RequestVote, Term } from "./raft_types.ts";
 
 /**
@@ -28,6 +29,11 @@ export function armElectionTimer(state: GroupState): void {
   if (state.electionDeadlineMs === undefined) state.restartElectionTimer();
 }
 
+/** A removed member never seeks election. */
+export function disarmElectionTimer(state: GroupState): void {
+  state.electionDeadlineMs = undefined;
+}
+
 /** "Reset election timer" (s5.2). */
 export function restartElectionTimer(state: GroupState): void {
   state.restartElectionTimer();
@@ -36,10 +42,10 @@ export function restartElectionTimer(state: GroupState): void {
 /** Ask every other voter whether it would vote for this node in the next term (thesis s9.6). */
 export function requestPreVotes(state: GroupState, context: RaftContext): void {
   state.restartElectionTimer();
-  const { currentTerm, voters } = context;
+  const { currentTerm } = context;
   const header = { group: state.group, term: currentTerm + 1, from: state.id };
   const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = state.log;
-  for (const voter of voters) {
+  for (const voter of allVoters(context)) {
     if (voter === state.id) continue;
     state.send(voter, { ...header, type: "PreVote", lastLogIndex, lastLogTerm });
   }
@@ -59,7 +65,7 @@ export function requestVotes(state: GroupState, context: RaftContext, event: Raf
     lastLogTerm: state.log.lastTerm,
     transfer: event.type === "TimeoutNow",
   };
-  for (const voter of context.voters) {
+  for (const voter of allVoters(context)) {
     if (voter !== state.id) state.sendWhenDurable(voter, request);
   }
 }

@@ -9,7 +9,7 @@
 import { evaluateGuard } from "xstate/guards";
 import { activePaths, describeChart } from "./chart.ts";
 import type { GroupState } from "./group_state.ts";
-import { majority } from "./quorum.ts";
+import { allVoters, halvesOf, isJoint, isQuorum, majority, type Voters } from "./quorum.ts";
 import { roleOf } from "./raft_step.ts";
 import type { NodeId, Term } from "./raft_types.ts";
 import {
@@ -74,6 +74,8 @@ export interface Cause {
     | "disk-stalled"
     | "disk-full"
     | "log-lost"
+    | "joint"
+    | "removed"
     | "space-low"
     | "no-leader"
     | "no-quorum"
@@ -109,14 +111,33 @@ interface GuardText {
 
 const list = (ids: readonly number[]): string => ids.length === 0 ? "nobody" : ids.join(", ");
 
+/** How many of a quorum there are: of both halves while the voters change. */
+function countOf(ids: readonly NodeId[], voters: Voters): string {
+  return halvesOf(voters)
+    .map((half) => `${half.filter((voter) => ids.includes(voter)).length} of ${half.length}`)
+    .join(" and ");
+}
+
+/** How many a quorum needs, of both halves while the voters change. */
+function neededOf(voters: Voters): string {
+  return halvesOf(voters).map(({ length }) => majority(length)).join(" and ");
+}
+
+/** The voters; while they change, those to be and those before. */
+function votersText({ voters, outgoing }: Voters): string {
+  return outgoing.length === 0 ? list(voters) : `${list(voters)}, and until then ${list(outgoing)}`;
+}
+
 /** One sentence for every guard of the chart; a test fails when a guard has none. */
 export const guardTexts: Readonly<Record<string, GuardText>> = {
   isVoter: {
     needsEvent: false,
-    sentence: ({ id, voters }) =>
-      voters.includes(id)
-        ? `Node ${id} is a voter`
-        : `Node ${id} is not among the voters (${list(voters)}), so it may not campaign`,
+    sentence: (context) =>
+      allVoters(context).includes(context.id)
+        ? `Node ${context.id} is a voter`
+        : `Node ${context.id} is not among the voters (${
+          votersText(context)
+        }), so it may not campaign`,
   },
   diskIsUsable: {
     needsEvent: false,
@@ -137,10 +158,12 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
   },
   mayCampaign: {
     needsEvent: false,
-    sentence: ({ id, voters }) =>
-      voters.includes(id)
-        ? `Node ${id} is a voter and may campaign unless its disk is stalled or full`
-        : `Node ${id} is not among the voters (${list(voters)}), so it may not campaign`,
+    sentence: (context) =>
+      allVoters(context).includes(context.id)
+        ? `Node ${context.id} is a voter and may campaign unless its disk is stalled or full`
+        : `Node ${context.id} is not among the voters (${
+          votersText(context)
+        }), so it may not campaign`,
   },
   knowsLeader: {
     needsEvent: true,
@@ -156,10 +179,12 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
   },
   hasMajority: {
     needsEvent: false,
-    sentence: ({ votesGranted, voters }) =>
-      `${votesGranted.length} of ${voters.length} voters said yes (${list(votesGranted)}), ` +
-      `${majority(voters.length)} are needed; silent or unwilling: ` +
-      list(voters.filter((voter) => !votesGranted.includes(voter))),
+    sentence: (context) =>
+      `${countOf(context.votesGranted, context)} voters said yes (${
+        list(context.votesGranted)
+      }), ` +
+      `${neededOf(context)} are needed; silent or unwilling: ` +
+      list(allVoters(context).filter((voter) => !context.votesGranted.includes(voter))),
   },
   mayGrantVote: {
     needsEvent: true,
@@ -187,6 +212,18 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
   voteIsGranted: {
     needsEvent: true,
     sentence: ({ currentTerm }) => `Only a yes for term ${currentTerm} counts`,
+  },
+  membersAreSettled: {
+    needsEvent: true,
+    sentence: ({ outgoing }) =>
+      outgoing.length > 0
+        ? "Another change of the members is under way"
+        : "The members change one change at a time: what is in force must be committed, and an entry " +
+          "of this leader's term too",
+  },
+  becomesJoint: {
+    needsEvent: true,
+    sentence: () => "The voters change: until that is committed, two majorities are needed",
   },
   targetIsOtherVoter: {
     needsEvent: true,
@@ -242,7 +279,8 @@ export function causesOf(
   { links, lastLeader, upForMs }: Surroundings,
 ): Cause[] {
   const { context, value: { disk, space } } = snapshot;
-  const { id, voters, leaderId, currentTerm } = context;
+  const { id, leaderId, currentTerm } = context;
+  const voters = allVoters(context);
   const causes: Cause[] = [];
   if (disk === "stalled") {
     const sentence = `The disk of node ${id} is stalled, so it neither leads nor campaigns`;
@@ -257,12 +295,22 @@ export function causesOf(
     const waits = missing.length > 0
       ? `; it waits for an answer of ${list(missing)}`
       : leaderId === undefined
-      ? `; ${majority(voters.length)} other voters must elect a leader without it`
+      ? `; ${neededOf(context)} other voters must elect a leader without it`
       : "";
     const sentence =
       `The log of node ${id} was lost or damaged, so it neither votes nor campaigns ` +
       `until it has fetched it from the others${waits}`;
     causes.push({ code: "log-lost", nodes: missing, sentence });
+  }
+  if (roleOf(snapshot) === "removed") {
+    const sentence =
+      `Node ${id} was removed from the cluster, so it takes part in nothing any more`;
+    return [...causes, { code: "removed", nodes: [id], sentence }];
+  }
+  if (isJoint(context)) {
+    const sentence = `The voters are changing from ${list(context.outgoing)} to ` +
+      `${list(context.voters)}: until that is committed, a majority of both is needed`;
+    causes.push({ code: "joint", nodes: voters, sentence });
   }
   if (leaderId === undefined) {
     const forMs = lastLeader?.agoMs ?? upForMs;
@@ -277,10 +325,10 @@ export function causesOf(
   }
   const down = links.filter(({ isUp }) => !isUp);
   const unreached = voters.filter((voter) => down.some(({ peer }) => peer === voter));
-  const reached = voters.length - unreached.length;
-  if (reached < majority(voters.length)) {
-    const sentence = `This node reaches ${reached} of ${voters.length} voters, itself included; ` +
-      `${majority(voters.length)} are needed; without a link: ${list(unreached)}`;
+  const reached = voters.filter((voter) => !unreached.includes(voter));
+  if (!isQuorum(reached, context)) {
+    const sentence = `This node reaches ${countOf(reached, context)} voters, itself included; ` +
+      `${neededOf(context)} are needed; without a link: ${list(unreached)}`;
     causes.push({ code: "no-quorum", nodes: unreached, sentence });
   }
   for (const link of down) causes.push(causeOfLink(link));
@@ -351,7 +399,7 @@ function summarize(
   context: RaftContext,
   state: Readonly<GroupState>,
 ): string {
-  const { currentTerm, leaderId, votedFor, votesGranted, voters, transferee } = context;
+  const { currentTerm, leaderId, votedFor, votesGranted, transferee } = context;
   const inMs = (deadlineMs: number): number => Math.max(0, Math.round(deadlineMs - state.nowMs));
   const disk = states.includes("disk.healthy")
     ? ""
@@ -359,13 +407,12 @@ function summarize(
     ? "; its disk is slow"
     : "; its disk is stalled, so it neither leads nor campaigns";
   if (states.includes("role.leader")) {
-    const heard = [...state.leadership?.progress ?? []].filter(([id, progress]) =>
-      voters.includes(id) &&
+    const heard = [...state.leadership?.progress ?? []].filter(([, progress]) =>
       state.nowMs - progress.lastContactMs < state.timing.electionTimeoutMsMax
-    ).length;
+    ).map(([id]) => id);
     const handing = transferee === undefined ? "" : `; it is handing over to node ${transferee}`;
-    return `Leader of term ${currentTerm}: ${heard + 1} of ${voters.length} voters answer, ` +
-      `${majority(voters.length)} are needed to stay leader${handing}${disk}`;
+    return `Leader of term ${currentTerm}: ${countOf([...heard, context.id], context)} voters ` +
+      `answer, ${neededOf(context)} are needed to stay leader${handing}${disk}`;
   }
   if (states.includes("role.recovering")) {
     const step = states.includes("role.recovering.asking")
@@ -379,14 +426,18 @@ function summarize(
       `neither votes nor campaigns${disk}`;
   }
   if (states.includes("role.preCandidate")) {
-    return `PreCandidate: no leader is heard; ${votesGranted.length} of ${voters.length} voters ` +
-      `would elect this node in term ${currentTerm + 1}, ${
-        majority(voters.length)
-      } are needed${disk}`;
+    return `PreCandidate: no leader is heard; ${
+      countOf(votesGranted, context)
+    } voters would elect ` +
+      `this node in term ${currentTerm + 1}, ${neededOf(context)} are needed${disk}`;
   }
   if (states.includes("role.candidate")) {
-    return `Candidate in term ${currentTerm}: ${votesGranted.length} of ${voters.length} votes, ` +
-      `${majority(voters.length)} are needed${disk}`;
+    return `Candidate in term ${currentTerm}: ${countOf(votesGranted, context)} votes, ` +
+      `${neededOf(context)} are needed${disk}`;
+  }
+  if (states.includes("role.removed")) {
+    return "Removed: the cluster has agreed on members without this node; it takes part in nothing " +
+      "any more";
   }
   const vote = votedFor === undefined ? "" : `; it voted for node ${votedFor} in this term`;
   return leaderId === undefined

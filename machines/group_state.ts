@@ -8,7 +8,10 @@
  */
 import { appendAll } from "./append_all.ts";
 import { DEFAULT_BOUNDS, type ReplicationBounds } from "./bounds.ts";
+import { ConfigHistory } from "./config_history.ts";
+import type { ConfigEntry, GroupConfig } from "./group_config.ts";
 import type { Leadership } from "./leadership.ts";
+import type { ChangeOutcome } from "./membership.ts";
 import { PendingWrites, type Write } from "./pending_writes.ts";
 import type { LogBase, RaftLog } from "./raft_log.ts";
 import type { RaftContext, RaftEvent } from "./raft_machine.ts";
@@ -148,6 +151,15 @@ export interface GroupOptions {
   readonly log: RaftLog;
   /** The newest snapshot; the machine holds its state. It covers at least the log's base. */
   readonly snapshot?: SnapshotRef;
+  /** What the group had agreed on as of the snapshot; without one, at its founding. */
+  readonly config: GroupConfig;
+  /**
+   * The entry that made this node a member; default 0, of a founding member. An earlier one that does
+   * not name it is no removal.
+   */
+  readonly memberSince?: LogIndex;
+  /** The data directory of a member, as far as this node knows; default unknown. */
+  readonly directoryOf?: (id: NodeId) => string | undefined;
   /** Host time at start. */
   readonly nowMs: number;
 }
@@ -160,6 +172,11 @@ export class GroupState {
   readonly bounds: ReplicationBounds;
   readonly records: RecordFormat;
   readonly log: RaftLog;
+  /** What the group agrees on, as far as the log holds it. */
+  readonly configs: ConfigHistory;
+  /** See {@linkcode GroupOptions}. */
+  readonly memberSince: LogIndex;
+  readonly directoryOf: (id: NodeId) => string | undefined;
   /** Host time of the running turn; set once per turn. */
   nowMs: number;
   /** Turns begun. As long as it does not change, this node has taken nothing new. */
@@ -195,6 +212,8 @@ export class GroupState {
   readonly writes: PendingWrites = new PendingWrites();
   /** What became of the turn's Propose event. */
   proposeOutcome: ProposeOutcome | undefined;
+  /** What became of the turn's ChangeMembers event. */
+  changeOutcome: ChangeOutcome | undefined;
   outbox: Outbox = emptyOutbox();
   /** Events that rules ask the chart to take after the current one. */
   readonly raised: RaftEvent[] = [];
@@ -221,10 +240,17 @@ export class GroupState {
     this.bounds = options.bounds ?? DEFAULT_BOUNDS;
     this.records = options.records;
     this.log = options.log;
+    this.memberSince = options.memberSince ?? 0;
+    this.directoryOf = options.directoryOf ?? (() => undefined);
     this.nowMs = options.nowMs;
     this.leaderContactMs = options.nowMs;
     this.snapshot = options.snapshot;
     this.commitIndex = Math.max(options.log.base.index, options.snapshot?.index ?? 0);
+    const first = { index: options.snapshot?.index ?? 0, config: options.config };
+    this.configs = new ConfigHistory(options.records, first);
+    for (const run of options.log.slice(options.log.base.index + 1, options.log.lastIndex)) {
+      this.configs.append(run);
+    }
     this.durableIndex = options.log.lastIndex;
     this.#diskBaseIndex = options.log.base.index;
     this.#random = options.random;
@@ -303,6 +329,7 @@ export class GroupState {
   /** Puts entries into the log and on their way to disk. */
   append(run: EntryRun): void {
     this.log.append(run);
+    this.#noteConfigs(() => this.configs.append(run));
     this.#runs.push(run);
     this.#logTimeMs = Math.max(this.#logTimeMs, this.records.lastTimeMs(run));
   }
@@ -310,8 +337,30 @@ export class GroupState {
   /** Drops a conflicting suffix (s5.3). What was durable of it no longer counts. */
   truncateAfter(index: LogIndex): void {
     this.log.truncateAfter(index);
+    this.#noteConfigs(() => this.configs.truncateAfter(index));
     this.durableIndex = Math.min(this.durableIndex, index);
     this.writes.truncateAfter(index);
+  }
+
+  /**
+   * A snapshot covers the log up to its index, and says what was in force there.
+   */
+  resetConfig(
+    { index }: SnapshotRef,
+    config: ConfigEntry,
+    { keepsRest }: { readonly keepsRest: boolean },
+  ): void {
+    this.#noteConfigs(() => this.configs.reset(index, config, { keepsRest }));
+  }
+
+  /** What is in force is so at once: the chart hears of it before it takes anything else. */
+  #noteConfigs(change: () => void): void {
+    const before = this.configs.current.config;
+    change();
+    const { config } = this.configs.current;
+    if (config === before) return;
+    const { voters, outgoing, learners } = config;
+    this.raise({ type: "MembersChanged", voters, outgoing, learners });
   }
 
   /** A snapshot is durable, and newer than the ones before. */

@@ -10,10 +10,25 @@ import { Progress } from "./progress.ts";
 import type { LogIndex, NodeId } from "./raft_types.ts";
 import { ReadRounds } from "./read_queue.ts";
 
+/** For how long a leader tries to tell a member that it was removed, in milliseconds. */
+export const LEAVING_MS_MAX = 10_000;
+
+/** What a leader tells those who leave. */
+interface Told {
+  readonly configs: { readonly current: { readonly index: LogIndex } };
+  readonly commitIndex: LogIndex;
+  readonly nowMs: number;
+}
+
 /** One leadership, from the election to its end. */
 export class Leadership {
-  /** Every other voter and learner. */
-  readonly progress: ReadonlyMap<NodeId, Progress>;
+  readonly #progress: Map<NodeId, Progress>;
+  /**
+   * Who is no member any more, and may not know it: they still get the log, until they have heard that
+   * the entry that removed them is committed. With the host time at which they are given up.
+   */
+  readonly #leaving = new Map<NodeId, { readonly untilMs: number; isTold: boolean }>();
+  readonly #bounds: ReplicationBounds;
   /** Reads that wait for a round, and the round that runs. */
   readonly reads: ReadRounds = new ReadRounds();
   /** When the followers must hear from this leader again. */
@@ -38,16 +53,68 @@ export class Leadership {
     readonly bounds: ReplicationBounds;
   }) {
     const { peers, nowMs, bounds } = start;
-    this.progress = new Map(peers.map((peer) => [peer, new Progress(start, bounds)]));
+    this.#bounds = bounds;
+    this.#progress = new Map(peers.map((peer) => [peer, new Progress(start, bounds)]));
     this.heartbeatDeadlineMs = nowMs + start.heartbeatMs;
     this.quorumDeadlineMs = nowMs + start.quorumMs;
     this.#logTimeBaseMs = nowMs - start.logTimeMs;
   }
 
+  /** Every other voter and learner, and who is leaving. */
+  get progress(): ReadonlyMap<NodeId, Progress> {
+    return this.#progress;
+  }
+
+  /** The members have changed: these are the others now. */
+  followMembers(
+    peers: readonly NodeId[],
+    start: { readonly lastLogIndex: LogIndex; readonly nowMs: number },
+  ): void {
+    for (const peer of peers) {
+      if (!this.#progress.has(peer)) {
+        this.#progress.set(peer, new Progress(start, this.#bounds));
+      }
+      this.#leaving.delete(peer);
+    }
+    const untilMs = start.nowMs + LEAVING_MS_MAX;
+    for (const peer of this.#progress.keys()) {
+      if (peers.includes(peer) || this.#leaving.has(peer)) continue;
+      this.#leaving.set(peer, { untilMs, isTold: false });
+    }
+  }
+
+  /** What the peer held is gone: somebody else has its id now. */
+  renew(peer: NodeId, start: { readonly lastLogIndex: LogIndex; readonly nowMs: number }): void {
+    if (this.#progress.has(peer)) this.#progress.set(peer, new Progress(start, this.#bounds));
+  }
+
+  /** Before the messages of a turn: who holds the entry that removed it hears now that it is committed. */
+  tellLeaving({ configs, commitIndex }: Told): void {
+    const { index } = configs.current;
+    for (const [peer, leaving] of this.#leaving) {
+      const progress = this.#progress.get(peer)!;
+      if (commitIndex < index || progress.matchIndex < index) continue;
+      progress.beatDue = true;
+      leaving.isTold = true;
+    }
+  }
+
+  /** After the messages of a turn: who was told, or has not listened for too long, gets no more. */
+  dropLeft({ nowMs }: Told): void {
+    for (const [peer, { untilMs, isTold }] of this.#leaving) {
+      if (!isTold && nowMs < untilMs) continue;
+      this.#leaving.delete(peer);
+      this.#progress.delete(peer);
+    }
+  }
+
   /** A follower has answered; undefined if `from` is none of this leader's. */
   heard(from: NodeId, nowMs: number): Progress | undefined {
     const progress = this.progress.get(from);
-    if (progress !== undefined) progress.lastContactMs = nowMs;
+    if (progress !== undefined) {
+      progress.lastContactMs = nowMs;
+      progress.wasHeard = true;
+    }
     return progress;
   }
 

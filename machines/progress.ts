@@ -33,6 +33,14 @@ export interface Suspicion {
   readonly matchIndex: LogIndex;
 }
 
+/** A learner is to reach what the leader's log held when the round began (thesis s4.2.1). */
+export interface CatchUp {
+  readonly target: LogIndex;
+  readonly startedMs: number;
+  /** Rounds before this one that were quick, one after the other. */
+  readonly quick: number;
+}
+
 /** One follower as the leader of the current term sees it. */
 export class Progress {
   /**
@@ -43,8 +51,12 @@ export class Progress {
   /** Index of the next entry to send; always above matchIndex. */
   nextIndex: LogIndex;
   mode: ProgressMode = "probe";
-  /** Host time at which it was last heard from. */
+  /** Host time at which it was last heard from; at first, at which this leader began. */
   lastContactMs: number;
+  /** Whether this leader has heard of it at all. */
+  wasHeard = false;
+  /** A learner's round of catching up (membership.ts); undefined before the first. */
+  catchUp: CatchUp | undefined;
   /** An AppendEntries is owed even if it carries nothing: heartbeat, read round. */
   beatDue = true;
   /**

@@ -14,11 +14,15 @@ import { initialTransition } from "xstate";
 import * as election from "./election.ts";
 import { type GroupOptions, GroupState, type Outbox, type ProposeOutcome } from "./group_state.ts";
 import { ChartHost, type UNEXPECTED } from "./chart_host.ts";
-import { majority } from "./quorum.ts";
+import type { ConfigEntry } from "./group_config.ts";
+import * as membership from "./membership.ts";
+import type { ChangeRefusal, MembershipChange } from "./membership_change.ts";
+import { isJoint, quorumValue } from "./quorum.ts";
 import type { LogBase } from "./raft_log.ts";
 import { type RaftContext, type RaftEffect, type RaftEvent, raftMachine } from "./raft_machine.ts";
 import type { RaftInput, RaftSnapshot, Role } from "./raft_machine.ts";
 import {
+  type HardState,
   type NodeId,
   type RaftMessage,
   type RequestVote,
@@ -43,8 +47,9 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   acceptPart: snapshots.acceptPart,
   advanceCommit: replication.advanceCommit,
   appendCommands: replication.appendCommands,
-  appendConfig: replication.appendConfig,
+  appendMembers: membership.appendMembers,
   appendTime: replication.appendTime,
+  appendVersion: replication.appendVersion,
   armElectionTimer: election.armElectionTimer,
   askVoters: recovery.askVoters,
   beginCatchUp: recovery.beginCatchUp,
@@ -53,18 +58,23 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   catchUpTarget: transfer.catchUpTarget,
   compactLog: snapshots.compactLog,
   completeReads: reads.completeReads,
+  disarmElectionTimer: election.disarmElectionTimer,
   dropReads: reads.dropReads,
   dropReceived: snapshots.dropReceived,
   endRecovery: recovery.endRecovery,
   endTerm: replication.endTerm,
+  followMembers: membership.followMembers,
   forwardReads: reads.forwardReads,
   installSnapshot: snapshots.installSnapshot,
+  leaveJointConfig: membership.leaveJointConfig,
   noteAnswer: recovery.noteAnswer,
   noteDurable: replication.noteDurable,
+  promoteLearners: membership.promoteLearners,
   queueForwardedRead: reads.queueForwardedRead,
   queueReads: reads.queueReads,
   recordInstall: snapshots.recordInstall,
   recordMatch: replication.recordMatch,
+  refuseChange: membership.refuseChange,
   refuseForSpace: replication.refuseForSpace,
   refuseForwardedRead: reads.refuseForwardedRead,
   refusePreVote: election.refusePreVote,
@@ -73,6 +83,7 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
   refuseStaleTerm: election.refuseStaleTerm,
   refuseTransfer: transfer.refuseTransfer,
   refuseVote: election.refuseVote,
+  renewPeer: membership.renewPeer,
   replaceSnapshot: snapshots.replaceSnapshot,
   requestPreVotes: election.requestPreVotes,
   requestVotes: election.requestVotes,
@@ -88,7 +99,7 @@ const rules: Record<Exclude<RaftEffect, typeof UNEXPECTED>, Rule> = {
 export type SpaceCondition = "SpaceLow" | "SpaceNone" | "SpaceEnough";
 
 /** What a group starts from: options of the data plane and the chart's input. */
-export interface RaftCoreOptions extends GroupOptions, RaftInput {
+export interface RaftCoreOptions extends GroupOptions, HardState {
   /** The log was lost, and with it what this node had promised; default false. */
   readonly isLogLost?: boolean;
   /** Sees every step of the chart; see raft_step.ts. */
@@ -115,8 +126,9 @@ export class RaftCore {
       );
     }
     this.#state = new GroupState(options);
-    const { id, currentTerm, votedFor, voters, learners, onStep } = options;
-    const input: RaftInput = { id, currentTerm, votedFor, voters, learners };
+    const { id, currentTerm, votedFor, onStep } = options;
+    const { voters, outgoing, learners } = this.#state.configs.current.config;
+    const input: RaftInput = { id, currentTerm, votedFor, voters, outgoing, learners };
     const [snapshot] = initialTransition(raftMachine, input);
     this.#chart = new ChartHost(raftMachine, snapshot, {
       perform: (effect, context, event) =>
@@ -124,6 +136,7 @@ export class RaftCore {
       ...(onStep === undefined ? {} : { onStep }),
     });
     this.#state.restartElectionTimer();
+    if (isJoint(input)) this.#feed({ type: "MembersChanged", voters, outgoing, learners });
     if (options.isLogLost === true) this.#feed({ type: "LogLost" });
   }
 
@@ -192,6 +205,51 @@ export class RaftCore {
     this.#feed({ type: "RaiseClusterVersion", version });
   }
 
+  /**
+   * Changes the members: a leader appends the next configuration. Without `force` it refuses what would
+   * leave too few voters that answer.
+   */
+  changeMembers(
+    change: MembershipChange,
+    { force }: { readonly force: boolean },
+  ): membership.ChangeOutcome {
+    const state = this.#state;
+    state.changeOutcome = undefined;
+    const planned = membership.planChange(state, change);
+    if (!("config" in planned)) return this.#refusedChange(planned);
+    const { config, report } = planned;
+    const objection = force ? undefined : membership.objectionTo(report);
+    if (objection !== undefined) return { ...this.#refusedChange(objection), report };
+    const isSettled = membership.isSettled(state, this.context);
+    this.#feed({ type: "ChangeMembers", config, report, isSettled });
+    return state.changeOutcome ?? failUnanswered();
+  }
+
+  /** What a change of the members would do; nothing changes. */
+  previewChange(change: MembershipChange): membership.ChangeOutcome {
+    const planned = membership.planChange(this.#state, change);
+    if (!("config" in planned)) return this.#refusedChange(planned);
+    const { report } = planned;
+    const objection = membership.objectionTo(report);
+    return objection === undefined
+      ? { accepted: true, index: this.#state.configs.current.index, report }
+      : { ...this.#refusedChange(objection), report };
+  }
+
+  /** Only a leader can tell who answers, so another node says that it does not lead. */
+  #refusedChange(
+    refusal: ChangeRefusal,
+  ): Extract<membership.ChangeOutcome, { readonly accepted: false }> {
+    return this.role === "leader" ? { accepted: false, ...refusal } : {
+      ...{ accepted: false, reason: "not-leader", detail: "This node does not lead" },
+    };
+  }
+
+  /** A peer has another data directory than before, and nothing of what it had acknowledged. */
+  peerRenewed(peer: NodeId): void {
+    this.#feed({ type: "PeerRenewed", peer });
+  }
+
   /** Asks for a read index for each of the reads; the outbox says which became ready or were refused. */
   read(readIds: readonly number[]): void {
     this.#feed({ type: "Read", readIds });
@@ -233,9 +291,12 @@ export class RaftCore {
     this.#feed({ type: "SnapshotFailed" });
   }
 
-  /** The snapshot that a leader sent is durable, and the machine holds its state. */
-  snapshotReceived(snapshot: SnapshotRef): void {
-    this.#feed({ type: "SnapshotReceived", snapshot });
+  /**
+   * The snapshot that a leader sent is durable, and the machine holds its state; `config` is what the
+   * group had agreed on by then.
+   */
+  snapshotReceived(snapshot: SnapshotRef, config: ConfigEntry): void {
+    this.#feed({ type: "SnapshotReceived", snapshot, config });
   }
 
   /** The snapshot that a leader sent is damaged, or could not be kept. */
@@ -280,10 +341,9 @@ export class RaftCore {
   /** Ends the turn: a leader sends what is owed, and everything the turn asks for is handed over. */
   endTurn(): Outbox {
     const state = this.#state;
-    if (state.leadership !== undefined) {
-      replication.advanceCommit(state, this.context);
-      replication.sendAppends(state, this.context);
-    }
+    if (state.leadership !== undefined) replication.advanceCommit(state, this.context);
+    this.#followCommittedMembers();
+    if (state.leadership !== undefined) replication.sendAppends(state, this.context);
     if (recovery.isCaughtUp(state)) this.#feed({ type: "CaughtUp" });
     if (snapshots.isOutdated(state)) this.#feed({ type: "SnapshotOutdated" });
     return state.takeOutbox(this.context);
@@ -348,14 +408,20 @@ export class RaftCore {
   #checkQuorum(): void {
     const state = this.#state;
     const { lead } = state;
-    const { voters } = this.context;
-    const contacts = voters
-      .map((id) => id === state.id ? state.nowMs : lead.progress.get(id)?.lastContactMs ?? 0)
-      .sort((a, b) => b - a);
-    const quorumContactMs = contacts[majority(voters.length) - 1]!;
+    const quorumContactMs = quorumValue(
+      this.context,
+      (id) => id === state.id ? state.nowMs : lead.progress.get(id)?.lastContactMs ?? 0,
+    );
     const deadlineMs = quorumContactMs + state.timing.electionTimeoutMsMax;
     if (state.nowMs >= deadlineMs) this.#feed({ type: "QuorumLost" });
     else lead.quorumDeadlineMs = deadlineMs;
+  }
+
+  /** A committed configuration has a sequel: see membership.ts. */
+  #followCommittedMembers(): void {
+    if (this.role === "removed") return;
+    const event = membership.membershipEvent(this.#state, this.context);
+    if (event !== undefined) this.#feed(event);
   }
 
   #feed(event: RaftEvent): void {

@@ -15,7 +15,9 @@
  */
 import { and, assign, not, setup, type SnapshotFrom, stateIn } from "xstate";
 import { effect } from "./effects.ts";
-import { isQuorum } from "./quorum.ts";
+import type { ConfigEntry, GroupConfig } from "./group_config.ts";
+import type { ChangeReport } from "./membership_change.ts";
+import { allVoters, isJoint, isQuorum } from "./quorum.ts";
 import type { LogBase } from "./raft_log.ts";
 import type {
   AppendEntries,
@@ -97,6 +99,28 @@ export type RaftEvent =
   | { readonly type: "MachineDue" }
   /** Every member's build knows this cluster version (group_config.ts). */
   | { readonly type: "RaiseClusterVersion"; readonly version: number }
+  /**
+   * The members are to change: `config` is in force once it is in the log. With what only the log knows:
+   * may this leader change them now (membership.ts)?
+   */
+  | {
+    readonly type: "ChangeMembers";
+    readonly config: GroupConfig;
+    readonly report: ChangeReport;
+    readonly isSettled: boolean;
+  }
+  /** Another configuration is in force: its entry has come into the log, or was dropped. */
+  | ({ readonly type: "MembersChanged" } & Membership)
+  /** This leader's joint configuration is committed, so both halves have it. */
+  | { readonly type: "JointCommitted" }
+  /** These learners have caught up with this leader. */
+  | { readonly type: "LearnersReady"; readonly ids: readonly NodeId[] }
+  /** A configuration is committed in which this leader has no vote any more. */
+  | { readonly type: "LeaderDemoted" }
+  /** A configuration is committed of which this node is no member. */
+  | { readonly type: "MemberRemoved" }
+  /** This peer's data directory is another one than before. */
+  | { readonly type: "PeerRenewed"; readonly peer: NodeId }
   /** Clients' linearizable reads, one batch. */
   | { readonly type: "Read"; readonly readIds: readonly number[] }
   | { readonly type: "TransferLeadership"; readonly to: NodeId }
@@ -115,7 +139,11 @@ export type RaftEvent =
   /** A leader began to send its snapshot. */
   | { readonly type: "SnapshotOffered" }
   /** The snapshot that a leader sent is durable, and the machine holds its state. */
-  | { readonly type: "SnapshotReceived"; readonly snapshot: SnapshotRef }
+  | {
+    readonly type: "SnapshotReceived";
+    readonly snapshot: SnapshotRef;
+    readonly config: ConfigEntry;
+  }
   | { readonly type: "SnapshotRefused" }
   /** Entries have come that the snapshot would have covered; the rest of it is not needed. */
   | { readonly type: "SnapshotOutdated" }
@@ -138,8 +166,9 @@ const EFFECTS = {
   acceptPart: effect,
   advanceCommit: effect,
   appendCommands: effect,
-  appendConfig: effect,
+  appendMembers: effect,
   appendTime: effect,
+  appendVersion: effect,
   armElectionTimer: effect,
   askVoters: effect,
   beginCatchUp: effect,
@@ -148,19 +177,24 @@ const EFFECTS = {
   catchUpTarget: effect,
   compactLog: effect,
   completeReads: effect,
+  disarmElectionTimer: effect,
   dropReads: effect,
   dropReceived: effect,
   endRecovery: effect,
   endTerm: effect,
   failUnexpected: effect,
+  followMembers: effect,
   forwardReads: effect,
   installSnapshot: effect,
+  leaveJointConfig: effect,
   noteAnswer: effect,
   noteDurable: effect,
+  promoteLearners: effect,
   queueForwardedRead: effect,
   queueReads: effect,
   recordInstall: effect,
   recordMatch: effect,
+  refuseChange: effect,
   refuseForSpace: effect,
   refuseForwardedRead: effect,
   refusePreVote: effect,
@@ -169,6 +203,7 @@ const EFFECTS = {
   refuseStaleTerm: effect,
   refuseTransfer: effect,
   refuseVote: effect,
+  renewPeer: effect,
   replaceSnapshot: effect,
   requestPreVotes: effect,
   requestVotes: effect,
@@ -181,8 +216,8 @@ const EFFECTS = {
 };
 
 /** The other voters that have not answered yet since this node lost its log. */
-export function votersNotHeard({ id, voters, votersHeard }: RaftContext): NodeId[] {
-  return voters.filter((voter) => voter !== id && !votersHeard.includes(voter));
+export function votersNotHeard({ id, votersHeard, ...voters }: RaftContext): NodeId[] {
+  return allVoters(voters).filter((voter) => voter !== id && !votersHeard.includes(voter));
 }
 
 /** Ids stay ascending, so that equal states of the chart look alike. */
@@ -203,7 +238,7 @@ export const RAFT_EFFECTS = Object.keys(EFFECTS) as readonly RaftEffect[];
 const raft = setup({
   types: {} as { context: RaftContext; events: RaftEvent; input: RaftInput },
   guards: {
-    isVoter: ({ context }) => context.voters.includes(context.id),
+    isVoter: ({ context }) => allVoters(context).includes(context.id),
     diskIsUsable: not(stateIn({ disk: "stalled" })),
     hasSpace: stateIn({ space: "enough" }),
     hasRoom: not(stateIn({ space: "none" })),
@@ -211,7 +246,7 @@ const raft = setup({
     mayTakeOver: and(["mayCampaign", "hasSpace"]),
     knowsLeader: ({ context, event }) => isOfLeader(event) && context.leaderId === event.from,
     allVotersHeard: ({ context }) => votersNotHeard(context).length === 0,
-    hasMajority: ({ context }) => isQuorum(context.votesGranted, context.voters),
+    hasMajority: ({ context }) => isQuorum(context.votesGranted, context),
     mayGrantVote: ({ context, event }) =>
       event.type === "RequestVote" && event.logIsUpToDate &&
       (context.votedFor === undefined || context.votedFor === event.from),
@@ -223,6 +258,8 @@ const raft = setup({
     isVoteOfThisTerm: ({ context, event }) =>
       event.type === "VoteDurable" && event.term === context.currentTerm,
     voteIsGranted: ({ event }) => event.type === "RequestVoteReply" && event.granted,
+    membersAreSettled: ({ event }) => event.type === "ChangeMembers" && event.isSettled,
+    becomesJoint: ({ event }) => event.type === "MembersChanged" && isJoint(event),
     targetIsOtherVoter: ({ context, event }) =>
       event.type === "TransferLeadership" && event.to !== context.id &&
       context.voters.includes(event.to),
@@ -270,6 +307,11 @@ const raft = setup({
       event.type === "TransferLeadership" ? { transferee: event.to } : {}
     ),
     dropTransferee: assign({ transferee: undefined }),
+    adoptMembers: assign(({ event }) => {
+      if (event.type !== "MembersChanged") return {};
+      const { voters, outgoing, learners } = event;
+      return { voters, outgoing, learners };
+    }),
     ...EFFECTS,
   },
 });
@@ -369,6 +411,8 @@ const preCandidate = raft.createStateConfig({
     ElectionTimeout: { target: "preCandidate", reenter: true },
     TimeoutNow: "candidate",
     DiskStalled: { target: "follower", actions: "forgetLeader" },
+    // A snapshot has come: what was asked for is not what would decide now.
+    MembersChanged: { target: "follower", actions: "forgetLeader" },
   },
 });
 
@@ -389,6 +433,8 @@ const candidate = raft.createStateConfig({
     InstallSnapshot: { target: "follower", actions: ["followLeader", "acceptPart"] },
     ElectionTimeout: "preCandidate",
     DiskStalled: { target: "follower", actions: "forgetLeader" },
+    // A snapshot has come: what was asked for is not what would decide now.
+    MembersChanged: { target: "follower", actions: "forgetLeader" },
   },
 });
 
@@ -405,7 +451,13 @@ const leader = raft.createStateConfig({
           { actions: "refuseForSpace" },
         ],
         MachineDue: { actions: "appendTime" },
-        RaiseClusterVersion: { actions: "appendConfig" },
+        RaiseClusterVersion: { actions: "appendVersion" },
+        ChangeMembers: [
+          { guard: "membersAreSettled", actions: "appendMembers" },
+          { actions: "refuseChange" },
+        ],
+        JointCommitted: { actions: "leaveJointConfig" },
+        LearnersReady: { actions: "promoteLearners" },
         TransferLeadership: [
           { guard: "targetIsOtherVoter", target: "transferring", actions: "nameTransferee" },
           { actions: "refuseTransfer" },
@@ -429,6 +481,26 @@ const leader = raft.createStateConfig({
     EntriesDurable: { actions: ["noteDurable", "advanceCommit"] },
     Read: { actions: "queueReads" },
     ReadIndex: { actions: "queueForwardedRead" },
+    MembersChanged: { actions: "followMembers" },
+    PeerRenewed: { actions: "renewPeer" },
+    LeaderDemoted: { target: "follower", actions: ["callSuccessor", "forgetLeader"] },
+    MemberRemoved: { target: "removed", actions: "callSuccessor" },
+  },
+});
+
+/**
+ * Removed (thesis s4.2.3): a configuration without this node is committed. It disturbs nobody: it has no
+ * timer, votes for nobody, and takes nothing more. Whoever hosts it ends.
+ */
+const removed = raft.createStateConfig({
+  entry: ["forgetLeader", "dropReads", "disarmElectionTimer"],
+  on: {
+    HigherTerm: { actions: "adoptTerm" },
+    AppendEntries: { description: "It is no member any more" },
+    InstallSnapshot: { description: "It is no member any more" },
+    RequestVote: { actions: "refuseVote" },
+    PreVote: { actions: "refusePreVote" },
+    MemberRemoved: { description: "It knows" },
   },
 });
 
@@ -472,13 +544,37 @@ const role = raft.createStateConfig({
     HeartbeatTimeout: { description: "Late: this node no longer leads" },
     QuorumLost: { description: "Late: this node no longer leads" },
     TargetCaughtUp: { description: "Late: the transfer ended" },
+    ChangeMembers: { actions: "refuseChange" },
+    JointCommitted: {
+      description:
+        "Only a leader goes on to the configuration behind it, once it hands over no more",
+    },
+    LearnersReady: { description: "Only a leader promotes, and not while it hands over" },
+    LeaderDemoted: { description: "Late: this node no longer leads" },
+    MemberRemoved: ".removed",
+    PeerRenewed: { description: "Only a leader knows what its peers hold" },
     LogLost: { description: "Only at a start" },
     RecoveryTimeout: { description: "Late: this node has recovered" },
     VoterHeard: { description: "Late: this node has recovered" },
     CaughtUp: { description: "Late: this node has recovered" },
     TransferTimeout: { description: "Late: the transfer ended" },
   },
-  states: { follower, recovering, preCandidate, candidate, leader },
+  states: { follower, recovering, preCandidate, candidate, leader, removed },
+});
+
+/**
+ * The configuration in force: stable, or joint while the voters change (thesis s4.3). In a joint one
+ * every decision needs two majorities.
+ */
+const members = raft.createStateConfig({
+  initial: "stable",
+  on: {
+    MembersChanged: [
+      { guard: "becomesJoint", target: ".joint", actions: "adoptMembers" },
+      { target: ".stable", actions: "adoptMembers" },
+    ],
+  },
+  states: { stable: {}, joint: {} },
 });
 
 /**
@@ -553,11 +649,13 @@ export const raftMachine = raft.createMachine({
     votesGranted: [],
     votersHeard: [],
     voters: input.voters,
+    outgoing: input.outgoing,
     learners: input.learners,
     transferee: undefined,
   }),
   on: { "*": { actions: "failUnexpected" } },
-  states: { role, disk, space, snapshot },
+  // The members first: what the roles do about another configuration, they do in it.
+  states: { members, role, disk, space, snapshot },
   options: { maxIterations: 100 },
 });
 
@@ -565,4 +663,4 @@ export const raftMachine = raft.createMachine({
 export type RaftSnapshot = SnapshotFrom<typeof raftMachine>;
 
 /** The roles, in the paper's words. */
-export type Role = "follower" | "recovering" | "preCandidate" | "candidate" | "leader";
+export type Role = "follower" | "recovering" | "preCandidate" | "candidate" | "leader" | "removed";

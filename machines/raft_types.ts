@@ -63,13 +63,22 @@ export interface RecordFormat {
   decodeRuns(bytes: Uint8Array, group: GroupId): EntryRun[];
   /** The log time stamped on the run's last entry. */
   lastTimeMs(run: EntryRun): number;
+  /** The run's entries of kind "config", in order; the payloads are views. */
+  configsIn(run: EntryRun): { readonly index: LogIndex; readonly payload: Uint8Array }[];
 }
 
-/** Who counts in quorums, and who only receives the log (thesis s4). Both ascending. */
+/**
+ * Who counts in quorums, and who only receives the log (thesis s4). All ascending.
+ *
+ * While the voters change, the configuration is joint (thesis s4.3): every decision needs a majority of
+ * the voters and a majority of the outgoing ones.
+ */
 export interface Membership {
-  /** Who counts in quorums. */
+  /** Who counts in quorums; while they change, the voters to be. */
   readonly voters: readonly NodeId[];
-  /** Who only receives the log. */
+  /** Joint: the voters before the change. Empty in a stable configuration. */
+  readonly outgoing: readonly NodeId[];
+  /** Who only receives the log. An outgoing voter that becomes a learner is in both lists. */
   readonly learners: readonly NodeId[];
 }
 

@@ -123,7 +123,7 @@ export function acknowledgeRound(
 }
 
 function completeIfConfirmed(state: GroupState, context: RaftContext, running: ReadRound): void {
-  if (!isQuorum([state.id, ...running.acknowledged], context.voters)) return;
+  if (!isQuorum([state.id, ...running.acknowledged], context)) return;
   state.lead.reads.running = undefined;
   const { readIndex, readIds } = running;
   if (readIds.length > 0) state.outbox.readsReady.push({ readIndex, readIds });

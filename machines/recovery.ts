@@ -24,6 +24,7 @@
 import { RECOVERY_REQUESTS_MAX } from "./bounds.ts";
 import type { GroupState } from "./group_state.ts";
 import { type RaftContext, type RaftEvent, votersNotHeard } from "./raft_machine.ts";
+import { allVoters } from "./quorum.ts";
 import type { LogIndex } from "./raft_types.ts";
 
 /** What a recovering node waits for. */
@@ -47,12 +48,12 @@ export function askVoters(state: GroupState, context: RaftContext): void {
     readIndex: undefined,
   };
   recovery.deadlineMs = state.nowMs + state.timing.electionTimeoutMsMin;
-  const { id, voters, leaderId } = context;
+  const { id, leaderId } = context;
   // To ask a leader again would make it forget what it was sent meanwhile.
   if (recovery.readIndex !== undefined) return;
   // Once all were heard, only the leader has something to say.
   const asked = recovery.catchesUp
-    ? voters.filter((voter) => voter !== id && voter === leaderId)
+    ? allVoters(context).filter((voter) => voter !== id && voter === leaderId)
     : votersNotHeard(context);
   for (const voter of asked) {
     const readId = ++state.forwarded.lastReadId;

@@ -4,11 +4,11 @@
  *
  * @module
  */
-import { encodeConfig } from "./group_config.ts";
+import { encodeConfig, type GroupConfig } from "./group_config.ts";
 import type { GroupState } from "./group_state.ts";
 import { Leadership } from "./leadership.ts";
 import type { Progress } from "./progress.ts";
-import { quorumIndex } from "./quorum.ts";
+import { quorumValue } from "./quorum.ts";
 import { lastIndexOf, type RaftLog, runFrom } from "./raft_log.ts";
 import type { RaftContext, RaftEvent } from "./raft_machine.ts";
 import type {
@@ -30,7 +30,7 @@ const NO_PAYLOAD = new Uint8Array(0);
 export function startTerm(state: GroupState, context: RaftContext): void {
   const { nowMs, bounds, timing: { heartbeatMs, electionTimeoutMsMax } } = state;
   state.leadership = new Leadership({
-    peers: [...context.voters, ...context.learners].filter((peer) => peer !== state.id),
+    peers: peersOf(context),
     lastLogIndex: state.log.lastIndex,
     nowMs,
     logTimeMs: state.lastLogTimeMs,
@@ -76,13 +76,29 @@ export function appendTime(state: GroupState, context: RaftContext): void {
   appendPayloads(state, context, { kind: "noop", payloads: [NO_PAYLOAD] });
 }
 
-/** All members know the version: an entry lets them agree on it. */
+/** All members know the version: an entry lets them agree on it. The members stay as they are. */
+export function appendVersion(
+  state: GroupState,
+  context: RaftContext,
+  { version }: Extract<RaftEvent, { type: "RaiseClusterVersion" }>,
+): void {
+  const { config } = state.configs.current;
+  const clusterVersion = Math.max(config.clusterVersion, version);
+  appendConfig(state, context, { ...config, clusterVersion });
+}
+
+/** What the group is to agree on, as an entry: it is in force at once. */
 export function appendConfig(
   state: GroupState,
   context: RaftContext,
-  { version: clusterVersion }: Extract<RaftEvent, { type: "RaiseClusterVersion" }>,
+  config: GroupConfig,
 ): void {
-  appendPayloads(state, context, { kind: "config", payloads: [encodeConfig({ clusterVersion })] });
+  appendPayloads(state, context, { kind: "config", payloads: [encodeConfig(config)] });
+}
+
+/** Everybody whom a leader sends the log to. */
+export function peersOf({ id, voters, outgoing, learners }: RaftContext): NodeId[] {
+  return [...new Set([...voters, ...outgoing, ...learners])].filter((peer) => peer !== id);
 }
 
 /** Only a leader that is not handing over takes commands. */
@@ -178,8 +194,8 @@ export function noteDurable(
  */
 export function advanceCommit(state: GroupState, context: RaftContext): void {
   const { progress } = state.lead;
-  const index = quorumIndex(
-    context.voters,
+  const index = quorumValue(
+    context,
     (voter) => voter === state.id ? state.durableIndex : progress.get(voter)?.matchIndex ?? 0,
   );
   if (index > state.commitIndex && state.log.termAt(index) === context.currentTerm) {
@@ -203,6 +219,7 @@ export function broadcastHeartbeat(state: GroupState): void {
  */
 export function sendAppends(state: GroupState, context: RaftContext): void {
   beginReadRound(state, context);
+  state.lead.tellLeaving(state);
   for (const [peer, progress] of state.lead.progress) {
     while (progress.maySend && progress.nextIndex <= state.log.lastIndex) {
       sendEntries(state, context, peer, progress);
@@ -210,6 +227,7 @@ export function sendAppends(state: GroupState, context: RaftContext): void {
     if (progress.beatDue) sendHeartbeat(state, context, peer, progress);
     if (progress.mode === "snapshot") sendSnapshot(state, context, peer, progress);
   }
+  state.lead.dropLeft(state);
 }
 
 /** Sends the entries from nextIndex on, as many as one message holds. */

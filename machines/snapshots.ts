@@ -40,7 +40,10 @@ export function compactLog(
     log.indexBefore(state.bounds.trailingBytes),
     awaited(state),
   );
-  if (index > log.base.index) log.compactUpTo(index);
+  if (index > log.base.index) {
+    log.compactUpTo(index);
+    state.configs.forgetBefore(index);
+  }
   // What the snapshot covers needs no log to be durable.
   state.durableIndex = Math.max(state.durableIndex, log.base.index);
   if (before !== undefined) state.forget(before, { keepsRest: true });
@@ -151,7 +154,7 @@ export function acceptPart(
 export function installSnapshot(
   state: GroupState,
   context: RaftContext,
-  { snapshot }: Extract<RaftEvent, { type: "SnapshotReceived" }>,
+  { snapshot, config }: Extract<RaftEvent, { type: "SnapshotReceived" }>,
 ): void {
   const { log } = state;
   const { index, term } = snapshot;
@@ -163,6 +166,7 @@ export function installSnapshot(
       log.compactUpTo(index);
       state.durableIndex = Math.max(state.durableIndex, index);
     } else state.resetLog(snapshot);
+    state.resetConfig(snapshot, config, { keepsRest });
     state.forget({ index, term }, { keepsRest });
   }
   state.commitIndex = Math.max(state.commitIndex, index);

@@ -29,6 +29,7 @@
  * @module
  */
 import { createHash, type Hash } from "node:crypto";
+import type { StoredConfig } from "../../machines/group_config.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 import { toByteString, writeByteString } from "../byte_string.ts";
 import { compress, decompress } from "../compression.ts";
@@ -58,6 +59,8 @@ export interface SnapshotMeta {
   readonly clusterVersion: number;
   /** The voters, ascending. */
   readonly members: readonly NodeId[];
+  /** The members by then; absent where the log had none yet (machines/group_config.ts). */
+  readonly config?: StoredConfig;
   /** Version of the requests and of the state that the machine wrote. */
   readonly machineVersion: number;
   /** Hash of the state, as the machine's. */
@@ -334,7 +337,9 @@ function isMeta(value: unknown): value is SnapshotMeta {
   const { clusterId, stateHash, members } = meta;
   return typeof clusterId === "string" && typeof stateHash === "string" &&
     Object.entries(NUMBERS_MAX).every(([name, max]) => isCount(meta[name], max)) &&
-    Array.isArray(members) && members.every((id) => Number.isSafeInteger(id));
+    Array.isArray(members) && members.every((id) => Number.isSafeInteger(id)) &&
+    (meta["config"] === undefined ||
+      (typeof meta["config"] === "object" && meta["config"] !== null));
 }
 
 function isCount(value: unknown, max: number): boolean {

@@ -277,8 +277,23 @@ export function lastTimeMs(run: EntryRun): number {
   return readInteger(viewOf(run.bytes), at + TIME_AT, at);
 }
 
+/** The run's config entries; the payloads are views of its bytes. */
+export function configsIn(
+  { bytes, ends, firstIndex }: EntryRun,
+): { readonly index: number; readonly payload: Uint8Array }[] {
+  const found: { index: number; payload: Uint8Array }[] = [];
+  for (let i = 0, at = 0; i < ends.length; at = ends[i++]!) {
+    if (bytes[at + KIND_AT] !== KIND_CODE.config) continue;
+    found.push({
+      index: firstIndex + i,
+      payload: bytes.subarray(at + RECORD_HEADER_BYTES, ends[i]!),
+    });
+  }
+  return found;
+}
+
 /** The format of this file, for the core, which knows it only as a port. */
-export const recordFormat: RecordFormat = { encodeRun, decodeRuns, lastTimeMs };
+export const recordFormat: RecordFormat = { encodeRun, decodeRuns, lastTimeMs, configsIn };
 
 /**
  * Calls `visit` for each entry of a run in order. `payload` is a view of the run's bytes; the

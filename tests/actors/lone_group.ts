@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { foundingConfig } from "../../machines/group_config.ts";
 import { assert, assertEquals } from "@std/assert";
 import { GroupHost, spawnWal } from "../../actors/group.ts";
 import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
@@ -77,7 +78,7 @@ export class LoneGroup<Result, Machine extends StateMachine<Result>> {
       group: 0,
       machine,
       id: 1,
-      membership: { voters, learners },
+      config: foundingConfig({ voters, learners }),
       timing: DEFAULT_TIMING,
       system,
       wal: spawnWal(system, opened.wal, { onDiskCondition: () => {}, onFull: () => {} }).ref,

@@ -1,3 +1,4 @@
+import { foundingConfig } from "../../machines/group_config.ts";
 import {
   assert,
   assertEquals,
@@ -100,8 +101,7 @@ class Bench {
       random: () => 0,
       log: new RaftLog(),
       nowMs: 0,
-      voters: [1, 2, 3],
-      learners: [],
+      config: foundingConfig({ voters: [1, 2, 3] }),
       currentTerm: 0,
       votedFor: undefined,
     });

@@ -1,3 +1,4 @@
+import { foundingConfig } from "../../machines/group_config.ts";
 import { TRANSFERS_WAITING_MAX } from "../../actors/limits.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
@@ -56,8 +57,7 @@ class Bench {
       random: () => 0.5,
       log: new RaftLog(),
       nowMs: ports.clock.monotonicMs(),
-      voters,
-      learners: [],
+      config: foundingConfig({ voters }),
       currentTerm: 0,
       votedFor: undefined,
     });

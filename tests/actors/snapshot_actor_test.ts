@@ -1,3 +1,4 @@
+import { FOUNDED } from "../machines/solo_core.ts";
 import { assertEquals } from "@std/assert";
 import { SNAPSHOT_DIRECTORY } from "../../storage/log/snapshot_store.ts";
 import { SnapshotBench, snapshotOf } from "./snapshot_bench.ts";
@@ -16,7 +17,7 @@ Deno.test("a part that does not follow what has arrived, or follows nothing, is 
   store(50, bytes.length);
   bench.loads[0]!.done(undefined);
   bench.turn();
-  assertEquals(bench.toRaft, [{ type: "SnapshotReceived", snapshot }]);
+  assertEquals(bench.toRaft, [{ type: "SnapshotReceived", snapshot, config: FOUNDED }]);
 });
 
 Deno.test("a state that was loaded is no word on another snapshot, which has begun to arrive meanwhile", () => {
@@ -34,6 +35,10 @@ Deno.test("a state that was loaded is no word on another snapshot, which has beg
   bench.turn({ type: "Store", part: rest });
   bench.loads[1]!.done(undefined);
   bench.turn();
-  assertEquals(bench.toRaft, [{ type: "SnapshotReceived", snapshot: second.snapshot }]);
+  assertEquals(bench.toRaft, [{
+    type: "SnapshotReceived",
+    snapshot: second.snapshot,
+    config: FOUNDED,
+  }]);
   assertEquals(bench.disk.sizeOf(`${SNAPSHOT_DIRECTORY}/${bench.files[0]}`), second.bytes.length);
 });

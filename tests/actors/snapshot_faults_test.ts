@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { FOUNDED } from "../machines/solo_core.ts";
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { DEFAULT_BOUNDS } from "../../machines/bounds.ts";
 import { encodeCommand } from "../../storage/kv/command.ts";
@@ -114,7 +115,7 @@ Deno.test("C1, C6: every operation on a snapshot that is received fails once: it
   const sound = new PlannedFault("io", Infinity);
   const first = new SnapshotBench(sound.fault);
   receive(first);
-  assertEquals(first.toRaft, [{ type: "SnapshotReceived", snapshot }]);
+  assertEquals(first.toRaft, [{ type: "SnapshotReceived", snapshot, config: FOUNDED }]);
   assertGreater(sound.seen.length, 8);
   for (const code of CODES) {
     for (let after = 0; after < sound.seen.length; after++) {
@@ -123,7 +124,11 @@ Deno.test("C1, C6: every operation on a snapshot that is received fails once: it
       receive(bench);
       assertEquals([bench.toRaft, bench.files], [[{ type: "SnapshotRefused" }], []], what);
       receive(bench);
-      assertEquals(bench.toRaft.slice(1), [{ type: "SnapshotReceived", snapshot }], what);
+      assertEquals(
+        bench.toRaft.slice(1),
+        [{ type: "SnapshotReceived", snapshot, config: FOUNDED }],
+        what,
+      );
       const path = `${SNAPSHOT_DIRECTORY}/${bench.files[0]}`;
       const read = (offset: number, length: number): Uint8Array =>
         bench.disk.read(path, offset, length);

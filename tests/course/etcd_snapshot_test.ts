@@ -8,7 +8,14 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { Progress } from "../../machines/progress.ts";
 import type { NodeId, RaftMessage, SnapshotRef } from "../../machines/raft_types.ts";
-import { messagesTo, only, SoloCore, type SoloOptions, type Turn } from "../machines/solo_core.ts";
+import {
+  FOUNDED,
+  messagesTo,
+  only,
+  SoloCore,
+  type SoloOptions,
+  type Turn,
+} from "../machines/solo_core.ts";
 import { courseTest, ELECTION_MS } from "./lab.ts";
 
 const { electionTimeoutMsMax, heartbeatMs } = DEFAULT_TIMING;
@@ -20,7 +27,7 @@ const SNAPSHOT: SnapshotRef = { index: 11, term: 11, timeMs: 0, size: 10, digest
 function restored(options: SoloOptions = {}): { readonly solo: SoloCore; readonly turn: Turn } {
   const solo = new SoloCore({ currentTerm: SNAPSHOT.term, ...options });
   solo.receive(part(solo));
-  const turn = solo.turn((core) => core.snapshotReceived(SNAPSHOT));
+  const turn = solo.turn((core) => core.snapshotReceived(SNAPSHOT, FOUNDED));
   solo.persist(turn);
   return { solo, turn };
 }
@@ -143,7 +150,7 @@ Deno.test("TestRestoreIgnoreSnapshot: one that covers nothing new changes nothin
   // One that ends at an entry of the log says that it is committed, and the log stays.
   const next = { ...SNAPSHOT, index: 2, term: 1 };
   solo.receive(part(solo, next));
-  solo.turn((core) => core.snapshotReceived(next));
+  solo.turn((core) => core.snapshotReceived(next, FOUNDED));
   assertEquals([solo.core.state.commitIndex, solo.core.state.log.lastIndex], [2, 3]);
 });
 

@@ -202,7 +202,7 @@ Deno.test("explain: a follower says whom it follows and when it would seek elect
     "Follower without a leader in term 1; it seeks election in 450 ms unless a leader is heard",
   );
   assertEquals(alone.states, [
-    ...["role", "role.follower", "disk", "disk.healthy"],
+    ...["members", "members.stable", "role", "role.follower", "disk", "disk.healthy"],
     ...["space", "space.enough", "snapshot", "snapshot.none"],
   ]);
   solo.receive(solo.append());

@@ -9,7 +9,7 @@
  */
 import { assert, assertGreater, assertMatch } from "@std/assert";
 import fc from "fast-check";
-import { quorumIndex } from "../../machines/quorum.ts";
+import { quorumValue } from "../../machines/quorum.ts";
 import type { RaftCore } from "../../machines/raft_core.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import { DEFAULT_TIMING, type GroupState } from "../../machines/group_state.ts";
@@ -272,8 +272,8 @@ const mutants: Readonly<Record<string, Mutant & { readonly found: RegExp }>> = {
         before: () => {
           if (core.role !== "leader") return;
           const state = stateOf(core);
-          const index = quorumIndex(
-            core.context.voters,
+          const index = quorumValue(
+            core.context,
             (voter) =>
               voter === id ? state.durableIndex : state.lead.progress.get(voter)?.matchIndex ?? 0,
           );

@@ -4,9 +4,12 @@
  *
  * @module
  */
+import { foundingConfig, type GroupConfig, MEMBERS_VERSION } from "../../machines/group_config.ts";
 import { assert } from "@std/assert";
 import type { ReplicationBounds } from "../../machines/bounds.ts";
 import { DEFAULT_TIMING, type Outbox, type RaftTiming } from "../../machines/group_state.ts";
+import type { ChangeOutcome } from "../../machines/membership.ts";
+import type { MembershipChange } from "../../machines/membership_change.ts";
 import type { Write } from "../../machines/pending_writes.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
@@ -39,6 +42,8 @@ export const SETTLE_STEPS_MAX = 10_000;
 export interface ClusterOptions {
   readonly voters: readonly NodeId[];
   readonly learners?: readonly NodeId[];
+  /** The members are in the log and may change, as from MEMBERS_VERSION on; default false. */
+  readonly membersChange?: boolean;
   readonly timing?: RaftTiming;
   readonly bounds?: ReplicationBounds;
   /** Election timeouts are drawn from this. */
@@ -59,12 +64,18 @@ export class CoreNode {
   readonly unsynced: Write[] = [];
   holdSync = false;
   running = true;
+  /** What it was founded with, or joined with. */
+  config: GroupConfig;
+  memberSince = 0;
+  /** Counts the disks that this node has had. */
+  generation = 0;
   readonly readsReady: { readIndex: LogIndex; readIds: readonly number[] }[] = [];
   readonly readsRefused: number[] = [];
   readonly transfers: string[] = [];
 
-  constructor(disk: { hardState: HardState; runs: EntryRun[] }) {
+  constructor(disk: { hardState: HardState; runs: EntryRun[] }, config: GroupConfig) {
     this.disk = disk;
+    this.config = config;
   }
 }
 
@@ -92,7 +103,7 @@ export class CoreCluster {
       const terms = options.logs?.[id] ?? [];
       const hardState = options.hardStates?.[id] ??
         { currentTerm: terms.at(-1) ?? 0, votedFor: undefined };
-      const node = new CoreNode({ hardState, runs: runsOfTerms(terms) });
+      const node = new CoreNode({ hardState, runs: runsOfTerms(terms) }, this.#founding(options));
       this.nodes.set(id, node);
       this.#boot(id, node);
     }
@@ -108,6 +119,35 @@ export class CoreCluster {
   /** The core of the node with this id. */
   core(id: NodeId): RaftCore {
     return this.node(id).core;
+  }
+
+  /**
+   * A node with an empty disk, as a leader's answer to its request to join tells it of the others. With
+   * an id that there is it takes that node's place.
+   */
+  join(id: NodeId, leader: NodeId): void {
+    const { index, config } = this.core(leader).state.configs.current;
+    const { clusterVersion } = config;
+    const voters = config.voters.filter((voter) => voter !== id);
+    const started = { ...foundingConfig({ voters, learners: [id] }), clusterVersion };
+    const hardState = { currentTerm: 0, votedFor: undefined };
+    const node = new CoreNode({ hardState, runs: [] }, started);
+    node.memberSince = index;
+    node.generation = (this.nodes.get(id)?.generation ?? -1) + 1;
+    this.nodes.set(id, node);
+    this.#boot(id, node);
+  }
+
+  /** Asks a node to change the members. */
+  change(id: NodeId, change: MembershipChange, force = false): ChangeOutcome {
+    return this.turn(id, (core) => core.changeMembers(change, { force }));
+  }
+
+  #founding(members: Parameters<typeof foundingConfig>[0]): GroupConfig {
+    const config = foundingConfig(members);
+    return this.#options.membersChange === true
+      ? { ...config, clusterVersion: MEMBERS_VERSION }
+      : config;
   }
 
   /** The only leader of the highest term, if there is one. */
@@ -139,7 +179,8 @@ export class CoreCluster {
 
   /** Delivers one message, which need not be one that is under way. */
   deliver(envelope: Envelope): void {
-    if (!this.node(envelope.to).running) return;
+    // Somebody who has not joined yet, or a node that is down.
+    if (this.nodes.get(envelope.to)?.running !== true) return;
     this.turn(envelope.to, (core) => core.receive(envelope.message));
   }
 
@@ -288,8 +329,9 @@ export class CoreCluster {
       random: this.#random,
       log,
       nowMs: this.nowMs,
-      voters: this.#options.voters,
-      learners: this.#options.learners ?? [],
+      config: node.config,
+      memberSince: node.memberSince,
+      directoryOf: (of) => `directory-${of}-${this.nodes.get(of)?.generation ?? 0}`,
       ...node.disk.hardState,
       onStep: (step) => {
         const change = roleChangeOf(step);

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { foundingConfig } from "../../machines/group_config.ts";
 import { DEFAULT_TIMING, type GroupState } from "../../machines/group_state.ts";
 import { RaftCore } from "../../machines/raft_core.ts";
 import { RaftLog } from "../../machines/raft_log.ts";
@@ -23,12 +24,16 @@ const FAR = 1_000;
 export class CoreDriver {
   readonly core: RaftCore;
   readonly #state: GroupState;
+  #isGiven = false;
 
   constructor(input: RaftInput) {
     const log = new RaftLog();
     for (const run of runsOfTerms([1])) log.append(run);
     this.core = new RaftCore({
-      ...input,
+      id: input.id,
+      currentTerm: input.currentTerm,
+      votedFor: input.votedFor,
+      config: foundingConfig(input),
       group: 0,
       timing: DEFAULT_TIMING,
       records: recordFormat,
@@ -37,6 +42,11 @@ export class CoreDriver {
       nowMs: 0,
     });
     this.#state = this.core.state as GroupState;
+    const raise = this.#state.raise.bind(this.#state);
+    // What a changed log says of the members is an event of its own, which comes when it is given.
+    this.#state.raise = (event) => {
+      if (event.type !== "MembersChanged" || this.#isGiven) raise(event);
+    };
   }
 
   /** Makes the core take the event in a turn of its own. */
@@ -84,6 +94,14 @@ export class CoreDriver {
         return core.read(event.readIds);
       case "TransferLeadership":
         return core.transfer(event.to);
+      case "PeerRenewed":
+        return core.peerRenewed(event.peer);
+      case "ChangeMembers":
+      case "MembersChanged":
+      case "JointCommitted":
+      case "LearnersReady":
+      case "LeaderDemoted":
+      case "MemberRemoved":
       case "TargetCaughtUp":
       case "VoterHeard":
       case "CaughtUp":
@@ -99,7 +117,7 @@ export class CoreDriver {
       case "SnapshotFailed":
         return core.snapshotFailed();
       case "SnapshotReceived":
-        return core.snapshotReceived(event.snapshot);
+        return core.snapshotReceived(event.snapshot, event.config);
       case "SnapshotRefused":
         return core.snapshotRefused();
       case "SnapshotLost":
@@ -133,7 +151,9 @@ export class CoreDriver {
 
   /** Has the chart take an event that only rules raise, behind one that changes nothing. */
   #raise(event: RaftEvent): void {
+    this.#isGiven = true;
     this.#state.raise(event);
+    this.#isGiven = false;
     this.core.read([]);
   }
 

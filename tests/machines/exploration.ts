@@ -11,6 +11,8 @@ import { type AnyStateMachine, type AnyStateNode, getMicrosteps, type SnapshotFr
 import { getAdjacencyMap, getShortestPaths } from "xstate/graph";
 import { evaluateGuard } from "xstate/guards";
 import { type ChartTransition, describeChart } from "../../machines/chart.ts";
+import { foundingConfig } from "../../machines/group_config.ts";
+import type { ChangeReport } from "../../machines/membership_change.ts";
 import type { SnapshotRef } from "../../machines/raft_types.ts";
 import type {
   RaftEvent,
@@ -29,6 +31,11 @@ const ASPECTS: readonly { readonly types: RegExp; readonly termMax: number }[] =
   { types: /^Disk/, termMax: 3 },
   { types: /^Space/, termMax: 2 },
   { types: /^Snapshot/, termMax: 2 },
+  {
+    types:
+      /^(ChangeMembers|MembersChanged|JointCommitted|LearnersReady|LeaderDemoted|MemberRemoved|PeerRenewed)$/,
+    termMax: 2,
+  },
   { types: /^(LogLost|RecoveryTimeout|VoterHeard|CaughtUp)$/, termMax: 2 },
 ];
 /** Far above what the chart needs; reached only if it has grown a context without bounds. */
@@ -37,14 +44,46 @@ const TRAVERSALS_MAX = 200_000;
 /** A snapshot of nothing: it changes no log. */
 const SNAPSHOT: SnapshotRef = { index: 0, term: 0, timeMs: 0, size: 1, digest: "0".repeat(64) };
 
+/** What a change means for the quorums, which no guard asks. */
+const REPORT: ChangeReport = {
+  before: { voters: [1, 2, 3], needed: 2, alive: [1, 2, 3] },
+  after: { voters: [1, 2, 3], needed: 2, alive: [1, 2, 3] },
+  behind: [],
+};
+
+/** The members as they were, and joint. */
+const MEMBERS: readonly RaftEvent[] = [
+  { type: "MembersChanged", voters: [1, 2, 3], outgoing: [], learners: [4] },
+  { type: "MembersChanged", voters: [1, 2, 4], outgoing: [1, 2, 3], learners: [] },
+];
+
+/** A leader that hands over appends no configuration. */
+function handsOver({ role }: RaftSnapshot["value"]): boolean {
+  return typeof role !== "string" && "leader" in role && role.leader === "transferring";
+}
+
 /** A voter among three, and a learner: between them they take every guard both ways. */
 export const INPUTS: Readonly<Record<"voter" | "learner", RaftInput>> = {
-  voter: { id: 1, currentTerm: 1, votedFor: undefined, voters: [1, 2, 3], learners: [4] },
-  learner: { id: 4, currentTerm: 1, votedFor: undefined, voters: [1, 2, 3], learners: [4] },
+  voter: {
+    id: 1,
+    currentTerm: 1,
+    votedFor: undefined,
+    voters: [1, 2, 3],
+    outgoing: [],
+    learners: [4],
+  },
+  learner: {
+    id: 4,
+    currentTerm: 1,
+    votedFor: undefined,
+    voters: [1, 2, 3],
+    outgoing: [],
+    learners: [4],
+  },
 };
 
 /** Every event with every payload that matters, as a node in this state could receive it. */
-export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
+export function eventsAt({ context, value }: RaftSnapshot): RaftEvent[] {
   const { currentTerm, id } = context;
   const rpc = { group: 0, term: currentTerm };
   const log = { lastLogIndex: 0, lastLogTerm: 0 };
@@ -69,6 +108,18 @@ export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
     { type: "Propose", requests: [new Uint8Array([1])] },
     { type: "MachineDue" },
     { type: "RaiseClusterVersion", version: 2 },
+    { type: "JointCommitted" },
+    { type: "LearnersReady", ids: [] },
+    { type: "LeaderDemoted" },
+    { type: "MemberRemoved" },
+    { type: "PeerRenewed", peer: 2 },
+    ...MEMBERS.filter(() => !handsOver(value)),
+    ...[true, false].map((isSettled): RaftEvent => ({
+      type: "ChangeMembers",
+      config: { ...foundingConfig(context), outgoing: context.outgoing },
+      report: REPORT,
+      isSettled,
+    })),
     { type: "Read", readIds: [1] },
     { type: "TransferLeadership", to: id },
     { type: "TransferLeadership", to: 2 },
@@ -80,7 +131,11 @@ export function eventsAt({ context }: RaftSnapshot): RaftEvent[] {
     { type: "SnapshotTaken", snapshot: SNAPSHOT, before: undefined },
     { type: "SnapshotFailed" },
     { type: "SnapshotOffered" },
-    { type: "SnapshotReceived", snapshot: SNAPSHOT },
+    {
+      type: "SnapshotReceived",
+      snapshot: SNAPSHOT,
+      config: { clusterVersion: 1, stored: undefined },
+    },
     { type: "SnapshotRefused" },
     { type: "SnapshotOutdated" },
     { type: "SnapshotLost", snapshot: undefined },

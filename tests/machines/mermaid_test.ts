@@ -97,8 +97,8 @@ Deno.test("Mermaid marks the live leaves of every role, and no state around them
     chartToMermaid(describeChart(charts.raft), activePaths(cluster.core(id).snapshot.value))
   );
   assertEquals((await read(...texts)).map(markedOf), [
-    ["disk_healthy", "role_leader_serving", "snapshot_none", "space_enough"],
-    ["disk_healthy", "role_follower", "snapshot_none", "space_enough"],
+    ["disk_healthy", "members_stable", "role_leader_serving", "snapshot_none", "space_enough"],
+    ["disk_healthy", "members_stable", "role_follower", "snapshot_none", "space_enough"],
   ]);
 });
 

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { foundingConfig } from "../../machines/group_config.ts";
 import { APPEND_BYTES_MAX, UNCOMMITTED_BYTES_MAX } from "../../machines/bounds.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
@@ -1744,8 +1745,7 @@ function leadAt(nowMs: number, log: RaftLog): { readonly logTimeMs: number; run:
     random: () => 0,
     log,
     nowMs,
-    voters: [1],
-    learners: [],
+    config: foundingConfig({ voters: [1] }),
     currentTerm: log.lastTerm,
     votedFor: undefined,
   });

@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { InstallSnapshot, NodeId, SnapshotRef, Term } from "../../machines/raft_types.ts";
-import { only, SoloCore, type Turn } from "./solo_core.ts";
+import { FOUNDED, only, SoloCore, type Turn } from "./solo_core.ts";
 
 const SIZE = 10;
 const ELECTION_MS = DEFAULT_TIMING.electionTimeoutMsMax;
@@ -222,7 +222,7 @@ Deno.test("D2: a part of another snapshot begins anew, one that covers nothing n
 Deno.test("Fig. 13, 6: a log that has the snapshot's last entry keeps what follows it", () => {
   const solo = new SoloCore({ terms: [1, 1, 1, 1] });
   solo.receive(part(solo, snapshotTo(3, 1)));
-  const turn = solo.turn((core) => core.snapshotReceived(snapshotTo(3, 1)));
+  const turn = solo.turn((core) => core.snapshotReceived(snapshotTo(3, 1), FOUNDED));
   const { log, commitIndex, durableIndex } = solo.core.state;
   assertEquals([log.base.index, log.lastIndex, commitIndex, durableIndex], [3, 4, 3, 4]);
   assertEquals(turn.forgotten, { base: { index: 3, term: 1 }, keepsRest: true });
@@ -234,7 +234,7 @@ Deno.test("Fig. 13, 7: another log is discarded whole, and what was on its way t
     const solo = new SoloCore({ terms: [1, 1], currentTerm: 3 });
     const pending = solo.receive(solo.append({ prevLogIndex: 2, prevLogTerm: 1, terms }));
     solo.receive(part(solo, snapshotTo(4, 3)));
-    const turn = solo.turn((core) => core.snapshotReceived(snapshotTo(4, 3)));
+    const turn = solo.turn((core) => core.snapshotReceived(snapshotTo(4, 3), FOUNDED));
     assertEquals(turn.forgotten, { base: { index: 4, term: 3 }, keepsRest: false });
     const answered = only("InstallSnapshotReply", turn.waiting);
     assertEquals([answered.installed, answered.lastIncludedIndex], [true, 4]);
@@ -280,6 +280,6 @@ Deno.test("log time goes on from the snapshot's where no entry is left", () => {
   const solo = new SoloCore({ terms: [1], voters: [1, 2, 3] });
   const snapshot = { ...snapshotTo(7, 1), timeMs: 5_000 };
   solo.receive(part(solo, snapshot));
-  solo.persist(solo.turn((core) => core.snapshotReceived(snapshot)));
+  solo.persist(solo.turn((core) => core.snapshotReceived(snapshot, FOUNDED)));
   assertEquals(solo.core.state.lastLogTimeMs, 5_000);
 });

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type ConfigEntry, foundingConfig } from "../../machines/group_config.ts";
 import { DEFAULT_BOUNDS, type ReplicationBounds } from "../../machines/bounds.ts";
 import { assert } from "@std/assert";
 import { DEFAULT_TIMING, type Outbox } from "../../machines/group_state.ts";
@@ -39,6 +40,9 @@ export interface SoloOptions {
   readonly isLogLost?: boolean;
 }
 
+/** What a snapshot says of the members that has none in it. */
+export const FOUNDED: ConfigEntry = { clusterVersion: 1, stored: undefined };
+
 /** Long enough for every time-out to have passed. */
 const LONG_MS = 10 * DEFAULT_TIMING.electionTimeoutMsMax;
 
@@ -66,8 +70,7 @@ export class SoloCore {
       random,
       log,
       nowMs: 0,
-      voters,
-      learners,
+      config: foundingConfig({ voters, learners }),
       currentTerm: options.currentTerm ?? terms.at(-1) ?? 0,
       votedFor: options.votedFor,
     });

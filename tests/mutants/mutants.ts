@@ -24,6 +24,116 @@ const actors = "tests/actors";
 
 /** All of them: the classic faults of Raft implementations, and those that were found here. */
 export const mutants: readonly Mutant[] = [
+  // Members
+  {
+    name: "the members change before an entry of the leader's term is committed",
+    file: "machines/membership.ts",
+    find: "    log.termAt(commitIndex) === context.currentTerm;\n}",
+    replace: "    log.termAt(commitIndex) !== -1;\n}",
+    suspects: [core],
+  },
+  {
+    name: "two changes of the members at a time",
+    file: "machines/membership.ts",
+    find: "  return !isJoint(context) && current.index <= commitIndex &&",
+    replace: "  return current.index <= commitIndex + 1e9 &&",
+    suspects: [core],
+  },
+  {
+    name: "a learner is counted",
+    file: "machines/quorum.ts",
+    find: "  const reached = reachedByMajority(voters, valueOf);",
+    replace: "  const reached = valueOf(4) || reachedByMajority(voters, valueOf);",
+    suspects: [core],
+  },
+  {
+    name: "a removed leader counts itself",
+    file: "machines/replication.ts",
+    find: "  const index = quorumValue(\n    context,",
+    replace:
+      "  const index = quorumValue(\n    { ...context, voters: [...new Set([...context.voters, state.id])] },",
+    suspects: [core],
+  },
+  {
+    name: "a leader that was demoted goes on",
+    file: "machines/membership.ts",
+    find: '  if (!context.voters.includes(id)) return { type: "LeaderDemoted" };',
+    replace: "",
+    suspects: [core],
+  },
+  {
+    name: "the outgoing half of a joint configuration does not vote",
+    file: "machines/quorum.ts",
+    find: "    (outgoing.length === 0 || isMajority(granted, outgoing));",
+    replace: "    outgoing.length >= 0;",
+    suspects: [core],
+  },
+  {
+    name: "the outgoing half of a joint configuration does not commit",
+    file: "machines/quorum.ts",
+    find: "  return outgoing.length === 0 ? reached : Math.min(",
+    replace: "  return outgoing.length >= 0 ? reached : Math.min(",
+    suspects: [core],
+  },
+  {
+    name: "a configuration whose entry was dropped stays in force",
+    file: "machines/config_history.ts",
+    find: "(placed, at) => at === 0 || placed.index <= index);",
+    replace: "(placed, at) => at >= 0 || placed.index <= index);",
+    suspects: [core],
+  },
+  {
+    name: "a configuration is in force only once it is committed at a restart",
+    file: "machines/group_state.ts",
+    find:
+      "    for (const run of options.log.slice(options.log.base.index + 1, options.log.lastIndex)) {",
+    replace:
+      "    for (const run of options.log.slice(options.log.base.index + 1, this.commitIndex)) {",
+    suspects: [core],
+  },
+  {
+    name: "a snapshot does not say who the members are",
+    file: "machines/config_history.ts",
+    find: "    const first = { index, config: configAfter(this.at(index), entry) };",
+    replace: "    const first = { index, config: this.at(entry.clusterVersion * 0) };",
+    suspects: [core],
+  },
+  {
+    name: "nobody tells a member that it was removed",
+    file: "machines/leadership.ts",
+    find: "      if (!isTold && nowMs < untilMs) continue;",
+    replace: "",
+    suspects: [core],
+  },
+  {
+    name: "a new member takes the log of the time before for its removal",
+    file: "machines/membership.ts",
+    find: "    index > memberSince && !isJoint(context) &&",
+    replace: "    index + memberSince >= 0 && !isJoint(context) &&",
+    suspects: [core],
+  },
+  {
+    name: "a directory that took another's place counts for what that had",
+    file: "machines/leadership.ts",
+    find:
+      "    if (this.#progress.has(peer)) this.#progress.set(peer, new Progress(start, this.#bounds));",
+    replace: "    void start;\n    void peer;",
+    suspects: [core],
+  },
+  {
+    name: "a slow learner is promoted",
+    file: "machines/membership.ts",
+    find: "round.quick + 1 : 0;",
+    replace: "round.quick + 1 : round.quick + 1;",
+    suspects: [core],
+  },
+  {
+    name: "a learner that is silent is promoted",
+    file: "machines/membership.ts",
+    find: "      progress.lastContactMs > round.startedMs;",
+    replace: "      progress.lastContactMs > 0;",
+    suspects: [core],
+  },
   // Durability
   {
     name: "skip fsync",
@@ -400,7 +510,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "reads without a round",
     file: "machines/reads.ts",
-    find: "  if (!isQuorum([state.id, ...running.acknowledged], context.voters)) return;",
+    find: "  if (!isQuorum([state.id, ...running.acknowledged], context)) return;",
     replace: "",
     suspects: [core, "sim"],
   },
@@ -1447,8 +1557,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a leader whose disk hangs calls nobody",
     file: "machines/raft_machine.ts",
-    find: 'actions: ["callSuccessor", "forgetLeader"] },',
-    replace: 'actions: "forgetLeader" },',
+    find: 'DiskStalled: { target: "follower", actions: ["callSuccessor", "forgetLeader"] },',
+    replace: 'DiskStalled: { target: "follower", actions: "forgetLeader" },',
     suspects: [core, "sim"],
   },
   {

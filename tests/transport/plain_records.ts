@@ -8,7 +8,12 @@ import type { EntryRun, RecordFormat } from "../../machines/raft_types.ts";
 const HEADER_BYTES = 12;
 
 /** Splits on the header alone; anything that does not add up is a RangeError. */
-export const plainRecords: RecordFormat = { encodeRun, decodeRuns, lastTimeMs: () => 0 };
+export const plainRecords: RecordFormat = {
+  encodeRun,
+  decodeRuns,
+  lastTimeMs: () => 0,
+  configsIn: () => [],
+};
 
 function encodeRun(entries: Parameters<RecordFormat["encodeRun"]>[0]): EntryRun {
   const { term, firstIndex, payloads } = entries;
