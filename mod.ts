@@ -43,14 +43,20 @@ export { DEFAULT_SNAPSHOT_TRIGGER } from "./actors/group.ts";
 export { COMPRESSION, type CompressionMode, type CompressionPolicy } from "./actors/limits.ts";
 export type { SnapshotTrigger } from "./actors/machine_actor.ts";
 export { DEFAULT_TIMING, type RaftTiming } from "./machines/group_state.ts";
-export type { ClusterStatus, MemberStatus, TakenSnapshot } from "./transport/http/gateway_port.ts";
+export type {
+  ClusterStatus,
+  MembersChanged,
+  MemberStatus,
+  TakenSnapshot,
+} from "./transport/http/gateway_port.ts";
+export type { ChangeReport, QuorumReport } from "./machines/membership_change.ts";
 export type { Role } from "./machines/raft_machine.ts";
 export type { GroupId, LogIndex, NodeId, Term } from "./machines/raft_types.ts";
 export type { Log, LogLevel } from "./actors/runtime/ports.ts";
 export type { HostPort } from "./transport/wire/network.ts";
 
 // What a member can fail with.
-export { ClusterVersionError } from "./machines/group_config.ts";
+export { ClusterVersionError, type StoredConfig } from "./machines/group_config.ts";
 export {
   DirectoryCopiedError,
   DirectoryLockedError,

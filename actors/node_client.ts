@@ -20,6 +20,7 @@ import {
   type LinkFact,
   type Surroundings,
 } from "../machines/explain.ts";
+import type { MembershipChange } from "../machines/membership_change.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import { raftMachine } from "../machines/raft_machine.ts";
 import type { GroupId, NodeId, Term } from "../machines/raft_types.ts";
@@ -29,10 +30,12 @@ import type { KvBounds, KvItem, KvRange } from "../storage/kv/entry.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
 import type {
   Backup,
+  ChangeOptions,
   ClusterStatus,
   GatewayPort,
   HealthCheck,
   ListOptions,
+  MembersChanged,
   ReadContext,
   ReadOptions,
   TakenSnapshot,
@@ -228,6 +231,25 @@ export class NodeClient implements GatewayPort {
       "conflict",
       `The transfer to node ${to} was aborted: is it up, and does its disk keep up and have space left?`,
     );
+  }
+
+  async changeMembers(
+    change: MembershipChange,
+    { force, dryRun, timeoutMs }: ChangeOptions,
+  ): Promise<MembersChanged> {
+    // A change that was made once is another one when it is asked for again.
+    const asked = { mayRepeat: false, timeoutMs };
+    const request: RaftRequest = { type: "ChangeMembers", change, force, dryRun };
+    const answer = await this.#askLeader(request, asked);
+    if (answer.status !== "members") {
+      const detail = `The leader answered a change of the members with ${answer.status}`;
+      throw new GatewayError("outcome-unknown", detail);
+    }
+    if (answer.accepted) return { ...answer.report, applied: !dryRun };
+    if (dryRun && answer.report !== undefined) {
+      return { ...answer.report, applied: false, objection: answer.detail };
+    }
+    throw new GatewayError("conflict", answer.detail);
   }
 
   status(): ClusterStatus {

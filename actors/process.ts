@@ -10,9 +10,10 @@
  * @module
  */
 import type { ReplicationBounds } from "../machines/bounds.ts";
-import { ClusterVersionError, foundingConfig } from "../machines/group_config.ts";
+import { CLUSTER_VERSIONS, ClusterVersionError, foundingConfig } from "../machines/group_config.ts";
 import type { Explanation } from "../machines/explain.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
+import { isJoint } from "../machines/quorum.ts";
 import type { SpaceCondition } from "../machines/raft_core.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
@@ -354,11 +355,14 @@ export class Process {
       stateHash: machine.stateHash(),
       members: memberStatuses({
         self: this.id,
-        members: this.#options.members,
+        addressOf: (node) => formatHostPort(this.#options.members.get(node)!),
         httpAddressOf: this.#options.httpAddressOf,
         peers: this.#peers.status().peers,
         core,
+        clusterVersionMax: this.#options.build?.clusterVersionMax ?? CLUSTER_VERSIONS.max,
       }),
+      configIndex: state.configs.current.index,
+      ...(isJoint(context) ? { outgoing: context.outgoing } : {}),
     };
   }
 

@@ -7,7 +7,6 @@ import type { LinkFact } from "../machines/explain.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import type { NodeId } from "../machines/raft_types.ts";
 import type { MemberStatus } from "../transport/http/gateway_port.ts";
-import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
 import type { PeerStatus } from "./peer_link.ts";
 import { isLostDirectory, refusalText } from "./refusal_text.ts";
 
@@ -29,28 +28,39 @@ export function linkFacts(peers: readonly PeerStatus[], nowMs: number): LinkFact
 
 /** All members, as this one sees them. */
 export function memberStatuses(
-  { self, members, httpAddressOf, peers, core }: {
+  { self, addressOf, httpAddressOf, peers, core, clusterVersionMax }: {
     readonly self: NodeId;
-    readonly members: ReadonlyMap<NodeId, HostPort>;
+    /** Where its peers reach a member, `HOST:PORT`. */
+    readonly addressOf: (node: NodeId) => string;
     readonly httpAddressOf: (node: NodeId) => string | undefined;
     readonly peers: readonly PeerStatus[];
     readonly core: RaftCore;
+    /** What this build knows. */
+    readonly clusterVersionMax: number;
   },
 ): MemberStatus[] {
   const { context, state } = core;
+  const { config: { members } } = state.configs.current;
   const links = new Map(peers.map((status) => [status.peer, status]));
-  return [...members].map(([id, { hostname, port }]) => {
-    const matchIndex = state.leadership?.progress.get(id)?.matchIndex;
+  return members.map(({ id, staysLearner, replaces }) => {
+    const progress = state.leadership?.progress.get(id);
+    const versionMax = id === self ? clusterVersionMax : links.get(id)?.clusterVersionMax;
     const link = links.get(id);
     const refusal = link === undefined ? undefined : refusalOf(link);
     return {
       id,
       voter: context.voters.includes(id),
-      raftAddress: formatHostPort({ hostname, port }),
+      ...(staysLearner ? { staysLearner } : {}),
+      ...(replaces === undefined ? {} : { replaces }),
+      raftAddress: addressOf(id),
       httpAddress: httpAddressOf(id) ?? "",
       self: id === self,
       link: id === self ? "self" : link !== undefined && isConnected(link) ? "connected" : "down",
-      ...(matchIndex === undefined ? {} : { matchIndex }),
+      ...(progress === undefined ? {} : { matchIndex: progress.matchIndex }),
+      ...(progress?.wasHeard === true
+        ? { lastHeardMs: Math.round(state.nowMs - progress.lastContactMs) }
+        : {}),
+      ...(versionMax === undefined ? {} : { clusterVersionMax: versionMax }),
       ...(refusal === undefined ? {} : { refusal }),
     };
   });

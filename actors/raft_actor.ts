@@ -12,7 +12,8 @@
  *
  * @module
  */
-import type { ConfigEntry } from "../machines/group_config.ts";
+import type { ConfigEntry, PlacedConfig } from "../machines/group_config.ts";
+import type { ChangeOutcome } from "../machines/membership.ts";
 import type { CutShort, Outbox } from "../machines/group_state.ts";
 import type { RaftCore, SpaceCondition } from "../machines/raft_core.ts";
 import type { LogBase } from "../machines/raft_log.ts";
@@ -68,6 +69,8 @@ export type RaftSignal =
   | { readonly type: "Space"; readonly condition: SpaceCondition }
   /** Every member's build knows this cluster version. */
   | { readonly type: "RaiseClusterVersion"; readonly version: number }
+  /** As {@linkcode RaftCore.peerRenewed}. */
+  | { readonly type: "PeerRenewed"; readonly peer: NodeId }
   /** The log has grown so far that a snapshot is worth its while. */
   | { readonly type: "SnapshotDue" }
   /** As {@linkcode RaftCore.snapshotTaken}. */
@@ -102,6 +105,8 @@ export interface RaftActorOptions<Result> {
   readonly self: () => LocalRef<RaftActorMessage, RaftAnswer<Result>, RaftSignal>;
   /** Called once a log that was lost holds all that it must, and the vote that was given away is durable. */
   readonly onLogRestored?: () => void;
+  /** Another configuration is in force, or the one in force is committed by now. */
+  readonly onMembers?: (placed: PlacedConfig, isCommitted: boolean) => void;
   /** A follower has lost what it had acknowledged, and does not know. */
   readonly onCutShort?: (cut: CutShort) => void;
   /** Gets how long what a turn proposed took to be committed. */
@@ -115,6 +120,13 @@ interface PendingTransfer<Result> {
   readonly to: NodeId;
   readonly term: Term;
   readonly request: Call<Result>;
+}
+
+/** A change of the members whose caller waits, and the term in which it was asked for. */
+interface PendingChange<Result> {
+  readonly request: Call<Result>;
+  readonly outcome: Extract<ChangeOutcome, { readonly accepted: true }>;
+  readonly term: Term;
 }
 
 /** Counters of a group, for metrics. */
@@ -149,6 +161,12 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
   /** The burst that the held requests are: how many they were a turn ago, and for how many turns. */
   #burst = { requests: 0, turns: 0 };
   #transfers: PendingTransfer<Result>[] = [];
+  #changes: PendingChange<Result>[] = [];
+  /** What the host has been told of the members. */
+  #told: { readonly placed: PlacedConfig | undefined; readonly isCommitted: boolean } = {
+    placed: undefined,
+    isCommitted: false,
+  };
   #handedCommit: LogIndex = 0;
   readonly #commitTimes: CommitTimes;
   /** The entry that lets time pass, if one is on its way to the state machine. */
@@ -194,6 +212,12 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
           break;
         case "Transfer":
           this.#transfer(delivery, message.to);
+          break;
+        case "ChangeMembers":
+          this.#changeMembers(delivery, message);
+          break;
+        case "PeerRenewed":
+          core.peerRenewed(message.peer);
           break;
         case "Durable":
           core.durable();
@@ -423,6 +447,8 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
       read.reply(this.#refused("not-leader"));
     }
     this.#settleTransfers(outbox.transfer);
+    this.#settleChanges();
+    this.#tellMembers();
   }
 
   /**
@@ -466,6 +492,46 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
       } else open.push(transfer);
     }
     this.#transfers = open;
+  }
+
+  /** Changes the members; the answer comes once the change is done. */
+  #changeMembers(
+    request: Call<Result>,
+    { change, force, dryRun }: Extract<RaftRequest, { type: "ChangeMembers" }>,
+  ): void {
+    const core = this.#core;
+    const outcome = dryRun ? core.previewChange(change) : core.changeMembers(change, { force });
+    if (!outcome.accepted && (outcome.reason === "busy" || outcome.reason === "not-leader")) {
+      return request.reply(this.#refused(outcome.reason));
+    }
+    if (dryRun || !outcome.accepted) return request.reply({ status: "members", ...outcome });
+    this.#changes.push({ request, outcome, term: core.context.currentTerm });
+  }
+
+  /** "Answered after the new configuration is committed", the joint one left behind. */
+  #settleChanges(): void {
+    if (this.#changes.length === 0) return;
+    const { context, state: { configs: { current }, commitIndex }, role } = this.#core;
+    const isDone = context.outgoing.length === 0 && current.index <= commitIndex;
+    this.#changes = this.#changes.filter(({ request, outcome, term }) => {
+      const leads = role === "leader" && context.currentTerm === term;
+      if (isDone && current.index >= outcome.index) {
+        request.reply({ status: "members", ...outcome });
+      } else if (leads) return true;
+      // Another leader goes on with the change, or drops it.
+      else request.reply({ status: "unknown" });
+      return false;
+    });
+  }
+
+  /** Tells the host of the configuration in force, and of its commitment. */
+  #tellMembers(): void {
+    const { state: { configs: { current }, commitIndex } } = this.#core;
+    const isCommitted = current.index <= commitIndex;
+    const { placed, isCommitted: wasCommitted } = this.#told;
+    if (placed === current && isCommitted === wasCommitted) return;
+    this.#told = { placed: current, isCommitted };
+    this.#options.onMembers?.(current, isCommitted);
   }
 
   #refused(reason: Refused["reason"]): Refused {

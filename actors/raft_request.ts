@@ -5,6 +5,13 @@
  * @module
  */
 import type { Refusal } from "../machines/group_state.ts";
+import type { ChangeOutcome } from "../machines/membership.ts";
+import {
+  ChangeError,
+  changeOf,
+  type ChangeRefusal,
+  type MembershipChange,
+} from "../machines/membership_change.ts";
 import type { NodeId, Term } from "../machines/raft_types.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
 import { NODE_ID_MAX } from "../transport/wire/limits.ts";
@@ -19,12 +26,19 @@ export type RaftRequest =
   /** Answer once a read of the asked node's store is linearizable. */
   | { readonly type: "ReadBarrier" }
   /** Hand leadership over. */
-  | { readonly type: "Transfer"; readonly to: NodeId };
+  | { readonly type: "Transfer"; readonly to: NodeId }
+  /** Change the members, or say what the change would do. */
+  | {
+    readonly type: "ChangeMembers";
+    readonly change: MembershipChange;
+    readonly force: boolean;
+    readonly dryRun: boolean;
+  };
 
 /** A request that surely had no effect. */
 export interface Refused {
   readonly status: "refused";
-  readonly reason: Refusal | "aborted" | "invalid" | "too-new";
+  readonly reason: Refusal | "aborted" | "invalid" | "too-new" | "busy";
   /** The node to ask instead, 0 if none is known. */
   readonly leader: NodeId;
 }
@@ -36,7 +50,9 @@ export type RaftAnswer<Result> =
   | Unknown
   | Refused
   | { readonly status: "ready" }
-  | { readonly status: "transferred"; readonly leader: NodeId; readonly term: Term };
+  | { readonly status: "transferred"; readonly leader: NodeId; readonly term: Term }
+  /** The members have changed, or would; or why they must not. */
+  | ({ readonly status: "members" } & ChangeOutcome);
 
 /** The request that another node's value stands for; undefined if it stands for none. */
 export function raftRequestOf(value: WireValue): RaftRequest | undefined {
@@ -52,8 +68,25 @@ export function raftRequestOf(value: WireValue): RaftRequest | undefined {
       const { to } = value;
       return isInteger(to, 1, NODE_ID_MAX) ? { type: "Transfer", to } : undefined;
     }
+    case "ChangeMembers": {
+      const { change, force, dryRun } = value;
+      const read = soundChange(change);
+      if (read === undefined || typeof force !== "boolean" || typeof dryRun !== "boolean") {
+        return undefined;
+      }
+      return { type: "ChangeMembers", change: read, force, dryRun };
+    }
     default:
       return undefined;
+  }
+}
+
+function soundChange(value: WireValue): MembershipChange | undefined {
+  try {
+    return changeOf(value);
+  } catch (error) {
+    if (error instanceof ChangeError) return undefined;
+    throw error;
   }
 }
 
@@ -64,6 +97,7 @@ const OWN_ANSWERS = {
   "ready": [],
   "transferred": ["leader", "term"],
   "refused": ["leader"],
+  "members": [],
 } satisfies Record<RaftAnswer<never>["status"], readonly string[]>;
 
 const REASONS: readonly unknown[] = [
@@ -74,6 +108,7 @@ const REASONS: readonly unknown[] = [
   "aborted",
   "invalid",
   "too-new",
+  "busy",
 ] satisfies readonly Refused["reason"][];
 
 /**
@@ -101,7 +136,44 @@ function ownAnswerOf(value: { readonly [key: string]: WireValue }): RaftAnswer<n
     if (!isInteger(value[name], 0, Number.MAX_SAFE_INTEGER)) return undefined;
   }
   if (status === "refused" && !REASONS.includes(value["reason"])) return undefined;
+  if (status === "members" && !isOutcome(value)) return undefined;
   return value as unknown as RaftAnswer<never>;
+}
+
+const CHANGE_REASONS: readonly unknown[] = [
+  "not-leader",
+  "busy",
+  "invalid",
+  "quorum",
+  "old-build",
+] satisfies readonly ChangeRefusal["reason"][];
+
+function isOutcome(
+  { accepted, index, reason, detail, report }: { readonly [key: string]: WireValue },
+): boolean {
+  if (accepted === true) return isInteger(index, 0, Number.MAX_SAFE_INTEGER) && isReport(report);
+  return accepted === false && CHANGE_REASONS.includes(reason) && typeof detail === "string" &&
+    (report === undefined || isReport(report));
+}
+
+function isReport(value: WireValue): boolean {
+  if (!isWireObject(value)) return false;
+  const { before, between, after, behind } = value;
+  return [before, after].every(isQuorumReport) &&
+    (between === undefined || (Array.isArray(between) && between.every(isQuorumReport))) &&
+    Array.isArray(behind) &&
+    behind.every((each) =>
+      isWireObject(each) && isInteger(each["id"], 1, NODE_ID_MAX) &&
+      isInteger(each["entries"], 0, Number.MAX_SAFE_INTEGER)
+    );
+}
+
+function isQuorumReport(value: WireValue): boolean {
+  if (!isWireObject(value)) return false;
+  const { voters, needed, alive } = value;
+  const isIds = (list: WireValue): boolean =>
+    Array.isArray(list) && list.every((id) => isInteger(id, 1, NODE_ID_MAX));
+  return isIds(voters) && isIds(alive) && isInteger(needed, 0, NODE_ID_MAX);
 }
 
 function isOwn(status: unknown): boolean {

@@ -84,6 +84,95 @@ export class ChangeError extends Error {
   override readonly name = "ChangeError";
 }
 
+const LISTS = ["add", "remove", "promote", "demote", "replace", "update"] as const;
+
+/**
+ * Reads a change from plain values: JSON, or what a message carried. Fields that it does not know are
+ * refused, since they were meant to do something.
+ *
+ * @throws {ChangeError} If it is none.
+ */
+export function changeOf(value: unknown): MembershipChange {
+  const fields = fieldsOf(value, "the change", LISTS);
+  return {
+    add: listOf(fields, "add", newMemberOf),
+    remove: listOf(fields, "remove", idOf),
+    promote: listOf(fields, "promote", idOf),
+    demote: listOf(fields, "demote", idOf),
+    replace: listOf(fields, "replace", (each, name) => {
+      const { id, by } = fieldsOf(each, name, ["id", "by"]);
+      return {
+        id: idOf(id, `${name}.id`),
+        ...(by === undefined || by === null ? {} : { by: newMemberOf(by, `${name}.by`) }),
+      };
+    }),
+    update: listOf(fields, "update", (each, name) => {
+      const { id, raft, http } = fieldsOf(each, name, ["id", "raft", "http"]);
+      return {
+        id: idOf(id, `${name}.id`),
+        ...(raft === undefined ? {} : { raft: textOf(raft, `${name}.raft`) }),
+        ...(http === undefined ? {} : { http: textOf(http, `${name}.http`) }),
+      };
+    }),
+  };
+}
+
+function newMemberOf(value: unknown, name: string): NewMember {
+  const { id, raft, http, staysLearner = false } = fieldsOf(
+    value,
+    name,
+    ["id", "raft", "http", "staysLearner"],
+  );
+  if (typeof staysLearner !== "boolean") {
+    throw new ChangeError(`${name}.staysLearner must be true or false`);
+  }
+  const address = textOf(raft, `${name}.raft`);
+  if (address === "") throw new ChangeError(`${name}.raft must be HOST:PORT`);
+  return {
+    id: idOf(id, `${name}.id`),
+    raft: address,
+    http: textOf(http ?? "", `${name}.http`),
+    staysLearner,
+  };
+}
+
+function listOf<Item>(
+  fields: Readonly<Record<string, unknown>>,
+  name: string,
+  itemOf: (value: unknown, name: string) => Item,
+): readonly Item[] {
+  const list = fields[name] ?? [];
+  if (!Array.isArray(list) || list.length > MEMBERS_MAX) {
+    throw new ChangeError(`${name} must be a list of at most ${MEMBERS_MAX}`);
+  }
+  return list.map((item, at) => itemOf(item, `${name}[${at}]`));
+}
+
+function fieldsOf(
+  value: unknown,
+  name: string,
+  known: readonly string[],
+): Readonly<Record<string, unknown>> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ChangeError(`${name} must be an object`);
+  }
+  const unknown = Object.keys(value).find((field) => !known.includes(field));
+  if (unknown === undefined) return value as Readonly<Record<string, unknown>>;
+  throw new ChangeError(
+    `${name} has the unknown field ${JSON.stringify(unknown)}; it takes ${known.join(", ")}`,
+  );
+}
+
+function idOf(value: unknown, name: string): NodeId {
+  if (isNodeId(value)) return value;
+  throw new ChangeError(`${name} must be an id, a whole number from 1 to 2^31`);
+}
+
+function textOf(value: unknown, name: string): string {
+  if (typeof value === "string" && value.length <= ADDRESS_CHARS_MAX) return value;
+  throw new ChangeError(`${name} must be text of at most ${ADDRESS_CHARS_MAX} characters`);
+}
+
 /** What is being changed. */
 interface Draft {
   readonly members: Map<NodeId, Member>;

@@ -48,6 +48,7 @@ const SIGNALS: Readonly<
   })),
   Space: [{ type: "Space", condition: "SpaceNone" }],
   RaiseClusterVersion: [{ type: "RaiseClusterVersion", version: 2 ** 31 }],
+  PeerRenewed: [{ type: "PeerRenewed", peer: 2 }],
   Expect: [{ type: "Expect", term: 1, firstIndex: 1, answers: [] }],
   Committed: [{ type: "Committed", through: 2 ** 53 - 1 }],
   AwaitApplied: [{ type: "AwaitApplied", index: 0, answers: [] }],

@@ -3,6 +3,16 @@
  *
  * @module
  */
+import { GatewayError } from "../../transport/http/problem.ts";
+import { foundingConfig, type GroupConfig } from "../../machines/group_config.ts";
+import {
+  ChangeError,
+  configWith,
+  leaveJoint,
+  losesQuorum,
+  type MembershipChange,
+  reportOf,
+} from "../../machines/membership_change.ts";
 import { type Command, encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
@@ -11,11 +21,13 @@ import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
 import type {
   Backup,
+  ChangeOptions,
   ClusterStatus,
   Consistency,
   GatewayPort,
   HealthCheck,
   ListOptions,
+  MembersChanged,
   ReadContext,
   ReadOptions,
   TakenSnapshot,
@@ -100,6 +112,36 @@ export class FakePort implements GatewayPort {
     return Promise.resolve({ leader: to, term: 1 });
   }
 
+  /** What it was asked to change, newest last. */
+  readonly changes: { readonly change: MembershipChange; readonly options: ChangeOptions }[] = [];
+  /** Changed by {@linkcode changeMembers}; voter 3 does not answer. */
+  config: GroupConfig = foundingConfig({ voters: [1, 2, 3] });
+
+  changeMembers(change: MembershipChange, options: ChangeOptions): Promise<MembersChanged> {
+    this.changes.push({ change, options });
+    try {
+      const next = configWith(this.config, change, () => undefined);
+      const report = reportOf(this.config, next, {
+        isAlive: (id) => id !== 3,
+        entriesBehind: (id) => id === 3 ? 7 : 0,
+      });
+      const isObjectionable = losesQuorum(report);
+      const objection = "Too few answer";
+      if (isObjectionable && !options.force && !options.dryRun) {
+        throw new GatewayError("conflict", objection);
+      }
+      if (!options.dryRun) this.config = leaveJoint(next);
+      return Promise.resolve({
+        ...report,
+        applied: !options.dryRun,
+        ...(options.dryRun && isObjectionable ? { objection } : {}),
+      });
+    } catch (error) {
+      if (!(error instanceof ChangeError)) return Promise.reject(error);
+      return Promise.reject(new GatewayError("conflict", error.message));
+    }
+  }
+
   status(): ClusterStatus {
     return {
       clusterId: "fake",
@@ -115,6 +157,7 @@ export class FakePort implements GatewayPort {
       revision: this.#store.revision,
       stateHash: "",
       members: [],
+      configIndex: 0,
     };
   }
 

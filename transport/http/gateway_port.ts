@@ -10,6 +10,7 @@ import type { CommandResult } from "../../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
+import type { ChangeReport, MembershipChange } from "../../machines/membership_change.ts";
 import type { Role } from "../../machines/raft_machine.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 
@@ -46,6 +47,10 @@ export interface MemberStatus {
   readonly id: NodeId;
   /** Whether it counts in quorums. */
   readonly voter: boolean;
+  /** It is a learner for good, and not promoted when it has caught up; absent otherwise. */
+  readonly staysLearner?: true;
+  /** The voter whose place it takes when it has caught up; absent if there is none. */
+  readonly replaces?: NodeId;
   /** Where its peers reach it, `HOST:PORT`. */
   readonly raftAddress: string;
   /** Where clients reach it, an URL; empty if unknown. */
@@ -56,6 +61,10 @@ export interface MemberStatus {
   readonly link: "self" | "connected" | "down";
   /** Leader's view of the member's log; absent elsewhere. */
   readonly matchIndex?: LogIndex;
+  /** Milliseconds since the leader heard of it; absent elsewhere, and before it has. */
+  readonly lastHeardMs?: number;
+  /** The highest cluster version that its build knows; absent without a link. */
+  readonly clusterVersionMax?: number;
   /** Why there is no link: one of the two has refused the other; absent if neither did. */
   readonly refusal?: string;
 }
@@ -88,6 +97,10 @@ export interface ClusterStatus {
   readonly stateHash: string;
   /** All members, this one too. */
   readonly members: readonly MemberStatus[];
+  /** The entry that holds the configuration in force; 0 is that of the founding. */
+  readonly configIndex: LogIndex;
+  /** The voters before a change that is under way; absent in a stable configuration. */
+  readonly outgoing?: readonly NodeId[];
 }
 
 /** The state at one moment, as the bytes of a file. */
@@ -114,6 +127,23 @@ export interface TakenSnapshot {
   readonly stateHash: string;
   /** Whether it was taken for this request; false if nothing was applied since the last. */
   readonly isNew: boolean;
+}
+
+/** What is to happen to a change of the members. */
+export interface ChangeOptions {
+  /** Make it also if too few of the voters that it needs answer now. */
+  readonly force: boolean;
+  /** Only say what it would do. */
+  readonly dryRun: boolean;
+  readonly timeoutMs: number;
+}
+
+/** What a change of the members does, or would do. */
+export interface MembersChanged extends ChangeReport {
+  /** Whether it was made. */
+  readonly applied: boolean;
+  /** Dry run: why it would be refused without force; absent if it would not. */
+  readonly objection?: string;
 }
 
 /** One condition of `/readyz`. */
@@ -149,6 +179,13 @@ export interface GatewayPort {
     to: NodeId,
     timeoutMs: number,
   ): Promise<{ readonly leader: NodeId; readonly term: Term }>;
+  /**
+   * Changes the members in one step; resolves once the new configuration is committed.
+   *
+   * @throws {GatewayError} `conflict` if the change makes no sense for the members as they are, or too
+   * few voters answer; `outcome-unknown` if the leader was lost meanwhile.
+   */
+  changeMembers(change: MembershipChange, options: ChangeOptions): Promise<MembersChanged>;
   status(): ClusterStatus;
   chart(): { readonly chart: ChartDescription; readonly active: readonly string[] };
   explain(): Explanation;
