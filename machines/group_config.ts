@@ -67,8 +67,11 @@ export interface PlacedConfig {
 
 /** A configuration as JSON, in entries, snapshots and files. A later release may append fields. */
 export interface StoredConfig {
+  /** As of {@linkcode Membership}. */
   readonly voters: readonly NodeId[];
+  /** As of {@linkcode Membership}. */
   readonly outgoing: readonly NodeId[];
+  /** As of {@linkcode GroupConfig}, ascending by id; what is left out is false, or nobody. */
   readonly members: readonly {
     readonly id: NodeId;
     readonly raft: string;
@@ -77,6 +80,7 @@ export interface StoredConfig {
     readonly replaces?: NodeId;
     readonly learner?: boolean;
   }[];
+  /** As of {@linkcode GroupConfig}. */
   readonly removed: readonly string[];
 }
 

@@ -61,6 +61,7 @@ export interface ChangeRefusal {
 
 /** One list of voters, and whether it can decide. */
 export interface QuorumReport {
+  /** Ascending. */
   readonly voters: readonly NodeId[];
   /** How many of them must answer. */
   readonly needed: number;
@@ -70,9 +71,11 @@ export interface QuorumReport {
 
 /** What a change does, before it is made. */
 export interface ChangeReport {
+  /** The voters as they are. */
   readonly before: QuorumReport;
   /** Both halves of the joint configuration; absent if the voters stay. */
   readonly between?: readonly QuorumReport[];
+  /** The voters to be. */
   readonly after: QuorumReport;
   /** Members of the configuration to be that lack entries, and how many. */
   readonly behind: readonly { readonly id: NodeId; readonly entries: number }[];

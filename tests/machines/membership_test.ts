@@ -5,6 +5,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { DEFAULT_BOUNDS } from "../../machines/bounds.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { LEAVING_MS_MAX } from "../../machines/leadership.ts";
 import type { MembershipChange, NewMember } from "../../machines/membership_change.ts";
@@ -17,8 +18,8 @@ import { encodeRun } from "../../storage/log/wal_record.ts";
 const { electionTimeoutMsMax } = DEFAULT_TIMING;
 
 /** Three voters of whom node 1 leads, and has committed an entry of its term. */
-function founded(voters: readonly NodeId[] = [1, 2, 3]): CoreCluster {
-  const cluster = new CoreCluster({ voters, membersChange: true });
+function founded(voters: readonly NodeId[] = [1, 2, 3], bounds = DEFAULT_BOUNDS): CoreCluster {
+  const cluster = new CoreCluster({ voters, membersChange: true, bounds });
   cluster.elect(1);
   cluster.elapse(DEFAULT_TIMING.heartbeatMs);
   return cluster;
@@ -419,7 +420,8 @@ Deno.test("a demoted voter stays a learner, and its directory stays welcome", ()
 });
 
 Deno.test("who reads the log of a time before it was a member is not removed by it", () => {
-  const cluster = founded();
+  // An entry at a time, so that each configuration is in force for a while.
+  const cluster = founded([1, 2, 3], { ...DEFAULT_BOUNDS, appendBytesMax: 1 });
   grow(cluster, 4);
   assertTaken(cluster, 1, { remove: [4] });
   cluster.elapse(300);
