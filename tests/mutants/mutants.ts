@@ -1597,6 +1597,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage],
   },
   {
+    name: "a disk that was short of space has enough as soon as it is above the bound",
+    file: "actors/space_watch.ts",
+    find: "(this.#isLow ? SPACE_ENOUGH_SHARE * minFreeBytes : minFreeBytes)",
+    replace: "minFreeBytes",
+    suspects: [actors],
+  },
+  {
     name: "a segment is removed only while nothing is written",
     file: "storage/log/wal.ts",
     find: "    if (next.start >= this.#durablePosition) return;",
