@@ -23,6 +23,7 @@
 export {
   type BackupOptions,
   checkNodeDirectory,
+  isFounded,
   type NodeOptions,
   startNode,
   type StatecraftNode,
@@ -63,6 +64,8 @@ export {
   type DirectoryOwner,
   IdentityMismatchError,
 } from "./storage/log/data_directory.ts";
+export { JoinError } from "./actors/join.ts";
+export { MemberRemovedError } from "./actors/members.ts";
 export { IdentityDamagedError } from "./storage/log/directory_file.ts";
 export { readAt } from "./storage/log/deno_disk.ts";
 export { DiskError, type DiskErrorCode } from "./storage/log/disk.ts";

@@ -161,6 +161,7 @@ export class Greeter {
     if (commonVersion(versions, hello) === undefined) return "wrong-version";
     if (hello.clusterId !== clusterId) return "wrong-cluster";
     if (hello.to !== self) return "wrong-target";
+    if (this.#host.isRemoved(hello.directoryId)) return "removed";
     if (peer === undefined) return "unknown-node";
     if (hello.from < self) return "wrong-direction";
     const { directoryId, toDirectoryId = identities.own } = hello;

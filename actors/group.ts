@@ -13,6 +13,7 @@ import {
   decodeConfig,
   type GroupConfig,
   MEMBERS_VERSION,
+  type PlacedConfig,
   storedConfigOf,
 } from "../machines/group_config.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
@@ -67,7 +68,7 @@ const RAFT_ACTOR_NAME = "raft";
 const AUDIT_ACTOR_NAME = "audit";
 
 /** A failure of one of these actors stops the node: nothing they promised may be broken. */
-const FAIL_STOP = { policy: "stop-system" } as const;
+export const FAIL_STOP = { policy: "stop-system" } as const;
 /** The WAL serves every group; it is addressed as one of group 0's. */
 const WAL_ADDRESS = { name: "wal", group: 0 } as const;
 
@@ -133,6 +134,8 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   /** The highest cluster version that this build knows; default that of {@linkcode CLUSTER_VERSIONS}. */
   readonly clusterVersionMax?: number;
   readonly onRoleChange?: (change: RoleChange) => void;
+  /** As of RaftActorOptions. */
+  readonly onMembers?: (placed: PlacedConfig, isCommitted: boolean) => void;
   /** Gets how long what a turn of the leader proposed took to be committed. */
   readonly onCommit?: (durationMs: number) => void;
 }
@@ -293,6 +296,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
         }),
       ...(options.onLogRestored === undefined ? {} : { onLogRestored: options.onLogRestored }),
       ...(onCommit === undefined ? {} : { onCommit }),
+      ...(options.onMembers === undefined ? {} : { onMembers: options.onMembers }),
     });
     this.raft = system.spawn<RaftActorMessage, RaftAnswer<Result>, RaftSignal>({
       name: RAFT_ACTOR_NAME,

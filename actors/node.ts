@@ -8,16 +8,23 @@ import { createHash } from "node:crypto";
 import { DEFAULT_TIMING, type RaftTiming } from "../machines/group_state.ts";
 import type { Explanation } from "../machines/explain.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
-import { checkDataDirectory, type DirectoryOwner } from "../storage/log/data_directory.ts";
+import {
+  checkDataDirectory,
+  type DataDirectoryOptions,
+  type DirectoryFacts,
+  type DirectoryOwner,
+  readDirectory,
+} from "../storage/log/data_directory.ts";
 import { DenoDisk } from "../storage/log/deno_disk.ts";
 import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import type { GatewayHandler } from "../transport/http/gateway.ts";
 import { HttpServer } from "../transport/http/server.ts";
-import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
+import { formatHostPort, type HostPort, parseHostPort } from "../transport/wire/network.ts";
 import { createTcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
 import { BACKUP_EVERY_MS, BACKUPS_KEPT, COMPRESSION, type CompressionMode } from "./limits.ts";
 import type { SnapshotTrigger } from "./machine_actor.ts";
+import { joinCluster } from "./join.ts";
 import { type BuildVersions, Process } from "./process.ts";
 import type { Log } from "./runtime/ports.ts";
 import type { BackupSchedule } from "./scheduled_backups.ts";
@@ -52,10 +59,25 @@ export interface NodeOptions {
    * is refused.
    */
   readonly mayBeCopy?: boolean;
-  /** Every voter's Raft address, this one's too. Default: ids 1 to 3 on 127.0.0.1:7001 to 7003. */
+  /**
+   * Every voter's Raft address, this one's too: founds a cluster of them. Default: ids 1 to 3 on
+   * 127.0.0.1:7001 to 7003, or what the data directory says.
+   */
   readonly peers?: ReadonlyMap<NodeId, HostPort>;
-  /** Where to listen for the other members, if not at this member's address in `peers`. */
+  /**
+   * HTTP addresses of members of a running cluster, any of them: joins it through them, if the data
+   * directory is of no cluster yet. Cannot be combined with `peers` or `single`.
+   */
+  readonly join?: readonly string[];
+  /** Joins as a learner that is not promoted; default false. */
+  readonly learner?: boolean;
+  /**
+   * Where to listen for the other members; default this member's address in `peers`, or
+   * 127.0.0.1:(7000+id) where none is named.
+   */
   readonly listen?: HostPort;
+  /** Where the other members reach this one, if not where it listens. */
+  readonly advertise?: HostPort;
   /** A cluster of one member; cannot be combined with `peers`. */
   readonly single?: boolean;
   /** Where to serve HTTP; default 127.0.0.1:(8000+id). Port 0 picks one. */
@@ -94,6 +116,7 @@ export interface NodeOptions {
  * @throws {DirectoryCopiedError} If the directory is a copy, and `mayBeCopy` does not say that it may be.
  * @throws {WalError} If the log is damaged.
  * @throws {ClusterVersionError} If the cluster has agreed on a version that this build does not know.
+ * @throws {JoinError} If it was to join a cluster that does not take it, or cannot be reached.
  * @throws {Error} If an address cannot be listened on. Nothing is left behind.
  */
 export function startNode(options: NodeOptions): Promise<StatecraftNode> {
@@ -107,19 +130,14 @@ export class StatecraftNode implements AsyncDisposable {
   readonly #process: Process;
 
   /** See {@linkcode startNode}. */
-  static start(options: NodeOptions): Promise<StatecraftNode> {
-    try {
-      return Promise.resolve(new StatecraftNode(options));
-    } catch (error) {
-      return Promise.reject(error);
-    }
+  static async start(options: NodeOptions): Promise<StatecraftNode> {
+    checkTiming(options.timing ?? DEFAULT_TIMING);
+    return new StatecraftNode(options, await originOf(options));
   }
 
-  private constructor(options: NodeOptions) {
+  private constructor(options: NodeOptions, { members, directory, listen }: Origin) {
     const { id, dataDir, timing = DEFAULT_TIMING, log = () => {} } = options;
-    checkTiming(timing);
     const schedule = scheduleOf(options);
-    const members = membersOf(options);
     const httpPeers = new Map(options.httpPeers ?? derivedHttpPeers(members));
     let server: HttpServer | undefined;
     this.id = id;
@@ -131,18 +149,19 @@ export class StatecraftNode implements AsyncDisposable {
         serveHttp: (handler) => {
           server = listenHttp(options, handler, log);
           if (options.httpPeers?.has(id) !== true) {
-            httpPeers.set(id, reachableUrl(server.address, members.get(id)!));
+            httpPeers.set(id, reachableUrl(server.address, options.advertise ?? listen));
           }
           return server;
         },
       },
       directory: {
-        ...ownerOf(options, members),
+        ...directory,
         newDirectoryId: crypto.randomUUID(),
         mayBeCopy: options.mayBeCopy === true,
       },
       members,
-      listen: listenAddressOf(options, members),
+      listen,
+      ...(options.advertise === undefined ? {} : { advertise: options.advertise }),
       groups: [DEFAULT_GROUP],
       timing,
       ...(options.snapshotAfter === undefined ? {} : { snapshotAfter: options.snapshotAfter }),
@@ -186,6 +205,69 @@ export class StatecraftNode implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
+}
+
+/** What a start stands on: the directory's members, those that it names, or those that it joins. */
+interface Origin {
+  /** The addresses that it was given, by member. */
+  readonly members: ReadonlyMap<NodeId, HostPort>;
+  readonly directory: Omit<DataDirectoryOptions, "newDirectoryId">;
+  readonly listen: HostPort;
+}
+
+async function originOf(options: NodeOptions): Promise<Origin> {
+  const { id, dataDir, join, peers, single, listen } = options;
+  if (join !== undefined && (peers !== undefined || single === true)) {
+    throw new RangeError(`Cannot start node ${id}: it is to join, and founds no cluster`);
+  }
+  const facts = readDirectory(new DenoDisk(dataDir));
+  if (facts !== undefined && peers === undefined && single !== true) {
+    return knownOrigin(options, facts);
+  }
+  if (join === undefined) {
+    const members = membersOf(options);
+    const directory = ownerOf(options, members);
+    // A single member that others have joined stays where they look for it.
+    const wasJoined = single === true && facts?.latest !== undefined;
+    const at = wasJoined ? knownOrigin(options, facts).listen : listenAddressOf(options, members);
+    return { members, directory, listen: at };
+  }
+  const at = listen ?? defaultRaftAddress(id);
+  const { clusterId, members } = await joinCluster({
+    ...{ id, urls: join, staysLearner: options.learner === true },
+    raft: formatHostPort(options.advertise ?? at),
+    http: options.http === undefined || options.http.port === 0 ? "" : urlOf(options.http),
+    log: options.log ?? (() => {}),
+  });
+  const named = members.config.members.map(({ id }) => id);
+  const directory = { nodeId: id, clusterId, members: named, joined: members } as const;
+  return {
+    members: new Map(),
+    directory: { ...directory, clusterIdSource: "configured" },
+    listen: at,
+  };
+}
+
+/** A directory that is founded knows its cluster: the start need not name it. */
+function knownOrigin(
+  { id, listen }: NodeOptions,
+  { owner: { clusterId, members }, latest }: DirectoryFacts,
+): Origin {
+  const own = latest?.config.members.find((member) => member.id === id)?.raft;
+  const at = listen ?? (own === undefined ? undefined : parseHostPort(own));
+  const founding = new Map(
+    latest === undefined ? members.map((member) => [member, defaultRaftAddress(member)]) : [],
+  );
+  const alone = { ...defaultRaftAddress(id), port: 0 };
+  return {
+    members: founding,
+    directory: { nodeId: id, clusterId, members: undefined, clusterIdSource: "computed" },
+    listen: at ?? (members.length === 1 ? alone : defaultRaftAddress(id)),
+  };
+}
+
+function defaultRaftAddress(id: NodeId): HostPort {
+  return { hostname: "127.0.0.1", port: DEFAULT_RAFT_PORT_BASE + id };
 }
 
 /** Serves HTTP where the options say; the error names the address. */
@@ -244,6 +326,15 @@ export function checkNodeDirectory(
   checkDataDirectory(new DenoDisk(options.dataDir), ownerOf(options, membersOf(options)));
 }
 
+/**
+ * Whether a data directory belongs to a member already: then a start need not say of which cluster.
+ *
+ * @throws {IdentityDamagedError} If the file that names its owner is damaged.
+ */
+export function isFounded(dataDir: string): boolean {
+  return readDirectory(new DenoDisk(dataDir)) !== undefined;
+}
+
 /** @throws {RangeError} If the bounds do not leave room for lost heartbeats. */
 export function checkTiming(timing: RaftTiming): void {
   const { electionTimeoutMsMin: min, electionTimeoutMsMax: max, heartbeatMs } = timing;
@@ -282,13 +373,10 @@ export function membersOf(
     throw new RangeError(`Cannot start node ${id}: it is single, and peers are named`);
   }
   if (single === true) {
-    return new Map([[id, { hostname: "127.0.0.1", port: DEFAULT_RAFT_PORT_BASE + id }]]);
+    return new Map([[id, defaultRaftAddress(id)]]);
   }
   const members = peers ??
-    new Map([1, 2, 3].map((id): [NodeId, HostPort] => [
-      id,
-      { hostname: "127.0.0.1", port: DEFAULT_RAFT_PORT_BASE + id },
-    ]));
+    new Map([1, 2, 3].map((id): [NodeId, HostPort] => [id, defaultRaftAddress(id)]));
   if (!members.has(id)) {
     throw new RangeError(`Cannot start node ${id}: it is not among the peers`);
   }

@@ -33,11 +33,12 @@ import {
 import { packFrame, unpackBody } from "../transport/wire/packed_frame.ts";
 import { type CompressionTotals, Compressor } from "../storage/compression.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
-import type {
-  Connection,
-  ConnectionHandlers,
-  HostPort,
-  Network,
+import {
+  type Connection,
+  type ConnectionHandlers,
+  formatHostPort,
+  type HostPort,
+  type Network,
 } from "../transport/wire/network.ts";
 import {
   type ActorWire,
@@ -66,6 +67,10 @@ export interface PeerHost {
   readonly incarnation: number;
   /** The data directories of this node and its peers. */
   readonly identities: PeerIdentities;
+  /** Whether a directory was removed from the cluster, for good. */
+  readonly isRemoved: (directoryId: string) => boolean;
+  /** The peer says that this node's own was. */
+  readonly onRemoved: (peer: NodeId) => void;
   readonly network: Network;
   readonly ports: Ports;
   readonly logOnce: LogOnce;
@@ -163,7 +168,9 @@ interface Link {
 /** One peer, from `start` to `stop`. */
 export class PeerLink {
   readonly peer: NodeId;
-  readonly #address: HostPort;
+  /** Where the peer may listen, tried in turn. */
+  #addresses: readonly HostPort[];
+  #dials = 0;
   readonly #host: PeerHost;
   readonly #chart: ChartHost<typeof peerMachine>;
   #link: Link | undefined;
@@ -191,9 +198,9 @@ export class PeerLink {
     linksUp: 0,
   };
 
-  constructor(peer: NodeId, address: HostPort, host: PeerHost) {
+  constructor(peer: NodeId, addresses: readonly HostPort[], host: PeerHost) {
     this.peer = peer;
-    this.#address = address;
+    this.#addresses = addresses;
     this.#host = host;
     const { frameBytesMin: bytesMin } = host.compression;
     this.#compressor = new Compressor({ bytesMin, nowMs: () => this.#nowMs() });
@@ -207,6 +214,14 @@ export class PeerLink {
   /** Dials, or waits for the peer to dial. */
   start(): void {
     this.#step({ type: "Start" });
+  }
+
+  /** The next dial goes to the first of these. A connection that is up stays. */
+  relocate(addresses: readonly HostPort[]): void {
+    const text = (list: readonly HostPort[]): string => list.map(formatHostPort).join();
+    if (addresses.length === 0 || text(addresses) === text(this.#addresses)) return;
+    this.#addresses = addresses;
+    this.#dials = 0;
   }
 
   /** Closes the connection for good. Idempotent. */
@@ -290,10 +305,15 @@ export class PeerLink {
   }
 
   #receiveReply(reply: HelloReply): void {
-    if (reply.refusal !== undefined) return this.#refusedWith(reply.refusal);
+    if (reply.refusal !== undefined) {
+      this.#refusedWith(reply.refusal);
+      if (reply.refusal === "removed") this.#host.onRemoved(this.peer);
+      return;
+    }
     let isKnown: boolean;
     try {
-      isKnown = this.#host.identities.recognise(this.peer, reply.directoryId);
+      isKnown = !this.#host.isRemoved(reply.directoryId) &&
+        this.#host.identities.recognise(this.peer, reply.directoryId);
     } catch (error) {
       return this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
     }
@@ -437,8 +457,9 @@ export class PeerLink {
 
   #dial(): void {
     const { versions } = this.#host;
+    const address = this.#addresses[this.#dials++ % this.#addresses.length]!;
     this.#link = {
-      connection: this.#host.network.dial(this.#address, this.#handlers),
+      connection: this.#host.network.dial(address, this.#handlers),
       codec: this.#host.createCodec(versions.min),
       version: versions.min,
     };

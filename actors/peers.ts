@@ -31,6 +31,10 @@ export interface PeersOptions {
   readonly identities: PeerIdentities;
   /** Where every other node listens; an entry for this node is ignored. */
   readonly peers: ReadonlyMap<NodeId, HostPort>;
+  /** Whether a data directory was removed from the cluster, for good; default none was. */
+  readonly isRemoved?: (directoryId: string) => boolean;
+  /** A peer says that this node's directory was removed; default: nobody hears of it. */
+  readonly onRemoved?: (peer: NodeId) => void;
   /** Makes the connections. */
   readonly network: Network;
   /**
@@ -122,6 +126,8 @@ export class Peers implements RemoteLink {
       self,
       clusterId,
       identities,
+      isRemoved: options.isRemoved ?? (() => false),
+      onRemoved: options.onRemoved ?? (() => {}),
       incarnation: 1 + Math.floor(ports.random.next() * INCARNATION_MAX),
       network,
       ports,
@@ -142,7 +148,7 @@ export class Peers implements RemoteLink {
     this.#greeter = new Greeter(options.listen, this.#host, this.#peers);
     system.connect(this);
     for (const [peer, address] of options.peers) {
-      if (peer !== self) this.add(peer, address);
+      if (peer !== self) this.add(peer, [address]);
     }
   }
 
@@ -159,17 +165,27 @@ export class Peers implements RemoteLink {
     return this.#peers.get(to)?.send(message) ?? false;
   }
 
+  /** Whether there is a link to a peer, up or not. */
+  has(peer: NodeId): boolean {
+    return this.#peers.has(peer);
+  }
+
+  /** A peer may listen at these addresses, which are tried in turn, and at no other. */
+  relocate(peer: NodeId, addresses: readonly HostPort[]): void {
+    this.#peers.get(peer)?.relocate(addresses);
+  }
+
   /**
-   * Adds a peer while the process runs.
+   * Adds a peer while the process runs, with the addresses that it may listen at.
    *
    * @throws {RangeError} If it is this node, or known already.
    */
-  add(peer: NodeId, address: HostPort): void {
+  add(peer: NodeId, addresses: readonly HostPort[]): void {
     if (peer === this.#host.self || this.#peers.has(peer)) {
       throw new RangeError(`Cannot add peer ${peer}: it is this node, or known already`);
     }
     if (this.#stopped) return;
-    const link = new PeerLink(peer, address, this.#host);
+    const link = new PeerLink(peer, addresses, this.#host);
     this.#peers.set(peer, link);
     link.start();
   }

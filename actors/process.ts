@@ -10,13 +10,24 @@
  * @module
  */
 import type { ReplicationBounds } from "../machines/bounds.ts";
-import { CLUSTER_VERSIONS, ClusterVersionError, foundingConfig } from "../machines/group_config.ts";
+import {
+  CLUSTER_VERSIONS,
+  ClusterVersionError,
+  configOfStored,
+  foundingConfig,
+  type GroupConfig,
+  type Member,
+  MEMBERS_VERSION,
+  type PlacedConfig,
+  storedConfigOf,
+} from "../machines/group_config.ts";
+import { LEAVING_MS_MAX } from "../machines/leadership.ts";
 import type { Explanation } from "../machines/explain.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import { isJoint } from "../machines/quorum.ts";
 import type { SpaceCondition } from "../machines/raft_core.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
-import type { GroupId, NodeId } from "../machines/raft_types.ts";
+import type { GroupId, LogIndex, NodeId } from "../machines/raft_types.ts";
 import {
   type DataDirectory,
   type DataDirectoryOptions,
@@ -25,9 +36,11 @@ import {
   LogMissingError,
   openDataDirectory,
   putLogAside,
+  readDirectory,
 } from "../storage/log/data_directory.ts";
 import type { Disk } from "../storage/log/disk.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
+import { readMembers, type StoredMembers, writeMembers } from "../storage/log/members_file.ts";
 import { type PeerIdentities, StoredPeerIdentities } from "../storage/log/peer_identities.ts";
 import { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import { type OpenedWal, Wal } from "../storage/log/wal.ts";
@@ -41,9 +54,10 @@ import { recordFormat } from "../storage/log/wal_record.ts";
 import { createGateway, type GatewayHandler } from "../transport/http/gateway.ts";
 import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import { Histogram } from "../transport/http/prometheus.ts";
+import type { WireValue } from "../transport/wire/messages.ts";
 import { createCodec } from "../transport/wire/codec.ts";
 import { formatHostPort, type HostPort, type Network } from "../transport/wire/network.ts";
-import { GroupHost, type KvGroup, spawnWal, type WalHost } from "./group.ts";
+import { FAIL_STOP, GroupHost, type KvGroup, spawnWal, type WalHost } from "./group.ts";
 import {
   ACTOR_STOP_MS_MAX,
   COMPRESSION,
@@ -60,6 +74,14 @@ import {
   formatNodeMetrics,
   FSYNC_BUCKETS_SECONDS,
 } from "./node_metrics.ts";
+import {
+  MemberRemovedError,
+  Members,
+  MembersActor,
+  type MembersHint,
+  membersHintOf,
+  membersHintValue,
+} from "./members.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import { linkFacts, memberStatuses } from "./process_status.ts";
 import type { VersionRange } from "./peer_link.ts";
@@ -70,6 +92,10 @@ import { SpaceWatch } from "./space_watch.ts";
 
 /** How often a leader compares the cluster versions that the members' builds know. */
 const VERSIONS_MS = 1_000;
+/** A node that listens elsewhere than the members know tells the leader so often. */
+const ANNOUNCE_MS = 5_000;
+/** The actor that takes what other members say of the members. */
+const MEMBERS_ADDRESS = { name: "members", group: 0 } as const;
 /** How often a process that stops looks whether it has answered what others asked it. */
 const ANSWERED_POLL_MS = 5;
 
@@ -120,10 +146,15 @@ export interface ProcessOptions {
   readonly world: ProcessWorld;
   /** The node and the cluster that the data directory must belong to. */
   readonly directory: DataDirectoryOptions;
-  /** Every member's Raft address, this one's too: voters, in every group. */
+  /**
+   * Raft addresses that this start was given, by member. At the founding the members have them; later
+   * they are tried where the ones that the members have agreed on do not answer.
+   */
   readonly members: ReadonlyMap<NodeId, HostPort>;
   /** Where to listen for the other members. */
   readonly listen: HostPort;
+  /** Where the others reach this one; default where it listens. */
+  readonly advertise?: HostPort;
   /** The groups to host, at least one; the first is the one that HTTP serves. */
   readonly groups: readonly GroupId[];
   readonly timing: RaftTiming;
@@ -188,6 +219,15 @@ export class Process {
   #relievedMs = -Infinity;
   readonly #groups = new Map<GroupId, HostedGroup>();
   readonly #peers: Peers;
+  readonly #members: Members;
+  /** What this node has joined with. */
+  readonly #joined: PlacedConfig | undefined;
+  /** Since when the members do not name this node, and no leader is known. */
+  #absentSinceMs: number | undefined;
+  /** The entry whose configuration is kept beside the log. */
+  #keptIndex: LogIndex;
+  /** When this node last told the leader its address. */
+  #announcedMs = -Infinity;
   #http: HttpService | undefined;
   #versionTimer: TimerHandle | undefined;
   #stopping: Promise<void> | undefined;
@@ -208,7 +248,7 @@ export class Process {
     try {
       return Process.#startOnce(options);
     } catch (error) {
-      if (!isLogLoss(error) || options.members.size === 1) throw error;
+      if (!isLogLoss(error) || isAlone(options)) throw error;
       const next =
         "nothing: what is left of it is put aside (wal/*.broken), and this member fetches " +
         "it from the others, and does not vote until it has";
@@ -280,15 +320,45 @@ export class Process {
       packSyncMsMin: compression.logSyncMsMin,
       onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
     });
+    this.#keptIndex = readMembers(disk)?.index ?? 0;
+    this.#joined = directory.joined && placedConfigOf(directory.joined);
     for (const group of options.groups) {
       this.#groups.set(group, this.#assemble(group, { opened, directory }));
     }
+    const [leading] = this.#groups.values();
+    this.#members = new Members(leading!.host.core.state.configs.current, {
+      self: this.id,
+      joined: this.#joined,
+      given: options.members,
+      identities: this.identities,
+      peers: () => this.#peers,
+      nowMs: () => ports.clock.monotonicMs(),
+      onRenewed: (peer) => {
+        for (const { host } of this.#groups.values()) {
+          host.raft.signal({ type: "PeerRenewed", peer });
+        }
+      },
+      onChanged: (placed, isCommitted) => this.#keepMembers(placed, isCommitted),
+    });
+    this.system.spawn<MembersHint>({
+      ...MEMBERS_ADDRESS,
+      supervision: FAIL_STOP,
+      create: () => new MembersActor((placed) => this.#members.noteHint(placed)),
+      remote: membersHintOf,
+    });
     this.#peers = startPeers({
       listen: options.listen,
       self: this.id,
       clusterId: this.clusterId,
       identities: this.identities,
-      peers: options.members,
+      peers: new Map(
+        [...this.#members.wanted()].flatMap((node): [NodeId, HostPort][] => {
+          const [address] = this.#members.addressesOf(node);
+          return address === undefined ? [] : [[node, address]];
+        }),
+      ),
+      isRemoved: (directoryId) => this.#members.isRemoved(directoryId),
+      onRemoved: () => this.system.fail(new MemberRemovedError(this.id)),
       network,
       system: this.system,
       onRaft: (message) => this.#groups.get(message.group)?.host.receive(message),
@@ -300,9 +370,13 @@ export class Process {
         versions: options.build.protocol,
         clusterVersionMax: options.build.clusterVersionMax,
       }),
-      ...(options.onLink === undefined ? {} : { onLink: options.onLink }),
+      onLink: (peer, link) => {
+        if (link === "up") this.#tellMembers(peer);
+        options.onLink?.(peer, link);
+      },
     });
     undo.push(() => this.#peers.stop());
+    this.#members.tend();
     this.#space.start();
     undo.push(() => this.#space.stop());
     this.#compareVersionsSoon();
@@ -355,8 +429,11 @@ export class Process {
       stateHash: machine.stateHash(),
       members: memberStatuses({
         self: this.id,
-        addressOf: (node) => formatHostPort(this.#options.members.get(node)!),
-        httpAddressOf: this.#options.httpAddressOf,
+        addressOf: (node) => {
+          const [address] = this.#addressesOf(node);
+          return address === undefined ? "" : formatHostPort(address);
+        },
+        httpAddressOf: (node) => this.#httpAddressOf(node),
         peers: this.#peers.status().peers,
         core,
         clusterVersionMax: this.#options.build?.clusterVersionMax ?? CLUSTER_VERSIONS.max,
@@ -391,21 +468,31 @@ export class Process {
     group: GroupId,
     { opened, directory }: { readonly opened: OpenedWal; readonly directory: DataDirectory },
   ): HostedGroup {
-    const { members, timing, bounds, build, onGroup, httpAddressOf, snapshotAfter } = this.#options;
-    const { ports } = this.#options.world;
+    const { timing, bounds, build, onGroup, snapshotAfter } = this.#options;
+    const { ports, disk } = this.#options.world;
+    const { isLogLost } = directory;
+    const latest = isLogLost ? readMembers(disk) : undefined;
     const commit = new Histogram(COMMIT_BUCKETS_SECONDS);
     const host: KvGroup = new GroupHost({
       group,
       machine: new KvStore(),
       id: this.id,
-      config: foundingConfig({ voters: [...members.keys()].sort((a, b) => a - b) }),
+      // Who has lost its log asks those whom it knew last.
+      config: latest === undefined
+        ? this.#joined?.config ?? this.#foundingConfig(directory.identity.members)
+        : placedConfigOf(latest).config,
+      ...(this.#joined === undefined ? {} : { memberSince: this.#joined.index }),
+      directoryOf: (node) => node === this.id ? directory.directoryId : this.identities.of(node),
+      onMembers: (placed, isCommitted) => {
+        if (group === this.#options.groups[0]) this.#members.follow(placed, isCommitted);
+      },
       timing,
       ...(bounds === undefined ? {} : { bounds }),
       system: this.system,
       clusterId: this.clusterId,
       wal: this.#walActor.ref,
       recovered: opened.groups.get(group),
-      isLogLost: directory.isLogLost,
+      isLogLost,
       onLogRestored: () => this.#logRestored(group, directory),
       snapshots: this.#snapshots,
       ...(snapshotAfter === undefined ? {} : { snapshotAfter }),
@@ -427,11 +514,123 @@ export class Process {
       audit: host.auditActor,
       status: () => this.status(group),
       metrics: () => this.#metrics(group),
-      httpAddressOf,
+      httpAddressOf: (node) => this.#httpAddressOf(node),
       links: () => linkFacts(this.#peers.status().peers, ports.clock.monotonicMs()),
       isStopping: () => this.#stopping !== undefined,
     });
     return { host, client, commit, leaderChanges: 0, gateway: undefined };
+  }
+
+  /** The members of the founding, with the addresses that this start was given. */
+  #foundingConfig(voters: readonly NodeId[]): GroupConfig {
+    const { members, httpAddressOf } = this.#options;
+    return foundingConfig({
+      voters,
+      members: voters.map((id) => {
+        const address = members.get(id);
+        return {
+          id,
+          raft: address === undefined || address.port === 0 ? "" : formatHostPort(address),
+          http: httpAddressOf(id) ?? "",
+        };
+      }),
+    });
+  }
+
+  /** Where a member is, this one too, the likeliest first. */
+  #addressesOf(node: NodeId): readonly HostPort[] {
+    return node === this.id ? [this.#ownAddress()] : this.#members.addressesOf(node);
+  }
+
+  /** Where the others reach this node. */
+  #ownAddress(): HostPort {
+    const { advertise, listen, members } = this.#options;
+    if (advertise !== undefined) return advertise;
+    if (listen.port === 0) return { ...listen, port: this.#peers.address.port };
+    return members.get(this.id) ?? listen;
+  }
+
+  /** Where clients reach a member: it knows best of itself. */
+  #httpAddressOf(node: NodeId): string | undefined {
+    const given = this.#options.httpAddressOf(node);
+    return node === this.id ? given : this.#members.httpAddressOf(node) ?? given;
+  }
+
+  /** Keeps the configuration in force beside the log, which may be lost. */
+  #keepMembers({ index, config }: PlacedConfig, isCommitted: boolean): void {
+    const { log, world: { disk } } = this.#options;
+    const { clusterVersion, voters, outgoing, learners } = config;
+    if (clusterVersion < MEMBERS_VERSION || index === 0) return;
+    if (isCommitted) {
+      for (const { peer } of this.#peers.status().peers) this.#tellMembers(peer);
+    }
+    if (index === this.#keptIndex) return;
+    this.#keptIndex = index;
+    const list = (ids: readonly NodeId[]): { readonly [name: string]: string } | undefined =>
+      ids.length === 0 ? undefined : { ids: ids.join() };
+    log("info", "members", {
+      ...{ index, voters: voters.join() },
+      outgoing: list(outgoing)?.ids,
+      learners: list(learners)?.ids,
+    });
+    try {
+      writeMembers(disk, { index, clusterVersion, config: storedConfigOf(config) });
+    } catch (error) {
+      this.system.fail(error as Error);
+    }
+  }
+
+  /** Tells a peer who the members are, as far as this node knows them to be agreed on. */
+  #tellMembers(peer: NodeId): void {
+    const placed = this.#members.toTell;
+    if (placed === undefined) return;
+    this.system.ref<WireValue>({ ...MEMBERS_ADDRESS, node: peer }).cast(membersHintValue(placed));
+  }
+
+  /** What a member does about its membership every VERSIONS_MS. */
+  #tendMembers(): void {
+    this.#members.tend();
+    const [group] = this.#options.groups;
+    const { host: { core } } = this.#hosted(group!);
+    const { config: { members, learners }, index } = this.#members.current;
+    const { leaderId } = core.context;
+    const own = members.find(({ id }) => id === this.id);
+    const isReading = (this.#joined?.index ?? 0) > index;
+    if (own === undefined && !isReading) return this.#noteAbsence(leaderId);
+    this.#absentSinceMs = undefined;
+    const isCatchingUp = isReading ||
+      (learners.includes(this.id) && own !== undefined && !own.staysLearner);
+    if (isCatchingUp) {
+      const { commitIndex, log: { lastIndex } } = core.state;
+      this.#options.log("info", "catching-up", { entries: lastIndex, committed: commitIndex });
+    } else if (own !== undefined && leaderId !== undefined) this.#announceAddress(own, leaderId);
+  }
+
+  /** The configuration in force does not name this node. If no leader says otherwise, it ends. */
+  #noteAbsence(leaderId: NodeId | undefined): void {
+    const nowMs = this.#options.world.ports.clock.monotonicMs();
+    this.#absentSinceMs = leaderId === undefined ? this.#absentSinceMs ?? nowMs : undefined;
+    if (nowMs - (this.#absentSinceMs ?? nowMs) < LEAVING_MS_MAX) return;
+    this.system.fail(new MemberRemovedError(this.id));
+  }
+
+  /** This node listens elsewhere than the members have agreed on: it tells the leader. */
+  #announceAddress({ raft, http }: Member, leaderId: NodeId): void {
+    const { world: { ports }, groups: [group], httpAddressOf } = this.#options;
+    const own = formatHostPort(this.#ownAddress());
+    const ownHttp = httpAddressOf(this.id) ?? http;
+    const { config: { clusterVersion } } = this.#members.current;
+    if ((own === raft && ownHttp === http) || clusterVersion < MEMBERS_VERSION) return;
+    const nowMs = ports.clock.monotonicMs();
+    if (nowMs - this.#announcedMs < ANNOUNCE_MS) return;
+    this.#announcedMs = nowMs;
+    const change = { update: [{ id: this.id, raft: own, http: ownHttp }] };
+    this.#hosted(group!).host.raftOn(leaderId).ask(
+      { type: "ChangeMembers", change, force: false, dryRun: false },
+      { timeoutMs: ANNOUNCE_MS },
+      // It is asked again as long as the members have agreed on another one.
+      () => {},
+    );
   }
 
   #schedule(): ScheduledBackups | undefined {
@@ -557,6 +756,7 @@ export class Process {
   #roleChanged(group: GroupId, change: RoleChange): void {
     const { event, fields } = describeRoleChange(change);
     this.#options.log("info", event, { ...this.#labelOf(group), ...fields });
+    if (change.to === "removed") this.system.fail(new MemberRemovedError(this.id));
     const hosted = this.#groups.get(group);
     if (hosted === undefined) return;
     if (change.leaderId !== undefined) hosted.leaderChanges++;
@@ -570,6 +770,7 @@ export class Process {
       for (const { host } of this.#groups.values()) {
         host.raiseClusterVersion((node) => peers.get(node)?.clusterVersionMax);
       }
+      this.#tendMembers();
       this.#compareVersionsSoon();
     });
   }
@@ -626,6 +827,16 @@ export class Process {
   }
 }
 
+/** Whether the member is the only one: nobody has what its log has lost. */
+function isAlone({ world: { disk }, members }: ProcessOptions): boolean {
+  const { owner, latest } = readDirectory(disk) ?? {};
+  return (latest?.config.members.length ?? owner?.members.length ?? members.size) === 1;
+}
+
+function placedConfigOf({ index, clusterVersion, config }: StoredMembers): PlacedConfig {
+  return { index, config: configOfStored(config, clusterVersion) };
+}
+
 /** Whether what the log held is lost, so that only the other members can help. */
 function isLogLoss(error: unknown): boolean {
   return [
@@ -653,7 +864,9 @@ function describeFailure(error: Error): Record<string, string> {
     const next = "mend the disk, then start the member again: what it acknowledged is on it";
     return { error: error.message, next };
   }
-  if (error instanceof ClusterVersionError) return { error: error.message };
+  if (error instanceof ClusterVersionError || error instanceof MemberRemovedError) {
+    return { error: error.message };
+  }
   if (error instanceof DirectoryGoneError) {
     return {
       error: error.message,

@@ -13,6 +13,8 @@ import {
   DiskError,
   IdentityDamagedError,
   IdentityMismatchError,
+  isFounded,
+  MemberRemovedError,
   SnapshotError,
   SnapshotMissingError,
   startNode,
@@ -65,6 +67,11 @@ Starts one member of a Statecraft cluster.
   --id N                        this member's id, 1 to 2^31 (required)
   --peers LIST                  every voter's id and Raft address, this one's too
                                 (default 1=127.0.0.1:7001,2=127.0.0.1:7002,3=127.0.0.1:7003)
+  --join URL[,URL]              join a running cluster through any member's HTTP address: as a learner
+                                that is promoted when it has caught up. Once joined, the directory
+                                knows its cluster, and the flag has no effect
+  --learner                     with --join: stay a learner, which takes part in no quorum
+  --advertise HOST:PORT         where the other members reach this one, if not where it listens
   --listen HOST:PORT            where to listen for the other members, if not at this member's
                                 address in --peers (behind a proxy or a NAT)
   --http HOST:PORT              HTTP gateway (default 127.0.0.1:(8000+id))
@@ -106,7 +113,7 @@ const flags = {
   string: [
     "id",
     "peers",
-    "listen",
+    ...["join", "listen", "advertise"],
     "http",
     "http-peers",
     "data",
@@ -121,7 +128,7 @@ const flags = {
     "log-level",
     "log-format",
   ],
-  boolean: ["single", "moved", "supervised", "help", "version"],
+  boolean: ["single", "learner", "moved", "supervised", "help", "version"],
 } as const;
 
 /** What the settings say, checked. */
@@ -131,10 +138,16 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
   if (idText === undefined) throw new UsageError("--id is required");
   const id = numberSetting("id", idText, { min: 1, max: 2 ** 31 });
   const { peers, single } = membersSetting(settings, id);
-  if (peers === undefined && !single && id > 3) {
-    throw new UsageError(`--peers is required for node ${id}: the default names nodes 1 to 3`);
+  const join = joinOf(settings, { peers, single });
+  const dataDir = settings.text("data") ?? `./data/node-${id}`;
+  const isNamed = peers !== undefined || single || join !== undefined;
+  if (!isNamed && id > 3 && !isFounded(dataDir)) {
+    throw new UsageError(
+      `--peers or --join is required for node ${id}: the default names nodes 1 to 3`,
+    );
   }
   const listen = settings.text("listen");
+  const advertise = settings.text("advertise");
   const http = settings.text("http");
   if (http === undefined && id > DEFAULT_HTTP_ID_MAX) {
     throw new UsageError(`--http is required for node ${id}: the default port is 8000 and the id`);
@@ -151,7 +164,10 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
     id,
     single,
     mayBeCopy: settings.isOn("moved"),
-    dataDir: settings.text("data") ?? `./data/node-${id}`,
+    dataDir,
+    learner: settings.isOn("learner"),
+    ...(join === undefined ? {} : { join }),
+    ...(advertise === undefined ? {} : { advertise: hostPortSetting("advertise", advertise) }),
     timing: timingOf(settings),
     snapshotAfter: snapshotAfterOf(settings),
     compression: choice<CompressionMode>(settings, "compression", ["adaptive", "always", "off"]),
@@ -165,10 +181,30 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
     ...(backups === undefined ? {} : { backups }),
     ...(listen === undefined ? {} : { listen: hostPortSetting("listen", listen) }),
     ...(http === undefined ? {} : { http: hostPortSetting("http", http) }),
-    ...(httpPeers === undefined
-      ? {}
-      : { httpPeers: memberListSetting("http-peers", httpPeers, urlSetting) }),
+    ...(httpPeers === undefined ? {} : {
+      httpPeers: memberListSetting(
+        "http-peers",
+        httpPeers,
+        (url) => urlSetting("http-peers", url),
+      ),
+    }),
   };
+}
+
+/** The members to join through. */
+function joinOf(
+  settings: Settings,
+  { peers, single }: { readonly peers: unknown; readonly single: boolean },
+): readonly string[] | undefined {
+  const text = settings.text("join");
+  if (text === undefined) {
+    if (settings.isOn("learner")) throw new UsageError("--learner goes with --join");
+    return undefined;
+  }
+  if (peers !== undefined || single) {
+    throw new UsageError("--join joins a cluster, so it does not go with --peers or --single");
+  }
+  return text.split(",").map((each) => urlSetting("join", each.trim()));
 }
 
 function timingOf(settings: Settings): NonNullable<NodeOptions["timing"]> {
@@ -233,10 +269,11 @@ function choice<Value extends string>(
   return text as Value;
 }
 
-function urlSetting(text: string): string {
+function urlSetting(flag: "join" | "http-peers", text: string): string {
   const url = URL.parse(text);
   if (url === null || !["http:", "https:"].includes(url.protocol) || url.pathname !== "/") {
-    throw new UsageError(`--http-peers takes ID=http://HOST:PORT, not "${text}"`);
+    const form = flag === "join" ? "http://HOST:PORT" : "ID=http://HOST:PORT";
+    throw new UsageError(`--${flag} takes ${form}, not "${text}"`);
   }
   return url.origin;
 }
@@ -285,7 +322,9 @@ async function exit(lines: LineWriter, code: number): Promise<never> {
 export function exitCodeOf(error: unknown, otherwise: number): number {
   if (isDamage(error)) return NODE_EXIT.damagedLog;
   if (error instanceof WalFailedError) return NODE_EXIT.failedDisk;
-  if (error instanceof ClusterVersionError) return EXIT.usage;
+  if (error instanceof ClusterVersionError || error instanceof MemberRemovedError) {
+    return EXIT.usage;
+  }
   const isFault = error instanceof DiskError && diskFaults.includes(error.code);
   return isFault ? NODE_EXIT.failedDisk : otherwise;
 }

@@ -21,7 +21,7 @@
 import { type LogIndex, type Membership, NODE_ID_MAX, type NodeId } from "./raft_types.ts";
 
 /** The cluster versions that this build knows, from the lowest to the highest. */
-export const CLUSTER_VERSIONS = { min: 1, max: 1 } as const;
+export const CLUSTER_VERSIONS = { min: 1, max: 2 } as const;
 /** From this cluster version on the members are in the log, and may change. */
 export const MEMBERS_VERSION = 2;
 

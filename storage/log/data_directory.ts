@@ -4,6 +4,7 @@
  * | path | what |
  * |---|---|
  * | `identity.json` | `{"formatVersion":3,"clusterId":"…","nodeId":1,"directoryId":"…","members":[1,2,3],"logBegun":true,"place":"…"}` |
+ * | `members.json` | the members as they were last, see members_file.ts |
  * | `peers.json` | `{"formatVersion":1,"peers":{"2":"…"}}`: the peers' directories, see peer_identities.ts |
  * | `wal/` | the write-ahead log |
  * | `durable` | how far the log was durable, see watermark.ts |
@@ -14,9 +15,10 @@
  * The directory id is random. It tells this directory from every other, also from one that is put
  * in its place under the same node id.
  *
- * The members are those of the cluster that the directory was founded for, or with. A start that
- * names others is refused: it would lead alone, or with strangers, under the same cluster id, and
- * acknowledge writes that the cluster does not have. Their addresses may change. A directory that
+ * The members are those of the cluster that the directory was founded for, or with. They may change
+ * since (machines/membership.ts): the log says who they are now. A start that names others than at the
+ * founding or now is refused: it would lead alone, or with strangers, under the same cluster id, and
+ * acknowledge writes that the cluster does not have. A start may also name nobody. A directory that
  * has promised nothing yet (no peer was met, no vote or entry stored) belongs to nobody: the next
  * start may correct a wrong flag of the first.
  *
@@ -39,6 +41,7 @@ import {
 import type { NodeId } from "../../machines/raft_types.ts";
 import type { Disk, DiskLock } from "./disk.ts";
 import { IDENTITY_BYTES_MAX, NODE_ID_MAX, PEERS_BYTES_MAX } from "./limits.ts";
+import { isStoredMembers, MEMBERS_FILE, readMembers, type StoredMembers } from "./members_file.ts";
 import { SNAPSHOT_DIRECTORY } from "./snapshot_store.ts";
 import { isPlace, isSamePlace } from "./place.ts";
 import { lacksFirstHeader, replay } from "./wal_replay.ts";
@@ -122,7 +125,11 @@ export function isDirectoryThere(disk: Disk): boolean {
 }
 
 /** The node that wants to use the directory. */
-export interface DataDirectoryOptions extends DirectoryOwner {
+export interface DataDirectoryOptions extends WalIdentity {
+  /** The members that this start names, ascending; undefined if it names none: the directory knows them. */
+  readonly members: readonly NodeId[] | undefined;
+  /** What a node joins with: the directory that it founds is of no founding member. */
+  readonly joined?: StoredMembers;
   /**
    * `configured`: the operator named the cluster, so a directory of another one is refused.
    * `computed`: the id was made from the peers' addresses, which may have changed since the
@@ -145,6 +152,8 @@ export interface DataDirectory {
   readonly identity: DirectoryOwner;
   /** Tells it from every other directory, and from one that took its place. */
   readonly directoryId: string;
+  /** What the node has joined with; undefined if it is of the founding. */
+  readonly joined: StoredMembers | undefined;
   /** Whether this call created it: the node has never voted or stored anything here. */
   readonly created: boolean;
   /** Whether its log was begun. If so, a log that is missing, or has no first header, is lost. */
@@ -197,6 +206,7 @@ const IDENTITY_FILE: DirectoryFile = {
 /** What `identity.json` says. */
 interface StoredIdentity {
   readonly identity: DirectoryOwner;
+  readonly joined: StoredMembers | undefined;
   readonly directoryId: string;
   readonly logBegun: boolean;
   readonly isLogLost: boolean;
@@ -215,13 +225,36 @@ interface StoredIdentity {
  */
 export function checkDataDirectory(
   disk: Disk,
-  options: DirectoryOwner & Pick<DataDirectoryOptions, "clusterIdSource">,
+  options: Omit<DataDirectoryOptions, "newDirectoryId">,
 ): void {
-  if (!disk.exists("") || !disk.exists(IDENTITY_FILE.path)) return;
+  if (!isFounded(disk)) return;
   const stored = readIdentity(disk);
-  if (!isOwner(stored.identity, options) && !hasPromisedNothing(disk, stored)) {
-    throw new IdentityMismatchError(stored.identity, options);
+  if (!isOwner(disk, stored.identity, options) && !hasPromisedNothing(disk, stored)) {
+    throw mismatchOf(stored.identity, options);
   }
+}
+
+/** Whose a directory is, and whom it knows. */
+export interface DirectoryFacts {
+  readonly owner: DirectoryOwner;
+  /** The members as they were last; undefined if they are as at the founding. */
+  readonly latest: StoredMembers | undefined;
+}
+
+/**
+ * Whose the directory is, without changing or locking anything; undefined if it is nobody's yet.
+ *
+ * @throws {IdentityDamagedError} If it cannot be told.
+ * @throws {DiskError} If the disk fails.
+ */
+export function readDirectory(disk: Disk): DirectoryFacts | undefined {
+  if (!isFounded(disk)) return undefined;
+  const { identity, joined } = readIdentity(disk);
+  return { owner: identity, latest: readMembers(disk) ?? joined };
+}
+
+function isFounded(disk: Disk): boolean {
+  return disk.exists("") && disk.exists(IDENTITY_FILE.path);
 }
 
 /**
@@ -271,12 +304,15 @@ function openLocked(
     return { ...made, created: true, ...logNote(disk, made), release, discard };
   }
   let stored = readIdentity(disk);
-  const isOurs = isOwner(stored.identity, options);
+  const isOurs = isOwner(disk, stored.identity, options);
+  const { members } = options;
   // The wrong address also made a wrong cluster id, and peers would always refuse that.
   if (!isOurs || stored.identity.clusterId !== options.clusterId) {
-    const isFree = hasPromisedNothing(disk, stored);
-    if (!isOurs && !isFree) throw new IdentityMismatchError(stored.identity, options);
-    if (isFree) stored = foundAnew(disk, options, stored);
+    const isFree = members !== undefined && hasPromisedNothing(disk, stored);
+    if (!isOurs && !isFree) {
+      throw mismatchOf(stored.identity, options);
+    }
+    if (isFree) stored = foundAnew(disk, { ...options, members }, stored);
   }
   stored = checkPlaces(disk, stored, options);
   checkLogIsThere(disk, stored);
@@ -360,15 +396,26 @@ export function putLogAside(disk: Disk): void {
   }
 }
 
+function mismatchOf(
+  stored: DirectoryOwner,
+  { members = stored.members, ...wanted }: Omit<DataDirectoryOptions, "newDirectoryId">,
+): IdentityMismatchError {
+  return new IdentityMismatchError(stored, { ...wanted, members });
+}
+
 /** Whether a directory of `stored` is the one that this start wants. */
 function isOwner(
+  disk: Disk,
   stored: DirectoryOwner,
-  wanted: DirectoryOwner & Pick<DataDirectoryOptions, "clusterIdSource">,
+  { clusterId, clusterIdSource, nodeId, members }:
+    & WalIdentity
+    & Pick<DataDirectoryOptions, "clusterIdSource" | "members">,
 ): boolean {
-  const sameCluster = wanted.clusterIdSource === "computed" ||
-    stored.clusterId === wanted.clusterId;
-  return sameCluster && stored.nodeId === wanted.nodeId &&
-    sameMembers(stored.members, wanted.members);
+  const sameCluster = clusterIdSource === "computed" || stored.clusterId === clusterId;
+  if (!sameCluster || stored.nodeId !== nodeId) return false;
+  if (members === undefined || sameMembers(stored.members, members)) return true;
+  const now = readMembers(disk)?.config.members.map(({ id }) => id);
+  return now !== undefined && sameMembers(now, members);
 }
 
 function sameMembers(one: readonly NodeId[], other: readonly NodeId[]): boolean {
@@ -391,16 +438,18 @@ function hasPromisedNothing(
 /** Its log names the wrong owner. The directory's id stays: a peer may have noted it already. */
 function foundAnew(
   disk: Disk,
-  options: DataDirectoryOptions,
+  options: DirectoryOwner & Pick<DataDirectoryOptions, "joined">,
   stored: StoredIdentity,
 ): StoredIdentity {
   removeLog(disk, stored);
+  if (disk.exists(MEMBERS_FILE.path)) disk.remove(MEMBERS_FILE.path);
   return found(disk, options, stored);
 }
 
 function removeAll(disk: Disk, made: StoredIdentity): void {
   removeLog(disk, made);
   disk.removeDirectory(WAL_DIRECTORY);
+  if (disk.exists(MEMBERS_FILE.path)) disk.remove(MEMBERS_FILE.path);
   // A crash must not leave a log whose owner is not known.
   disk.syncDirectory("");
   disk.remove(IDENTITY_FILE.path);
@@ -421,12 +470,26 @@ function removeLog(disk: Disk, stored: StoredIdentity): void {
 }
 
 function create(disk: Disk, options: DataDirectoryOptions): StoredIdentity {
-  for (const path of [WAL_DIRECTORY, SNAPSHOT_DIRECTORY, PEERS_FILE.path, WATERMARK_PATH]) {
+  const own = [
+    WAL_DIRECTORY,
+    SNAPSHOT_DIRECTORY,
+    PEERS_FILE.path,
+    MEMBERS_FILE.path,
+    WATERMARK_PATH,
+  ];
+  for (const path of own) {
     if (disk.exists(path)) {
       throw new IdentityDamagedError(`there is ${path} in it, but no identity`);
     }
   }
-  return found(disk, options, { directoryId: options.newDirectoryId, place: disk.placeOf("") });
+  const { members } = options;
+  if (members === undefined) {
+    throw new RangeError("Cannot found a data directory: the start names no members");
+  }
+  return found(disk, { ...options, members }, {
+    directoryId: options.newDirectoryId,
+    place: disk.placeOf(""),
+  });
 }
 
 /**
@@ -443,18 +506,21 @@ export function adoptDataDirectory(
   const identity = { clusterId, nodeId, members };
   checkIdentity(identity);
   const [place, logPlace] = [disk.placeOf(""), disk.placeOf(WAL_DIRECTORY)];
-  store(disk, { identity, directoryId, logBegun: true, isLogLost: false, place, logPlace });
+  const flags = { logBegun: true, isLogLost: false, joined: undefined };
+  store(disk, { identity, directoryId, ...flags, place, logPlace });
 }
 
 /** Makes the directory belong to `owner`; its log is still to be begun. */
 function found(
   disk: Disk,
-  { clusterId, nodeId, members }: DirectoryOwner,
+  { clusterId, nodeId, members, joined }:
+    & DirectoryOwner
+    & Pick<DataDirectoryOptions, "joined">,
   { directoryId, place }: Pick<StoredIdentity, "directoryId" | "place">,
 ): StoredIdentity {
   const identity = { clusterId, nodeId, members };
   const founded = {
-    ...{ identity, directoryId, logBegun: false, isLogLost: false },
+    ...{ identity, directoryId, joined, logBegun: false, isLogLost: false },
     ...{ place, logPlace: undefined },
   };
   store(disk, founded);
@@ -463,12 +529,13 @@ function found(
 
 function store(
   disk: Disk,
-  { identity, directoryId, logBegun, isLogLost, ...places }: StoredIdentity,
+  { identity, directoryId, joined, logBegun, isLogLost, ...places }: StoredIdentity,
 ): void {
   const { clusterId, nodeId, members } = identity;
   replaceFields(disk, IDENTITY_FILE, {
     ...{ clusterId, nodeId, directoryId, members, logBegun },
     ...(isLogLost ? { isLogLost } : {}),
+    ...(joined === undefined ? {} : { joined }),
     ...places,
   });
 }
@@ -491,7 +558,7 @@ function readIdentity(disk: Disk): StoredIdentity {
   const { path } = IDENTITY_FILE;
   const fields = readFields(disk, IDENTITY_FILE);
   const { clusterId, nodeId, directoryId, members, logBegun, place, logPlace } = fields;
-  const { isLogLost = false } = fields;
+  const { isLogLost = false, joined } = fields;
   if (typeof clusterId !== "string" || typeof nodeId !== "number" || !isDirectoryId(directoryId)) {
     throw new IdentityDamagedError(`${path} lacks an id`);
   }
@@ -500,6 +567,9 @@ function readIdentity(disk: Disk): StoredIdentity {
   }
   if (!isPlace(place) || !isPlace(logPlace)) {
     throw new IdentityDamagedError(`${path} names no place`);
+  }
+  if (joined !== undefined && !isStoredMembers(joined)) {
+    throw new IdentityDamagedError(`${path} does not say what it has joined with`);
   }
   if (!isMemberList(members) || !members.includes(nodeId)) {
     throw new IdentityDamagedError(`${path} lacks the members`);
@@ -510,7 +580,7 @@ function readIdentity(disk: Disk): StoredIdentity {
   } catch (error) {
     throw new IdentityDamagedError(`${path} is not valid: ${(error as Error).message}`);
   }
-  return { identity, directoryId, logBegun, isLogLost, place, logPlace };
+  return { identity, directoryId, joined, logBegun, isLogLost, place, logPlace };
 }
 
 function isMemberList(value: unknown): value is NodeId[] {

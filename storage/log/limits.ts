@@ -42,7 +42,10 @@ export { NODE_ID_MAX } from "../../machines/raft_types.ts";
 export { TERM_MAX } from "../../machines/raft_types.ts";
 
 /** Largest identity file that is read; a larger one is refused as damaged. */
-export const IDENTITY_BYTES_MAX = 4096;
+export const IDENTITY_BYTES_MAX = 64 * 1024;
+
+/** Largest file of the members that is read; a larger one is refused as damaged. */
+export const MEMBERS_BYTES_MAX = 64 * 1024;
 
 /** Largest file of the peers' directories that is read; a larger one is refused as damaged. */
 export const PEERS_BYTES_MAX = 64 * 1024;

@@ -30,6 +30,9 @@
  *   directory held. This takes a member that has never been up together with the lost one. A
  *   cluster could wait for all peers at its first start, but then it could not start while one
  *   member is down.
+ * - A directory that was removed with its member is forgotten, and is never welcome again: its id is in
+ *   the configuration. It is forgotten only when the configuration without that member is committed. Then
+ *   no quorum counts what the directory promised.
  * - A directory that goes back in time, such as a backup, keeps its id and is not recognised. Only
  *   the directory as it was may be brought back.
  * - Hellos are not authenticated yet. Every process that reaches the port can claim an id, and the
@@ -54,6 +57,8 @@ export interface PeerIdentities {
   readonly own: string;
   /** Id of the directory that the peer had when it was first greeted; undefined before that. */
   of(peer: NodeId): string | undefined;
+  /** The peers whose directories are remembered. */
+  readonly peers: readonly NodeId[];
   /**
    * Whether the peer has the directory that it had when it was first greeted. The first directory
    * is remembered durably before this returns.
@@ -62,6 +67,13 @@ export interface PeerIdentities {
    * must stop: after a failed sync nobody knows what the disk holds.
    */
   recognise(peer: NodeId, directoryId: string): boolean;
+  /**
+   * The peer's directory was removed with it (machines/membership.ts), durably for the whole cluster:
+   * the next one that it comes with is remembered instead.
+   *
+   * @throws {Error} As {@linkcode recognise}.
+   */
+  forget(peer: NodeId): void;
 }
 
 /** The identities in a data directory. */
@@ -87,6 +99,10 @@ export class StoredPeerIdentities implements PeerIdentities {
     this.#known = known;
   }
 
+  get peers(): readonly NodeId[] {
+    return [...this.#known.keys()];
+  }
+
   of(peer: NodeId): string | undefined {
     return this.#known.get(peer);
   }
@@ -94,13 +110,16 @@ export class StoredPeerIdentities implements PeerIdentities {
   recognise(peer: NodeId, directoryId: string): boolean {
     const known = this.#known.get(peer);
     if (known !== undefined) return known === directoryId;
-    this.#remember(peer, directoryId);
+    this.#store(new Map(this.#known).set(peer, directoryId));
     return true;
   }
 
-  #remember(peer: NodeId, directoryId: string): void {
+  forget(peer: NodeId): void {
+    this.#store(new Map([...this.#known].filter(([id]) => id !== peer)));
+  }
+
+  #store(known: ReadonlyMap<NodeId, string>): void {
     if (this.#failure !== undefined) throw this.#failure;
-    const known = new Map(this.#known).set(peer, directoryId);
     try {
       replaceFields(this.#disk, PEERS_FILE, { peers: Object.fromEntries(known) });
     } catch (error) {

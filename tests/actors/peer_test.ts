@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { CLUSTER_VERSIONS } from "../../machines/group_config.ts";
 import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { Actor, type Delivery, UnreachableError } from "../../actors/runtime/actor.ts";
 import {
@@ -367,7 +368,7 @@ for (const { fields, refusal } of REFUSALS) {
         refusal,
         directoryId: directoryOf(1),
         version: 0,
-        clusterVersionMax: 1,
+        clusterVersionMax: CLUSTER_VERSIONS.max,
       };
       assertEquals(stranger.received, [reply as HelloReply]);
       assertEquals(stranger.closes.length, 1);
@@ -933,9 +934,9 @@ Deno.test("peers: one that is removed is refused, one that is added is dialled",
   assertEquals(one.links, ["2 up", "2 lost"]);
   world.ports.advance(BACK_OFF_MS_MAX);
   assertEquals(two.stateOf(1), "refused");
-  one.peers.add(2, addressOf(2));
-  assertThrows(() => one.peers.add(2, addressOf(2)), RangeError, "Cannot add peer 2");
-  assertThrows(() => one.peers.add(1, addressOf(1)), RangeError, "Cannot add peer 1");
+  one.peers.add(2, [addressOf(2)]);
+  assertThrows(() => one.peers.add(2, [addressOf(2)]), RangeError, "Cannot add peer 2");
+  assertThrows(() => one.peers.add(1, [addressOf(1)]), RangeError, "Cannot add peer 1");
   world.ports.advance(REFUSED_MS);
   assertEquals(one.links.at(-1), "2 up");
 });

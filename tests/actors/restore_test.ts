@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { CLUSTER_VERSIONS } from "../../machines/group_config.ts";
 import {
   assert,
   assertEquals,
@@ -283,7 +284,7 @@ Deno.test("a file that does not mean what it says is refused, and so is a newer 
   const store = filled();
   readBytes(fileOf(store, {}));
   const cases: [Partial<SnapshotMeta>, SnapshotError["kind"], string][] = [
-    [{ clusterVersion: 2 }, "foreign", "a newer release wrote it"],
+    [{ clusterVersion: CLUSTER_VERSIONS.max + 1 }, "foreign", "a newer release wrote it"],
     [{ machineVersion: store.version + 1 }, "foreign", "a newer release wrote it"],
     [{ group: 1 }, "foreign", "group 1"],
     [{ index: 7 }, "damaged", "its head says"],

@@ -814,8 +814,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "flags that name other members are taken",
     file: "storage/log/data_directory.ts",
-    find: "    sameMembers(stored.members, wanted.members);",
-    replace: "    (true || sameMembers(stored.members, wanted.members));",
+    find: "  return now !== undefined && sameMembers(now, members);",
+    replace: "  return now === undefined || sameMembers(now, members);",
     suspects: [storage],
   },
   {

@@ -32,6 +32,12 @@ Deno.test("three members are upgraded one by one under load, and an old build th
   await using cluster = new RealCluster(3);
   cluster.startAll();
   await cluster.leader();
+  const agreeOn = (version: number): Promise<true> =>
+    eventually(`cluster version ${version}`, async () => {
+      const statuses = await Promise.all(cluster.nodes.map((node) => node.status()));
+      return statuses.every((status) => status?.clusterVersion === version) || undefined;
+    });
+  await agreeOn(CLUSTER_VERSIONS.max);
   const { endpoints } = cluster;
   const stop = new AbortController();
   const clients = Array.from(
@@ -51,16 +57,13 @@ Deno.test("three members are upgraded one by one under load, and an old build th
       () => upgraded.stderr,
     );
   }
-  await eventually("the next cluster version", async () => {
-    const statuses = await Promise.all(cluster.nodes.map((node) => node.status()));
-    return statuses.every((status) => status?.clusterVersion === NEXT_VERSION) || undefined;
-  });
+  await agreeOn(NEXT_VERSION);
 
   const [id] = cluster.ids;
   await cluster.kill(id!);
   const { code, stderr } = await cluster.start(id!).ended;
   assertEquals(code, 2, stderr);
-  assertMatch(stderr, /the cluster has agreed on version 2, and this build knows versions up to 1/);
+  assertMatch(stderr, /the cluster has agreed on version 3, and this build knows versions up to 2/);
   await cluster.kill(id!);
   cluster.start(id!, { script: NEXT_BUILD });
 

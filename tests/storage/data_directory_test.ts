@@ -577,7 +577,7 @@ Deno.test("an identity that is too large is refused before it is read", () => {
   assertThrows(
     () => openDataDirectory(disk, options),
     IdentityDamagedError,
-    "identity.json has 4097 bytes",
+    `identity.json has ${IDENTITY_BYTES_MAX + 1} bytes`,
   );
 });
 

@@ -73,6 +73,7 @@ const refusals: RefusalReason[] = [
   "wrong-direction",
   "wrong-directory",
   "wrong-target-directory",
+  "removed",
 ];
 const type = <T extends string>(value: T): fc.Arbitrary<T> => fc.constant(value);
 const lastLog = { lastLogIndex: integer, lastLogTerm: term };

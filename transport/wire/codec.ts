@@ -122,6 +122,7 @@ const REFUSALS: readonly Exclude<RefusalReason, "unknown-reason">[] = [
   "wrong-direction",
   "wrong-directory",
   "wrong-target-directory",
+  "removed",
 ];
 
 /** Highest number of a reason; it stands for every reason that this version does not know. */

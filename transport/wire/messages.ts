@@ -57,6 +57,7 @@ export interface Hello {
  *
  * `wrong-directory`: the sender has another data directory than the receiver remembers of it.
  * `wrong-target-directory`: the sender remembers another one of the receiver than the receiver has.
+ * `removed`: the sender's directory was removed from the cluster with its member, for good.
  * `unknown-reason`: a later version has said one that this version does not know; it is never sent.
  */
 export type RefusalReason =
@@ -68,6 +69,7 @@ export type RefusalReason =
   | "wrong-direction"
   | "wrong-directory"
   | "wrong-target-directory"
+  | "removed"
   | "unknown-reason";
 
 /** The answer to {@linkcode Hello}; a refusal is the last frame of its connection. */

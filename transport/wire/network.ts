@@ -18,6 +18,15 @@ export function formatHostPort({ hostname, port }: HostPort): string {
   return `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
 }
 
+const HOST_PORT = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+)):(\d{1,5})$/;
+
+/** Reads `HOST:PORT`, or `[V6]:PORT`; undefined if it is neither. */
+export function parseHostPort(text: string): HostPort | undefined {
+  const match = HOST_PORT.exec(text);
+  const port = Number(match?.[3]);
+  return match === null || port > 65_535 ? undefined : { hostname: match[1] ?? match[2]!, port };
+}
+
 /** Why a connection ended without its owner's wish. */
 export interface CloseReason {
   /** What kind of end it was. */

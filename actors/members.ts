@@ -1,0 +1,228 @@
+/**
+ * How a process follows the members of its cluster: to whom it has links, at which addresses, whose
+ * directories are welcome, and what it tells the others of itself.
+ *
+ * The configuration in force says who the members are. A member that was away may know an old one only,
+ * whose members are gone by now: so those that meet tell each other the newest that they know to be
+ * committed, and it is enough to reach one of them. What a peer says so is used for links only, never
+ * for a quorum.
+ *
+ * @module
+ */
+import {
+  configOfStored,
+  type GroupConfig,
+  MEMBERS_VERSION,
+  type PlacedConfig,
+  storedConfigOf,
+} from "../machines/group_config.ts";
+import { LEAVING_MS_MAX } from "../machines/leadership.ts";
+import type { LogIndex, NodeId } from "../machines/raft_types.ts";
+import type { PeerIdentities } from "../storage/log/peer_identities.ts";
+import { isWireObject, type WireValue } from "../transport/wire/messages.ts";
+import { type HostPort, parseHostPort } from "../transport/wire/network.ts";
+import type { Peers } from "./peers.ts";
+import { Actor, type Delivery } from "./runtime/actor.ts";
+
+/** The cluster has removed this member, and its data directory with it. */
+export class MemberRemovedError extends Error {
+  /** Its class's name. */
+  override readonly name = "MemberRemovedError";
+
+  /** See the class. */
+  constructor(node: NodeId) {
+    super(
+      `Node ${node} was removed from the cluster, and this data directory with it; to make it a ` +
+        "member again, give it an empty directory and --join",
+    );
+  }
+}
+
+/** What members tell each other: the newest configuration that the sender knows to be committed. */
+export interface MembersHint {
+  readonly type: "Members";
+  readonly placed: PlacedConfig;
+}
+
+/** The hint that another node's value stands for; undefined if it stands for none. */
+export function membersHintOf(value: WireValue): MembersHint | undefined {
+  if (!isWireObject(value) || value["type"] !== "Members") return undefined;
+  const { index, clusterVersion, config } = value;
+  if (!Number.isSafeInteger(index) || !Number.isSafeInteger(clusterVersion)) return undefined;
+  try {
+    const read = configOfStored(config, clusterVersion as number);
+    return { type: "Members", placed: { index: index as LogIndex, config: read } };
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+/** What {@linkcode membersHintOf} reads. */
+export function membersHintValue({ index, config }: PlacedConfig): WireValue {
+  const { clusterVersion } = config;
+  const text = JSON.stringify(storedConfigOf(config));
+  return { type: "Members", index, clusterVersion, config: JSON.parse(text) };
+}
+
+/** Takes the hints of other members. */
+export class MembersActor extends Actor<MembersHint> {
+  readonly #onHint: (placed: PlacedConfig) => void;
+
+  constructor(onHint: (placed: PlacedConfig) => void) {
+    super();
+    this.#onHint = onHint;
+  }
+
+  override receive(batch: readonly Delivery<MembersHint>[]): void {
+    for (const { message: { placed } } of batch) this.#onHint(placed);
+  }
+}
+
+/** What following the members needs. */
+export interface MembersOptions {
+  readonly self: NodeId;
+  /** What this node has joined with; its members count until the log says as much. */
+  readonly joined: PlacedConfig | undefined;
+  /** Addresses that this start was given; tried after those that the members have agreed on. */
+  readonly given: ReadonlyMap<NodeId, HostPort>;
+  readonly identities: PeerIdentities;
+  readonly peers: () => Peers;
+  readonly nowMs: () => number;
+  /** A peer's directory was removed with it, and forgotten: what it had acknowledged counts no more. */
+  readonly onRenewed: (peer: NodeId) => void;
+  /** The configuration in force is another one: it is to be kept beside the log. */
+  readonly onChanged: (placed: PlacedConfig, isCommitted: boolean) => void;
+}
+
+/** The members as a process follows them. */
+export class Members {
+  readonly #options: MembersOptions;
+  #current: PlacedConfig;
+  /** The newest that is known to be committed: here, or by a peer. */
+  #committed: PlacedConfig | undefined;
+  #hint: PlacedConfig | undefined;
+  /** Links to those who are no members any more, and when they go. */
+  readonly #unwanted = new Map<NodeId, number>();
+
+  /** Begins with what is in force at the start; the links are there for the members that it names. */
+  constructor(current: PlacedConfig, options: MembersOptions) {
+    this.#current = current;
+    this.#options = options;
+  }
+
+  /** What is in force. */
+  get current(): PlacedConfig {
+    return this.#current;
+  }
+
+  /** Where a member is, as far as it is known, the likeliest first. */
+  addressesOf(node: NodeId): readonly HostPort[] {
+    const found: HostPort[] = [];
+    for (const config of this.#sources()) {
+      const member = config.members.find(({ id }) => id === node);
+      const address = member === undefined ? undefined : parseHostPort(member.raft);
+      if (address !== undefined) found.push(address);
+    }
+    const given = this.#options.given.get(node);
+    if (given !== undefined) found.push(given);
+    return found.filter((address, at) => found.findIndex((each) => isSame(each, address)) === at);
+  }
+
+  /** Where clients reach a member; undefined if nobody has said. */
+  httpAddressOf(node: NodeId): string | undefined {
+    for (const { members } of this.#sources()) {
+      const http = members.find(({ id }) => id === node)?.http;
+      if (http !== undefined && http !== "") return http;
+    }
+    return undefined;
+  }
+
+  /** Everybody whom this node should have a link to. */
+  wanted(): Set<NodeId> {
+    const ids = this.#sources().flatMap(({ members }) => members.map(({ id }) => id));
+    return new Set(ids.filter((id) => id !== this.#options.self));
+  }
+
+  /** Whether a directory was removed from the cluster, for good. */
+  isRemoved(directoryId: string): boolean {
+    return this.#committed?.config.removed.includes(directoryId) === true;
+  }
+
+  /** What this node can tell a peer that it meets; undefined before the members are in the log. */
+  get toTell(): PlacedConfig | undefined {
+    const committed = this.#committed;
+    return committed === undefined || committed.config.clusterVersion < MEMBERS_VERSION
+      ? undefined
+      : committed;
+  }
+
+  /** Another configuration is in force, or the one in force is committed by now. */
+  follow(placed: PlacedConfig, isCommitted: boolean): void {
+    this.#current = placed;
+    this.#options.onChanged(placed, isCommitted);
+    // A joint one may be followed by the one before it: nobody is gone yet.
+    const isFinal = isCommitted && placed.config.outgoing.length === 0;
+    if (isFinal && placed.index >= (this.#committed?.index ?? 0)) {
+      this.#committed = placed;
+      this.#forgetRemoved(placed.config);
+    }
+    this.tend();
+  }
+
+  /** A peer knows this configuration to be committed. */
+  noteHint(placed: PlacedConfig): void {
+    const known = Math.max(this.#current.index, this.#hint?.index ?? 0);
+    if (placed.index <= known) return;
+    this.#hint = placed;
+    this.tend();
+  }
+
+  /** Makes the links those that are wanted, and drops those that have not been wanted for a while. */
+  tend(): void {
+    const { peers, nowMs } = this.#options;
+    const links = peers();
+    const wanted = this.wanted();
+    for (const id of wanted) {
+      this.#unwanted.delete(id);
+      const addresses = this.addressesOf(id);
+      if (links.has(id)) links.relocate(id, addresses);
+      else if (addresses.length > 0) links.add(id, addresses);
+    }
+    for (const { peer } of links.status().peers) {
+      if (wanted.has(peer)) continue;
+      // The leader may still have to tell it that it was removed.
+      const goesMs = this.#unwanted.get(peer) ?? nowMs() + LEAVING_MS_MAX;
+      this.#unwanted.set(peer, goesMs);
+      if (nowMs() < goesMs) continue;
+      this.#unwanted.delete(peer);
+      links.remove(peer);
+    }
+  }
+
+  /** What says who is a member, and where: the first counts most. */
+  #sources(): GroupConfig[] {
+    const { joined } = this.#options;
+    const sources = [this.#current.config];
+    // A log that is read from its beginning says who the members once were.
+    if (joined !== undefined && joined.index > this.#current.index) sources.unshift(joined.config);
+    const hint = this.#hint;
+    if (hint !== undefined && hint.index > this.#current.index) sources.unshift(hint.config);
+    return sources;
+  }
+
+  #forgetRemoved({ removed, members }: GroupConfig): void {
+    const { identities, peers, onRenewed, self } = this.#options;
+    for (const id of identities.peers) {
+      const directory = identities.of(id);
+      if (id === self || directory === undefined || !removed.includes(directory)) continue;
+      identities.forget(id);
+      peers().remove(id);
+      if (members.some((member) => member.id === id)) onRenewed(id);
+    }
+  }
+}
+
+function isSame(one: HostPort, other: HostPort): boolean {
+  return one.hostname === other.hostname && one.port === other.port;
+}
