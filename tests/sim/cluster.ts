@@ -6,6 +6,15 @@
 import { setImmediate } from "node:timers";
 import { DEFAULT_BOUNDS, type ReplicationBounds } from "../../machines/bounds.ts";
 import type { KvGroup } from "../../actors/group.ts";
+import { MemberRemovedError } from "../../actors/members.ts";
+import {
+  CLUSTER_VERSIONS,
+  foundingConfig,
+  type PlacedConfig,
+  storedConfigOf,
+} from "../../machines/group_config.ts";
+import type { MembershipChange } from "../../machines/membership_change.ts";
+import type { HostPort } from "../../transport/wire/network.ts";
 import type { SnapshotTrigger } from "../../actors/machine_actor.ts";
 import { DEFAULT_TIMING, type RaftTiming } from "../../machines/group_state.ts";
 import type { GroupId, LogIndex, NodeId } from "../../machines/raft_types.ts";
@@ -34,6 +43,9 @@ export interface SimClusterOptions {
   /** Collect the run as a play. */
   readonly transcript?: boolean;
 }
+
+/** A change of the members is given up after this long; it may be made all the same. */
+const CHANGE_MS_MAX = 5_000;
 
 /** Segments hold from 1 KiB to 1 MiB: the smallest is begun every few writes. */
 const SEGMENT_BYTES_MIN = 1024;
@@ -107,6 +119,11 @@ export class SimCluster {
   readonly failures: { readonly node: NodeId; readonly error: Error }[] = [];
   readonly #options: SimClusterOptions;
   readonly #watch: ClusterWatch;
+  readonly #founding: ReadonlyMap<NodeId, HostPort>;
+  /** Nodes that the cluster has removed, and that have ended. */
+  readonly #removed = new Set<NodeId>();
+  /** Changes of the members that were made. */
+  membersChanged = 0;
   /** Directories of nodes that have each taken the other's: "mine theirs". */
   readonly #met = new Set<string>();
   /** Promises of processes that somebody waits for. */
@@ -127,42 +144,104 @@ export class SimCluster {
     }
     this.network.onSend = (way, frame, message) => this.#watch.sent(way, frame, message);
     const ids = Array.from({ length: options.nodes }, (_, offset) => offset + 1);
-    const members = new Map(ids.map((id) => [id, SimNetwork.addressOf(id)]));
-    for (const id of ids) {
-      const node = new SimNode({
-        id,
-        groups: this.groups,
-        members,
-        timing: this.timing,
-        bounds: { ...drawBounds(this.dice), ...options.bounds },
-        loop: this.loop,
-        dice: this.dice,
-        tornPartBytes: this.dice.chance(0.5) ? 512 : 4096,
-        segmentBytes: options.segmentBytes ??
-          SEGMENT_BYTES_MIN << this.dice.below(SEGMENT_DOUBLINGS),
-        ...(isDrawn ? { snapshotAfter: drawTrigger(this.dice), ...drawRelease(this.dice) } : {}),
-        ...(options.snapshotAfter === undefined ? {} : { snapshotAfter: options.snapshotAfter }),
-        network: this.network,
-        log: (level, event, fields) => {
-          const words = Object.entries(fields).filter(([, value]) => value !== undefined)
-            .map(([name, value]) => ` ${name}=${value}`).join("");
-          this.say(`${level.padEnd(5)} node ${id}  ${event}${words}`);
-        },
-        onFailed: (error) => this.#failed(id, error),
-        onGroup: (host) => this.#watch.watchStore(id, host),
-        onDisk: (operation, failed) => this.say(() => describeDisk(id, operation, failed)),
-        onRan: (ran) => this.#watch.ran(ran),
-        onLink: (id, peer, link) => {
-          if (link === "up") this.#met.add(this.#pairOf(id, peer));
-        },
-      });
-      this.nodes.set(id, node);
-    }
+    this.#founding = new Map(ids.map((id) => [id, SimNetwork.addressOf(id)]));
+    const build = isDrawn && this.dice.chance(0.75) ? CLUSTER_VERSIONS.max : 1;
+    for (const id of ids) this.#addNode(id, { build });
   }
 
-  /** Ids of all nodes. */
+  #addNode(id: NodeId, first: Pick<SimNodeOptions, "build" | "joined">): void {
+    const options = this.#options;
+    const isDrawn = options.isDrawn === true;
+    const node = new SimNode({
+      id,
+      ...first,
+      groups: this.groups,
+      members: this.#founding,
+      timing: this.timing,
+      bounds: { ...drawBounds(this.dice), ...options.bounds },
+      loop: this.loop,
+      dice: this.dice,
+      tornPartBytes: this.dice.chance(0.5) ? 512 : 4096,
+      segmentBytes: options.segmentBytes ??
+        SEGMENT_BYTES_MIN << this.dice.below(SEGMENT_DOUBLINGS),
+      ...(isDrawn ? { snapshotAfter: drawTrigger(this.dice), ...drawRelease(this.dice) } : {}),
+      ...(options.snapshotAfter === undefined ? {} : { snapshotAfter: options.snapshotAfter }),
+      network: this.network,
+      log: (level, event, fields) => {
+        const words = Object.entries(fields).filter(([, value]) => value !== undefined)
+          .map(([name, value]) => ` ${name}=${value}`).join("");
+        this.say(`${level.padEnd(5)} node ${id}  ${event}${words}`);
+      },
+      onFailed: (error) => this.#failed(id, error),
+      onGroup: (host) => this.#watch.watchStore(id, host),
+      onDisk: (operation, failed) => this.say(() => describeDisk(id, operation, failed)),
+      onRan: (ran) => this.#watch.ran(ran),
+      onLink: (id, peer, link) => {
+        if (link === "up") this.#met.add(this.#pairOf(id, peer));
+      },
+    });
+    this.nodes.set(id, node);
+  }
+
+  /** Ids of all nodes but those that were removed. */
   get ids(): NodeId[] {
-    return [...this.nodes.keys()];
+    return [...this.nodes.keys()].filter((id) => !this.#removed.has(id));
+  }
+
+  /** The newest configuration that a running node knows to be committed; that of the founding if none does. */
+  get members(): PlacedConfig {
+    let newest: PlacedConfig = {
+      index: 0,
+      config: foundingConfig({ voters: [...this.#founding.keys()] }),
+    };
+    for (const id of this.nodes.keys()) {
+      const state = this.host(id)?.core.state;
+      if (state === undefined) continue;
+      const index = Math.min(state.configs.current.index, state.commitIndex);
+      const { current } = state.configs;
+      if (current.index <= index && current.index > newest.index) newest = current;
+    }
+    return newest;
+  }
+
+  /** Asks the leader to change the members; who is a member then, and is not there yet, is started. */
+  changeMembers(change: MembershipChange): void {
+    const leader = this.leader();
+    const host = leader === undefined ? undefined : this.host(leader);
+    host?.raft.ask(
+      { type: "ChangeMembers", change, force: false, dryRun: false },
+      { timeoutMs: CHANGE_MS_MAX },
+      (outcome) => {
+        const isMade = outcome.ok && outcome.value.status === "members" && outcome.value.accepted;
+        if (isMade) this.membersChanged++;
+        this.say(() => `fault cluster members ${JSON.stringify(change)} made=${isMade}`);
+        this.loop.after(0, () => this.letJoin());
+      },
+    );
+  }
+
+  /** Starts the members that are not there yet, and those whose lost disks were taken out. */
+  letJoin(): void {
+    const { index, config } = this.members;
+    if (config.outgoing.length > 0) return;
+    const joined = {
+      index,
+      clusterVersion: config.clusterVersion,
+      config: storedConfigOf(config),
+    };
+    for (const id of config.learners) {
+      const node = this.nodes.get(id);
+      if (node === undefined) {
+        const build = Math.max(...this.ids.map((other) => this.node(other).build));
+        this.#addNode(id, { build, joined });
+        this.start(id);
+      } else if (node.isLost) {
+        this.say(`fault node ${id}  joins again, with an empty disk`);
+        node.rejoin(joined);
+        this.#watch.rejoined(id, this.groups);
+        this.start(id);
+      }
+    }
   }
 
   /** A digest of everything that happened so far. */
@@ -270,9 +349,10 @@ export class SimCluster {
    * limit of storage/log/peer_identities.ts, and not what is tested here.
    */
   mayWipe(id: NodeId): boolean {
-    const { ids, lost } = this;
-    if (this.damaged.length > 0) return false;
-    if (lost.includes(id) || 2 * (lost.length + 1) >= ids.length) return false;
+    const { ids, lost, members: { config: { voters, outgoing } } } = this;
+    if (this.damaged.length > 0 || outgoing.length > 0) return false;
+    const left = voters.filter((voter) => voter !== id && !lost.includes(voter));
+    if (lost.includes(id) || !voters.includes(id) || 2 * left.length <= voters.length) return false;
     return ids.every((other) =>
       other === id || lost.includes(other) ||
       (this.#met.has(this.#pairOf(id, other)) && this.#met.has(this.#pairOf(other, id)))
@@ -385,7 +465,10 @@ export class SimCluster {
   }
 
   #failed(id: NodeId, error: Error): void {
-    this.failures.push({ node: id, error });
+    const { config } = this.members;
+    if (error instanceof MemberRemovedError && !config.members.some((each) => each.id === id)) {
+      this.#removed.add(id);
+    } else this.failures.push({ node: id, error });
     this.say(`fault node ${id}  ended by itself: ${error.message}`);
     // Within the node's own turn: the process is gone once the turn has ended.
     this.loop.after(0, () => this.crash(id, { keepCache: true }));

@@ -12,6 +12,7 @@ import type {
   NodeId,
   Term,
 } from "../../machines/raft_types.ts";
+import { halvesOf } from "../../machines/quorum.ts";
 import { decodeCommand } from "../../storage/kv/command.ts";
 import type { Once } from "../../storage/kv/once.ts";
 import { crc32c } from "../../storage/crc32c.ts";
@@ -140,7 +141,8 @@ export class ClusterWatch {
     const message = decode();
     if (message.type === "RequestVoteReply" && message.granted) {
       const { group, term } = message;
-      this.tell({ type: "vote", node: from, group, term, candidate: to });
+      const { generation } = this.#node(from);
+      this.tell({ type: "vote", node: from, group, term, candidate: to, generation });
     } else if (message.type === "AppendEntriesReply" && message.accepted) {
       this.#accepted(message, to);
     }
@@ -242,6 +244,14 @@ export class ClusterWatch {
     }
   }
 
+  /** The node is another member now, with an empty disk: it owes nothing of what it had promised. */
+  rejoined(id: NodeId, groups: readonly GroupId[]): void {
+    for (const group of groups) {
+      this.#seen.delete(`${id}/${group}`);
+      this.#lost.delete(`${id}/${group}`);
+    }
+  }
+
   /** Tells of an acceptance while both are still in its term: nothing of either log can be replaced. */
   #accepted({ group, term, from, matchIndex }: AppendEntriesReply, to: NodeId): void {
     const own = this.#host(from, group);
@@ -332,7 +342,7 @@ export class ClusterWatch {
         term: entryTerm,
         checksum: run === undefined ? 0 : checksumOf(run.bytes, 0),
         durableOn: this.#durableOn(group, commitIndex, entryTerm),
-        voters: context.voters,
+        halves: role === "leader" ? halvesOf(context) : [],
       });
     }
     Object.assign(seen, { role, term, votedFor, commitIndex });

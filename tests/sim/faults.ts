@@ -4,6 +4,10 @@
  *
  * @module
  */
+import { CLUSTER_VERSIONS, MEMBERS_VERSION } from "../../machines/group_config.ts";
+import type { NewMember } from "../../machines/membership_change.ts";
+import { formatHostPort } from "../../transport/wire/network.ts";
+import { SimNetwork } from "./network.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import type { SimCluster } from "./cluster.ts";
 import { GOOD_NETWORK } from "./network.ts";
@@ -26,7 +30,7 @@ export interface Fault {
 const STOP_POLL_MS = 20;
 
 /** The build after this one, as far as the simulator knows. */
-const NEWEST_BUILD = 2;
+const NEWEST_BUILD = CLUSTER_VERSIONS.max + 1;
 
 /** Every fault that a random run draws from. */
 export const faults: readonly Fault[] = [
@@ -330,6 +334,68 @@ export const faults: readonly Fault[] = [
     },
   },
   {
+    name: "add-member",
+    row: "E1",
+    weight: 3,
+    isPossible: (cluster) => mayChange(cluster) && votersOf(cluster).length < VOTERS_MAX,
+    begin: (cluster) => {
+      const ids = [nextId(cluster), nextId(cluster) + 1].slice(0, 1 + cluster.dice.below(2));
+      cluster.changeMembers({ add: ids.map(newMember) });
+      return () => cluster.letJoin();
+    },
+  },
+  {
+    name: "remove-member",
+    row: "E2",
+    weight: 3,
+    isPossible: (cluster) => mayChange(cluster) && votersOf(cluster).length > VOTERS_MIN,
+    begin: (cluster) => {
+      const { dice } = cluster;
+      const voters = dice.shuffle(votersOf(cluster));
+      const leader = cluster.leader();
+      const remove = voters.slice(0, 1 + dice.below(voters.length - VOTERS_MIN));
+      // The leader itself, too, and with a member that comes in the same step.
+      if (leader !== undefined && voters.includes(leader) && dice.chance(0.3)) {
+        remove.splice(0, 1, leader);
+      }
+      const add = dice.chance(0.3) ? [newMember(nextId(cluster))] : [];
+      cluster.changeMembers({ remove: [...new Set(remove)], add });
+      return () => cluster.letJoin();
+    },
+  },
+  {
+    name: "demote-member",
+    row: "E3",
+    weight: 1,
+    isPossible: (cluster) => mayChange(cluster) && votersOf(cluster).length > VOTERS_MIN,
+    begin: (cluster) => {
+      const id = cluster.dice.pick(votersOf(cluster));
+      cluster.changeMembers({ demote: [id] });
+      return () => cluster.changeMembers({ promote: [id] });
+    },
+  },
+  {
+    name: "replace-member",
+    row: "E4",
+    weight: 1,
+    isPossible: mayChange,
+    begin: (cluster) => {
+      const id = cluster.dice.pick(votersOf(cluster));
+      cluster.changeMembers({ replace: [{ id, by: newMember(nextId(cluster)) }] });
+      return () => cluster.letJoin();
+    },
+  },
+  {
+    name: "replace-disk",
+    row: "E5",
+    weight: 10,
+    isPossible: (cluster) => mayChange(cluster) && cluster.lost.length > 0,
+    begin: (cluster) => {
+      cluster.changeMembers({ replace: [{ id: cluster.dice.pick(cluster.lost) }] });
+      return () => cluster.letJoin();
+    },
+  },
+  {
     name: "slow-disk",
     row: "C7",
     weight: 3,
@@ -352,6 +418,31 @@ export function healEverything(cluster: SimCluster, ids: readonly NodeId[] = clu
     node.life?.setClockRate(1);
     cluster.start(id);
   }
+}
+
+/** Voters from three to five, so that a run has both and all in between. */
+const VOTERS_MIN = 3;
+const VOTERS_MAX = 5;
+
+/** Members change where one group decides who they are, and once every build knows that they may. */
+function mayChange(cluster: SimCluster): boolean {
+  const { config } = cluster.members;
+  return cluster.groups.length === 1 && cluster.leader() !== undefined &&
+    config.clusterVersion >= MEMBERS_VERSION && config.outgoing.length === 0;
+}
+
+function votersOf(cluster: SimCluster): NodeId[] {
+  return [...cluster.members.config.voters];
+}
+
+/** Ids are used once; only a lost disk's comes again. */
+function nextId(cluster: SimCluster): NodeId {
+  const members = cluster.members.config.members.map(({ id }) => id);
+  return Math.max(...cluster.nodes.keys(), ...members) + 1;
+}
+
+function newMember(id: NodeId): NewMember {
+  return { id, raft: formatHostPort(SimNetwork.addressOf(id)), http: "" };
 }
 
 function leaderOrAny(cluster: SimCluster): NodeId {

@@ -33,7 +33,7 @@ const commit = (node: number, index: number, term: number, durableOn: number[]):
   term,
   checksum: 0,
   durableOn,
-  voters: [1, 2, 3],
+  halves: [[1, 2, 3]],
 });
 const apply = (node: number, index: number, checksum: number, once?: string): Observation => ({
   type: "apply",
@@ -150,15 +150,15 @@ const cases: readonly {
       state(1, 2, 5),
       state(1, 2, 6),
       state(2, 2, 0),
-      { type: "vote", node: 1, group, term: 2, candidate: 3 },
-      { type: "vote", node: 1, group, term: 2, candidate: 3 },
+      { type: "vote", node: 1, group, term: 2, candidate: 3, generation: 0 },
+      { type: "vote", node: 1, group, term: 2, candidate: 3, generation: 0 },
     ],
     broken: [
       [state(1, 2, 5), state(1, 1, 5)],
       [state(1, 2, 5), state(1, 2, 4)],
       [
-        { type: "vote", node: 1, group, term: 2, candidate: 3 },
-        { type: "vote", node: 1, group, term: 2, candidate: 2 },
+        { type: "vote", node: 1, group, term: 2, candidate: 3, generation: 0 },
+        { type: "vote", node: 1, group, term: 2, candidate: 2, generation: 0 },
       ],
     ],
   },

@@ -101,6 +101,7 @@ class Report {
   #segments = 0;
   #windowsFilled = 0;
   #logsRestored = 0;
+  #membersChanged = 0;
   readonly #snapshots = { taken: 0, installed: 0 };
   #found = false;
 
@@ -120,6 +121,7 @@ class Report {
     this.#segments += result.segments;
     this.#windowsFilled += result.windowsFilled;
     this.#logsRestored += result.logsRestored;
+    this.#membersChanged += result.membersChanged;
     this.#snapshots.taken += result.snapshots.taken;
     this.#snapshots.installed += result.snapshots.installed;
     for (const [name, count] of result.faults) {
@@ -139,7 +141,7 @@ class Report {
           `${(this.#simulatedMs / realMs).toFixed(0)} x real time, ` +
           `${this.#operations} operations, ${faults} faults, ${this.#segments} segments, ` +
           `${this.#snapshots.taken} snapshots, ${this.#snapshots.installed} installed, ` +
-          `${this.#logsRestored} logs restored, ` +
+          `${this.#logsRestored} logs restored, ${this.#membersChanged} changes of members, ` +
           `windows full ${this.#windowsFilled} times`,
       );
     }

@@ -49,7 +49,8 @@ export interface CommitObserved extends OfNode {
   readonly checksum: number;
   /** Voters on whose disks the entry was durable at that moment, by their own account. */
   readonly durableOn: readonly NodeId[];
-  readonly voters: readonly NodeId[];
+  /** The voters of the configuration in force, in each half of it, if the node leads; else none. */
+  readonly halves: readonly (readonly NodeId[])[];
 }
 
 /** A node applied an entry. */
@@ -82,6 +83,8 @@ export interface VoteObserved extends OfNode {
   readonly type: "vote";
   readonly term: Term;
   readonly candidate: NodeId;
+  /** How often the cluster has taken a lost disk of this node out, and the node in again. */
+  readonly generation: number;
 }
 
 /** A follower's answer to its leader leaves it: it claims to hold the leader's log up to an index. */

@@ -29,6 +29,7 @@ export interface SeedResult {
   readonly segments: number;
   /** Logs that were lost, and restored from the others. */
   readonly logsRestored: number;
+  readonly membersChanged: number;
   /** Snapshots that were taken, and those that were installed from a leader. */
   readonly snapshots: { readonly taken: number; readonly installed: number };
   /** Events after which a leader's window to a follower was full. */
@@ -60,6 +61,7 @@ export async function runSeed(
     segments,
     snapshots,
     logsRestored: result.logsRestored,
+    membersChanged: result.membersChanged,
     windowsFilled,
     faults: [...result.faults],
     transcript: [...result.transcript],

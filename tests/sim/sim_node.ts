@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { StoredMembers } from "../../storage/log/members_file.ts";
 import type { ReplicationBounds } from "../../machines/bounds.ts";
 import type { KvGroup } from "../../actors/group.ts";
 import type { CompressionPolicy } from "../../actors/limits.ts";
@@ -18,7 +19,7 @@ import { PROTOCOL_VERSIONS } from "../../transport/wire/limits.ts";
 import type { HostPort } from "../../transport/wire/network.ts";
 import { type EventLoop, ProcessLife } from "./event_loop.ts";
 import { type DiskOperation, MemoryDisk } from "./memory_disk.ts";
-import type { SimNetwork } from "./network.ts";
+import { SimNetwork } from "./network.ts";
 import type { Dice } from "./random.ts";
 
 /** How a node's disk behaves now. */
@@ -45,8 +46,12 @@ export const GOOD_DISK: DiskQuality = {
 export interface SimNodeOptions {
   readonly id: NodeId;
   readonly groups: readonly GroupId[];
-  /** Every member's address. */
+  /** The members of the founding, by address. */
   readonly members: ReadonlyMap<NodeId, HostPort>;
+  /** What it joins with, if it is no member of the founding. */
+  readonly joined?: StoredMembers;
+  /** The build of its first start; default 1. */
+  readonly build?: number;
   readonly timing: RaftTiming;
   readonly bounds: ReplicationBounds;
   readonly loop: EventLoop;
@@ -93,9 +98,13 @@ export class SimNode {
   life: ProcessLife | undefined;
   process: Process | undefined;
   /** The build that the next start runs: it knows cluster versions up to this, and later protocols. */
-  build = 1;
+  build: number;
   /** Counts the disks that were lost. */
   lostDisks = 0;
+  /** Counts the times that it came back as another member with its id. */
+  generation = 0;
+  #hasLostDisk = false;
+  #joined: StoredMembers | undefined;
   /** Whether its log was damaged, and it has not restored it since. */
   isDamaged = false;
   /** Counts the logs that were lost, and restored from the others. */
@@ -104,6 +113,8 @@ export class SimNode {
 
   constructor(options: SimNodeOptions) {
     this.id = options.id;
+    this.build = options.build ?? 1;
+    this.#joined = options.joined;
     this.#options = options;
     const { dice } = options;
     this.disk = new MemoryDisk({
@@ -133,7 +144,7 @@ export class SimNode {
 
   /** Whether the node has lost a disk: its peers are right to refuse it for good. */
   get isLost(): boolean {
-    return this.lostDisks > 0;
+    return this.#hasLostDisk;
   }
 
   /** The actors of the running process. */
@@ -160,12 +171,15 @@ export class SimNode {
       directory: {
         nodeId: id,
         clusterId: CLUSTER_ID,
-        members: [...members.keys()],
+        ...(this.#joined === undefined ? { members: [...members.keys()] } : {
+          members: this.#joined.config.members.map((member) => member.id),
+          joined: this.#joined,
+        }),
         clusterIdSource: "configured",
         newDirectoryId: this.directoryId,
       },
-      members,
-      listen: members.get(id)!,
+      members: this.#joined === undefined ? members : new Map(),
+      listen: SimNetwork.addressOf(id),
       groups,
       timing,
       bounds,
@@ -211,6 +225,15 @@ export class SimNode {
     this.crash({ keepCache: false });
     this.disk.wipe();
     this.lostDisks++;
+    this.#hasLostDisk = true;
+  }
+
+  /** The cluster has taken its lost disk out: it begins anew on an empty one. */
+  rejoin(joined: StoredMembers): void {
+    this.wipe();
+    this.#hasLostDisk = false;
+    this.#joined = joined;
+    this.generation++;
   }
 
   /**

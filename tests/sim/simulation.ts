@@ -60,6 +60,8 @@ export interface SimulationResult {
   readonly segments: number;
   /** Logs that were lost, and restored from the others. */
   readonly logsRestored: number;
+  /** Changes of the members that were made. */
+  readonly membersChanged: number;
   /** Snapshots that were taken, and those that were installed from a leader. */
   readonly snapshots: { readonly taken: number; readonly installed: number };
   /** Events after which a leader's window to a follower was full. */
@@ -122,6 +124,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     segments: [...cluster.nodes.values()].reduce((sum, node) => sum + node.segments, 0),
     windowsFilled: cluster.windowsFilled,
     snapshots: cluster.snapshots,
+    membersChanged: cluster.membersChanged,
     logsRestored: [...cluster.nodes.values()].reduce((sum, node) => sum + node.logsRestored, 0),
     violation: violation ?? unexpectedFailure(cluster),
     transcript: cluster.transcript,
@@ -180,21 +183,21 @@ function draw(cluster: SimCluster, drawable: readonly Fault[]): Fault {
  * no quorum and run beside it: they must not disturb it.
  */
 async function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): Promise<void> {
-  const { dice, ids } = cluster;
+  const healed = healedQuorum(cluster);
   const lost = [...cluster.lost, ...cluster.damaged];
-  const majority = Math.floor(ids.length / 2) + 1;
-  const whole = ids.filter((id) => !lost.includes(id));
-  const quorum = dice.shuffle(whole).slice(0, majority + dice.below(whole.length - majority + 1));
-  for (const id of whole) if (!quorum.includes(id)) cluster.crash(id);
-  healEverything(cluster, [...quorum, ...lost]);
-  cluster.say(`heal  nodes=${quorum.join()}`);
+  for (const id of cluster.ids) {
+    if (!healed.includes(id) && !lost.includes(id)) cluster.crash(id);
+  }
+  healEverything(cluster, [...healed, ...lost]);
+  cluster.say(`heal  nodes=${healed.join()}`);
   // A paused process of the safety phase still has to wake.
   await cluster.playUntilTrue(
     10_000,
-    () => quorum.every((id) => cluster.node(id).life?.paused === false),
+    () => healed.every((id) => cluster.node(id).life?.paused !== true),
   );
   const { electionTimeoutMsMax } = cluster.timing;
   await cluster.play(RELINK_MS + HEAL_ELECTION_TIMEOUTS * electionTimeoutMsMax);
+  cluster.letJoin();
   const healedMs = cluster.loop.nowMs;
   await cluster.play(LIVENESS_MS);
   for (const workload of workloads) workload.stop();
@@ -204,6 +207,9 @@ async function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]
   );
   // Followers learn the last commit with a heartbeat.
   await cluster.play(electionTimeoutMsMax);
+  // Who was removed and could not be told, or has ended, is not asked.
+  const { config: { members } } = cluster.members;
+  const quorum = healed.filter((id) => members.some((member) => member.id === id));
   // One that is behind the log's base gets a snapshot, in parts of a few bytes if the seed says so. Now
   // that nothing is written, it needs no second one.
   await cluster.playUntilTrue(INSTALL_MS_MAX, () =>
@@ -222,6 +228,21 @@ async function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]
       ).length,
     });
   });
+}
+
+/**
+ * A random majority of the voters. Where members have changed, all of them: a change may be under way,
+ * and only those who take part in it know what it needs.
+ */
+function healedQuorum(cluster: SimCluster): NodeId[] {
+  const { dice, ids } = cluster;
+  const lost = [...cluster.lost, ...cluster.damaged];
+  const whole = ids.filter((id) => !lost.includes(id));
+  const { index, config } = cluster.members;
+  const hasChanged = cluster.membersChanged > 0 || config.members.length !== ids.length;
+  if (index > 0 && hasChanged) return whole;
+  const majority = Math.floor(ids.length / 2) + 1;
+  return dice.shuffle(whole).slice(0, majority + dice.below(whole.length - majority + 1));
 }
 
 function storeOf(

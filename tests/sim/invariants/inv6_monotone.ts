@@ -24,8 +24,8 @@ export class Monotone implements Invariant {
         return `node ${node} went from commit ${last.commitIndex} to ${commitIndex}`;
       }
     } else if (observation.type === "vote") {
-      const { group, node, term, candidate } = observation;
-      const key = `${group}/${node}/${term}`;
+      const { group, node, term, candidate, generation } = observation;
+      const key = `${group}/${node}/${generation}/${term}`;
       const first = this.#votes.get(key) ?? candidate;
       this.#votes.set(key, first);
       if (first !== candidate) {
