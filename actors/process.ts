@@ -38,7 +38,7 @@ import {
   putLogAside,
   readDirectory,
 } from "../storage/log/data_directory.ts";
-import type { Disk } from "../storage/log/disk.ts";
+import { type Disk, DiskError } from "../storage/log/disk.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
 import { readMembers, type StoredMembers, writeMembers } from "../storage/log/members_file.ts";
 import { type PeerIdentities, StoredPeerIdentities } from "../storage/log/peer_identities.ts";
@@ -224,6 +224,8 @@ export class Process {
   readonly #joined: PlacedConfig | undefined;
   /** Since when the members do not name this node, and no leader is known. */
   #absentSinceMs: number | undefined;
+  /** The entry whose configuration was logged last. */
+  #toldIndex = 0;
   /** The entry whose configuration is kept beside the log. */
   #keptIndex: LogIndex;
   /** When this node last told the leader its address. */
@@ -558,14 +560,14 @@ export class Process {
 
   /** Keeps the configuration in force beside the log, which may be lost. */
   #keepMembers({ index, config }: PlacedConfig, isCommitted: boolean): void {
-    const { log, world: { disk } } = this.#options;
+    const { log } = this.#options;
     const { clusterVersion, voters, outgoing, learners } = config;
     if (clusterVersion < MEMBERS_VERSION || index === 0) return;
     if (isCommitted) {
       for (const { peer } of this.#peers.status().peers) this.#tellMembers(peer);
     }
-    if (index === this.#keptIndex) return;
-    this.#keptIndex = index;
+    if (index === this.#toldIndex) return;
+    this.#toldIndex = index;
     const list = (ids: readonly NodeId[]): { readonly [name: string]: string } | undefined =>
       ids.length === 0 ? undefined : { ids: ids.join() };
     log("info", "members", {
@@ -573,9 +575,24 @@ export class Process {
       outgoing: list(outgoing)?.ids,
       learners: list(learners)?.ids,
     });
+    this.#writeMembers();
+  }
+
+  /**
+   * Keeps the members beside the log. A full disk has no room for the log's entry either: it is tried
+   * again later.
+   */
+  #writeMembers(): void {
+    const { index, config } = this.#members.current;
+    const { clusterVersion } = config;
+    const isNamed = clusterVersion >= MEMBERS_VERSION && index > 0;
+    if (!isNamed || index === this.#keptIndex) return;
+    const { disk } = this.#options.world;
     try {
       writeMembers(disk, { index, clusterVersion, config: storedConfigOf(config) });
+      this.#keptIndex = index;
     } catch (error) {
+      if (error instanceof DiskError && error.code === "no-space") return;
       this.system.fail(error as Error);
     }
   }
@@ -590,6 +607,7 @@ export class Process {
   /** What a member does about its membership every VERSIONS_MS. */
   #tendMembers(): void {
     this.#members.tend();
+    this.#writeMembers();
     const [group] = this.#options.groups;
     const { host: { core } } = this.#hosted(group!);
     const { config: { members, learners }, index } = this.#members.current;
