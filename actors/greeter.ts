@@ -6,6 +6,7 @@
  */
 import { GREETING_MS_MAX } from "../machines/peer_machine.ts";
 import type { NodeId } from "../machines/raft_types.ts";
+import { isNoSpace } from "../storage/log/disk.ts";
 import type { Codec } from "../transport/wire/codec.ts";
 import { PROTOCOL_MAGIC } from "../transport/wire/limits.ts";
 import type {
@@ -118,7 +119,9 @@ export class Greeter {
       refusal = this.#refusal(hello, peer);
     } catch (error) {
       connection.close();
-      this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
+      // The peer dials again, and there may be room by then.
+      if (isNoSpace(error)) this.#log("no-space", connection, hello.from);
+      else this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
       return undefined;
     }
     if (refusal === undefined && peer !== undefined) return peer.accept(connection, hello);

@@ -18,6 +18,7 @@ import {
 } from "../machines/group_config.ts";
 import { LEAVING_MS_MAX } from "../machines/leadership.ts";
 import type { LogIndex, NodeId } from "../machines/raft_types.ts";
+import { isNoSpace } from "../storage/log/disk.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
 import { isWireObject, type WireValue } from "../transport/wire/messages.ts";
 import { type HostPort, parseHostPort } from "../transport/wire/network.ts";
@@ -91,6 +92,8 @@ export interface MembersOptions {
   readonly nowMs: () => number;
   /** A peer's directory was removed with it, and forgotten: what it had acknowledged counts no more. */
   readonly onRenewed: (peer: NodeId) => void;
+  /** The disk has failed. */
+  readonly onFault: (error: Error) => void;
   /** The configuration in force is another one: it is to be kept beside the log. */
   readonly onChanged: (placed: PlacedConfig, isCommitted: boolean) => void;
 }
@@ -163,10 +166,7 @@ export class Members {
     this.#options.onChanged(placed, isCommitted);
     // A joint one may be followed by the one before it: nobody is gone yet.
     const isFinal = isCommitted && placed.config.outgoing.length === 0;
-    if (isFinal && placed.index >= (this.#committed?.index ?? 0)) {
-      this.#committed = placed;
-      this.#forgetRemoved(placed.config);
-    }
+    if (isFinal && placed.index >= (this.#committed?.index ?? 0)) this.#committed = placed;
     this.tend();
   }
 
@@ -182,6 +182,7 @@ export class Members {
   tend(): void {
     const { peers, nowMs } = this.#options;
     const links = peers();
+    if (this.#committed !== undefined) this.#forgetRemoved(this.#committed.config);
     const wanted = this.wanted();
     for (const id of wanted) {
       this.#unwanted.delete(id);
@@ -212,13 +213,23 @@ export class Members {
   }
 
   #forgetRemoved({ removed, members }: GroupConfig): void {
-    const { identities, peers, onRenewed, self } = this.#options;
+    const { identities, peers, onRenewed, onFault, self } = this.#options;
     for (const id of identities.peers) {
       const directory = identities.of(id);
       if (id === self || directory === undefined || !removed.includes(directory)) continue;
-      identities.forget(id);
+      const isMember = members.some((member) => member.id === id);
+      // The leader may still have to tell it that it was removed.
+      if (!isMember && peers().has(id)) continue;
+      // Nobody counts what it says any more, whatever the disk does.
       peers().remove(id);
-      if (members.some((member) => member.id === id)) onRenewed(id);
+      try {
+        identities.forget(id);
+      } catch (error) {
+        // Without room it is tried again later. Until then it is refused as before.
+        if (!isNoSpace(error)) onFault(error as Error);
+        continue;
+      }
+      if (isMember) onRenewed(id);
     }
   }
 }

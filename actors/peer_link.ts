@@ -32,6 +32,7 @@ import {
 } from "../transport/wire/limits.ts";
 import { packFrame, unpackBody } from "../transport/wire/packed_frame.ts";
 import { type CompressionTotals, Compressor } from "../storage/compression.ts";
+import { isNoSpace } from "../storage/log/disk.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
 import {
   type Connection,
@@ -315,6 +316,7 @@ export class PeerLink {
       isKnown = !this.#host.isRemoved(reply.directoryId) &&
         this.#host.identities.recognise(this.peer, reply.directoryId);
     } catch (error) {
+      if (isNoSpace(error)) return this.#closeFor("no-space", (error as Error).message);
       return this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
     }
     // A sound peer has refused already, for the hello said which directory we remember of it.
@@ -366,6 +368,10 @@ export class PeerLink {
   #violated(cause: string, detail: string): void {
     this.#counters.violations++;
     this.#logOnce("warn", "peer-violation", cause, detail);
+    this.#closeFor(cause, detail);
+  }
+
+  #closeFor(cause: string, detail: string): void {
     this.#closeDetail = `${cause}: ${detail}`;
     this.#closeLink();
     this.#step({ type: "Closed" });

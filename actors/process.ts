@@ -38,7 +38,7 @@ import {
   putLogAside,
   readDirectory,
 } from "../storage/log/data_directory.ts";
-import { type Disk, DiskError } from "../storage/log/disk.ts";
+import { type Disk, isNoSpace } from "../storage/log/disk.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
 import { readMembers, type StoredMembers, writeMembers } from "../storage/log/members_file.ts";
 import { type PeerIdentities, StoredPeerIdentities } from "../storage/log/peer_identities.ts";
@@ -341,6 +341,7 @@ export class Process {
         }
       },
       onChanged: (placed, isCommitted) => this.#keepMembers(placed, isCommitted),
+      onFault: (error) => this.system.fail(error),
     });
     this.system.spawn<MembersHint>({
       ...MEMBERS_ADDRESS,
@@ -592,7 +593,7 @@ export class Process {
       writeMembers(disk, { index, clusterVersion, config: storedConfigOf(config) });
       this.#keptIndex = index;
     } catch (error) {
-      if (error instanceof DiskError && error.code === "no-space") return;
+      if (isNoSpace(error)) return;
       this.system.fail(error as Error);
     }
   }

@@ -125,3 +125,8 @@ export function checkPath(path: string): void {
     }
   }
 }
+
+/** Whether the disk is full: nothing has changed, and there may be room later. */
+export function isNoSpace(error: unknown): boolean {
+  return error instanceof DiskError && error.code === "no-space";
+}

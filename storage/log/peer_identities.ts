@@ -49,7 +49,7 @@ import {
   readFields,
   replaceFields,
 } from "./directory_file.ts";
-import type { Disk } from "./disk.ts";
+import { type Disk, isNoSpace } from "./disk.ts";
 
 /** This node's directory, and those of its peers. */
 export interface PeerIdentities {
@@ -63,6 +63,7 @@ export interface PeerIdentities {
    * Whether the peer has the directory that it had when it was first greeted. The first directory
    * is remembered durably before this returns.
    *
+   * @throws {DiskError} `no-space` if the disk is full: the node must take nothing from the peer now.
    * @throws {Error} If it cannot be remembered. The node must take nothing from the peer then, and
    * must stop: after a failed sync nobody knows what the disk holds.
    */
@@ -123,7 +124,8 @@ export class StoredPeerIdentities implements PeerIdentities {
     try {
       replaceFields(this.#disk, PEERS_FILE, { peers: Object.fromEntries(known) });
     } catch (error) {
-      this.#failure = error;
+      // A full disk has replaced nothing, and may have room later.
+      if (!isNoSpace(error)) this.#failure = error;
       throw error;
     }
     // Only now, because it was not durable before.
