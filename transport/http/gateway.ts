@@ -15,6 +15,7 @@ import { GatewayError, problemResponse } from "./problem.ts";
 import { addBackupRoute } from "./routes/backup.ts";
 import { addClusterRoutes } from "./routes/cluster.ts";
 import { addKvRoutes } from "./routes/kv.ts";
+import { addMemberRoutes } from "./routes/members.ts";
 import { addOperationsRoutes } from "./routes/operations.ts";
 import { addSnapshotRoute } from "./routes/snapshot.ts";
 import { LargeResponses } from "./stream.ts";
@@ -35,7 +36,7 @@ export interface GatewayEnvironment {
 }
 
 /** Methods that routes have; HEAD goes with GET. */
-const methods = ["GET", "PUT", "POST", "DELETE"];
+const methods = ["GET", "PUT", "POST", "PATCH", "DELETE"];
 
 /** A request handler for `Deno.serve`. */
 export type GatewayHandler = (request: Request) => Response | Promise<Response>;
@@ -48,6 +49,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   addBackupRoute(app, port, large);
   addSnapshotRoute(app, port);
   addClusterRoutes(app, port);
+  addMemberRoutes(app, port);
   const metrics = new HttpMetrics(app);
   addOperationsRoutes(app, port, { version: options.version, metrics });
   app.notFound((c) => noRoute(app, c.req.path));

@@ -1,0 +1,123 @@
+/**
+ * `/v1/cluster/members`: who the members are, and how they change. Any change is one request.
+ *
+ * @module
+ */
+import type { Context, Hono } from "hono";
+import { isNodeId } from "../../../machines/group_config.ts";
+import {
+  ChangeError,
+  changeOf,
+  type MembershipChange,
+} from "../../../machines/membership_change.ts";
+import type { NodeId } from "../../../machines/raft_types.ts";
+import { parseHostPort } from "../../wire/network.ts";
+import { readJson } from "../body.ts";
+import type { GatewayPort } from "../gateway_port.ts";
+import { JSON_BODY_BYTES_MAX } from "../limits.ts";
+import { GatewayError } from "../problem.ts";
+import { isOn, queryOf, timeoutOf, writeParameters } from "./kv_request.ts";
+
+const PATH = "/v1/cluster/members";
+const changeParameters = [...writeParameters, "dryRun", "force"];
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Adds the routes. */
+export function addMemberRoutes(app: Hono, port: GatewayPort): void {
+  app.get(PATH, (c) => {
+    const { members, configIndex, outgoing, leader, term, clusterVersion } = port.status();
+    return c.json({ members, configIndex, outgoing, leader, term, clusterVersion });
+  });
+  app.post(PATH, async (c) => {
+    const body = fieldsOf(await bodyOf(c, port));
+    return await change(c, port, { ...body, ...(body["add"] === undefined ? {} : addOf(body)) });
+  });
+  app.delete(`${PATH}/:id`, (c) => change(c, port, { remove: [idOf(c)] }));
+  app.patch(`${PATH}/:id`, async (c) => {
+    const addresses = fieldsOf(await bodyOf(c, port));
+    return await change(c, port, { update: [{ ...addresses, id: idOf(c) }] });
+  });
+  app.post(`${PATH}/:id/replace`, async (c) => {
+    const body = fieldsOf(await bodyOf(c, port));
+    const unknown = Object.keys(body).find((name) => name !== "with");
+    if (unknown !== undefined) throw invalid(`Unknown field ${JSON.stringify(unknown)}`);
+    return await change(c, port, replacementOf(idOf(c), body["with"]));
+  });
+}
+
+/** By another member, or by the member itself with a new disk, perhaps elsewhere. */
+function replacementOf(id: NodeId, by: unknown): Fields {
+  if (by === undefined) return { replace: [{ id }] };
+  const { id: byId = id, ...addresses } = fieldsOf(by);
+  if (byId !== id) return { replace: [{ id, by: { ...addresses, id: byId } }] };
+  const isMoved = Object.keys(addresses).length > 0;
+  return { replace: [{ id }], ...(isMoved ? { update: [{ ...addresses, id }] } : {}) };
+}
+
+/** The contract says `learner` of a new member that stays one. */
+function addOf({ add }: Fields): Fields {
+  if (!Array.isArray(add)) return { add };
+  return {
+    add: add.map((member) => {
+      const { learner, ...fields } = fieldsOf(member);
+      return learner === undefined ? fields : { ...fields, staysLearner: learner };
+    }),
+  };
+}
+
+async function change(c: Context, port: GatewayPort, plain: Fields): Promise<Response> {
+  const query = queryOf(c.req.url, changeParameters);
+  let wanted: MembershipChange;
+  try {
+    wanted = changeOf(plain);
+  } catch (error) {
+    throw error instanceof ChangeError ? invalid(error.message) : error;
+  }
+  for (const { raft, http } of addressesIn(wanted)) checkAddresses(raft, http);
+  const options = {
+    dryRun: isOn(query, "dryRun"),
+    force: isOn(query, "force"),
+    timeoutMs: timeoutOf(c),
+  };
+  return c.json(await port.changeMembers(wanted, options));
+}
+
+function addressesIn(
+  { add = [], replace = [], update = [] }: MembershipChange,
+): { readonly raft?: string; readonly http?: string }[] {
+  return [...add, ...replace.flatMap(({ by }) => by === undefined ? [] : [by]), ...update];
+}
+
+function checkAddresses(raft: string | undefined, http: string | undefined): void {
+  const address = raft === undefined ? undefined : parseHostPort(raft);
+  if (raft !== undefined && (address === undefined || address.port === 0)) {
+    throw invalid(`A Raft address is HOST:PORT that others can dial, not ${JSON.stringify(raft)}`);
+  }
+  if (http === undefined || http === "") return;
+  const url = URL.parse(http);
+  if (url === null || !["http:", "https:"].includes(url.protocol) || url.pathname !== "/") {
+    throw invalid(`An HTTP address is http://HOST:PORT, not ${JSON.stringify(http)}`);
+  }
+}
+
+/** The JSON of the body; an empty one is an empty object. */
+async function bodyOf(c: Context, port: GatewayPort): Promise<unknown> {
+  if (c.req.raw.body === null) return {};
+  return await readJson(c.req.raw, JSON_BODY_BYTES_MAX, port);
+}
+
+function fieldsOf(value: unknown): Fields {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Fields;
+  throw invalid("Send a JSON object");
+}
+
+function idOf(c: Context): NodeId {
+  const id = Number(c.req.param("id"));
+  if (isNodeId(id)) return id;
+  throw invalid("A member's id is a whole number from 1 to 2^31");
+}
+
+function invalid(detail: string): GatewayError {
+  return new GatewayError("invalid-request", detail);
+}
