@@ -230,7 +230,7 @@ async function originOf(options: NodeOptions): Promise<Origin> {
     // A single member that others have joined stays where they look for it.
     const wasJoined = single === true && facts?.latest !== undefined;
     const at = wasJoined ? knownOrigin(options, facts).listen : listenAddressOf(options, members);
-    return { members, directory, listen: at };
+    return { members: single === true ? new Map([[id, at]]) : members, directory, listen: at };
   }
   const at = listen ?? defaultRaftAddress(id);
   const { clusterId, members } = await joinCluster({

@@ -94,6 +94,8 @@ import { SpaceWatch } from "./space_watch.ts";
 const VERSIONS_MS = 1_000;
 /** A node that listens elsewhere than the members know tells the leader so often. */
 const ANNOUNCE_MS = 5_000;
+/** A member that is removed ends after this long. */
+const REMOVED_MS = 200;
 /** The actor that takes what other members say of the members. */
 const MEMBERS_ADDRESS = { name: "members", group: 0 } as const;
 /** How often a process that stops looks whether it has answered what others asked it. */
@@ -775,11 +777,20 @@ export class Process {
   #roleChanged(group: GroupId, change: RoleChange): void {
     const { event, fields } = describeRoleChange(change);
     this.#options.log("info", event, { ...this.#labelOf(group), ...fields });
-    if (change.to === "removed") this.system.fail(new MemberRemovedError(this.id));
+    if (change.to === "removed") this.#endSoon();
     const hosted = this.#groups.get(group);
     if (hosted === undefined) return;
     if (change.leaderId !== undefined) hosted.leaderChanges++;
     hosted.client.leaderChanged();
+  }
+
+  /** This node was removed. Whoever asked for that gets the answer before it ends. */
+  #endSoon(): void {
+    const { ports } = this.#options.world;
+    const timer = ports.timers.set(REMOVED_MS, () => {
+      this.system.fail(new MemberRemovedError(this.id));
+    });
+    this.#undo.push(() => ports.timers.clear(timer));
   }
 
   /** Checks every VERSIONS_MS whether all builds know a higher cluster version than the agreed one. */

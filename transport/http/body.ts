@@ -94,17 +94,19 @@ const jsonTypes = [
   "application/octet-stream",
 ];
 
-/** A JSON body, not yet validated. */
+/** A JSON body, not yet validated; `ifEmpty` if there is none, else that is refused. */
 export async function readJson(
   request: Request,
   bytesMax: number,
   clock: ClientClock,
+  ifEmpty?: unknown,
 ): Promise<unknown> {
   const type = mediaTypeOf(request);
   if (type !== undefined && !jsonTypes.includes(type)) {
     throw new GatewayError("unsupported-media-type", `Send application/json, not ${type}`);
   }
   const bytes = await readBody(request, bytesMax, clock);
+  if (bytes.length === 0 && ifEmpty !== undefined) return ifEmpty;
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {

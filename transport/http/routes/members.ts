@@ -102,9 +102,8 @@ function checkAddresses(raft: string | undefined, http: string | undefined): voi
 }
 
 /** The JSON of the body; an empty one is an empty object. */
-async function bodyOf(c: Context, port: GatewayPort): Promise<unknown> {
-  if (c.req.raw.body === null) return {};
-  return await readJson(c.req.raw, JSON_BODY_BYTES_MAX, port);
+function bodyOf(c: Context, port: GatewayPort): Promise<unknown> {
+  return readJson(c.req.raw, JSON_BODY_BYTES_MAX, port, {});
 }
 
 function fieldsOf(value: unknown): Fields {
