@@ -11,6 +11,7 @@ import {
   type Reach,
   send,
 } from "./http_client.ts";
+import { runMemberVerb } from "./members.ts";
 import { exportKeys, loadKeys } from "./ndjson.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
 import { takeSnapshots } from "./snapshot_verb.ts";
@@ -29,6 +30,19 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   health                whether every endpoint is ready, and if not, why
   explain               why every endpoint's node is in its role (-o raw: and what may happen next)
   transfer NODE         hand leadership to a voter
+  member list           the members: who votes, how far behind they are, what they run
+  member add ID RAFT [HTTP]
+                        take a node in, as a learner that is promoted when it has caught up
+                        (--learner: that stays one); start it with --join
+  member remove ID...   take members out; the leader hands over when it is one of them
+  member promote ID...  make learners voters, caught up or not
+  member demote ID...   make voters learners that stay learners
+  member replace ID     the member's disk is lost: let it come back with an empty one
+  member replace ID NEWID RAFT [HTTP]
+                        let another node take its place when it has caught up
+  member update ID --raft HOST:PORT --http URL
+                        the member is somewhere else now
+                        every change prints what it does to the quorum first; --dry-run stops there
   snapshot              let every endpoint's node take a snapshot now, so that its log can be cut
   backup FILE           write the whole state, as of now, into a file
   export                print keys, values and content types, a line of JSON each
@@ -42,7 +56,10 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   --if-revision N       put, del, append: only if the key is at revision N; 0: only if it is missing
   --limit N             list: at most this many keys
   --prefix P            export: only keys that begin with P
-  --force               backup: replace the file if it is there
+  --force               backup: replace the file if it is there; member: also if too few voters
+                        answer
+  --dry-run, --learner, --raft A, --http URL
+                        member: see there
   --id N, --data DIR    restore: the member, and its directory (default ./data/node-<id>)
   --peers LIST          restore: every member of the new cluster, as for deno task node
   --single              restore: a cluster of this member alone
@@ -59,9 +76,9 @@ failed, 5 unavailable, 6 outcome unknown.
 const flags = {
   string: [
     ...["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
-    ...["prefix", "id", "data", "peers", "revision-raise"],
+    ...["prefix", "id", "data", "peers", "revision-raise", "raft", "http"],
   ],
-  boolean: ["help", "force", "single"],
+  boolean: ["help", "force", "single", "dry-run", "learner"],
   alias: { output: "o" },
 } as const;
 
@@ -92,6 +109,11 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
   health: { words: [0, 0], run: surveyVerb(printHealth) },
   explain: { words: [0, 0], run: surveyVerb(printExplanations) },
   transfer: { words: [1, 1], run: transfer },
+  member: {
+    words: [1, 32],
+    run: (words, settings, send, reach) =>
+      runMemberVerb(words, { settings, send, reach, show, output: outputOf(settings, "table") }),
+  },
   snapshot: { words: [0, 0], run: surveyVerb(takeSnapshots) },
   backup: {
     words: [1, 1],

@@ -37,6 +37,7 @@ import {
   numberSetting,
   readSettings,
   type Settings,
+  urlSetting,
 } from "./settings.ts";
 import { diskFaults, EXIT, NODE_EXIT, print, UsageError } from "./usage.ts";
 
@@ -185,7 +186,7 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
       httpPeers: memberListSetting(
         "http-peers",
         httpPeers,
-        (url) => urlSetting("http-peers", url),
+        (url) => urlSetting("http-peers", url, "ID=http://HOST:PORT"),
       ),
     }),
   };
@@ -267,15 +268,6 @@ function choice<Value extends string>(
     throw new UsageError(`--${flag} is one of ${values.join(", ")}, not "${text}"`);
   }
   return text as Value;
-}
-
-function urlSetting(flag: "join" | "http-peers", text: string): string {
-  const url = URL.parse(text);
-  if (url === null || !["http:", "https:"].includes(url.protocol) || url.pathname !== "/") {
-    const form = flag === "join" ? "http://HOST:PORT" : "ID=http://HOST:PORT";
-    throw new UsageError(`--${flag} takes ${form}, not "${text}"`);
-  }
-  return url.origin;
 }
 
 /** The first signal stops in order, the second at once. The answer does what a signal does. */

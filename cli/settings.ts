@@ -5,9 +5,8 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { parseHostPort } from "../transport/wire/network.ts";
 import { UsageError } from "./usage.ts";
-
-const PORT_MAX = 65_535;
 
 /** The flags of a command. */
 export interface FlagTable {
@@ -106,12 +105,18 @@ export function hostPortSetting(
   flag: string,
   text: string,
 ): { hostname: string; port: number } {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > PORT_MAX) {
-    throw new UsageError(`--${flag} takes HOST:PORT, not "${text}"`);
+  const address = parseHostPort(text);
+  if (address === undefined) throw new UsageError(`--${flag} takes HOST:PORT, not "${text}"`);
+  return address;
+}
+
+/** `http://HOST:PORT` of a node. */
+export function urlSetting(flag: string, text: string, form = "http://HOST:PORT"): string {
+  const url = URL.parse(text);
+  if (url === null || !["http:", "https:"].includes(url.protocol) || url.pathname !== "/") {
+    throw new UsageError(`--${flag} takes ${form}, not "${text}"`);
   }
-  return { hostname: match[1] ?? match[2]!, port };
+  return url.origin;
 }
 
 /** `ID=VALUE,ID=VALUE`. */

@@ -195,7 +195,7 @@ function refusalsOf(views: readonly View[]): ReadonlySet<string> {
 }
 
 /** Columns as wide as their cells; a row may end early, with a last cell of any width. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, column) =>
     Math.max(
       title.length,

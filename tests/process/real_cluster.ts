@@ -28,6 +28,11 @@ export interface StartOptions {
   readonly script?: string;
   /** More flags. */
   readonly flags?: readonly string[];
+  /**
+   * How it comes to its cluster: `peers` names all nodes, the default; `single` founds one of its own;
+   * `join` asks those that run; `known` leaves it to the directory.
+   */
+  readonly by?: "peers" | "single" | "join" | "known";
 }
 
 /** A running node. */
@@ -104,7 +109,7 @@ export class RealNode {
 export class RealCluster implements AsyncDisposable {
   readonly directory: string;
   readonly ids: readonly number[];
-  readonly #raftPorts: readonly number[];
+  readonly #raftPorts: number[];
   readonly #httpPorts: readonly number[];
   readonly #nodes = new Map<number, RealNode>();
 
@@ -138,20 +143,51 @@ export class RealCluster implements AsyncDisposable {
   }
 
   /** The command line of a node. */
-  args(id: number): string[] {
+  args(id: number, by: StartOptions["by"] = "peers"): string[] {
     const list = (values: readonly (number | string)[]): string =>
       values.map((value, offset) => `${offset + 1}=${value}`).join();
-    return [
+    const own = [
       ...["--id", String(id), "--data", `${this.directory}/node-${id}`],
-      ...["--peers", list(this.#raftPorts.map((port) => `127.0.0.1:${port}`))],
       ...["--http", this.endpoints[id - 1]!.slice("http://".length)],
-      ...["--http-peers", list(this.endpoints)],
     ];
+    if (by === "peers") {
+      return [
+        ...own,
+        ...["--peers", list(this.#raftPorts.map((port) => `127.0.0.1:${port}`))],
+        ...["--http-peers", list(this.endpoints)],
+      ];
+    }
+    const running = this.nodes.filter((node) => node.id !== id).map(({ http }) => http);
+    return [
+      ...own,
+      ...["--listen", `127.0.0.1:${this.raftPort(id)}`],
+      ...(by === "single" ? ["--single"] : by === "join" ? ["--join", running.join()] : []),
+    ];
+  }
+
+  /** Has a node listen elsewhere from its next start on. */
+  moveRaftPort(id: number): number {
+    const [port] = freePorts(1);
+    this.#raftPorts[id - 1] = port!;
+    return port!;
+  }
+
+  /** Ends a node at once, and takes its disk away. */
+  async wipe(id: number): Promise<void> {
+    await this.kill(id);
+    await Deno.remove(`${this.directory}/node-${id}`, { recursive: true });
+  }
+
+  /** A node has ended, or is about to, by itself or by a signal. */
+  async leave(id: number): Promise<Ended> {
+    const node = this.node(id);
+    this.#nodes.delete(id);
+    return await node.ended;
   }
 
   /** Starts a node that does not run. */
   start(id: number, options: StartOptions = {}): RealNode {
-    const words = [...this.args(id), ...options.flags ?? []];
+    const words = [...this.args(id, options.by), ...options.flags ?? []];
     const node = new RealNode(id, this.endpoints[id - 1]!, words, options);
     this.#nodes.set(id, node);
     return node;

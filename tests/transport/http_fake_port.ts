@@ -8,6 +8,7 @@ import { foundingConfig, type GroupConfig } from "../../machines/group_config.ts
 import {
   ChangeError,
   configWith,
+  isEmptyChange,
   leaveJoint,
   losesQuorum,
   type MembershipChange,
@@ -120,6 +121,7 @@ export class FakePort implements GatewayPort {
   changeMembers(change: MembershipChange, options: ChangeOptions): Promise<MembersChanged> {
     this.changes.push({ change, options });
     try {
+      if (isEmptyChange(change)) throw new ChangeError("The change asks for nothing");
       const next = configWith(this.config, change, () => undefined);
       const report = reportOf(this.config, next, {
         isAlive: (id) => id !== 3,

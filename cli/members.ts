@@ -1,0 +1,235 @@
+/**
+ * `kv member`: who the members are, and how they change. Each change is previewed on stderr before it is
+ * made.
+ *
+ * @module
+ */
+import type {
+  ChangeReport,
+  ClusterStatus,
+  MembersChanged,
+  MemberStatus,
+  QuorumReport,
+} from "../mod.ts";
+import { askAll, ClientError, type ClientRequest, jsonIn, type Reach } from "./http_client.ts";
+import { hostPortSetting, numberSetting, type Settings, urlSetting } from "./settings.ts";
+import { table } from "./survey.ts";
+import { complain, EXIT, UsageError } from "./usage.ts";
+
+const MEMBERS_PATH = "/v1/cluster/members";
+const ID_BOUNDS = { min: 1, max: 2 ** 31 };
+
+/** How a verb of `kv member` reaches the cluster and the terminal. */
+export interface MemberTools {
+  readonly settings: Settings;
+  readonly reach: Reach;
+  readonly send: (request: ClientRequest) => Promise<Response>;
+  readonly show: (text: string) => void;
+  /** `table` or a JSON format. */
+  readonly output: string;
+}
+
+/** A change as the routes take it, and what an operator does after it. */
+interface Asked {
+  readonly change: Readonly<Record<string, unknown>>;
+  readonly next?: string;
+}
+
+type Verb = (words: readonly string[], settings: Settings) => Asked;
+
+const changes: Readonly<
+  Record<string, { readonly words: readonly [number, number]; asked: Verb }>
+> = {
+  add: {
+    words: [2, 3],
+    asked: ([id, raft, http], settings) => ({
+      change: {
+        add: [{
+          ...newMember(id!, raft!, http),
+          ...(settings.isOn("learner") ? { learner: true } : {}),
+        }],
+      },
+      next: `start it with --id ${id} and --join; it is promoted when it has caught up`,
+    }),
+  },
+  remove: { words: [1, 31], asked: (ids) => ({ change: { remove: ids.map(idOf) } }) },
+  promote: { words: [1, 31], asked: (ids) => ({ change: { promote: ids.map(idOf) } }) },
+  demote: { words: [1, 31], asked: (ids) => ({ change: { demote: ids.map(idOf) } }) },
+  replace: {
+    words: [1, 4],
+    asked: ([id, by, raft, http]) => {
+      if (by === undefined) {
+        return {
+          change: { replace: [{ id: idOf(id!) }] },
+          next: `start node ${id} with an empty data directory and --join`,
+        };
+      }
+      if (raft === undefined) throw new UsageError("replace takes ID, or ID NEWID RAFT [HTTP]");
+      return {
+        change: { replace: [{ id: idOf(id!), by: newMember(by, raft, http) }] },
+        next:
+          `start node ${by} with --join; when it has caught up it takes the place of node ${id}`,
+      };
+    },
+  },
+  update: {
+    words: [1, 1],
+    asked: ([id], settings) => {
+      const [raft, http] = [settings.text("raft"), settings.text("http")];
+      if (raft === undefined && http === undefined) {
+        throw new UsageError("update takes --raft HOST:PORT, --http URL, or both");
+      }
+      return {
+        change: {
+          update: [{
+            id: idOf(id!),
+            ...(raft === undefined ? {} : { raft: raftOf(raft) }),
+            ...(http === undefined ? {} : { http: urlSetting("http", http) }),
+          }],
+        },
+      };
+    },
+  },
+};
+
+/**
+ * Runs `kv member VERB …`.
+ *
+ * @throws {UsageError} If the words are none.
+ * @throws {ClientError} If the cluster does not do it.
+ */
+export async function runMemberVerb(
+  [name, ...words]: readonly string[],
+  tools: MemberTools,
+): Promise<void> {
+  if (name === "list" && words.length === 0) return await list(tools);
+  const verb = Object.hasOwn(changes, name!) ? changes[name!] : undefined;
+  if (verb === undefined) {
+    const names = ["list", ...Object.keys(changes)].join(", ");
+    throw new UsageError(`member takes one of ${names}, not "${name}"`);
+  }
+  const [min, max] = verb.words;
+  if (words.length < min || words.length > max) {
+    throw new UsageError(`member ${name} takes ${min} to ${max} words; see --help`);
+  }
+  await change(verb.asked(words, tools.settings), tools);
+}
+
+async function change({ change, next }: Asked, tools: MemberTools): Promise<void> {
+  const { settings, output, show } = tools;
+  const preview = await post(change, { dryRun: true, force: false }, tools);
+  for (const line of previewOf(preview)) complain(line);
+  const { objection } = preview;
+  const isForced = settings.isOn("force");
+  if (objection !== undefined) {
+    complain(`Objection: ${objection}`);
+    if (!isForced && !settings.isOn("dry-run")) {
+      throw new ClientError(
+        "nothing was changed; --force makes the change all the same",
+        EXIT.preconditionFailed,
+      );
+    }
+  }
+  if (settings.isOn("dry-run")) {
+    if (output !== "table") show(`${JSON.stringify(preview)}\n`);
+    return;
+  }
+  const made = await post(change, { dryRun: false, force: isForced }, tools);
+  if (output !== "table") show(`${JSON.stringify(made)}\n`);
+  else show(`the members have changed; the voters are ${made.after.voters.join(", ")}\n`);
+  if (next !== undefined) complain(`Next: ${next}`);
+}
+
+async function post(
+  change: Asked["change"],
+  { dryRun, force }: { readonly dryRun: boolean; readonly force: boolean },
+  { send }: MemberTools,
+): Promise<MembersChanged> {
+  const query = new URLSearchParams({ dryRun: String(dryRun), force: String(force) });
+  const response = await send({
+    method: "POST",
+    path: `${MEMBERS_PATH}?${query}`,
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(change),
+  });
+  return await response.json();
+}
+
+function previewOf({ before, between, after, behind }: ChangeReport): string[] {
+  const lines = [`Now:     ${quorumText(before)}`];
+  if (between !== undefined) {
+    lines.push(`Between: ${between.map(quorumText).join("; and ")}`);
+  }
+  lines.push(`After:   ${quorumText(after)}`);
+  if (behind.length > 0) {
+    const list = behind.map(({ id, entries }) => `node ${id} by ${entries} entries`).join(", ");
+    lines.push(`Behind:  ${list}`);
+  }
+  return lines;
+}
+
+function quorumText({ voters, needed, alive }: QuorumReport): string {
+  const silent = voters.filter((voter) => !alive.includes(voter));
+  return `voters ${
+    voters.join(", ")
+  }; ${needed} of ${voters.length} must answer, ${alive.length} do` +
+    (silent.length === 0 ? "" : `; silent: ${silent.join(", ")}`);
+}
+
+/** Asks all, and believes the one that leads the highest term; a leader knows what the others lack. */
+async function list({ reach, output, show }: MemberTools): Promise<void> {
+  const answers = await askAll({ path: "/v1/cluster", accept: "application/json" }, reach);
+  const views = answers.flatMap((answer) => {
+    if (answer.failure !== undefined || answer.status !== 200) return [];
+    const body = jsonIn(answer.body) as ClusterStatus | undefined;
+    return Array.isArray(body?.members) ? [body] : [];
+  }).sort((one, other) =>
+    Number(other.role === "leader") - Number(one.role === "leader") || other.term - one.term
+  );
+  const [best] = views;
+  if (best === undefined) throw new ClientError("no endpoint answers", EXIT.unavailable);
+  if (output !== "table") {
+    const { members, configIndex, outgoing, leader, term, clusterVersion } = best;
+    show(`${JSON.stringify({ members, configIndex, outgoing, leader, term, clusterVersion })}\n`);
+    return;
+  }
+  show(table(["ID", "MEMBER", "ROLE", "LINK", "BEHIND", "HEARD", "BUILD", "RAFT", "HTTP"], [
+    ...best.members.map((member) => [
+      String(member.id),
+      kindOf(member, best),
+      member.id === best.leader ? "leader" : "-",
+      member.link,
+      member.matchIndex === undefined ? "-" : String(best.lastLogIndex - member.matchIndex),
+      member.lastHeardMs === undefined ? "-" : `${member.lastHeardMs} ms`,
+      member.clusterVersionMax === undefined ? "-" : String(member.clusterVersionMax),
+      member.raftAddress,
+      member.httpAddress,
+    ]),
+  ]));
+  if (best.outgoing !== undefined) {
+    show(`the voters are changing; before they were ${best.outgoing.join(", ")}\n`);
+  }
+}
+
+function kindOf(
+  { id, voter, staysLearner, replaces }: MemberStatus,
+  { outgoing }: ClusterStatus,
+): string {
+  if (voter) return "voter";
+  if (outgoing?.includes(id) === true) return "outgoing";
+  if (replaces !== undefined) return `replaces ${replaces}`;
+  return staysLearner === true ? "learner" : "catching up";
+}
+
+function newMember(id: string, raft: string, http = ""): Readonly<Record<string, unknown>> {
+  return { id: idOf(id), raft: raftOf(raft), http: http === "" ? "" : urlSetting("HTTP", http) };
+}
+
+function raftOf(text: string): string {
+  hostPortSetting("RAFT", text);
+  return text;
+}
+
+function idOf(text: string): number {
+  return numberSetting("ID", text, ID_BOUNDS);
+}
