@@ -54,7 +54,7 @@ export type { ChangeReport, QuorumReport } from "./machines/membership_change.ts
 export type { Role } from "./machines/raft_machine.ts";
 export type { GroupId, LogIndex, NodeId, Term } from "./machines/raft_types.ts";
 export type { Log, LogLevel } from "./actors/runtime/ports.ts";
-export type { HostPort } from "./transport/wire/network.ts";
+export { type HostPort, parseHostPort } from "./transport/wire/network.ts";
 
 // What a member can fail with.
 export { ClusterVersionError, type StoredConfig } from "./machines/group_config.ts";

@@ -12,6 +12,7 @@
  * @module
  */
 import type { AuditActor } from "./audit_actor.ts";
+import { changeRequestOf } from "./change_request.ts";
 import { activePaths, type ChartDescription, describeChart } from "../machines/chart.ts";
 import {
   causesOf,
@@ -20,7 +21,6 @@ import {
   type LinkFact,
   type Surroundings,
 } from "../machines/explain.ts";
-import type { MembershipChange } from "../machines/membership_change.ts";
 import type { RaftCore } from "../machines/raft_core.ts";
 import { raftMachine } from "../machines/raft_machine.ts";
 import type { GroupId, NodeId, Term } from "../machines/raft_types.ts";
@@ -234,9 +234,10 @@ export class NodeClient implements GatewayPort {
   }
 
   async changeMembers(
-    change: MembershipChange,
+    plain: unknown,
     { force, dryRun, timeoutMs }: ChangeOptions,
   ): Promise<MembersChanged> {
+    const change = changeRequestOf(plain);
     // A change that was made once is another one when it is asked for again.
     const asked = { mayRepeat: false, timeoutMs };
     const request: RaftRequest = { type: "ChangeMembers", change, force, dryRun };

@@ -5,7 +5,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { parseHostPort } from "../transport/wire/network.ts";
+import { parseHostPort } from "../mod.ts";
 import { UsageError } from "./usage.ts";
 
 /** The flags of a command. */

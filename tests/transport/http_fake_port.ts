@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { changeRequestOf } from "../../actors/change_request.ts";
 import { GatewayError } from "../../transport/http/problem.ts";
 import { foundingConfig, type GroupConfig } from "../../machines/group_config.ts";
 import {
@@ -118,9 +119,10 @@ export class FakePort implements GatewayPort {
   /** Changed by {@linkcode changeMembers}; voter 3 does not answer. */
   config: GroupConfig = foundingConfig({ voters: [1, 2, 3] });
 
-  changeMembers(change: MembershipChange, options: ChangeOptions): Promise<MembersChanged> {
-    this.changes.push({ change, options });
+  changeMembers(plain: unknown, options: ChangeOptions): Promise<MembersChanged> {
     try {
+      const change = changeRequestOf(plain);
+      this.changes.push({ change, options });
       if (isEmptyChange(change)) throw new ChangeError("The change asks for nothing");
       const next = configWith(this.config, change, () => undefined);
       const report = reportOf(this.config, next, {

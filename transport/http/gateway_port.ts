@@ -10,7 +10,7 @@ import type { CommandResult } from "../../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
-import type { ChangeReport, MembershipChange } from "../../machines/membership_change.ts";
+import type { ChangeReport } from "../../machines/membership_change.ts";
 import type { Role } from "../../machines/raft_machine.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 
@@ -180,12 +180,13 @@ export interface GatewayPort {
     timeoutMs: number,
   ): Promise<{ readonly leader: NodeId; readonly term: Term }>;
   /**
-   * Changes the members in one step; resolves once the new configuration is committed.
+   * Changes the members in one step, from plain values (machines/membership_change.ts); resolves once
+   * the new configuration is committed.
    *
-   * @throws {GatewayError} `conflict` if the change makes no sense for the members as they are, or too
+   * @throws {GatewayError} `invalid-request` if it is no change; `conflict` if the change makes no sense for the members as they are, or too
    * few voters answer; `outcome-unknown` if the leader was lost meanwhile.
    */
-  changeMembers(change: MembershipChange, options: ChangeOptions): Promise<MembersChanged>;
+  changeMembers(change: unknown, options: ChangeOptions): Promise<MembersChanged>;
   status(): ClusterStatus;
   chart(): { readonly chart: ChartDescription; readonly active: readonly string[] };
   explain(): Explanation;
