@@ -37,6 +37,14 @@ export {
   type RestoreOptions,
   type RestoreResult,
 } from "./actors/restore.ts";
+export {
+  type ForcedCluster,
+  forceNewCluster,
+  ForceNewClusterError,
+  type ForceOptions,
+  inspectSurvivor,
+  type Survivor,
+} from "./actors/force_new_cluster.ts";
 export { BACKUP_EVERY_MS, BACKUPS_KEPT } from "./actors/limits.ts";
 export type { BuildVersions } from "./actors/process.ts";
 export type { VersionRange } from "./actors/peer_link.ts";

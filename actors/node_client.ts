@@ -250,7 +250,9 @@ export class NodeClient implements GatewayPort {
     if (dryRun && answer.report !== undefined) {
       return { ...answer.report, applied: false, objection: answer.detail };
     }
-    throw new GatewayError("conflict", answer.detail);
+    // The leader raises the cluster version by itself, once all members are upgraded.
+    const isForNow = answer.reason === "old-build";
+    throw new GatewayError(isForNow ? "unavailable" : "conflict", answer.detail);
   }
 
   status(): ClusterStatus {

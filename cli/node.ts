@@ -11,8 +11,10 @@ import {
   DEFAULT_SNAPSHOT_TRIGGER,
   DirectoryCopiedError,
   DiskError,
+  forceNewCluster,
   IdentityDamagedError,
   IdentityMismatchError,
+  inspectSurvivor,
   isFounded,
   MemberRemovedError,
   SnapshotError,
@@ -81,6 +83,9 @@ Starts one member of a Statecraft cluster.
                                 (default: the hosts of --peers and ports 8000+id)
   --data DIR                    data directory (default ./data/node-<id>)
   --single                      a cluster of one member: no other node needed
+  --force-new-cluster           last resort, when a majority of the members is lost for good: this
+                                directory alone becomes a new cluster with a new id. Says what may
+                                be lost, and does nothing without --yes
   --moved                       the data directory is a copy, or was brought from another file
                                 system: the original is used no more, and nothing is missing in it
   --config FILE                 settings as a JSON object, such as {"id": 1, "log-level": "warn"};
@@ -129,7 +134,16 @@ const flags = {
     "log-level",
     "log-format",
   ],
-  boolean: ["single", "learner", "moved", "supervised", "help", "version"],
+  boolean: [
+    "single",
+    "learner",
+    "force-new-cluster",
+    "yes",
+    "moved",
+    "supervised",
+    "help",
+    "version",
+  ],
 } as const;
 
 /** What the settings say, checked. */
@@ -357,6 +371,38 @@ export function adviceOn(
   return "";
 }
 
+/** Makes the directory a cluster of its own, if the operator has said yes to what may be lost. */
+async function forceCluster(
+  { id, dataDir, peers, single, join }: NodeOptions,
+  isAgreed: boolean,
+  lines: LineWriter,
+): Promise<void> {
+  if (peers !== undefined || single === true || join !== undefined) {
+    throw new UsageError("--force-new-cluster does not go with --peers, --single or --join");
+  }
+  const { clusterId, members, lastIndex, lastTerm, committed, keys } = inspectSurvivor({
+    id,
+    dataDir,
+  });
+  const others = members.filter((member) => member !== id).join(", ") || "none";
+  lines.write(
+    `statecraft node: of cluster ${clusterId} (other members: ${others}) this directory holds ` +
+      `${keys} keys, and the log up to entry ${lastIndex} of term ${lastTerm}. Entries after that are ` +
+      "lost, though they may have been acknowledged. Entries after " +
+      `${committed} may not have been committed, and count from now on`,
+  );
+  if (!isAgreed) {
+    throw new UsageError(
+      "nothing was changed; to go on, make sure that no other member runs, and add --yes",
+    );
+  }
+  const { newClusterId, keptAt } = await forceNewCluster({ id, dataDir });
+  lines.write(
+    `statecraft node: it is cluster ${newClusterId} now; the old directory is kept in ${keptAt}; ` +
+      "add members with --join",
+  );
+}
+
 /** Runs the command; `build` lets a test claim to be a later build. */
 export async function main(build?: NodeOptions["build"]): Promise<void> {
   let options: ReturnType<typeof nodeOptionsOf> | undefined;
@@ -369,6 +415,9 @@ export async function main(build?: NodeOptions["build"]): Promise<void> {
     if (settings.isOn("version")) return print(`statecraft ${VERSION}\n`);
     options = nodeOptionsOf(settings);
     ({ lines } = options.writer);
+    if (settings.isOn("force-new-cluster")) {
+      await forceCluster(options, settings.isOn("yes"), lines);
+    }
     const node = await startNode({
       ...options,
       ...(build === undefined ? {} : { build }),

@@ -57,7 +57,7 @@ export function planChange(
 ): { readonly config: GroupConfig; readonly report: ChangeReport } | ChangeRefusal {
   const { configs: { current: { config } } } = state;
   if (config.clusterVersion < MEMBERS_VERSION) {
-    const detail = "A member runs a build that does not know that members change";
+    const detail = "Not all members are known to run a build that knows that members change";
     return { reason: "old-build", detail };
   }
   if (isEmptyChange(change)) return { reason: "invalid", detail: "The change asks for nothing" };

@@ -282,6 +282,7 @@ export class ClusterWatch {
     const seen = this.#seen.get(`${id}/${group}`);
     if (seen === undefined) return;
     const { currentTerm: term, votedFor } = context;
+    const lastBefore = seen.terms.length;
     if (
       state.log.lastIndex !== seen.terms.length || state.log.lastTerm !== (seen.terms.at(-1) ?? 0)
     ) {
@@ -301,7 +302,7 @@ export class ClusterWatch {
       role !== seen.role || term !== seen.term || votedFor !== seen.votedFor ||
       state.commitIndex !== seen.commitIndex
     ) {
-      this.#lookAtState(id, host, seen);
+      this.#lookAtState(id, host, { seen, lastBefore });
     }
     if (store.lastApplied !== seen.applied) {
       seen.applied = store.lastApplied;
@@ -315,7 +316,12 @@ export class ClusterWatch {
     }
   }
 
-  #lookAtState(id: NodeId, host: KvGroup, seen: Seen): void {
+  /** `lastBefore` is where the log ended before the event. */
+  #lookAtState(
+    id: NodeId,
+    host: KvGroup,
+    { seen, lastBefore }: { readonly seen: Seen; readonly lastBefore: LogIndex },
+  ): void {
     const { core, group } = host;
     const { context, role, state } = core;
     const { currentTerm: term, votedFor } = context;
@@ -342,7 +348,8 @@ export class ClusterWatch {
         term: entryTerm,
         checksum: run === undefined ? 0 : checksumOf(run.bytes, 0),
         durableOn: this.#durableOn(group, commitIndex, entryTerm),
-        halves: role === "leader" ? halvesOf(context) : [],
+        // Once it is committed, a leader may go on to the next configuration in the same turn.
+        halves: role === "leader" ? halvesOf(state.configs.at(lastBefore)) : [],
       });
     }
     Object.assign(seen, { role, term, votedFor, commitIndex });

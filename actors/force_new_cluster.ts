@@ -1,0 +1,188 @@
+/**
+ * The last resort after a majority of the members is lost for good: one surviving data directory alone
+ * becomes a new cluster, with a new id.
+ *
+ * All that the directory holds counts from then on, also entries that nobody knows to be committed.
+ * Entries that only the lost members had are gone, though they may have been acknowledged: this breaks the
+ * promise that Raft keeps, and so it is done only when an operator says so. The old directory is kept
+ * beside the new one. The new id keeps the members of the old cluster away for good, should any of them
+ * come back.
+ *
+ * @module
+ */
+import { ConfigHistory } from "../machines/config_history.ts";
+import { configAfter, configOfStored, foundingConfig } from "../machines/group_config.ts";
+import type { LogIndex, NodeId, Term } from "../machines/raft_types.ts";
+import { unpackRequests } from "../machines/request_batch.ts";
+import { KvStore } from "../storage/kv/kv_store.ts";
+import {
+  DirectoryLockedError,
+  type DirectoryOwner,
+  readDirectory,
+} from "../storage/log/data_directory.ts";
+import { DenoDisk } from "../storage/log/deno_disk.ts";
+import { SnapshotStore } from "../storage/log/snapshot_store.ts";
+import { forEachEntry, recordFormat } from "../storage/log/wal_record.ts";
+import { replay } from "../storage/log/wal_replay.ts";
+import { recoverState } from "./group_recovery.ts";
+import { RESTORE_REVISION_RAISE } from "./limits.ts";
+import { DEFAULT_GROUP, membersOf } from "./node.ts";
+import { restoreDirectory } from "./restore.ts";
+import { configOf } from "./snapshot_actor.ts";
+
+/** The directory cannot become a cluster of its own. */
+export class ForceNewClusterError extends Error {
+  /** Its class's name. */
+  override readonly name = "ForceNewClusterError";
+
+  /** See the class. */
+  constructor(reason: string) {
+    super(`Cannot force a new cluster: ${reason}`);
+  }
+}
+
+/** What a surviving directory holds. */
+export interface Survivor {
+  /** The cluster that it belonged to. */
+  readonly clusterId: string;
+  /** The members of that cluster, as far as it knows. */
+  readonly members: readonly NodeId[];
+  /** The last entry that it holds. Later ones are lost, if there were any. */
+  readonly lastIndex: LogIndex;
+  /** That entry's term. */
+  readonly lastTerm: Term;
+  /** Entries up to here are surely committed. Later ones may not be, and count all the same. */
+  readonly committed: LogIndex;
+  /** How many keys there are. */
+  readonly keys: number;
+}
+
+/** The new cluster. */
+export interface ForcedCluster extends Survivor {
+  /** Id of the new cluster. */
+  readonly newClusterId: string;
+  /** Where the old directory is kept. */
+  readonly keptAt: string;
+}
+
+/** Whose directory it is. */
+export interface ForceOptions {
+  /** The member. */
+  readonly id: NodeId;
+  /** Its data directory. */
+  readonly dataDir: string;
+}
+
+/** A survivor with what it is made of. */
+interface Loaded {
+  readonly survivor: Survivor;
+  readonly store: KvStore;
+  readonly timeMs: number;
+  readonly clusterVersion: number;
+}
+
+/**
+ * What the directory holds; nothing is changed.
+ *
+ * @throws {ForceNewClusterError} If it is not this node's.
+ * @throws {WalError} If its log is damaged: restore a backup instead.
+ * @throws {DiskError} If the disk fails.
+ */
+export function inspectSurvivor(options: ForceOptions): Survivor {
+  return load(options).survivor;
+}
+
+/**
+ * Makes the directory a cluster of its own. No process may use it.
+ *
+ * @throws {DirectoryLockedError} If another process uses it.
+ * @throws {Error} As {@linkcode inspectSurvivor}; the directory is then as it was.
+ */
+export async function forceNewCluster(options: ForceOptions): Promise<ForcedCluster> {
+  const { id, dataDir } = options;
+  const disk = new DenoDisk(dataDir);
+  const lock = disk.exists("") ? disk.lock("") : undefined;
+  if (lock === undefined && disk.exists("")) throw new DirectoryLockedError();
+  try {
+    const { survivor, store, timeMs, clusterVersion } = load(options);
+    const { lastIndex, lastTerm, clusterId } = survivor;
+    const path = dataDir.replace(/\/+$/, "");
+    const [made, keptAt] = [`${path}.new-cluster`, `${path}.was-${clusterId}`];
+    for (const taken of [made, keptAt]) {
+      if (new DenoDisk(taken).exists("")) {
+        throw new ForceNewClusterError(`there is ${taken} already; move it away first`);
+      }
+    }
+    const { clusterId: newClusterId } = await restoreDirectory(
+      new DenoDisk(made),
+      {
+        store,
+        digest: crypto.randomUUID(),
+        meta: {
+          ...{ clusterId, group: DEFAULT_GROUP, index: lastIndex, term: lastTerm, timeMs },
+          ...{ clusterVersion, members: [id] },
+          ...{ machineVersion: store.version, stateHash: store.stateHash() },
+        },
+      },
+      { id, members: membersOf({ id, single: true }), revisionRaise: RESTORE_REVISION_RAISE },
+    );
+    Deno.renameSync(path, keptAt);
+    Deno.renameSync(made, path);
+    return { ...survivor, newClusterId, keptAt };
+  } finally {
+    lock?.release();
+  }
+}
+
+function load({ id, dataDir }: ForceOptions): Loaded {
+  const disk = new DenoDisk(dataDir);
+  const facts = readDirectory(disk);
+  if (facts === undefined) {
+    throw new ForceNewClusterError(`${dataDir} is the data directory of no member`);
+  }
+  const { owner, latest } = facts;
+  if (owner.nodeId !== id) {
+    throw new ForceNewClusterError(`${dataDir} belongs to node ${owner.nodeId}, not to ${id}`);
+  }
+  const founded = latest === undefined
+    ? foundingConfig({ voters: owner.members })
+    : configOfStored(latest.config, latest.clusterVersion);
+  const { store, snapshot, log, lastTimeMs } = stateOf(disk, owner);
+  const base = snapshot === undefined ? founded : configAfter(founded, configOf(snapshot.meta));
+  const committed = snapshot?.index ?? 0;
+  const configs = new ConfigHistory(recordFormat, { index: committed, config: base });
+  for (const run of log.slice(log.base.index + 1, log.lastIndex)) configs.append(run);
+  const { config } = configs.current;
+  const survivor = {
+    clusterId: owner.clusterId,
+    members: config.members.map((member) => member.id),
+    ...{ lastIndex: log.lastIndex, lastTerm: log.lastTerm, committed, keys: store.size },
+  };
+  return { survivor, store, timeMs: lastTimeMs, clusterVersion: config.clusterVersion };
+}
+
+/** The machine with every entry of the log applied, committed or not. */
+function stateOf(
+  disk: DenoDisk,
+  { clusterId, nodeId }: DirectoryOwner,
+): ReturnType<typeof recoverState> & { readonly store: KvStore; readonly lastTimeMs: number } {
+  const store = new KvStore();
+  const recovered = recoverState({
+    group: DEFAULT_GROUP,
+    machine: store,
+    store: SnapshotStore.open(disk, { clusterId, onBroken: () => {} }),
+    recovered: replay(disk, { clusterId, nodeId }).groups.get(DEFAULT_GROUP),
+    onBroken: () => {},
+  });
+  const { log, snapshot } = recovered;
+  let lastTimeMs = snapshot?.meta.timeMs ?? 0;
+  for (const run of log.slice(store.lastApplied + 1, log.lastIndex)) {
+    const { term } = run;
+    forEachEntry(run, (index, timeMs, kind, payload) => {
+      const requests = kind === "command" ? unpackRequests(payload) : [];
+      store.apply({ index, term, timeMs, kind, requests });
+      lastTimeMs = Math.max(lastTimeMs, timeMs);
+    });
+  }
+  return { ...recovered, store, lastTimeMs };
+}
