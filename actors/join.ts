@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { StoredConfig } from "../machines/group_config.ts";
+import { configOfStored, type StoredConfig } from "../machines/group_config.ts";
 import type { NodeId } from "../machines/raft_types.ts";
 import type { StoredMembers } from "../storage/log/members_file.ts";
 import type { ClusterStatus, MemberStatus } from "../transport/http/gateway_port.ts";
@@ -74,6 +74,29 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
     await new Promise((resolve) => setTimeout(resolve, JOIN_PAUSE_MS));
   }
   throw new JoinError(`Cannot join through ${urls.join(", ")}: ${last}`);
+}
+
+/**
+ * Who the members of this cluster are, as far as any of these says; undefined if none does. Nothing
+ * is thrown: it is asked again.
+ */
+export async function askForMembers(
+  urls: readonly string[],
+  clusterId: string,
+): Promise<StoredMembers | undefined> {
+  for (const url of urls) {
+    try {
+      const status = await statusOf(url);
+      if (status.clusterId !== clusterId) continue;
+      const members = membersOf(status);
+      configOfStored(members.config, members.clusterVersion);
+      return members;
+    } catch (error) {
+      const isOfAnswer = [AskError, JoinError, RangeError].some((kind) => error instanceof kind);
+      if (!isOfAnswer) throw error;
+    }
+  }
+  return undefined;
 }
 
 async function joinThrough(url: string, options: JoinOptions): Promise<Joined> {

@@ -24,7 +24,7 @@ import { createTcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
 import { BACKUP_EVERY_MS, BACKUPS_KEPT, COMPRESSION, type CompressionMode } from "./limits.ts";
 import type { SnapshotTrigger } from "./machine_actor.ts";
-import { joinCluster } from "./join.ts";
+import { askForMembers, joinCluster } from "./join.ts";
 import { type BuildVersions, Process } from "./process.ts";
 import type { Log } from "./runtime/ports.ts";
 import type { BackupSchedule } from "./scheduled_backups.ts";
@@ -33,6 +33,8 @@ import type { BackupSchedule } from "./scheduled_backups.ts";
 export const VERSION = "0.1.0";
 /** The only group until sharding. */
 export const DEFAULT_GROUP: GroupId = 0;
+/** How often a member that knows no leader asks those that it was to join through. */
+const ASK_AGAIN_MS = 3_000;
 /** Port of the Raft address, and of the HTTP address, of the node with id 0. */
 const DEFAULT_RAFT_PORT_BASE = 7000;
 const DEFAULT_HTTP_PORT_BASE = 8000;
@@ -128,6 +130,7 @@ export class StatecraftNode implements AsyncDisposable {
   /** The member's id. */
   readonly id: NodeId;
   readonly #process: Process;
+  #asking: ReturnType<typeof setInterval> | undefined;
 
   /** See {@linkcode startNode}. */
   static async start(options: NodeOptions): Promise<StatecraftNode> {
@@ -175,10 +178,29 @@ export class StatecraftNode implements AsyncDisposable {
       ...(options.droppedLogLines === undefined
         ? {}
         : { droppedLogLines: options.droppedLogLines }),
-      onFailed: options.onFailed ?? ((error) => {
-        throw error;
-      }),
+      onFailed: (error) => {
+        clearInterval(this.#asking);
+        if (options.onFailed === undefined) throw error;
+        options.onFailed(error);
+      },
     });
+    if (options.join !== undefined) this.#askWhileLost(options.join);
+  }
+
+  /**
+   * While this member knows no leader, it asks those that it was to join through who the members are: all
+   * that it knows may have moved, or be gone.
+   */
+  #askWhileLost(urls: readonly string[]): void {
+    const asking = setInterval(async () => {
+      if (this.#process.status().leader !== undefined) return;
+      const { clusterId } = this.#process;
+      const members = await askForMembers(urls, clusterId);
+      if (members !== undefined) this.#process.noteMembers(members);
+    }, ASK_AGAIN_MS);
+    // It keeps no process alive that has nothing else to do.
+    Deno.unrefTimer(asking);
+    this.#asking = asking;
   }
 
   /** Where this member serves HTTP. */
@@ -198,6 +220,7 @@ export class StatecraftNode implements AsyncDisposable {
 
   /** Stops in order; resolves when everything is closed. Idempotent. */
   stop(): Promise<void> {
+    clearInterval(this.#asking);
     return this.#process.stop();
   }
 
@@ -253,16 +276,18 @@ function knownOrigin(
   { id, listen }: NodeOptions,
   { owner: { clusterId, members }, latest }: DirectoryFacts,
 ): Origin {
-  const own = latest?.config.members.find((member) => member.id === id)?.raft;
-  const at = listen ?? (own === undefined ? undefined : parseHostPort(own));
+  const agreed = latest?.config.members.find((member) => member.id === id)?.raft;
+  const at = listen ?? (agreed === undefined ? undefined : parseHostPort(agreed));
+  const alone = { ...defaultRaftAddress(id), port: 0 };
+  const own = at ?? (members.length === 1 ? alone : defaultRaftAddress(id));
   const founding = new Map(
     latest === undefined ? members.map((member) => [member, defaultRaftAddress(member)]) : [],
   );
-  const alone = { ...defaultRaftAddress(id), port: 0 };
+  if (founding.has(id)) founding.set(id, own);
   return {
     members: founding,
     directory: { nodeId: id, clusterId, members: undefined, clusterIdSource: "computed" },
-    listen: at ?? (members.length === 1 ? alone : defaultRaftAddress(id)),
+    listen: own,
   };
 }
 

@@ -448,6 +448,11 @@ export class Process {
     };
   }
 
+  /** Somebody who is asked for it says that these are the members: they are used for links only. */
+  noteMembers(members: StoredMembers): void {
+    this.#members.noteHint(placedConfigOf(members));
+  }
+
   /** Why the member is in its role in a group, and what holds each transition back. */
   explain(group: GroupId = this.#options.groups[0]!): Explanation {
     return this.#hosted(group).client.explain();
