@@ -5,8 +5,7 @@
  */
 import type { NodeId } from "../machines/raft_types.ts";
 
-const ADVICE = "Bring the old directory back as it was; a lost member is replaced under a new id " +
-  "once membership can change";
+const ADVICE = "Bring the old directory back as it was; if it is lost, ";
 
 /** Whether a refusal means that one of the two has lost its data directory. */
 export function isLostDirectory(reason: string | undefined): boolean {
@@ -32,7 +31,9 @@ export function refusalText(
   const lostByPeer = (reason === "wrong-target-directory") === dials;
   return lostByPeer
     ? `node ${peer} has another data directory than when this node first met it: its disk was ` +
-      `lost or replaced, and the votes and acknowledged writes on it too. ${ADVICE}`
+      `lost or replaced, and the votes and acknowledged writes on it too. ${ADVICE}` +
+      `"kv member replace ${peer}", and start it with an empty directory and --join`
     : `node ${peer} has met this node with another data directory: this node's disk was lost or ` +
-      `replaced, and the votes and acknowledged writes on it too. ${ADVICE}`;
+      `replaced, and the votes and acknowledged writes on it too. ${ADVICE}` +
+      '"kv member replace" with its id, and start it with an empty directory and --join';
 }
