@@ -141,6 +141,17 @@ export class Members {
     return undefined;
   }
 
+  /**
+   * Whether the newest configuration that this node knows of does not name it, though it may only have
+   * been told so. One that is older than its joining says nothing.
+   */
+  get isAbsent(): boolean {
+    const { self, joined } = this.#options;
+    const [newest] = this.#placedSources();
+    if (newest!.index < (joined?.index ?? 0)) return false;
+    return !newest!.config.members.some(({ id }) => id === self);
+  }
+
   /** Everybody whom this node should have a link to. */
   wanted(): Set<NodeId> {
     const ids = this.#sources().flatMap(({ members }) => members.map(({ id }) => id));
@@ -203,12 +214,16 @@ export class Members {
 
   /** What says who is a member, and where: the first counts most. */
   #sources(): GroupConfig[] {
+    return this.#placedSources().map(({ config }) => config);
+  }
+
+  #placedSources(): PlacedConfig[] {
     const { joined } = this.#options;
-    const sources = [this.#current.config];
+    const sources = [this.#current];
     // A log that is read from its beginning says who the members once were.
-    if (joined !== undefined && joined.index > this.#current.index) sources.unshift(joined.config);
+    if (joined !== undefined && joined.index > this.#current.index) sources.unshift(joined);
     const hint = this.#hint;
-    if (hint !== undefined && hint.index > this.#current.index) sources.unshift(hint.config);
+    if (hint !== undefined && hint.index > this.#current.index) sources.unshift(hint);
     return sources;
   }
 

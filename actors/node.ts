@@ -184,17 +184,20 @@ export class StatecraftNode implements AsyncDisposable {
         options.onFailed(error);
       },
     });
-    if (options.join !== undefined) this.#askWhileLost(options.join);
+    this.#askWhileLost(options.join ?? []);
   }
 
   /**
-   * While this member knows no leader, it asks those that it was to join through who the members are: all
-   * that it knows may have moved, or be gone.
+   * While this member knows no leader, it asks the others over HTTP who the members are, and those that it
+   * was to join through: all that it knows may have moved, and it may be no member any more.
    */
-  #askWhileLost(urls: readonly string[]): void {
+  #askWhileLost(join: readonly string[]): void {
     const asking = setInterval(async () => {
-      if (this.#process.status().leader !== undefined) return;
+      const { leader, members: known } = this.#process.status();
+      if (leader !== undefined) return;
       const { clusterId } = this.#process;
+      const others = known.filter(({ self }) => !self).map(({ httpAddress }) => httpAddress);
+      const urls = [...join, ...others.filter((url) => url !== "")];
       const members = await askForMembers(urls, clusterId);
       if (members !== undefined) this.#process.noteMembers(members);
     }, ASK_AGAIN_MS);

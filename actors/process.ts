@@ -622,7 +622,7 @@ export class Process {
     const { leaderId } = core.context;
     const own = members.find(({ id }) => id === this.id);
     const isReading = (this.#joined?.index ?? 0) > index;
-    if (own === undefined && !isReading) return this.#noteAbsence(leaderId);
+    if (this.#members.isAbsent) return this.#noteAbsence(leaderId);
     this.#absentSinceMs = undefined;
     const isCatchingUp = isReading ||
       (learners.includes(this.id) && own !== undefined && !own.staysLearner);
@@ -632,7 +632,7 @@ export class Process {
     } else if (own !== undefined && leaderId !== undefined) this.#announceAddress(own, leaderId);
   }
 
-  /** The configuration in force does not name this node. If no leader says otherwise, it ends. */
+  /** The members do not name this node. If no leader says otherwise, it ends. */
   #noteAbsence(leaderId: NodeId | undefined): void {
     const nowMs = this.#options.world.ports.clock.monotonicMs();
     this.#absentSinceMs = leaderId === undefined ? this.#absentSinceMs ?? nowMs : undefined;

@@ -146,20 +146,20 @@ export class RealCluster implements AsyncDisposable {
   args(id: number, by: StartOptions["by"] = "peers"): string[] {
     const list = (values: readonly (number | string)[]): string =>
       values.map((value, offset) => `${offset + 1}=${value}`).join();
-    const own = [
-      ...["--id", String(id), "--data", `${this.directory}/node-${id}`],
-      ...["--http", this.endpoints[id - 1]!.slice("http://".length)],
-    ];
+    const own = ["--id", String(id), "--data", `${this.directory}/node-${id}`];
+    const http = ["--http", this.endpoints[id - 1]!.slice("http://".length)];
     if (by === "peers") {
       return [
         ...own,
         ...["--peers", list(this.#raftPorts.map((port) => `127.0.0.1:${port}`))],
+        ...http,
         ...["--http-peers", list(this.endpoints)],
       ];
     }
     const running = this.nodes.filter((node) => node.id !== id).map(({ http }) => http);
     return [
       ...own,
+      ...http,
       ...["--listen", `127.0.0.1:${this.raftPort(id)}`],
       ...(by === "single" ? ["--single"] : by === "join" ? ["--join", running.join()] : []),
     ];
