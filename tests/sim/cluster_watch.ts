@@ -348,8 +348,10 @@ export class ClusterWatch {
         term: entryTerm,
         checksum: run === undefined ? 0 : checksumOf(run.bytes, 0),
         durableOn: this.#durableOn(group, commitIndex, entryTerm),
-        // Once it is committed, a leader may go on to the next configuration in the same turn.
-        halves: role === "leader" ? halvesOf(state.configs.at(lastBefore)) : [],
+        // Once one is committed, a leader may go on to the next in the same event.
+        configs: role === "leader"
+          ? [state.configs.at(lastBefore), context].map((voters) => halvesOf(voters))
+          : [],
       });
     }
     Object.assign(seen, { role, term, votedFor, commitIndex });

@@ -33,7 +33,7 @@ const commit = (node: number, index: number, term: number, durableOn: number[]):
   term,
   checksum: 0,
   durableOn,
-  halves: [[1, 2, 3]],
+  configs: [[[1, 2, 3]]],
 });
 const apply = (node: number, index: number, checksum: number, once?: string): Observation => ({
   type: "apply",
@@ -208,6 +208,17 @@ const cases: readonly {
 
 for (const { create, sound, broken } of cases) {
   const { name } = create();
+  Deno.test("INV5: a committed entry must be durable in each half of a configuration that was in force", () => {
+    const joint = [[1, 4, 5], [1, 2, 3]];
+    const of = (durableOn: number[], ...configs: number[][][]): string | undefined =>
+      new CommittedIsDurable().observe({ ...commit(1, 1, 1, durableOn), configs } as Observation);
+    assertEquals(of([1, 2, 4], joint), undefined);
+    assert(of([1, 4, 5], joint) !== undefined, "the half before the change is ignored");
+    assert(of([1, 2, 3], joint) !== undefined, "the half after the change is ignored");
+    assertEquals(of([1, 4, 5], joint, [[1, 4, 5]]), undefined);
+    assert(of([4, 6, 7], joint, [[1, 4, 5]]) !== undefined, "others count");
+  });
+
   Deno.test(`${name}: lets sound facts pass and finds every planted violation`, () => {
     const invariant = create();
     for (const fact of sound) assertEquals(invariant.observe(fact), undefined);

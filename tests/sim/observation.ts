@@ -49,8 +49,11 @@ export interface CommitObserved extends OfNode {
   readonly checksum: number;
   /** Voters on whose disks the entry was durable at that moment, by their own account. */
   readonly durableOn: readonly NodeId[];
-  /** The voters of the configuration in force, in each half of it, if the node leads; else none. */
-  readonly halves: readonly (readonly NodeId[])[];
+  /**
+   * If the node leads, each configuration that was in force during the event, as the voters in each half
+   * of it; else none.
+   */
+  readonly configs: readonly (readonly (readonly NodeId[])[])[];
 }
 
 /** A node applied an entry. */

@@ -14,14 +14,14 @@ export class CommittedIsDurable implements Invariant {
 
   observe(observation: Observation): string | undefined {
     if (observation.type === "commit") {
-      const { group, index, durableOn, halves } = observation;
+      const { group, index, durableOn, configs } = observation;
       // A follower that hears of it may have another configuration in force by then.
-      if (halves.length === 0) return undefined;
+      if (configs.length === 0) return undefined;
       if (index <= (this.#committed.get(group) ?? 0)) return undefined;
       this.#committed.set(group, index);
       const isDurable = (voters: readonly number[]): boolean =>
         2 * voters.filter((voter) => durableOn.includes(voter)).length > voters.length;
-      if (!halves.every(isDurable)) {
+      if (!configs.some((halves) => halves.every(isDurable))) {
         return `entry ${index} is committed but durable only on ${durableOn.join(", ") || "none"}`;
       }
     } else if (observation.type === "recovery") {
