@@ -38,7 +38,14 @@ export interface Life {
   readonly lost: number;
 }
 
-/** Clients that write one number after the other, each to a key of its own. */
+/** Writes that go to one key: a longer value would make each append a copy of it. */
+const VALUE_WRITES = 500;
+
+function keyOf(client: number, n: number): string {
+  return `client-${client}-${Math.floor(n / VALUE_WRITES)}`;
+}
+
+/** Clients that write one number after the other, each to keys of its own. */
 class Load {
   readonly #cluster: RealCluster;
   readonly #acknowledged: number[] = [];
@@ -65,16 +72,22 @@ class Load {
     await Promise.all(this.#clients);
     let lost = 0;
     for (const [client, count] of this.#acknowledged.entries()) {
-      const text = await eventually("a value", async () => {
-        const [node] = this.#cluster.nodes;
-        const response = await fetch(`${node!.http}/v1/kv/client-${client}`);
-        const body = await response.text();
-        return response.ok ? body : undefined;
-      });
-      const there = new Set(text.split(";"));
-      for (let n = 0; n < count; n++) if (!there.has(String(n))) lost++;
+      for (let from = 0; from < count; from += VALUE_WRITES) {
+        const there = new Set((await this.#valueOf(keyOf(client, from))).split(";"));
+        const through = Math.min(count, from + VALUE_WRITES);
+        for (let n = from; n < through; n++) if (!there.has(String(n))) lost++;
+      }
     }
     return lost;
+  }
+
+  #valueOf(key: string): Promise<string> {
+    return eventually("a value", async () => {
+      const [node] = this.#cluster.nodes;
+      const response = await fetch(`${node!.http}/v1/kv/${key}`);
+      const body = await response.text();
+      return response.ok ? body : undefined;
+    });
   }
 
   async #run(client: number): Promise<void> {
@@ -96,7 +109,7 @@ class Load {
       const { nodes } = this.#cluster;
       const node = nodes[turn % nodes.length]!;
       try {
-        const response = await fetch(`${node.http}/v1/kv/client-${client}/append`, {
+        const response = await fetch(`${node.http}/v1/kv/${keyOf(client, n)}/append`, {
           method: "POST",
           headers: { "idempotency-key": `c${client}-${n}` },
           body: `${n};`,
