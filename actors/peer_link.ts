@@ -25,11 +25,7 @@ import {
 } from "../machines/peer_machine.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { Codec } from "../transport/wire/codec.ts";
-import {
-  FRAME_BYTES_MAX,
-  PACKED_FRAMES_VERSION,
-  PROTOCOL_MAGIC,
-} from "../transport/wire/limits.ts";
+import { FRAME_BYTES_MAX, PACKED_FRAMES_VERSION } from "../transport/wire/limits.ts";
 import { packFrame, unpackBody } from "../transport/wire/packed_frame.ts";
 import { type CompressionTotals, Compressor } from "../storage/compression.ts";
 import { isNoSpace } from "../storage/log/disk.ts";
@@ -56,6 +52,7 @@ import {
   TIMER_LATE_MS_MAX,
   WARNED_FAILURES,
 } from "./limits.ts";
+import { helloOf } from "./knock.ts";
 import type { LogOnce } from "./log_once.ts";
 import type { Ports, TimerHandle } from "./runtime/ports.ts";
 import { refusalText } from "./refusal_text.ts";
@@ -223,6 +220,11 @@ export class PeerLink {
     if (addresses.length === 0 || text(addresses) === text(this.#addresses)) return;
     this.#addresses = addresses;
     this.#dials = 0;
+  }
+
+  /** Where the peer may listen, the likeliest first. */
+  get addresses(): readonly HostPort[] {
+    return this.#addresses;
   }
 
   /** Closes the connection for good. Idempotent. */
@@ -490,20 +492,7 @@ export class PeerLink {
   }
 
   #sendHello(): void {
-    const { self, clusterId, incarnation, identities, versions, clusterVersionMax } = this.#host;
-    this.#sendFrame({
-      type: "Hello",
-      magic: PROTOCOL_MAGIC,
-      versionMin: versions.min,
-      versionMax: versions.max,
-      clusterId,
-      from: self,
-      to: this.peer,
-      incarnation,
-      directoryId: identities.own,
-      toDirectoryId: identities.of(this.peer),
-      clusterVersionMax,
-    });
+    this.#sendFrame(helloOf(this.#host, this.peer));
   }
 
   #sendPing(): void {

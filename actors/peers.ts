@@ -13,6 +13,7 @@ import type { Codec } from "../transport/wire/codec.ts";
 import type { HostPort, Network } from "../transport/wire/network.ts";
 import type { ActorWire } from "../transport/wire/messages.ts";
 import { Greeter, type GreeterCounters } from "./greeter.ts";
+import { knock } from "./knock.ts";
 import { LogOnce } from "./log_once.ts";
 import { type PeerHost, PeerLink, type PeerStatus, type VersionRange } from "./peer_link.ts";
 import type { Log, Ports } from "./runtime/ports.ts";
@@ -188,6 +189,16 @@ export class Peers implements RemoteLink {
     const link = new PeerLink(peer, addresses, this.#host);
     this.#peers.set(peer, link);
     link.start();
+  }
+
+  /** Asks the peers that would have to dial, and do not, whether this node was removed. */
+  knock(): void {
+    for (const link of this.#peers.values()) {
+      const [address] = link.addresses;
+      const dials = this.#host.self > link.peer;
+      if (dials || address === undefined || link.status().state.startsWith("connected")) continue;
+      knock(this.#host, link.peer, address);
+    }
   }
 
   /** Closes the connection to a peer and refuses it from now on. Idempotent. */

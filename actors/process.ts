@@ -620,6 +620,7 @@ export class Process {
     const { host: { core } } = this.#hosted(group!);
     const { config: { members, learners }, index } = this.#members.current;
     const { leaderId } = core.context;
+    if (leaderId === undefined) this.#peers.knock();
     const own = members.find(({ id }) => id === this.id);
     const isReading = (this.#joined?.index ?? 0) > index;
     if (this.#members.isAbsent) return this.#noteAbsence(leaderId);

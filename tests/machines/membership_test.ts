@@ -212,6 +212,44 @@ Deno.test("2015: a leader that has committed nothing in its term changes no memb
   assertTaken(cluster, 1, { remove: [3] });
 });
 
+Deno.test("2015: two leaders that change the members at once never find disjoint quorums", () => {
+  // One adds and one removes, both add, both remove: the schedules of the bug in single-server changes.
+  const pairs: [MembershipChange, MembershipChange][] = [
+    [{ add: [newMember(5)], promote: [5] }, { remove: [4] }],
+    [{ add: [newMember(5)], promote: [5] }, { add: [newMember(6)], promote: [6] }],
+    [{ remove: [3] }, { remove: [4] }],
+  ];
+  for (const [first, second] of pairs) {
+    const cluster = founded([1, 2, 3, 4]);
+    // The old leader appends its change, and nobody hears of it.
+    cluster.partition([1], [2, 3, 4]);
+    assert(cluster.change(1, first, true).accepted);
+    const before = membersOf(cluster, 1);
+    // Another one is elected without it. It has to commit an entry of its own term first …
+    cluster.campaign(2);
+    cluster.settle(["PreVote", "PreVoteReply", "RequestVote", "RequestVoteReply"]);
+    assertEquals(cluster.core(2).role, "leader");
+    const early = cluster.change(2, second, true);
+    assert(!early.accepted && early.reason === "busy");
+    cluster.settle();
+    assert(cluster.change(2, second, true).accepted);
+    cluster.settle();
+    // … so that with all the votes of its own configuration, the old leader cannot come back.
+    cluster.crash(2);
+    cluster.heal();
+    cluster.elapse(electionTimeoutMsMax);
+    cluster.campaign(1);
+    cluster.settle();
+    assert(cluster.core(1).role !== "leader", JSON.stringify(first));
+    cluster.restart(2);
+    cluster.elapse(6 * electionTimeoutMsMax);
+    const { leader } = cluster;
+    assert(leader !== undefined);
+    // What the old leader had appended alone is gone.
+    assert(JSON.stringify(membersOf(cluster, 1)) !== JSON.stringify(before));
+  }
+});
+
 Deno.test("one change at a time: the next waits until the last is committed and stable", () => {
   const cluster = founded([1, 2, 3, 4]);
   const held = cluster.take(() => true);

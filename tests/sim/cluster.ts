@@ -40,6 +40,8 @@ export interface SimClusterOptions {
   readonly bounds?: Partial<ReplicationBounds>;
   /** Default: as the seed says. */
   readonly segmentBytes?: number;
+  /** The build of every node's first start; default 1, or as the seed says if it is drawn. */
+  readonly build?: number;
   /** Collect the run as a play. */
   readonly transcript?: boolean;
 }
@@ -145,7 +147,8 @@ export class SimCluster {
     this.network.onSend = (way, frame, message) => this.#watch.sent(way, frame, message);
     const ids = Array.from({ length: options.nodes }, (_, offset) => offset + 1);
     this.#founding = new Map(ids.map((id) => [id, SimNetwork.addressOf(id)]));
-    const build = isDrawn && this.dice.chance(0.75) ? CLUSTER_VERSIONS.max : 1;
+    const build = options.build ??
+      (isDrawn && this.dice.chance(0.75) ? CLUSTER_VERSIONS.max : 1);
     for (const id of ids) this.#addNode(id, { build });
   }
 

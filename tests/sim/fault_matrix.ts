@@ -7,9 +7,12 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { KvAnswer } from "../../actors/group.ts";
+import { CLUSTER_VERSIONS } from "../../machines/group_config.ts";
+import type { MembershipChange } from "../../machines/membership_change.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import { encodeCommand } from "../../storage/kv/command.ts";
 import { SimCluster } from "./cluster.ts";
+import { newMember } from "./faults.ts";
 import { GOOD_DISK } from "./sim_node.ts";
 import { commandOf } from "../storage/kv/command_of.ts";
 
@@ -40,11 +43,32 @@ class Play {
   readonly cluster: SimCluster;
   #sequence = 0;
 
-  constructor(seed: number, nodes = 3) {
-    this.cluster = new SimCluster({ seed, nodes });
+  constructor(seed: number, nodes = 3, { membersChange = false } = {}) {
+    const build = membersChange ? CLUSTER_VERSIONS.max : 1;
+    this.cluster = new SimCluster({ seed, nodes, build });
     this.cluster.startAll();
     assert(this.cluster.runUntilTrue(5_000, () => this.cluster.leader() !== undefined));
-    this.cluster.run(100);
+    this.cluster.run(membersChange ? 2_500 : 100);
+  }
+
+  /** Changes the members, and waits until that is committed; false if it is not. */
+  change(change: MembershipChange, withinMs = 5_000): boolean {
+    const { cluster } = this;
+    const before = cluster.membersChanged;
+    cluster.changeMembers(change);
+    return cluster.runUntilTrue(withinMs, () => cluster.membersChanged > before);
+  }
+
+  /** Adds nodes and waits until they vote. */
+  grow(...ids: readonly NodeId[]): void {
+    assert(this.change({ add: ids.map(newMember) }));
+    const vote = (): boolean => ids.every((id) => this.cluster.members.config.voters.includes(id));
+    assert(this.cluster.runUntilTrue(10_000, vote), `${ids} do not vote`);
+  }
+
+  /** The voters that the newest committed configuration names. */
+  get voters(): readonly NodeId[] {
+    return this.cluster.members.config.voters;
   }
 
   get leader(): NodeId {
@@ -780,6 +804,110 @@ export const matrix: readonly MatrixRow[] = [
       assertEquals(versions(), [2, 2, 2]);
       return 4;
     },
+  },
+  {
+    row: "E1",
+    title: "members are added, removed with the leader, and two at once, with the minority cut off",
+    play: () => {
+      const play = new Play(41, 3, { membersChange: true });
+      const { cluster } = play;
+      const writes = [play.acknowledged(play.leader)];
+      play.grow(4, 5);
+      assertEquals(play.voters, [1, 2, 3, 4, 5]);
+      const { leader } = play;
+      const [away, gone] = play.followers;
+      cluster.network.partition([away!], cluster.ids.filter((id) => id !== away));
+      assert(play.change({ remove: [leader, gone!] }));
+      writes.push(play.append(cluster.ids.find((id) => play.voters.includes(id))!));
+      cluster.network.heal();
+      // Both end by themselves, and so is the cluster whole.
+      const isEnded = (): boolean => !cluster.ids.includes(leader) && !cluster.ids.includes(gone!);
+      assert(cluster.runUntilTrue(30_000, isEnded), "who was removed runs on");
+      play.converge(writes);
+      assertEquals(play.voters.length, 3);
+      return 3;
+    },
+    shownBy: ["tests/machines/membership_test.ts: one change at a time"],
+  },
+  {
+    row: "E2",
+    title: "the three schedules of the bug of 2015: never two disjoint quorums",
+    shownBy: ["tests/machines/membership_test.ts: 2015: two leaders that change the members"],
+  },
+  {
+    row: "E3",
+    title: "a member that was removed while it was cut off disturbs nobody when it comes back",
+    play: () => {
+      const play = new Play(43, 4, { membersChange: true });
+      const { cluster } = play;
+      const [away] = play.followers;
+      cluster.network.partition([away!], cluster.ids.filter((id) => id !== away));
+      cluster.run(2_000);
+      const { leader } = play;
+      assert(play.change({ remove: [away!] }));
+      const term = play.term(leader);
+      cluster.network.heal();
+      cluster.run(15_000);
+      assertEquals([cluster.leader(), play.term(leader)], [leader, term]);
+      assert(cluster.runUntilTrue(30_000, () => !cluster.ids.includes(away!)), "it runs on");
+      play.converge([play.acknowledged(play.leader)]);
+      return 1;
+    },
+  },
+  {
+    row: "E4",
+    title: "a new member that dies half way holds nobody up, and is taken back",
+    play: () => {
+      const play = new Play(44, 3, { membersChange: true });
+      const { cluster } = play;
+      assert(play.change({ add: [newMember(4)] }));
+      assert(cluster.runUntilTrue(1_000, () => cluster.nodes.has(4)));
+      cluster.crash(4);
+      const [down] = play.followers;
+      cluster.crash(down!);
+      const writes = [play.acknowledged(play.leader)];
+      assertEquals(cluster.members.config.learners, [4]);
+      cluster.start(down!);
+      cluster.start(4);
+      assert(cluster.runUntilTrue(10_000, () => play.voters.includes(4)), "it does not vote");
+      play.converge(writes);
+      return 2;
+    },
+  },
+  {
+    row: "E5",
+    title: "one member alone grows to two, and shrinks to the other",
+    play: () => {
+      const play = new Play(45, 1, { membersChange: true });
+      const { cluster } = play;
+      const writes = [play.acknowledged(1)];
+      play.grow(2);
+      assert(play.change({ remove: [1] }));
+      assert(cluster.runUntilTrue(10_000, () => !cluster.ids.includes(1)), "node 1 runs on");
+      assertEquals(play.elected([2], 6_000), 2);
+      play.converge(writes);
+      return 2;
+    },
+  },
+  {
+    row: "E6",
+    title: "a lost disk: the id is welcome again only once the cluster has taken the old one out",
+    play: () => {
+      const play = new Play(46, 3, { membersChange: true });
+      const { cluster } = play;
+      const writes = [play.acknowledged(play.leader)];
+      const [lost] = play.followers;
+      cluster.run(1_000);
+      cluster.wipe(lost!);
+      cluster.start(lost!);
+      cluster.run(3_000);
+      assertEquals(cluster.host(lost!)!.core.state.log.lastIndex, 0, "it was let in");
+      assert(play.change({ replace: [{ id: lost! }] }));
+      assert(cluster.runUntilTrue(10_000, () => play.voters.includes(lost!)), "it does not vote");
+      play.converge(writes);
+      return 1;
+    },
+    shownBy: ["tests/process/members_test.ts: loses no acknowledged write"],
   },
   {
     row: "C10",

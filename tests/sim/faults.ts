@@ -441,7 +441,8 @@ function nextId(cluster: SimCluster): NodeId {
   return Math.max(...cluster.nodes.keys(), ...members) + 1;
 }
 
-function newMember(id: NodeId): NewMember {
+/** A member with the address that the simulated network gives it. */
+export function newMember(id: NodeId): NewMember {
   return { id, raft: formatHostPort(SimNetwork.addressOf(id)), http: "" };
 }
 
