@@ -123,3 +123,23 @@ Deno.test("a file of peers that is too large is refused before it is read", () =
   };
   assertThrows(() => open(disk), IdentityDamagedError, "peers.json has 65537 bytes");
 });
+
+Deno.test("a full disk remembers a peer later, and a removed one is forgotten for good", () => {
+  let isFull = true;
+  const disk = new MemoryDisk({
+    later: (run) => run(),
+    fault: ({ type, path }) =>
+      isFull && type === "append"
+        ? new DiskError("Cannot write: full", { code: "no-space", path })
+        : undefined,
+  });
+  const identities = StoredPeerIdentities.open(disk, "own");
+  assertThrows(() => identities.recognise(2, "d-2"), DiskError);
+  assertEquals(identities.of(2), undefined);
+  isFull = false;
+  assertEquals(identities.recognise(2, "d-2"), true);
+  assertEquals(identities.recognise(2, "other"), false);
+  identities.forget(2);
+  assertEquals([identities.peers, StoredPeerIdentities.open(disk, "own").of(2)], [[], undefined]);
+  assertEquals(identities.recognise(2, "other"), true);
+});
