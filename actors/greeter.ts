@@ -33,6 +33,13 @@ export interface GreeterCounters {
   readonly refused: number;
 }
 
+/** The links of a process, for its greeter. */
+interface Links {
+  readonly links: ReadonlyMap<NodeId, PeerLink>;
+  /** Makes one to a node that dials. */
+  readonly addLink: (peer: NodeId) => void;
+}
+
 /** Stands in log lines for a sender that has not said who it is. */
 const NOBODY: NodeId = 0;
 
@@ -40,14 +47,16 @@ const NOBODY: NodeId = 0;
 export class Greeter {
   readonly #host: PeerHost;
   readonly #peers: ReadonlyMap<NodeId, PeerLink>;
+  readonly #addLink: (peer: NodeId) => void;
   readonly #listener: Listener;
   readonly #ungreeted = new Map<Connection, TimerHandle>();
   readonly #counters = { turnedAway: 0, silent: 0, garbage: 0, refused: 0 };
 
   /** @throws {Error} If the address cannot be listened on. */
-  constructor(listen: HostPort, host: PeerHost, peers: ReadonlyMap<NodeId, PeerLink>) {
+  constructor(listen: HostPort, host: PeerHost, { links, addLink }: Links) {
     this.#host = host;
-    this.#peers = peers;
+    this.#peers = links;
+    this.#addLink = addLink;
     this.#listener = host.network.listen(listen, (connection) => this.#accept(connection));
   }
 
@@ -113,10 +122,9 @@ export class Greeter {
       connection.close();
       return undefined;
     }
-    const peer = this.#peers.get(hello.from);
     let refusal: RefusalReason | undefined;
     try {
-      refusal = this.#refusal(hello, peer);
+      refusal = this.#refusal(hello);
     } catch (error) {
       connection.close();
       // The peer dials again, and there may be room by then.
@@ -124,7 +132,11 @@ export class Greeter {
       else this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
       return undefined;
     }
-    if (refusal === undefined && peer !== undefined) return peer.accept(connection, hello);
+    if (refusal === undefined) {
+      if (!this.#peers.has(hello.from)) this.#addLink(hello.from);
+      const peer = this.#peers.get(hello.from);
+      if (peer !== undefined) return peer.accept(connection, hello);
+    }
     this.#refuse(connection, { hello, refusal: refusal ?? "unknown-node", codec });
     return undefined;
   }
@@ -158,17 +170,19 @@ export class Greeter {
   }
 
   /** @throws {Error} If the peer's directory cannot be written down. */
-  #refusal(hello: Hello, peer: PeerLink | undefined): RefusalReason | undefined {
+  #refusal(hello: Hello): RefusalReason | undefined {
     const { self, clusterId, identities, versions } = this.#host;
     if (hello.magic !== PROTOCOL_MAGIC) return "wrong-magic";
     if (commonVersion(versions, hello) === undefined) return "wrong-version";
     if (hello.clusterId !== clusterId) return "wrong-cluster";
     if (hello.to !== self) return "wrong-target";
     if (this.#host.isRemoved(hello.directoryId)) return "removed";
-    if (peer === undefined) return "unknown-node";
+    const isPeer = this.#peers.has(hello.from);
+    if (!isPeer && hello.from <= self) return "unknown-node";
     if (hello.from < self) return "wrong-direction";
     const { directoryId, toDirectoryId = identities.own } = hello;
     if (toDirectoryId !== identities.own) return "wrong-target-directory";
+    if (!isPeer && !this.#host.mayBeMember(hello.from)) return "unknown-node";
     return identities.recognise(hello.from, directoryId) ? undefined : "wrong-directory";
   }
 

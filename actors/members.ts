@@ -12,6 +12,7 @@
 import {
   configOfStored,
   type GroupConfig,
+  MEMBERS_MAX,
   MEMBERS_VERSION,
   type PlacedConfig,
   storedConfigOf,
@@ -107,6 +108,8 @@ export class Members {
   #hint: PlacedConfig | undefined;
   /** Links to those who are no members any more, and when they go. */
   readonly #unwanted = new Map<NodeId, number>();
+  /** Those that said hello though no configuration known here names them. */
+  readonly #strangers = new Set<NodeId>();
 
   /** Begins with what is in force at the start; the links are there for the members that it names. */
   constructor(current: PlacedConfig, options: MembersOptions) {
@@ -189,6 +192,21 @@ export class Members {
     this.tend();
   }
 
+  /**
+   * A node of this cluster says hello that is no member as far as this node knows. It may have become one
+   * while this node was away, and without this node there may be no majority that could say so (thesis s4.2.1:
+   * whoever asks for a vote or sends entries is heard, member or not). It gets a link for a while,
+   * unless there are too many such, or this node's log says nothing of the members. Its disk may have been lost
+   * then. Those who have met the lost one refuse it, but a stranger could not tell.
+   */
+  noteStranger(node: NodeId): boolean {
+    const { index, config } = this.#current;
+    if (index === 0 || config.clusterVersion < MEMBERS_VERSION) return false;
+    if (!this.#strangers.has(node) && this.#strangers.size >= MEMBERS_MAX) return false;
+    this.#strangers.add(node);
+    return true;
+  }
+
   /** Makes the links those that are wanted, and drops those that have not been wanted for a while. */
   tend(): void {
     const { peers, nowMs } = this.#options;
@@ -197,6 +215,7 @@ export class Members {
     const wanted = this.wanted();
     for (const id of wanted) {
       this.#unwanted.delete(id);
+      this.#strangers.delete(id);
       const addresses = this.addressesOf(id);
       if (links.has(id)) links.relocate(id, addresses);
       else if (addresses.length > 0) links.add(id, addresses);
@@ -209,7 +228,11 @@ export class Members {
       if (nowMs() < goesMs) continue;
       this.#unwanted.delete(peer);
       links.remove(peer);
+      // No configuration has named it here, so nobody has counted what it promised.
+      if (this.#strangers.delete(peer)) this.#forget(peer);
     }
+    // One that was refused for its directory has no link.
+    for (const id of this.#strangers) if (!links.has(id)) this.#strangers.delete(id);
   }
 
   /** What says who is a member, and where: the first counts most. */
@@ -228,7 +251,7 @@ export class Members {
   }
 
   #forgetRemoved({ removed, members }: GroupConfig): void {
-    const { identities, peers, onRenewed, onFault, self } = this.#options;
+    const { identities, peers, onRenewed, self } = this.#options;
     for (const id of identities.peers) {
       const directory = identities.of(id);
       if (id === self || directory === undefined || !removed.includes(directory)) continue;
@@ -237,14 +260,20 @@ export class Members {
       if (!isMember && peers().has(id)) continue;
       // Nobody counts what it says any more, whatever the disk does.
       peers().remove(id);
-      try {
-        identities.forget(id);
-      } catch (error) {
-        // Without room it is tried again later. Until then it is refused as before.
-        if (!isNoSpace(error)) onFault(error as Error);
-        continue;
-      }
-      if (isMember) onRenewed(id);
+      if (this.#forget(id) && isMember) onRenewed(id);
+    }
+  }
+
+  /** Whether the directory of a peer is forgotten. */
+  #forget(peer: NodeId): boolean {
+    const { identities, onFault } = this.#options;
+    try {
+      identities.forget(peer);
+      return true;
+    } catch (error) {
+      // Without room it is tried again later. Until then it is refused as before.
+      if (!isNoSpace(error)) onFault(error as Error);
+      return false;
     }
   }
 }

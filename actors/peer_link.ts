@@ -69,6 +69,8 @@ export interface PeerHost {
   readonly isRemoved: (directoryId: string) => boolean;
   /** The peer says that this node's own was. */
   readonly onRemoved: (peer: NodeId) => void;
+  /** A node that is no peer says hello; see PeersOptions. */
+  readonly mayBeMember: (node: NodeId) => boolean;
   readonly network: Network;
   readonly ports: Ports;
   readonly logOnce: LogOnce;

@@ -36,6 +36,11 @@ export interface PeersOptions {
   readonly isRemoved?: (directoryId: string) => boolean;
   /** A peer says that this node's directory was removed; default: nobody hears of it. */
   readonly onRemoved?: (peer: NodeId) => void;
+  /**
+   * A node of this cluster that is no peer says hello. Whether it gets a link all the same: the members may
+   * have changed while this node was away. Default: it does not.
+   */
+  readonly mayBeMember?: (node: NodeId) => boolean;
   /** Makes the connections. */
   readonly network: Network;
   /**
@@ -129,6 +134,7 @@ export class Peers implements RemoteLink {
       identities,
       isRemoved: options.isRemoved ?? (() => false),
       onRemoved: options.onRemoved ?? (() => {}),
+      mayBeMember: options.mayBeMember ?? (() => false),
       incarnation: 1 + Math.floor(ports.random.next() * INCARNATION_MAX),
       network,
       ports,
@@ -146,7 +152,11 @@ export class Peers implements RemoteLink {
       },
       onFault: (error) => system.fail(error),
     };
-    this.#greeter = new Greeter(options.listen, this.#host, this.#peers);
+    this.#greeter = new Greeter(options.listen, this.#host, {
+      links: this.#peers,
+      // Where it listens is not known yet, and no matter: the one with the higher id dials.
+      addLink: (peer) => this.add(peer, []),
+    });
     system.connect(this);
     for (const [peer, address] of options.peers) {
       if (peer !== self) this.add(peer, [address]);

@@ -364,6 +364,7 @@ export class Process {
       ),
       isRemoved: (directoryId) => this.#members.isRemoved(directoryId),
       onRemoved: () => this.system.fail(new MemberRemovedError(this.id)),
+      mayBeMember: (node) => this.#members.noteStranger(node),
       network,
       system: this.system,
       onRaft: (message) => this.#groups.get(message.group)?.host.receive(message),

@@ -739,6 +739,14 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a member that this node does not know yet is not heard",
+    file: "actors/members.ts",
+    find:
+      "    if (!this.#strangers.has(node) && this.#strangers.size >= MEMBERS_MAX) return false;",
+    replace: "    if (!this.#strangers.has(node)) return false;",
+    suspects: ["tests/sim"],
+  },
+  {
     name: "a hello for another node accepted",
     file: "actors/greeter.ts",
     find: '    if (hello.to !== self) return "wrong-target";',

@@ -835,6 +835,30 @@ export const matrix: readonly MatrixRow[] = [
     shownBy: ["tests/machines/membership_test.ts: 2015: two leaders that change the members"],
   },
   {
+    row: "E1",
+    title:
+      "a voter that was away while another was replaced elects the new one, whom it does not know",
+    play: () => {
+      for (let seed = 1; seed <= 3; seed++) {
+        const play = new Play(seed, 3, { membersChange: true });
+        const { cluster } = play;
+        const { leader, followers: [away, replaced] } = play;
+        cluster.crash(away!);
+        assert(play.change({ replace: [{ id: replaced!, by: newMember(4) }] }));
+        const hasVote = (): boolean => play.voters.includes(4) && !play.voters.includes(replaced!);
+        assert(cluster.runUntilTrue(20_000, hasVote), "node 4 has no vote");
+        const write = play.acknowledged(leader);
+        cluster.run(1_000);
+        cluster.crash(leader);
+        cluster.start(away!);
+        play.acknowledged(play.elected([away!, 4], 20_000));
+        cluster.run(1_000);
+        assert(play.read(away!).startsWith(`${write.clientId};`), "an acknowledged write is lost");
+      }
+      return 3;
+    },
+  },
+  {
     row: "E3",
     title: "a member that was removed while it was cut off disturbs nobody when it comes back",
     play: () => {
