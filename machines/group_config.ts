@@ -47,6 +47,8 @@ export interface Member {
   readonly staysLearner: boolean;
   /** A learner that takes this voter's place when it has caught up. */
   readonly replaces: NodeId | undefined;
+  /** Its data directory, once a leader that changed the members had met it. */
+  readonly directory?: string;
 }
 
 /** See the module. */
@@ -79,6 +81,7 @@ export interface StoredConfig {
     readonly staysLearner?: boolean;
     readonly replaces?: NodeId;
     readonly learner?: boolean;
+    readonly directory?: string;
   }[];
   /** As of {@linkcode GroupConfig}. */
   readonly removed: readonly string[];
@@ -120,11 +123,12 @@ export function storedConfigOf(
   return {
     voters,
     outgoing,
-    members: members.map(({ id, raft, http, staysLearner, replaces }) => ({
+    members: members.map(({ id, raft, http, staysLearner, replaces, directory }) => ({
       ...{ id, raft, http },
       ...(learners.includes(id) ? { learner: true } : {}),
       ...(staysLearner ? { staysLearner } : {}),
       ...(replaces === undefined ? {} : { replaces }),
+      ...(directory === undefined ? {} : { directory }),
     })),
     removed,
   };
@@ -165,11 +169,15 @@ export function configOfStored(value: unknown, clusterVersion: number): GroupCon
 }
 
 function memberOf(value: unknown): Member {
-  const { id, raft, http, staysLearner = false, replaces } = fieldsOf(value);
+  const { id, raft, http, staysLearner = false, replaces, directory } = fieldsOf(value);
   const isSound = isNodeId(id) && isAddress(raft) && isAddress(http) &&
-    typeof staysLearner === "boolean" && (replaces === undefined || isNodeId(replaces));
+    typeof staysLearner === "boolean" && (replaces === undefined || isNodeId(replaces)) &&
+    (directory === undefined || isAddress(directory));
   if (!isSound) throw new RangeError("Cannot read a configuration: a member lacks its fields");
-  return { id, raft, http, staysLearner, replaces };
+  return {
+    ...{ id, raft, http, staysLearner, replaces },
+    ...(directory === undefined ? {} : { directory }),
+  };
 }
 
 /** Whether it can be a node's id. */

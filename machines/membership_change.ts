@@ -181,8 +181,8 @@ interface Draft {
   readonly members: Map<NodeId, Member>;
   readonly voters: Set<NodeId>;
   readonly learners: Set<NodeId>;
-  /** Members whose present directory must not come back. */
-  readonly gone: NodeId[];
+  /** Directories that must not come back. */
+  readonly gone: string[];
 }
 
 /**
@@ -195,8 +195,9 @@ export function configWith(
   change: MembershipChange,
   directoryOf: (id: NodeId) => string | undefined,
 ): GroupConfig {
+  const present = withDirectories(config, directoryOf).members;
   const draft: Draft = {
-    members: new Map(config.members.map((member) => [member.id, member])),
+    members: new Map(present.map((member) => [member.id, member])),
     voters: new Set(config.voters),
     learners: new Set(config.learners),
     gone: [],
@@ -216,8 +217,8 @@ export function configWith(
     voters.every((id) => config.voters.includes(id));
   const outgoing = staysSame ? [] : config.voters;
   const ids = ascending(new Set([...voters, ...outgoing, ...draft.learners]));
-  const before = new Map(config.members.map((member) => [member.id, member]));
-  const gone = draft.gone.map(directoryOf).filter((id) => id !== undefined);
+  const before = new Map(present.map((member) => [member.id, member]));
+  const { gone } = draft;
   return {
     clusterVersion: config.clusterVersion,
     voters,
@@ -226,6 +227,28 @@ export function configWith(
     members: ids.map((id) => draft.members.get(id) ?? before.get(id)!),
     removed: [...config.removed.filter((id) => !gone.includes(id)), ...gone].slice(-REMOVED_MAX),
   };
+}
+
+/** The configuration with the data directories of those members that this node has met. */
+export function withDirectories(
+  config: GroupConfig,
+  directoryOf: (id: NodeId) => string | undefined,
+): GroupConfig {
+  const members = config.members.map((member) => withDirectory(member, config, directoryOf));
+  return { ...config, members };
+}
+
+/**
+ * The next leader may never have met the directory, and can take it out of the cluster all the same; all
+ * those who have met it will hear that it is gone.
+ */
+function withDirectory(
+  member: Member,
+  { removed }: GroupConfig,
+  directoryOf: (id: NodeId) => string | undefined,
+): Member {
+  const directory = member.directory ?? directoryOf(member.id);
+  return directory === undefined || removed.includes(directory) ? member : { ...member, directory };
 }
 
 /** The configuration that follows a joint one: without those who have left. */
@@ -298,19 +321,19 @@ function forgetReplacement(draft: Draft, id: NodeId): void {
 }
 
 function remove(draft: Draft, id: NodeId): void {
-  known(draft, id);
+  const { directory } = known(draft, id);
   draft.members.delete(id);
   draft.voters.delete(id);
   draft.learners.delete(id);
-  draft.gone.push(id);
+  if (directory !== undefined) draft.gone.push(directory);
   forgetReplacement(draft, id);
 }
 
 function renew(draft: Draft, id: NodeId): void {
-  const member = known(draft, id);
+  const { directory, ...member } = known(draft, id);
   draft.voters.delete(id);
   draft.learners.add(id);
-  draft.gone.push(id);
+  if (directory !== undefined) draft.gone.push(directory);
   draft.members.set(id, { ...member, replaces: undefined });
   forgetReplacement(draft, id);
 }

@@ -7,6 +7,7 @@
 import { encodeConfig, type GroupConfig } from "./group_config.ts";
 import type { GroupState } from "./group_state.ts";
 import { Leadership } from "./leadership.ts";
+import { withDirectories } from "./membership_change.ts";
 import type { Progress } from "./progress.ts";
 import { quorumValue } from "./quorum.ts";
 import { lastIndexOf, type RaftLog, runFrom } from "./raft_log.ts";
@@ -82,7 +83,7 @@ export function appendVersion(
   context: RaftContext,
   { version }: Extract<RaftEvent, { type: "RaiseClusterVersion" }>,
 ): void {
-  const { config } = state.configs.current;
+  const config = withDirectories(state.configs.current.config, state.directoryOf);
   const clusterVersion = Math.max(config.clusterVersion, version);
   appendConfig(state, context, { ...config, clusterVersion });
 }

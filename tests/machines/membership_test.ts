@@ -8,11 +8,21 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { DEFAULT_BOUNDS } from "../../machines/bounds.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { LEAVING_MS_MAX } from "../../machines/leadership.ts";
-import type { MembershipChange, NewMember } from "../../machines/membership_change.ts";
+import {
+  configWith,
+  type MembershipChange,
+  type NewMember,
+  withDirectories,
+} from "../../machines/membership_change.ts";
 import type { Membership, NodeId } from "../../machines/raft_types.ts";
 import { CoreCluster } from "./core_cluster.ts";
 import { SoloCore } from "./solo_core.ts";
-import { encodeConfig, foundingConfig, storedConfigOf } from "../../machines/group_config.ts";
+import {
+  configOfStored,
+  encodeConfig,
+  foundingConfig,
+  storedConfigOf,
+} from "../../machines/group_config.ts";
 import { encodeRun } from "../../storage/log/wal_record.ts";
 
 const { electionTimeoutMsMax } = DEFAULT_TIMING;
@@ -396,6 +406,19 @@ Deno.test("a lost disk: another member takes the place in one step, when it has 
   assertEquals(membersOf(cluster, 4), stable(1, 3, 4));
   const { config } = cluster.core(1).state.configs.current;
   assertEquals(config.removed, ["directory-2-0"]);
+});
+
+Deno.test("a lost disk: a leader that never met it takes it out of the cluster for all who have", () => {
+  const met = withDirectories(foundingConfig({ voters: [1, 2, 3] }), (id) => `directory-${id}`);
+  const replaced = configWith(met, { replace: [{ id: 2 }] }, () => undefined);
+  assertEquals(replaced.removed, ["directory-2"]);
+  assertEquals(configOfStored(storedConfigOf(replaced), 1), replaced);
+  // Until the new one is met, the old one is not written down for it again.
+  const again = configWith(replaced, { demote: [3] }, (id) => `directory-${id}`);
+  const directories = again.members.map(({ id, directory }) => [id, directory]);
+  assertEquals(directories, [[1, "directory-1"], [2, undefined], [3, "directory-3"]]);
+  assertEquals(configWith(replaced, { promote: [2] }, () => "new").members[1]!.directory, "new");
+  assertEquals(configWith(met, { remove: [3] }, () => undefined).removed, ["directory-3"]);
 });
 
 Deno.test("a lost disk: the member comes back empty as a learner, and is promoted again", () => {

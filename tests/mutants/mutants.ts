@@ -747,6 +747,20 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/sim"],
   },
   {
+    name: "a removed directory is written down again for the disk that replaced it",
+    file: "machines/membership_change.ts",
+    find: "directory === undefined || removed.includes(directory) ?",
+    replace: "directory === undefined ?",
+    suspects: [core],
+  },
+  {
+    name: "a leader removes only a directory that it has met",
+    file: "machines/membership_change.ts",
+    find: "const directory = member.directory ?? directoryOf(member.id);",
+    replace: "const directory = directoryOf(member.id);",
+    suspects: [core],
+  },
+  {
     name: "a hello for another node accepted",
     file: "actors/greeter.ts",
     find: '    if (hello.to !== self) return "wrong-target";',
