@@ -111,6 +111,10 @@ async function joinThrough(url: string, options: JoinOptions): Promise<Joined> {
   const own = status.members.find((member) => member.id === id);
   // The member that was asked may be behind the one that has agreed.
   if (own === undefined) throw new AskError(`${url} does not know yet that node ${id} is a member`);
+  // Until it is committed, another leader may drop it, and the node would be of a cluster without it.
+  if (status.configIndex > status.commitIndex) {
+    throw new AskError(`${url} does not know yet whether all agree that node ${id} is a member`);
+  }
   if (own.voter || status.outgoing?.includes(id) === true) {
     throw new JoinError(
       `Cannot join: node ${id} is a voter of the cluster already, with another data directory. ` +
@@ -141,6 +145,7 @@ async function statusOf(url: string): Promise<ClusterStatus> {
   const status = await ask(url, "/v1/cluster", {}) as Partial<ClusterStatus> | null;
   const isStatus = typeof status?.clusterId === "string" && Array.isArray(status.members) &&
     status.members.every(isMember) && Number.isSafeInteger(status.configIndex) &&
+    Number.isSafeInteger(status.commitIndex) &&
     Number.isSafeInteger(status.clusterVersion);
   if (!isStatus) throw new AskError(`${url} does not answer as a member does`);
   return status as ClusterStatus;

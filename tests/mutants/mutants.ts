@@ -761,6 +761,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [core],
   },
   {
+    name: "a node joins by what may never be committed",
+    file: "actors/join.ts",
+    find: "  if (status.configIndex > status.commitIndex) {",
+    replace: "  if (status.configIndex > Infinity) {",
+    suspects: [actors],
+  },
+  {
     name: "a hello for another node accepted",
     file: "actors/greeter.ts",
     find: '    if (hello.to !== self) return "wrong-target";',
