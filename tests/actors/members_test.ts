@@ -139,7 +139,8 @@ Deno.test("what a peer says of the members is used for links only, and only if i
   assert(!bench.links.has(8));
   bench.members.noteHint(placed(9, { voters: [1, 4, 5] }));
   assertEquals([bench.links.has(4), bench.links.has(5)], [true, true]);
-  assertEquals(bench.members.current.index, 5);
+  bench.members.noteHint(placed(8, { voters: [1, 9] }));
+  assertEquals([bench.links.has(9), bench.members.current.index], [false, 5]);
   // The log has caught up, and says otherwise.
   bench.members.follow(placed(10, { voters: [1, 2, 6] }), false);
   bench.nowMs += LEAVING_MS_MAX;
