@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { ChangeError, changeOf, type MembershipChange } from "../machines/membership_change.ts";
+import {
+  ChangeError,
+  changeOf,
+  isEmptyChange,
+  type MembershipChange,
+} from "../machines/membership_change.ts";
 import { GatewayError } from "../transport/http/problem.ts";
 import { parseHostPort } from "../transport/wire/network.ts";
 
@@ -19,6 +24,7 @@ export function changeRequestOf(plain: unknown): MembershipChange {
   } catch (error) {
     throw error instanceof ChangeError ? invalid(error.message) : error;
   }
+  if (isEmptyChange(change)) throw invalid("The change asks for nothing");
   for (const { raft, http } of addressesIn(change)) {
     if (raft !== undefined) checkRaft(raft);
     if (http !== undefined && http !== "") checkHttp(http);
@@ -41,7 +47,7 @@ function checkRaft(text: string): void {
 function checkHttp(text: string): void {
   const url = URL.parse(text);
   const isSound = url !== null && ["http:", "https:"].includes(url.protocol) &&
-    url.pathname === "/" && url.search === "" && url.hash === "";
+    url.pathname === "/" && url.search === "" && url.hash === "" && url.username === "";
   if (!isSound) throw invalid(`An HTTP address is http://HOST:PORT, not ${JSON.stringify(text)}`);
 }
 

@@ -39,6 +39,8 @@ export interface ClientRequest {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array<ArrayBuffer> | string;
+  /** It must not be repeated once it may have been done: no idempotency key protects it. Default false. */
+  readonly isOnce?: boolean;
 }
 
 /** Which endpoints a command may use, and for how long. */
@@ -130,6 +132,9 @@ async function sendWith(
         // If the connection was refused, no node has seen the request. After any other failure one
         // may have.
         if (request.method !== "GET" && !/refused/i.test(last)) doubt = last;
+      }
+      if (request.isOnce === true && doubt !== undefined) {
+        throw new ClientError(`it may have been done: ${doubt}`, EXIT.outcomeUnknown);
       }
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS));

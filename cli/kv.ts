@@ -40,7 +40,7 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   member replace ID     the member's disk is lost: let it come back with an empty one
   member replace ID NEWID RAFT [HTTP]
                         let another node take its place when it has caught up
-  member update ID --raft HOST:PORT --http URL
+  member update ID raft=HOST:PORT http=URL
                         the member is somewhere else now
                         every change prints what it does to the quorum first; --dry-run stops there
   snapshot              let every endpoint's node take a snapshot now, so that its log can be cut
@@ -58,8 +58,7 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   --prefix P            export: only keys that begin with P
   --force               backup: replace the file if it is there; member: also if too few voters
                         answer
-  --dry-run, --learner, --raft A, --http URL
-                        member: see there
+  --dry-run, --learner  member: see there
   --id N, --data DIR    restore: the member, and its directory (default ./data/node-<id>)
   --peers LIST          restore: every member of the new cluster, as for deno task node
   --single              restore: a cluster of this member alone
@@ -76,7 +75,7 @@ failed, 5 unavailable, 6 outcome unknown.
 const flags = {
   string: [
     ...["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
-    ...["prefix", "id", "data", "peers", "revision-raise", "raft", "http"],
+    ...["prefix", "id", "data", "peers", "revision-raise"],
   ],
   boolean: ["help", "force", "single", "dry-run", "learner"],
   alias: { output: "o" },

@@ -4,20 +4,21 @@
  *
  * @module
  */
-import type {
-  ChangeReport,
-  ClusterStatus,
-  MembersChanged,
-  MemberStatus,
-  QuorumReport,
+import {
+  type ChangeReport,
+  type ClusterStatus,
+  type MembersChanged,
+  type MemberStatus,
+  parseHostPort,
+  type QuorumReport,
 } from "../mod.ts";
 import { askAll, ClientError, type ClientRequest, jsonIn, type Reach } from "./http_client.ts";
-import { hostPortSetting, numberSetting, type Settings, urlSetting } from "./settings.ts";
+import type { Settings } from "./settings.ts";
 import { table } from "./survey.ts";
 import { complain, EXIT, UsageError } from "./usage.ts";
 
 const MEMBERS_PATH = "/v1/cluster/members";
-const ID_BOUNDS = { min: 1, max: 2 ** 31 };
+const ID_MAX = 2 ** 31;
 
 /** How a verb of `kv member` reaches the cluster and the terminal. */
 export interface MemberTools {
@@ -73,22 +74,11 @@ const changes: Readonly<
     },
   },
   update: {
-    words: [1, 1],
-    asked: ([id], settings) => {
-      const [raft, http] = [settings.text("raft"), settings.text("http")];
-      if (raft === undefined && http === undefined) {
-        throw new UsageError("update takes --raft HOST:PORT, --http URL, or both");
-      }
-      return {
-        change: {
-          update: [{
-            id: idOf(id!),
-            ...(raft === undefined ? {} : { raft: raftOf(raft) }),
-            ...(http === undefined ? {} : { http: urlSetting("http", http) }),
-          }],
-        },
-      };
-    },
+    words: [2, 3],
+    asked: ([id, ...addresses]) => ({
+      change: { update: [{ id: idOf(id!), ...addressesOf(addresses) }] },
+      next: `restart node ${id} where it is now, with --listen or --http`,
+    }),
   },
 };
 
@@ -148,6 +138,7 @@ async function post(
   const query = new URLSearchParams({ dryRun: String(dryRun), force: String(force) });
   const response = await send({
     method: "POST",
+    isOnce: !dryRun,
     path: `${MEMBERS_PATH}?${query}`,
     headers: { "content-type": "application/json" },
     body: JSON.stringify(change),
@@ -176,7 +167,7 @@ function quorumText({ voters, needed, alive }: QuorumReport): string {
     (silent.length === 0 ? "" : `; silent: ${silent.join(", ")}`);
 }
 
-/** Asks all, and believes the one that leads the highest term; a leader knows what the others lack. */
+/** Asks all, and believes the highest term, its leader first: a leader knows what the others lack. */
 async function list({ reach, output, show }: MemberTools): Promise<void> {
   const answers = await askAll({ path: "/v1/cluster", accept: "application/json" }, reach);
   const views = answers.flatMap((answer) => {
@@ -184,7 +175,7 @@ async function list({ reach, output, show }: MemberTools): Promise<void> {
     const body = jsonIn(answer.body) as ClusterStatus | undefined;
     return Array.isArray(body?.members) ? [body] : [];
   }).sort((one, other) =>
-    Number(other.role === "leader") - Number(one.role === "leader") || other.term - one.term
+    other.term - one.term || Number(other.role === "leader") - Number(one.role === "leader")
   );
   const [best] = views;
   if (best === undefined) throw new ClientError("no endpoint answers", EXIT.unavailable);
@@ -222,14 +213,35 @@ function kindOf(
 }
 
 function newMember(id: string, raft: string, http = ""): Readonly<Record<string, unknown>> {
-  return { id: idOf(id), raft: raftOf(raft), http: http === "" ? "" : urlSetting("HTTP", http) };
+  return { id: idOf(id), raft: raftOf(raft), http: http === "" ? "" : httpOf(http) };
+}
+
+/** `raft=HOST:PORT` and `http=URL`; flags could be meant for a node, in the environment. */
+function addressesOf(words: readonly string[]): Readonly<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const word of words) {
+    const [, name, value] = /^(raft|http)=(.+)$/.exec(word) ?? [];
+    if (name === undefined || found[name] !== undefined) {
+      throw new UsageError(`update takes raft=HOST:PORT, http=URL, or both, not "${word}"`);
+    }
+    found[name] = name === "raft" ? raftOf(value!) : httpOf(value!);
+  }
+  return found;
 }
 
 function raftOf(text: string): string {
-  hostPortSetting("RAFT", text);
-  return text;
+  if (parseHostPort(text) !== undefined) return text;
+  throw new UsageError(`a Raft address is HOST:PORT, not "${text}"`);
+}
+
+function httpOf(text: string): string {
+  const url = URL.parse(text);
+  if (url !== null && ["http:", "https:"].includes(url.protocol)) return url.origin;
+  throw new UsageError(`an HTTP address is http://HOST:PORT, not "${text}"`);
 }
 
 function idOf(text: string): number {
-  return numberSetting("ID", text, ID_BOUNDS);
+  const id = Number(text);
+  if (/^\d+$/.test(text) && id >= 1 && id <= ID_MAX) return id;
+  throw new UsageError(`a member's id is a whole number from 1 to 2^31, not "${text}"`);
 }

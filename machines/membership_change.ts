@@ -111,6 +111,9 @@ export function changeOf(value: unknown): MembershipChange {
     }),
     update: listOf(fields, "update", (each, name) => {
       const { id, raft, http } = fieldsOf(each, name, ["id", "raft", "http"]);
+      if (raft === undefined && http === undefined) {
+        throw new ChangeError(`${name} names no address`);
+      }
       return {
         id: idOf(id, `${name}.id`),
         ...(raft === undefined ? {} : { raft: textOf(raft, `${name}.raft`) }),
@@ -144,7 +147,7 @@ function listOf<Item>(
   name: string,
   itemOf: (value: unknown, name: string) => Item,
 ): readonly Item[] {
-  const list = fields[name] ?? [];
+  const list = fields[name] === undefined ? [] : fields[name];
   if (!Array.isArray(list) || list.length > MEMBERS_MAX) {
     throw new ChangeError(`${name} must be a list of at most ${MEMBERS_MAX}`);
   }

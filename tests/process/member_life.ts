@@ -168,7 +168,7 @@ export async function live(
   await step("move a member", async () => {
     const id = (await cluster.leader()).id === 3 ? 4 : 3;
     const port = cluster.moveRaftPort(id);
-    await member(cluster, "update", String(id), "--raft", `127.0.0.1:${port}`);
+    await member(cluster, "update", String(id), `raft=127.0.0.1:${port}`);
     await restart(cluster, id);
   });
   await step("shrink to three without the leader", async () => {

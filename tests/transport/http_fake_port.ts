@@ -30,6 +30,7 @@ import type {
   HealthCheck,
   ListOptions,
   MembersChanged,
+  MemberStatus,
   ReadContext,
   ReadOptions,
   TakenSnapshot,
@@ -114,6 +115,8 @@ export class FakePort implements GatewayPort {
     return Promise.resolve({ leader: to, term: 1 });
   }
 
+  /** Who the members are, as its status says. */
+  members: readonly MemberStatus[] = [];
   /** What it was asked to change, newest last. */
   readonly changes: { readonly change: MembershipChange; readonly options: ChangeOptions }[] = [];
   /** Changed by {@linkcode changeMembers}; voter 3 does not answer. */
@@ -160,7 +163,7 @@ export class FakePort implements GatewayPort {
       lastLogIndex: 0,
       revision: this.#store.revision,
       stateHash: "",
-      members: [],
+      members: this.members,
       configIndex: 0,
     };
   }

@@ -19,16 +19,23 @@ type Fields = Readonly<Record<string, unknown>>;
 /** Adds the routes. */
 export function addMemberRoutes(app: Hono, port: GatewayPort): void {
   app.get(PATH, (c) => {
+    queryOf(c.req.url, writeParameters);
     const { members, configIndex, outgoing, leader, term, clusterVersion } = port.status();
     return c.json({ members, configIndex, outgoing, leader, term, clusterVersion });
   });
   app.post(PATH, async (c) => {
     const body = fieldsOf(await bodyOf(c, port));
-    return await change(c, port, { ...body, ...(body["add"] === undefined ? {} : addOf(body)) });
+    const { add, replace } = body;
+    return await change(c, port, {
+      ...body,
+      ...(Array.isArray(add) ? { add: add.map(newMemberOf) } : {}),
+      ...(Array.isArray(replace) ? { replace: replace.map(replaceOf) } : {}),
+    });
   });
   app.delete(`${PATH}/:id`, (c) => change(c, port, { remove: [idOf(c)] }));
   app.patch(`${PATH}/:id`, async (c) => {
     const addresses = fieldsOf(await bodyOf(c, port));
+    if ("id" in addresses) throw invalid('Unknown field "id": the path says which member');
     return await change(c, port, { update: [{ ...addresses, id: idOf(c) }] });
   });
   app.post(`${PATH}/:id/replace`, async (c) => {
@@ -43,20 +50,23 @@ export function addMemberRoutes(app: Hono, port: GatewayPort): void {
 function replacementOf(id: NodeId, by: unknown): Fields {
   if (by === undefined) return { replace: [{ id }] };
   const { id: byId = id, ...addresses } = fieldsOf(by);
-  if (byId !== id) return { replace: [{ id, by: { ...addresses, id: byId } }] };
+  if (byId !== id) return { replace: [{ id, by: newMemberOf({ ...addresses, id: byId }) }] };
   const isMoved = Object.keys(addresses).length > 0;
   return { replace: [{ id }], ...(isMoved ? { update: [{ ...addresses, id }] } : {}) };
 }
 
 /** The contract says `learner` of a new member that stays one. */
-function addOf({ add }: Fields): Fields {
-  if (!Array.isArray(add)) return { add };
-  return {
-    add: add.map((member) => {
-      const { learner, ...fields } = fieldsOf(member);
-      return learner === undefined ? fields : { ...fields, staysLearner: learner };
-    }),
-  };
+function newMemberOf(value: unknown): Fields {
+  const { learner, ...fields } = fieldsOf(value);
+  if ("staysLearner" in fields) throw invalid('Unknown field "staysLearner"; it is "learner"');
+  if (learner === undefined) return fields;
+  if (typeof learner !== "boolean") throw invalid("learner is true or false");
+  return { ...fields, staysLearner: learner };
+}
+
+function replaceOf(value: unknown): Fields {
+  const { by, ...fields } = fieldsOf(value);
+  return by === undefined ? fields : { ...fields, by: newMemberOf(by) };
 }
 
 async function change(c: Context, port: GatewayPort, plain: Fields): Promise<Response> {
