@@ -230,6 +230,8 @@ export class Process {
   #toldIndex = 0;
   /** The entry whose configuration is kept beside the log. */
   #keptIndex: LogIndex;
+  /** What the members had agreed on as this node's addresses when it started. */
+  #addressAtStart: string | undefined;
   /** When this node last told the leader its address. */
   #announcedMs = -Infinity;
   #http: HttpService | undefined;
@@ -648,7 +650,11 @@ export class Process {
     const own = formatHostPort(this.#ownAddress());
     const ownHttp = httpAddressOf(this.id) ?? http;
     const { config: { clusterVersion } } = this.#members.current;
-    if ((own === raft && ownHttp === http) || clusterVersion < MEMBERS_VERSION) return;
+    if (clusterVersion < MEMBERS_VERSION) return;
+    // What an operator has said since this node runs is where it is to go next: that stays.
+    this.#addressAtStart ??= `${raft} ${http}`;
+    if (this.#addressAtStart !== `${raft} ${http}`) return;
+    if (own === raft && ownHttp === http) return;
     const nowMs = ports.clock.monotonicMs();
     if (nowMs - this.#announcedMs < ANNOUNCE_MS) return;
     this.#announcedMs = nowMs;

@@ -135,6 +135,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [core],
   },
   {
+    name: "a member takes back where an operator says that it goes",
+    file: "actors/process.ts",
+    find: "    if (this.#addressAtStart !== `${raft} ${http}`) return;",
+    replace: "",
+    suspects: ["tests/process/members_test.ts"],
+  },
+  {
     name: "a removed directory is welcome",
     file: "actors/greeter.ts",
     find: '    if (this.#host.isRemoved(hello.directoryId)) return "removed";',

@@ -16,6 +16,8 @@ import { eventually, RealCluster } from "./real_cluster.ts";
 const CLIENTS = 4;
 const ATTEMPT_MS_MAX = 3_000;
 const RETRY_MS = 5;
+/** Longer than a member takes to see that it listens elsewhere than the members have agreed on. */
+const TENDED_MS = 1_500;
 const NEXT_BUILD = new URL("./next_build.ts", import.meta.url).pathname;
 
 /** What happened in one step. */
@@ -169,6 +171,8 @@ export async function live(
     const id = (await cluster.leader()).id === 3 ? 4 : 3;
     const port = cluster.moveRaftPort(id);
     await member(cluster, "update", String(id), `raft=127.0.0.1:${port}`);
+    // Where it still listens it must not take that back.
+    await new Promise((resolve) => setTimeout(resolve, TENDED_MS));
     await restart(cluster, id);
   });
   await step("shrink to three without the leader", async () => {
@@ -217,7 +221,7 @@ async function restart(cluster: RealCluster, id: number, script?: string): Promi
   await eventually(
     `node ${id} back`,
     async () => (await node.status())?.leader,
-    () => node.stderr,
+    () => cluster.nodes.map(({ id, stderr }) => `node ${id}:\n${stderr.slice(-3_000)}`).join("\n"),
   );
 }
 

@@ -313,8 +313,8 @@ export const faults: readonly Fault[] = [
   {
     name: "wipe",
     row: "C8",
-    // About one run of two or three minutes in five: a cluster of three is never whole again after it.
-    weight: 0.3,
+    // About one run of two or three minutes in three.
+    weight: 0.6,
     isPossible: (cluster) => cluster.ids.some((id) => cluster.mayWipe(id)),
     begin: (cluster) => {
       const id = cluster.dice.pick(cluster.ids.filter((id) => cluster.mayWipe(id)));
