@@ -22,7 +22,13 @@
  * }
  *
  * // The peers' data directories. This program has none, so it accepts every peer.
- * const identities = { own: "none", of: () => undefined, recognise: () => true };
+ * const identities = {
+ *   own: "none",
+ *   peers: [],
+ *   of: () => undefined,
+ *   recognise: () => true,
+ *   forget: () => {},
+ * };
  * const addresses = new Map([1, 2].map((id) => [id, { hostname: "127.0.0.1", port: 26_990 + id }]));
  *
  * function start(node: number) {
