@@ -405,7 +405,7 @@ export class ClusterWatch {
   #durableOn(group: GroupId, index: LogIndex, term: Term): NodeId[] {
     return [...this.#nodes.keys()].filter((id) => {
       const lost = this.#lost.get(`${id}/${group}`);
-      if (lost !== undefined) return hadPromised(lost, { index, term });
+      if (lost !== undefined && !this.#isReadmitted(id)) return hadPromised(lost, { index, term });
       // What it had acknowledged may be what its leader commits by; it will have it again (recovery.ts).
       const damaged = this.#damaged.get(`${id}/${group}`);
       if (damaged !== undefined && hadPromised(damaged, { index, term })) return true;
@@ -419,6 +419,16 @@ export class ClusterWatch {
       return hadPromised(seen, { index, term });
     });
   }
+  /** Whether the cluster has agreed that the node's lost disk is gone: then the one in its place counts. */
+  #isReadmitted(id: NodeId): boolean {
+    const lost = `node-${id}-disk-${this.#node(id).lostDisks}`;
+    return [...this.#nodes.values()].some(({ groups }) =>
+      groups.some(({ core: { state: { configs, commitIndex } } }) =>
+        configs.at(commitIndex).removed.includes(lost)
+      )
+    );
+  }
+
   #committedTerms(group: GroupId): Term[] {
     let terms = this.#committed.get(group);
     if (terms === undefined) this.#committed.set(group, terms = []);
