@@ -22,7 +22,6 @@ import {
   configWith,
   isEmptyChange,
   leaveJoint,
-  losesQuorum,
   type MembershipChange,
   reportOf,
 } from "./membership_change.ts";
@@ -41,7 +40,29 @@ export const QUICK_ROUNDS = 3;
 export type ChangeOutcome =
   /** It is in the log, at `index`, and done once a stable configuration from there on is committed. */
   | { readonly accepted: true; readonly index: LogIndex; readonly report: ChangeReport }
-  | ({ readonly accepted: false; readonly report?: ChangeReport } & ChangeRefusal);
+  | RefusedChange;
+
+/** A change that was not made, and why. */
+export type RefusedChange =
+  & { readonly accepted: false; readonly report?: ChangeReport }
+  & ChangeRefusal;
+
+/** What a change leads to, and what it means for the quorums. */
+export interface PlannedChange {
+  readonly config: GroupConfig;
+  readonly report: ChangeReport;
+}
+
+/** Why a node that does not lead changes nothing. */
+export const NOT_LEADING: ChangeRefusal = {
+  reason: "not-leader",
+  detail: "This node does not lead",
+};
+
+const BUSY: ChangeRefusal = {
+  reason: "busy",
+  detail: "Another change of the members is under way, or the leader has only just been elected",
+};
 
 /** Whether the leader may change the members now: see the module. */
 export function isSettled(state: GroupState, context: RaftContext): boolean {
@@ -54,7 +75,7 @@ export function isSettled(state: GroupState, context: RaftContext): boolean {
 export function planChange(
   state: GroupState,
   change: MembershipChange,
-): { readonly config: GroupConfig; readonly report: ChangeReport } | ChangeRefusal {
+): PlannedChange | ChangeRefusal {
   const { configs: { current: { config } } } = state;
   if (config.clusterVersion < MEMBERS_VERSION) {
     const detail = "Not all members are known to run a build that knows that members change";
@@ -68,16 +89,6 @@ export function planChange(
     if (!(error instanceof ChangeError)) throw error;
     return { reason: "invalid", detail: error.message };
   }
-}
-
-/** Why the change must not be made without force; undefined if it may. */
-export function objectionTo(report: ChangeReport): ChangeRefusal | undefined {
-  if (!losesQuorum(report)) return undefined;
-  const { alive, needed, voters } = [...report.between ?? [], report.after]
-    .find((half) => half.alive.length < half.needed)!;
-  const detail = `Of the voters ${voters.join(", ")} ${needed} must answer, and ` +
-    `${alive.length === 0 ? "none does" : `only ${alive.join(", ")} do`}`;
-  return { reason: "quorum", detail };
 }
 
 function viewOf(state: GroupState): Parameters<typeof reportOf>[2] {
@@ -109,11 +120,8 @@ export function refuseChange(
   context: RaftContext,
   { report }: Extract<RaftEvent, { type: "ChangeMembers" }>,
 ): void {
-  const reason = context.leaderId === state.id ? "busy" : "not-leader";
-  const detail = reason === "busy"
-    ? "Another change of the members is under way, or the leader has only just been elected"
-    : "This node does not lead";
-  state.changeOutcome = { accepted: false, reason, detail, report };
+  const refusal = context.leaderId === state.id ? BUSY : NOT_LEADING;
+  state.changeOutcome = { accepted: false, ...refusal, report };
 }
 
 /** The joint configuration is committed: the one behind it follows at once (thesis s4.3). */

@@ -291,9 +291,17 @@ export function reportOf(
   };
 }
 
-/** Whether too few of those who must agree answer now: the change could not be committed, or none after it. */
-export function losesQuorum({ between = [], after }: ChangeReport): boolean {
-  return [...between, after].some(({ alive, needed }) => alive.length < needed);
+/**
+ * Why the change must not be made without force: too few of those who must agree answer now, so it could
+ * not be committed, or none after it. Undefined if it may.
+ */
+export function objectionTo({ between = [], after }: ChangeReport): ChangeRefusal | undefined {
+  const weak = [...between, after].find(({ alive, needed }) => alive.length < needed);
+  if (weak === undefined) return undefined;
+  const { alive, needed, voters } = weak;
+  const detail = `Of the voters ${voters.join(", ")} ${needed} must answer, and ` +
+    `${alive.length === 0 ? "none does" : `only ${alive.join(", ")} do`}`;
+  return { reason: "quorum", detail };
 }
 
 function known({ members }: Draft, id: NodeId): Member {

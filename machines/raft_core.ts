@@ -16,7 +16,7 @@ import { type GroupOptions, GroupState, type Outbox, type ProposeOutcome } from 
 import { ChartHost, type UNEXPECTED } from "./chart_host.ts";
 import type { ConfigEntry } from "./group_config.ts";
 import * as membership from "./membership.ts";
-import type { ChangeRefusal, MembershipChange } from "./membership_change.ts";
+import { type ChangeRefusal, type MembershipChange, objectionTo } from "./membership_change.ts";
 import { isJoint, quorumValue } from "./quorum.ts";
 import type { LogBase } from "./raft_log.ts";
 import { type RaftContext, type RaftEffect, type RaftEvent, raftMachine } from "./raft_machine.ts";
@@ -215,11 +215,9 @@ export class RaftCore {
   ): membership.ChangeOutcome {
     const state = this.#state;
     state.changeOutcome = undefined;
-    const planned = membership.planChange(state, change);
-    if (!("config" in planned)) return this.#refusedChange(planned);
+    const planned = this.#planned(change, { force });
+    if (!("config" in planned)) return planned;
     const { config, report } = planned;
-    const objection = force ? undefined : membership.objectionTo(report);
-    if (objection !== undefined) return { ...this.#refusedChange(objection), report };
     const isSettled = membership.isSettled(state, this.context);
     this.#feed({ type: "ChangeMembers", config, report, isSettled });
     return state.changeOutcome ?? failUnanswered();
@@ -227,22 +225,26 @@ export class RaftCore {
 
   /** What a change of the members would do; nothing changes. */
   previewChange(change: MembershipChange): membership.ChangeOutcome {
-    const planned = membership.planChange(this.#state, change);
-    if (!("config" in planned)) return this.#refusedChange(planned);
+    const planned = this.#planned(change, { force: false });
+    if (!("config" in planned)) return planned;
     const { report } = planned;
-    const objection = membership.objectionTo(report);
-    return objection === undefined
-      ? { accepted: true, index: this.#state.configs.current.index, report }
-      : { ...this.#refusedChange(objection), report };
+    return { accepted: true, index: this.#state.configs.current.index, report };
   }
 
   /** Only a leader can tell who answers, so another node says that it does not lead. */
-  #refusedChange(
-    refusal: ChangeRefusal,
-  ): Extract<membership.ChangeOutcome, { readonly accepted: false }> {
-    return this.role === "leader" ? { accepted: false, ...refusal } : {
-      ...{ accepted: false, reason: "not-leader", detail: "This node does not lead" },
-    };
+  #planned(
+    change: MembershipChange,
+    { force }: { readonly force: boolean },
+  ): membership.PlannedChange | membership.RefusedChange {
+    const refused = (refusal: ChangeRefusal): membership.RefusedChange => ({
+      accepted: false,
+      ...(this.role === "leader" ? refusal : membership.NOT_LEADING),
+    });
+    const planned = membership.planChange(this.#state, change);
+    if (!("config" in planned)) return refused(planned);
+    const { report } = planned;
+    const objection = force ? undefined : objectionTo(report);
+    return objection === undefined ? planned : { ...refused(objection), report };
   }
 
   /** A peer has another data directory than before, and nothing of what it had acknowledged. */

@@ -11,8 +11,8 @@ import {
   configWith,
   isEmptyChange,
   leaveJoint,
-  losesQuorum,
   type MembershipChange,
+  objectionTo,
   reportOf,
 } from "../../machines/membership_change.ts";
 import { type Command, encodeCommand } from "../../storage/kv/command.ts";
@@ -132,7 +132,7 @@ export class FakePort implements GatewayPort {
         isAlive: (id) => id !== 3,
         entriesBehind: (id) => id === 3 ? 7 : 0,
       });
-      const isObjectionable = losesQuorum(report);
+      const isObjectionable = objectionTo(report) !== undefined;
       const objection = "Too few answer";
       if (isObjectionable && !options.force && !options.dryRun) {
         throw new GatewayError("conflict", objection);
