@@ -7,7 +7,7 @@
 import { GREETING_MS_MAX } from "../machines/peer_machine.ts";
 import type { NodeId } from "../machines/raft_types.ts";
 import { isNoSpace } from "../storage/log/disk.ts";
-import type { Codec } from "../transport/wire/codec.ts";
+import { type Codec, decodedOf } from "../transport/wire/codec.ts";
 import { PROTOCOL_MAGIC } from "../transport/wire/limits.ts";
 import type {
   Connection,
@@ -15,7 +15,7 @@ import type {
   HostPort,
   Listener,
 } from "../transport/wire/network.ts";
-import { type Hello, type RefusalReason, WireError } from "../transport/wire/messages.ts";
+import type { Hello, RefusalReason } from "../transport/wire/messages.ts";
 import { UNGREETED_CONNECTIONS_MAX } from "./limits.ts";
 import { commonVersion, type PeerHost, type PeerLink } from "./peer_link.ts";
 import type { TimerHandle } from "./runtime/ports.ts";
@@ -115,8 +115,8 @@ export class Greeter {
   #greet(connection: Connection, body: Uint8Array): ConnectionHandlers | undefined {
     this.#forget(connection);
     const codec = this.#host.createCodec(this.#host.versions.min);
-    const hello = decodeHello(codec, body);
-    if (hello === undefined) {
+    const hello = decodedOf(codec, body);
+    if (hello?.type !== "Hello") {
       this.#counters.garbage++;
       this.#log("garbage", connection, NOBODY);
       connection.close();
@@ -199,15 +199,5 @@ export class Greeter {
       cause,
       detail: connection.remote,
     });
-  }
-}
-
-function decodeHello(codec: Codec, body: Uint8Array): Hello | undefined {
-  try {
-    const message = codec.decode(body);
-    return message.type === "Hello" ? message : undefined;
-  } catch (error) {
-    if (error instanceof WireError) return undefined;
-    throw error;
   }
 }

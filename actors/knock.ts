@@ -9,8 +9,9 @@
  */
 import { GREETING_MS_MAX } from "../machines/peer_machine.ts";
 import type { NodeId } from "../machines/raft_types.ts";
+import { decodedOf } from "../transport/wire/codec.ts";
 import { PROTOCOL_MAGIC } from "../transport/wire/limits.ts";
-import { type Hello, WireError, type WireMessage } from "../transport/wire/messages.ts";
+import type { Hello } from "../transport/wire/messages.ts";
 import type { HostPort } from "../transport/wire/network.ts";
 import type { PeerHost } from "./peer_link.ts";
 
@@ -44,14 +45,8 @@ export function knock(host: PeerHost, peer: NodeId, address: HostPort): void {
     onOpen: () => void connection.send(codec.encode(helloOf(host, peer))),
     onFrame: (body) => {
       end();
-      let message: WireMessage;
-      try {
-        message = codec.decode(body);
-      } catch (error) {
-        if (error instanceof WireError) return;
-        throw error;
-      }
-      if (message.type === "HelloReply" && message.refusal === "removed") onRemoved(peer);
+      const message = decodedOf(codec, body);
+      if (message?.type === "HelloReply" && message.refusal === "removed") onRemoved(peer);
     },
     onClose: () => ports.timers.clear(timer),
   });

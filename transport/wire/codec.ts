@@ -59,6 +59,16 @@ export interface Codec {
   decode(body: Uint8Array): WireMessage;
 }
 
+/** The message of a frame's body; undefined if it is none, for those who do not mind what is wrong. */
+export function decodedOf(codec: Codec, body: Uint8Array): WireMessage | undefined {
+  try {
+    return codec.decode(body);
+  } catch (error) {
+    if (error instanceof WireError) return undefined;
+    throw error;
+  }
+}
+
 const TAGS = {
   Hello: 1,
   HelloReply: 2,
