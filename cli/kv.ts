@@ -17,7 +17,7 @@ import { durationSetting, numberSetting, readSettings, type Settings } from "./s
 import { takeSnapshots } from "./snapshot_verb.ts";
 import { printExplanations, printHealth, printStatus } from "./survey.ts";
 import { escapeBytes, escapeCell, escapeText } from "./terminal_text.ts";
-import { complain, EXIT, print, printBytes, UsageError } from "./usage.ts";
+import { checkWords, complain, EXIT, print, printBytes, UsageError } from "./usage.ts";
 
 const HELP = `Usage: deno task kv VERB [words] [flags]
 
@@ -319,11 +319,6 @@ function bytesToJson(bytes: Uint8Array): string | { readonly base64: string } {
 }
 
 /** How many words a verb takes. */
-function describeWords(min: number, max: number): string {
-  if (min !== max) return `${min} to ${max} words`;
-  return min === 1 ? "1 word" : `${min} words`;
-}
-
 async function main(): Promise<void> {
   try {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
@@ -338,10 +333,7 @@ async function main(): Promise<void> {
         `unknown verb "${name}"; the verbs are ${Object.keys(verbs).join(", ")}`,
       );
     }
-    const [min, max] = verb.words;
-    if (words.length < min || words.length > max) {
-      throw new UsageError(`${name} takes ${describeWords(min, max)}; see --help`);
-    }
+    checkWords(name, words, verb.words);
     const endpoints = (settings.text("endpoints") ?? DEFAULT_ENDPOINTS).split(",")
       .map((endpoint) => endpoint.trim().replace(/\/$/, ""));
     for (const endpoint of endpoints) {

@@ -15,7 +15,7 @@ import {
 import { askAll, ClientError, type ClientRequest, jsonIn, type Reach } from "./http_client.ts";
 import type { Settings } from "./settings.ts";
 import { table } from "./survey.ts";
-import { complain, EXIT, UsageError } from "./usage.ts";
+import { checkWords, complain, EXIT, UsageError } from "./usage.ts";
 
 const MEMBERS_PATH = "/v1/cluster/members";
 const ID_MAX = 2 ** 31;
@@ -98,10 +98,7 @@ export async function runMemberVerb(
     const names = ["list", ...Object.keys(changes)].join(", ");
     throw new UsageError(`member takes one of ${names}, not "${name}"`);
   }
-  const [min, max] = verb.words;
-  if (words.length < min || words.length > max) {
-    throw new UsageError(`member ${name} takes ${min} to ${max} words; see --help`);
-  }
+  checkWords(`member ${name}`, words, verb.words);
   await change(verb.asked(words, tools.settings), tools);
 }
 

@@ -37,6 +37,18 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
+/** @throws {UsageError} If a verb has fewer words than it takes, or more. */
+export function checkWords(
+  verb: string,
+  { length }: readonly string[],
+  [min, max]: readonly [number, number],
+): void {
+  if (length >= min && length <= max) return;
+  const one = min === 1 ? "1 word" : `${min} words`;
+  const words = min === max ? one : `${min} to ${max} words`;
+  throw new UsageError(`${verb} takes ${words}; see --help`);
+}
+
 /** Writes one line of text to stderr, if stderr can be written. */
 export function complain(text: string): void {
   complainRaw(`${text}\n`);
