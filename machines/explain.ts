@@ -128,6 +128,12 @@ function votersText({ voters, outgoing }: Voters): string {
   return outgoing.length === 0 ? list(voters) : `${list(voters)}, and until then ${list(outgoing)}`;
 }
 
+function notAmongVoters(context: RaftContext): string {
+  return `Node ${context.id} is not among the voters (${
+    votersText(context)
+  }), so it may not campaign`;
+}
+
 /** One sentence for every guard of the chart; a test fails when a guard has none. */
 export const guardTexts: Readonly<Record<string, GuardText>> = {
   isVoter: {
@@ -135,9 +141,7 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
     sentence: (context) =>
       allVoters(context).includes(context.id)
         ? `Node ${context.id} is a voter`
-        : `Node ${context.id} is not among the voters (${
-          votersText(context)
-        }), so it may not campaign`,
+        : notAmongVoters(context),
   },
   diskIsUsable: {
     needsEvent: false,
@@ -161,9 +165,7 @@ export const guardTexts: Readonly<Record<string, GuardText>> = {
     sentence: (context) =>
       allVoters(context).includes(context.id)
         ? `Node ${context.id} is a voter and may campaign unless its disk is stalled or full`
-        : `Node ${context.id} is not among the voters (${
-          votersText(context)
-        }), so it may not campaign`,
+        : notAmongVoters(context),
   },
   knowsLeader: {
     needsEvent: true,
