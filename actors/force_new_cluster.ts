@@ -11,7 +11,7 @@
  * @module
  */
 import { ConfigHistory } from "../machines/config_history.ts";
-import { configAfter, configOfStored, foundingConfig } from "../machines/group_config.ts";
+import { configAfter, foundingConfig, placedConfigOf } from "../machines/group_config.ts";
 import type { LogIndex, NodeId, Term } from "../machines/raft_types.ts";
 import { unpackRequests } from "../machines/request_batch.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
@@ -146,7 +146,7 @@ function load({ id, dataDir }: ForceOptions): Loaded {
   }
   const founded = latest === undefined
     ? foundingConfig({ voters: owner.members })
-    : configOfStored(latest.config, latest.clusterVersion);
+    : placedConfigOf(latest).config;
   const { store, snapshot, log, lastTimeMs } = stateOf(disk, owner);
   const base = snapshot === undefined ? founded : configAfter(founded, configOf(snapshot.meta));
   const committed = snapshot?.index ?? 0;

@@ -8,9 +8,13 @@
  *
  * @module
  */
-import { configOfStored, type StoredConfig } from "../machines/group_config.ts";
+import {
+  type PlacedConfig,
+  placedConfigOf,
+  type StoredConfig,
+  type StoredMembers,
+} from "../machines/group_config.ts";
 import type { NodeId } from "../machines/raft_types.ts";
-import type { StoredMembers } from "../storage/log/members_file.ts";
 import type { ClusterStatus, MemberStatus } from "../transport/http/gateway_port.ts";
 import type { Log } from "./runtime/ports.ts";
 
@@ -83,14 +87,11 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
 export async function askForMembers(
   urls: readonly string[],
   clusterId: string,
-): Promise<StoredMembers | undefined> {
+): Promise<PlacedConfig | undefined> {
   for (const url of urls) {
     try {
       const status = await statusOf(url);
-      if (status.clusterId !== clusterId) continue;
-      const members = membersOf(status);
-      configOfStored(members.config, members.clusterVersion);
-      return members;
+      if (status.clusterId === clusterId) return placedConfigOf(membersOf(status));
     } catch (error) {
       const isOfAnswer = [AskError, JoinError, RangeError].some((kind) => error instanceof kind);
       if (!isOfAnswer) throw error;

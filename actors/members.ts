@@ -10,15 +10,16 @@
  * @module
  */
 import {
-  configOfStored,
   type GroupConfig,
   MEMBERS_MAX,
   MEMBERS_VERSION,
   type PlacedConfig,
-  storedConfigOf,
+  placedConfigOf,
+  type StoredMembers,
+  storedMembersOf,
 } from "../machines/group_config.ts";
 import { LEAVING_MS_MAX } from "../machines/leadership.ts";
-import type { LogIndex, NodeId } from "../machines/raft_types.ts";
+import type { NodeId } from "../machines/raft_types.ts";
 import { isNoSpace } from "../storage/log/disk.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
 import { isWireObject, type WireValue } from "../transport/wire/messages.ts";
@@ -49,11 +50,10 @@ export interface MembersHint {
 /** The hint that another node's value stands for; undefined if it stands for none. */
 export function membersHintOf(value: WireValue): MembersHint | undefined {
   if (!isWireObject(value) || value["type"] !== "Members") return undefined;
-  const { index, clusterVersion, config } = value;
+  const { index, clusterVersion } = value;
   if (!Number.isSafeInteger(index) || !Number.isSafeInteger(clusterVersion)) return undefined;
   try {
-    const read = configOfStored(config, clusterVersion as number);
-    return { type: "Members", placed: { index: index as LogIndex, config: read } };
+    return { type: "Members", placed: placedConfigOf(value as unknown as StoredMembers) };
   } catch (error) {
     if (error instanceof RangeError) return undefined;
     throw error;
@@ -61,10 +61,8 @@ export function membersHintOf(value: WireValue): MembersHint | undefined {
 }
 
 /** What {@linkcode membersHintOf} reads. */
-export function membersHintValue({ index, config }: PlacedConfig): WireValue {
-  const { clusterVersion } = config;
-  const text = JSON.stringify(storedConfigOf(config));
-  return { type: "Members", index, clusterVersion, config: JSON.parse(text) };
+export function membersHintValue(placed: PlacedConfig): WireValue {
+  return JSON.parse(JSON.stringify({ type: "Members", ...storedMembersOf(placed) }));
 }
 
 /** Takes the hints of other members. */

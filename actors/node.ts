@@ -192,14 +192,17 @@ export class StatecraftNode implements AsyncDisposable {
    * was to join through: all that it knows may have moved, and it may be no member any more.
    */
   #askWhileLost(join: readonly string[]): void {
+    const { clusterId, groups } = this.#process;
+    const { client } = groups.get(DEFAULT_GROUP)!;
+    let isAsking = false;
     const asking = setInterval(async () => {
-      const { leader, members: known } = this.#process.status();
-      if (leader !== undefined) return;
-      const { clusterId } = this.#process;
-      const others = known.filter(({ self }) => !self).map(({ httpAddress }) => httpAddress);
-      const urls = [...join, ...others.filter((url) => url !== "")];
-      const members = await askForMembers(urls, clusterId);
+      if (isAsking || client.leader() !== undefined) return;
+      isAsking = true;
+      const others = this.#process.status().members.filter(({ self }) => !self);
+      const known = others.map(({ httpAddress }) => httpAddress).filter((url) => url !== "");
+      const members = await askForMembers([...join, ...known], clusterId);
       if (members !== undefined) this.#process.noteMembers(members);
+      isAsking = false;
     }, ASK_AGAIN_MS);
     // It keeps no process alive that has nothing else to do.
     Deno.unrefTimer(asking);

@@ -13,21 +13,17 @@ import type { ReplicationBounds } from "../machines/bounds.ts";
 import {
   CLUSTER_VERSIONS,
   ClusterVersionError,
-  configOfStored,
   foundingConfig,
   type GroupConfig,
-  type Member,
-  MEMBERS_VERSION,
   type PlacedConfig,
-  storedConfigOf,
+  placedConfigOf,
 } from "../machines/group_config.ts";
-import { LEAVING_MS_MAX } from "../machines/leadership.ts";
 import type { Explanation } from "../machines/explain.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
 import { isJoint } from "../machines/quorum.ts";
 import type { SpaceCondition } from "../machines/raft_core.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
-import type { GroupId, LogIndex, NodeId } from "../machines/raft_types.ts";
+import type { GroupId, NodeId } from "../machines/raft_types.ts";
 import {
   type DataDirectory,
   type DataDirectoryOptions,
@@ -38,9 +34,9 @@ import {
   putLogAside,
   readDirectory,
 } from "../storage/log/data_directory.ts";
-import { type Disk, isNoSpace } from "../storage/log/disk.ts";
+import type { Disk } from "../storage/log/disk.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
-import { readMembers, type StoredMembers, writeMembers } from "../storage/log/members_file.ts";
+import { readMembers } from "../storage/log/members_file.ts";
 import { type PeerIdentities, StoredPeerIdentities } from "../storage/log/peer_identities.ts";
 import { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import { type OpenedWal, Wal } from "../storage/log/wal.ts";
@@ -54,10 +50,9 @@ import { recordFormat } from "../storage/log/wal_record.ts";
 import { createGateway, type GatewayHandler } from "../transport/http/gateway.ts";
 import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import { Histogram } from "../transport/http/prometheus.ts";
-import type { WireValue } from "../transport/wire/messages.ts";
 import { createCodec } from "../transport/wire/codec.ts";
 import { formatHostPort, type HostPort, type Network } from "../transport/wire/network.ts";
-import { FAIL_STOP, GroupHost, type KvGroup, spawnWal, type WalHost } from "./group.ts";
+import { GroupHost, type KvGroup, spawnWal, type WalHost } from "./group.ts";
 import {
   ACTOR_STOP_MS_MAX,
   COMPRESSION,
@@ -74,14 +69,8 @@ import {
   formatNodeMetrics,
   FSYNC_BUCKETS_SECONDS,
 } from "./node_metrics.ts";
-import {
-  MemberRemovedError,
-  Members,
-  MembersActor,
-  type MembersHint,
-  membersHintOf,
-  membersHintValue,
-} from "./members.ts";
+import { MemberRemovedError } from "./members.ts";
+import { OwnMembership } from "./own_membership.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import { linkFacts, memberStatuses } from "./process_status.ts";
 import type { VersionRange } from "./peer_link.ts";
@@ -92,12 +81,8 @@ import { SpaceWatch } from "./space_watch.ts";
 
 /** How often a leader compares the cluster versions that the members' builds know. */
 const VERSIONS_MS = 1_000;
-/** A node that listens elsewhere than the members know tells the leader so often. */
-const ANNOUNCE_MS = 5_000;
 /** A member that is removed ends after this long. */
 const REMOVED_MS = 200;
-/** The actor that takes what other members say of the members. */
-const MEMBERS_ADDRESS = { name: "members", group: 0 } as const;
 /** How often a process that stops looks whether it has answered what others asked it. */
 const ANSWERED_POLL_MS = 5;
 
@@ -221,19 +206,9 @@ export class Process {
   #relievedMs = -Infinity;
   readonly #groups = new Map<GroupId, HostedGroup>();
   readonly #peers: Peers;
-  readonly #members: Members;
+  readonly #membership: OwnMembership;
   /** What this node has joined with. */
   readonly #joined: PlacedConfig | undefined;
-  /** Since when the members do not name this node, and no leader is known. */
-  #absentSinceMs: number | undefined;
-  /** The entry whose configuration was logged last. */
-  #toldIndex = 0;
-  /** The entry whose configuration is kept beside the log. */
-  #keptIndex: LogIndex;
-  /** What the members had agreed on as this node's addresses when it started. */
-  #addressAtStart: string | undefined;
-  /** When this node last told the leader its address. */
-  #announcedMs = -Infinity;
   #http: HttpService | undefined;
   #versionTimer: TimerHandle | undefined;
   #stopping: Promise<void> | undefined;
@@ -326,47 +301,43 @@ export class Process {
       packSyncMsMin: compression.logSyncMsMin,
       onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
     });
-    this.#keptIndex = readMembers(disk)?.index ?? 0;
     this.#joined = directory.joined && placedConfigOf(directory.joined);
     for (const group of options.groups) {
       this.#groups.set(group, this.#assemble(group, { opened, directory }));
     }
     const [leading] = this.#groups.values();
-    this.#members = new Members(leading!.host.core.state.configs.current, {
+    this.#membership = new OwnMembership({
       self: this.id,
+      host: leading!.host,
       joined: this.#joined,
       given: options.members,
       identities: this.identities,
       peers: () => this.#peers,
+      system: this.system,
+      disk,
+      ownAddresses: () => ({
+        raft: formatHostPort(this.#ownAddress()),
+        http: options.httpAddressOf(this.id),
+      }),
       nowMs: () => ports.clock.monotonicMs(),
       onRenewed: (peer) => {
         for (const { host } of this.#groups.values()) {
           host.raft.signal({ type: "PeerRenewed", peer });
         }
       },
-      onChanged: (placed, isCommitted) => this.#keepMembers(placed, isCommitted),
-      onFault: (error) => this.system.fail(error),
+      log,
     });
-    this.system.spawn<MembersHint>({
-      ...MEMBERS_ADDRESS,
-      supervision: FAIL_STOP,
-      create: () => new MembersActor((placed) => this.#members.noteHint(placed)),
-      remote: membersHintOf,
-    });
+    const { members } = this.#membership;
     this.#peers = startPeers({
       listen: options.listen,
       self: this.id,
       clusterId: this.clusterId,
       identities: this.identities,
-      peers: new Map(
-        [...this.#members.wanted()].flatMap((node): [NodeId, HostPort][] => {
-          const [address] = this.#members.addressesOf(node);
-          return address === undefined ? [] : [[node, address]];
-        }),
-      ),
-      isRemoved: (directoryId) => this.#members.isRemoved(directoryId),
+      // The members are, as soon as they are tended.
+      peers: new Map(),
+      isRemoved: (directoryId) => members.isRemoved(directoryId),
       onRemoved: () => this.system.fail(new MemberRemovedError(this.id)),
-      mayBeMember: (node) => this.#members.noteStranger(node),
+      mayBeMember: (node) => members.noteStranger(node),
       network,
       system: this.system,
       onRaft: (message) => this.#groups.get(message.group)?.host.receive(message),
@@ -379,12 +350,12 @@ export class Process {
         clusterVersionMax: options.build.clusterVersionMax,
       }),
       onLink: (peer, link) => {
-        if (link === "up") this.#tellMembers(peer);
+        if (link === "up") this.#membership.tell(peer);
         options.onLink?.(peer, link);
       },
     });
     undo.push(() => this.#peers.stop());
-    this.#members.tend();
+    members.tend();
     this.#space.start();
     undo.push(() => this.#space.stop());
     this.#compareVersionsSoon();
@@ -452,8 +423,8 @@ export class Process {
   }
 
   /** Somebody who is asked for it says that these are the members: they are used for links only. */
-  noteMembers(members: StoredMembers): void {
-    this.#members.noteHint(placedConfigOf(members));
+  noteMembers(members: PlacedConfig): void {
+    this.#membership.members.noteHint(members);
   }
 
   /** Why the member is in its role in a group, and what holds each transition back. */
@@ -497,7 +468,7 @@ export class Process {
       ...(this.#joined === undefined ? {} : { memberSince: this.#joined.index }),
       directoryOf: (node) => node === this.id ? directory.directoryId : this.identities.of(node),
       onMembers: (placed, isCommitted) => {
-        if (group === this.#options.groups[0]) this.#members.follow(placed, isCommitted);
+        if (group === this.#options.groups[0]) this.#membership.members.follow(placed, isCommitted);
       },
       timing,
       ...(bounds === undefined ? {} : { bounds }),
@@ -552,7 +523,7 @@ export class Process {
 
   /** Where a member is, this one too, the likeliest first. */
   #addressesOf(node: NodeId): readonly HostPort[] {
-    return node === this.id ? [this.#ownAddress()] : this.#members.addressesOf(node);
+    return node === this.id ? [this.#ownAddress()] : this.#membership.members.addressesOf(node);
   }
 
   /** Where the others reach this node. */
@@ -566,105 +537,7 @@ export class Process {
   /** Where clients reach a member: it knows best of itself. */
   #httpAddressOf(node: NodeId): string | undefined {
     const given = this.#options.httpAddressOf(node);
-    return node === this.id ? given : this.#members.httpAddressOf(node) ?? given;
-  }
-
-  /** Keeps the configuration in force beside the log, which may be lost. */
-  #keepMembers({ index, config }: PlacedConfig, isCommitted: boolean): void {
-    const { log } = this.#options;
-    const { clusterVersion, voters, outgoing, learners } = config;
-    if (clusterVersion < MEMBERS_VERSION || index === 0) return;
-    if (isCommitted) {
-      for (const { peer } of this.#peers.status().peers) this.#tellMembers(peer);
-    }
-    if (index === this.#toldIndex) return;
-    this.#toldIndex = index;
-    const list = (ids: readonly NodeId[]): { readonly [name: string]: string } | undefined =>
-      ids.length === 0 ? undefined : { ids: ids.join() };
-    log("info", "members", {
-      ...{ index, voters: voters.join() },
-      outgoing: list(outgoing)?.ids,
-      learners: list(learners)?.ids,
-    });
-    this.#writeMembers();
-  }
-
-  /**
-   * Keeps the members beside the log. A full disk has no room for the log's entry either: it is tried
-   * again later.
-   */
-  #writeMembers(): void {
-    const { index, config } = this.#members.current;
-    const { clusterVersion } = config;
-    const isNamed = clusterVersion >= MEMBERS_VERSION && index > 0;
-    if (!isNamed || index === this.#keptIndex) return;
-    const { disk } = this.#options.world;
-    try {
-      writeMembers(disk, { index, clusterVersion, config: storedConfigOf(config) });
-      this.#keptIndex = index;
-    } catch (error) {
-      if (isNoSpace(error)) return;
-      this.system.fail(error as Error);
-    }
-  }
-
-  /** Tells a peer who the members are, as far as this node knows them to be agreed on. */
-  #tellMembers(peer: NodeId): void {
-    const placed = this.#members.toTell;
-    if (placed === undefined) return;
-    this.system.ref<WireValue>({ ...MEMBERS_ADDRESS, node: peer }).cast(membersHintValue(placed));
-  }
-
-  /** What a member does about its membership every VERSIONS_MS. */
-  #tendMembers(): void {
-    this.#members.tend();
-    this.#writeMembers();
-    const [group] = this.#options.groups;
-    const { host: { core } } = this.#hosted(group!);
-    const { config: { members, learners }, index } = this.#members.current;
-    const { leaderId } = core.context;
-    if (leaderId === undefined) this.#peers.knock();
-    const own = members.find(({ id }) => id === this.id);
-    const isReading = (this.#joined?.index ?? 0) > index;
-    if (this.#members.isAbsent) return this.#noteAbsence(leaderId);
-    this.#absentSinceMs = undefined;
-    const isCatchingUp = isReading ||
-      (learners.includes(this.id) && own !== undefined && !own.staysLearner);
-    if (isCatchingUp) {
-      const { commitIndex, log: { lastIndex } } = core.state;
-      this.#options.log("info", "catching-up", { entries: lastIndex, committed: commitIndex });
-    } else if (own !== undefined && leaderId !== undefined) this.#announceAddress(own, leaderId);
-  }
-
-  /** The members do not name this node. If no leader says otherwise, it ends. */
-  #noteAbsence(leaderId: NodeId | undefined): void {
-    const nowMs = this.#options.world.ports.clock.monotonicMs();
-    this.#absentSinceMs = leaderId === undefined ? this.#absentSinceMs ?? nowMs : undefined;
-    if (nowMs - (this.#absentSinceMs ?? nowMs) < LEAVING_MS_MAX) return;
-    this.system.fail(new MemberRemovedError(this.id));
-  }
-
-  /** This node listens elsewhere than the members have agreed on: it tells the leader. */
-  #announceAddress({ raft, http }: Member, leaderId: NodeId): void {
-    const { world: { ports }, groups: [group], httpAddressOf } = this.#options;
-    const own = formatHostPort(this.#ownAddress());
-    const ownHttp = httpAddressOf(this.id) ?? http;
-    const { config: { clusterVersion } } = this.#members.current;
-    if (clusterVersion < MEMBERS_VERSION) return;
-    // What an operator has said since this node runs is where it is to go next: that stays.
-    this.#addressAtStart ??= `${raft} ${http}`;
-    if (this.#addressAtStart !== `${raft} ${http}`) return;
-    if (own === raft && ownHttp === http) return;
-    const nowMs = ports.clock.monotonicMs();
-    if (nowMs - this.#announcedMs < ANNOUNCE_MS) return;
-    this.#announcedMs = nowMs;
-    const change = { update: [{ id: this.id, raft: own, http: ownHttp }] };
-    this.#hosted(group!).host.raftOn(leaderId).ask(
-      { type: "ChangeMembers", change, force: false, dryRun: false },
-      { timeoutMs: ANNOUNCE_MS },
-      // It is asked again as long as the members have agreed on another one.
-      () => {},
-    );
+    return node === this.id ? given : this.#membership.members.httpAddressOf(node) ?? given;
   }
 
   #schedule(): ScheduledBackups | undefined {
@@ -813,7 +686,7 @@ export class Process {
       for (const { host } of this.#groups.values()) {
         host.raiseClusterVersion((node) => peers.get(node)?.clusterVersionMax);
       }
-      this.#tendMembers();
+      this.#membership.tend();
       this.#compareVersionsSoon();
     });
   }
@@ -874,10 +747,6 @@ export class Process {
 function isAlone({ world: { disk }, members }: ProcessOptions): boolean {
   const { owner, latest } = readDirectory(disk) ?? {};
   return (latest?.config.members.length ?? owner?.members.length ?? members.size) === 1;
-}
-
-function placedConfigOf({ index, clusterVersion, config }: StoredMembers): PlacedConfig {
-  return { index, config: configOfStored(config, clusterVersion) };
 }
 
 /** Whether what the log held is lost, so that only the other members can help. */

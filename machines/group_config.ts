@@ -87,6 +87,13 @@ export interface StoredConfig {
   readonly removed: readonly string[];
 }
 
+/** A {@linkcode PlacedConfig} as JSON. */
+export interface StoredMembers {
+  readonly index: LogIndex;
+  readonly clusterVersion: number;
+  readonly config: StoredConfig;
+}
+
 /** What a config entry says: without members, they stay as they are. */
 export interface ConfigEntry {
   readonly clusterVersion: number;
@@ -166,6 +173,20 @@ export function configOfStored(value: unknown, clusterVersion: number): GroupCon
     removed.every((id) => typeof id === "string" && id.length <= ADDRESS_CHARS_MAX);
   if (!isList) throw new RangeError("Cannot read a configuration: it lacks the removed members");
   return { clusterVersion, voters, outgoing, learners, members: read, removed };
+}
+
+/** As {@linkcode storedConfigOf}, with the entry that holds it. */
+export function storedMembersOf({ index, config }: PlacedConfig): StoredMembers {
+  return { index, clusterVersion: config.clusterVersion, config: storedConfigOf(config) };
+}
+
+/**
+ * Reads what {@linkcode storedMembersOf} made.
+ *
+ * @throws {RangeError} As {@linkcode configOfStored}.
+ */
+export function placedConfigOf({ index, clusterVersion, config }: StoredMembers): PlacedConfig {
+  return { index, config: configOfStored(config, clusterVersion) };
 }
 
 function memberOf(value: unknown): Member {

@@ -38,10 +38,11 @@ import {
   readFields,
   replaceFields,
 } from "./directory_file.ts";
+import type { StoredMembers } from "../../machines/group_config.ts";
 import type { NodeId } from "../../machines/raft_types.ts";
 import type { Disk, DiskLock } from "./disk.ts";
 import { IDENTITY_BYTES_MAX, NODE_ID_MAX, PEERS_BYTES_MAX } from "./limits.ts";
-import { isStoredMembers, MEMBERS_FILE, readMembers, type StoredMembers } from "./members_file.ts";
+import { isStoredMembers, MEMBERS_FILE, readMembers } from "./members_file.ts";
 import { SNAPSHOT_DIRECTORY } from "./snapshot_store.ts";
 import { isPlace, isSamePlace } from "./place.ts";
 import { lacksFirstHeader, replay } from "./wal_replay.ts";

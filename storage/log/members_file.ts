@@ -5,8 +5,7 @@
  *
  * @module
  */
-import type { StoredConfig } from "../../machines/group_config.ts";
-import type { LogIndex } from "../../machines/raft_types.ts";
+import type { StoredMembers } from "../../machines/group_config.ts";
 import {
   type DirectoryFile,
   IdentityDamagedError,
@@ -15,13 +14,6 @@ import {
 } from "./directory_file.ts";
 import type { Disk } from "./disk.ts";
 import { MEMBERS_BYTES_MAX } from "./limits.ts";
-
-/** A configuration, and the entry that holds it. */
-export interface StoredMembers {
-  readonly index: LogIndex;
-  readonly clusterVersion: number;
-  readonly config: StoredConfig;
-}
 
 /** Where it is. */
 export const MEMBERS_FILE: DirectoryFile = {

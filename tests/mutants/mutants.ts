@@ -136,7 +136,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a member takes back where an operator says that it goes",
-    file: "actors/process.ts",
+    file: "actors/own_membership.ts",
     find: "    if (this.#addressAtStart !== `${raft} ${http}`) return;",
     replace: "",
     suspects: ["tests/process/members_test.ts"],
@@ -171,8 +171,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a member that was away never asks whether it was removed",
-    file: "actors/process.ts",
-    find: "    if (leaderId === undefined) this.#peers.knock();",
+    file: "actors/own_membership.ts",
+    find: "    if (leaderId === undefined) peers().knock();",
     replace: "",
     suspects: ["tests/sim/fault_matrix_test.ts"],
   },

@@ -11,7 +11,7 @@ import {
   CLUSTER_VERSIONS,
   foundingConfig,
   type PlacedConfig,
-  storedConfigOf,
+  storedMembersOf,
 } from "../../machines/group_config.ts";
 import type { MembershipChange } from "../../machines/membership_change.ts";
 import type { HostPort } from "../../transport/wire/network.ts";
@@ -225,13 +225,9 @@ export class SimCluster {
 
   /** Starts the members that are not there yet, and those whose lost disks were taken out. */
   letJoin(): void {
-    const { index, config } = this.members;
+    const { config } = this.members;
     if (config.outgoing.length > 0) return;
-    const joined = {
-      index,
-      clusterVersion: config.clusterVersion,
-      config: storedConfigOf(config),
-    };
+    const joined = storedMembersOf(this.members);
     for (const id of config.learners) {
       const node = this.nodes.get(id);
       if (node === undefined) {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { StoredMembers } from "../../storage/log/members_file.ts";
+import type { StoredMembers } from "../../machines/group_config.ts";
 import type { ReplicationBounds } from "../../machines/bounds.ts";
 import type { KvGroup } from "../../actors/group.ts";
 import type { CompressionPolicy } from "../../actors/limits.ts";
