@@ -145,6 +145,7 @@ const CHANGE_REASONS: readonly unknown[] = [
   "busy",
   "invalid",
   "quorum",
+  "in-use",
   "old-build",
 ] satisfies readonly ChangeRefusal["reason"][];
 
@@ -158,10 +159,10 @@ function isOutcome(
 
 function isReport(value: WireValue): boolean {
   if (!isWireObject(value)) return false;
-  const { before, between, after, behind } = value;
+  const { before, between, after, behind, inUse } = value;
   return [before, after].every(isQuorumReport) &&
     (between === undefined || (Array.isArray(between) && between.every(isQuorumReport))) &&
-    Array.isArray(behind) &&
+    (inUse === undefined || isIds(inUse)) && Array.isArray(behind) &&
     behind.every((each) =>
       isWireObject(each) && isInteger(each["id"], 1, NODE_ID_MAX) &&
       isInteger(each["entries"], 0, Number.MAX_SAFE_INTEGER)
@@ -171,9 +172,11 @@ function isReport(value: WireValue): boolean {
 function isQuorumReport(value: WireValue): boolean {
   if (!isWireObject(value)) return false;
   const { voters, needed, alive } = value;
-  const isIds = (list: WireValue): boolean =>
-    Array.isArray(list) && list.every((id) => isInteger(id, 1, NODE_ID_MAX));
   return isIds(voters) && isIds(alive) && isInteger(needed, 0, NODE_ID_MAX);
+}
+
+function isIds(list: WireValue): boolean {
+  return Array.isArray(list) && list.every((id) => isInteger(id, 1, NODE_ID_MAX));
 }
 
 function isOwn(status: unknown): boolean {

@@ -143,7 +143,7 @@ async function post(
   return await response.json();
 }
 
-function previewOf({ before, between, after, behind }: ChangeReport): string[] {
+function previewOf({ before, between, after, behind, inUse = [] }: ChangeReport): string[] {
   const lines = [`Now:     ${quorumText(before)}`];
   if (between !== undefined) {
     lines.push(`Between: ${between.map(quorumText).join("; and ")}`);
@@ -153,6 +153,7 @@ function previewOf({ before, between, after, behind }: ChangeReport): string[] {
     const list = behind.map(({ id, entries }) => `node ${id} by ${entries} entries`).join(", ");
     lines.push(`Behind:  ${list}`);
   }
+  if (inUse.length > 0) lines.push(`In use:  the disk of node ${inUse.join(", ")}, which answers`);
   return lines;
 }
 

@@ -84,14 +84,14 @@ export function planChange(
   if (isEmptyChange(change)) return { reason: "invalid", detail: "The change asks for nothing" };
   try {
     const next = configWith(config, change, state.directoryOf);
-    return { config: next, report: reportOf(config, next, viewOf(state)) };
+    return { config: next, report: reportOf({ before: config, change, next }, viewOf(state)) };
   } catch (error) {
     if (!(error instanceof ChangeError)) throw error;
     return { reason: "invalid", detail: error.message };
   }
 }
 
-function viewOf(state: GroupState): Parameters<typeof reportOf>[2] {
+function viewOf(state: GroupState): Parameters<typeof reportOf>[1] {
   const { id, nowMs, timing: { electionTimeoutMsMax }, log, leadership } = state;
   return {
     isAlive: (node: NodeId): boolean => {

@@ -52,10 +52,10 @@ export interface MembershipChange {
 export interface ChangeRefusal {
   /**
    * `invalid`: it makes no sense for these members. `quorum`: too few of the voters to be answer.
-   * `busy`: another change is under way, or this leader has committed nothing yet. `old-build`: a member
+   * `in-use`: a disk that is said to be lost is not. `busy`: another change is under way, or this leader has committed nothing yet. `old-build`: a member
    * runs a build that does not know that members change.
    */
-  readonly reason: "not-leader" | "busy" | "invalid" | "quorum" | "old-build";
+  readonly reason: "not-leader" | "busy" | "invalid" | "quorum" | "in-use" | "old-build";
   readonly detail: string;
 }
 
@@ -79,6 +79,8 @@ export interface ChangeReport {
   readonly after: QuorumReport;
   /** Members of the configuration to be that lack entries, and how many. */
   readonly behind: readonly { readonly id: NodeId; readonly entries: number }[];
+  /** Members whose disks are said to be lost, and which answer; absent if there are none. */
+  readonly inUse?: readonly NodeId[];
 }
 
 /** The change makes no sense for these members. */
@@ -266,10 +268,13 @@ export function isEmptyChange(change: MembershipChange): boolean {
   return Object.values(change).every((list) => list.length === 0);
 }
 
-/** What the change from one configuration to the next means for the quorums. */
+/** What the change from one configuration to the next means for the quorums, and whom it concerns. */
 export function reportOf(
-  before: GroupConfig,
-  next: GroupConfig,
+  { before, change, next }: {
+    readonly before: GroupConfig;
+    readonly change: MembershipChange;
+    readonly next: GroupConfig;
+  },
   { isAlive, entriesBehind }: {
     readonly isAlive: (id: NodeId) => boolean;
     readonly entriesBehind: (id: NodeId) => LogIndex;
@@ -282,20 +287,32 @@ export function reportOf(
       alive: half.filter(isAlive),
     }));
   const after = isJoint(next) ? leaveJoint(next) : next;
+  const inUse = (change.replace ?? [])
+    .flatMap(({ id, by }) => by === undefined && isAlive(id) ? [id] : []);
   return {
     before: reportsOf(before)[0]!,
     ...(isJoint(next) ? { between: reportsOf(next) } : {}),
     after: reportsOf(after)[0]!,
     behind: after.members.map(({ id }) => ({ id, entries: entriesBehind(id) }))
       .filter(({ entries }) => entries > 0),
+    ...(inUse.length === 0 ? {} : { inUse }),
   };
 }
 
 /**
  * Why the change must not be made without force: too few of those who must agree answer now, so it could
- * not be committed, or none after it. Undefined if it may.
+ * not be committed, or none after it; or a member that answers would lose a directory that it still has,
+ * as when a replacement is asked for twice. Undefined if it may.
  */
-export function objectionTo({ between = [], after }: ChangeReport): ChangeRefusal | undefined {
+export function objectionTo(
+  { between = [], after, inUse }: ChangeReport,
+): ChangeRefusal | undefined {
+  if (inUse !== undefined) {
+    const detail =
+      `Node ${inUse.join(", ")} answers, so its disk is not lost: a replacement would ` +
+      "take out the directory that it has now";
+    return { reason: "in-use", detail };
+  }
   const weak = [...between, after].find(({ alive, needed }) => alive.length < needed);
   if (weak === undefined) return undefined;
   const { alive, needed, voters } = weak;

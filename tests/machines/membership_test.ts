@@ -438,11 +438,36 @@ Deno.test("a lost disk: the member comes back empty as a learner, and is promote
   assertEquals(cluster.committedTexts(2), ["a"]);
 });
 
+Deno.test("a replacement that is asked for twice does not take out the new directory", () => {
+  const cluster = founded();
+  cluster.crash(2);
+  cluster.elapse(electionTimeoutMsMax);
+  assertTaken(cluster, 1, { replace: [{ id: 2 }] });
+  cluster.elapse(300);
+  // Nobody has come with a new one yet: the answer may have been lost, and it is asked for again.
+  assertTaken(cluster, 1, { replace: [{ id: 2 }] });
+  cluster.elapse(300);
+  cluster.join(2, 1);
+  cluster.turn(1, (core) => core.peerRenewed(2));
+  cluster.elapse(100);
+  assertEquals(
+    refusalOf(cluster, 1, { replace: [{ id: 2 }] }),
+    "in-use: Node 2 answers, so its disk is not lost: a replacement would take out the directory " +
+      "that it has now",
+  );
+  const report = cluster.core(1).previewChange({ replace: [{ id: 2 }] }).report;
+  assertEquals(report?.inUse, [2]);
+  // Another member may take its place all the same.
+  assertTaken(cluster, 1, { replace: [{ id: 2, by: newMember(4) }] });
+  assertEquals(cluster.core(1).state.configs.current.config.removed, ["directory-2-0"]);
+});
+
 Deno.test("what a lost directory had acknowledged does not count for the one in its place", () => {
   const cluster = founded();
   cluster.propose(1, "a");
   cluster.settle();
-  assertTaken(cluster, 1, { replace: [{ id: 2 }] });
+  const { accepted } = cluster.change(1, { replace: [{ id: 2 }] }, true);
+  assert(accepted);
   cluster.elapse(50);
   cluster.crash(2);
   const before = cluster.core(1).state.leadership!.progress.get(2)!.matchIndex;

@@ -142,6 +142,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/process/members_test.ts"],
   },
   {
+    name: "a replacement that is asked for twice takes out the new directory",
+    file: "machines/membership_change.ts",
+    find: "by === undefined && isAlive(id) ? [id] : []",
+    replace: "by === undefined && isAlive(id) ? [] : []",
+    suspects: ["tests/machines/membership_test.ts"],
+  },
+  {
     name: "a removed directory is welcome",
     file: "actors/greeter.ts",
     find: '    if (this.#host.isRemoved(hello.directoryId)) return "removed";',

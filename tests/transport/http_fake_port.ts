@@ -128,7 +128,7 @@ export class FakePort implements GatewayPort {
       this.changes.push({ change, options });
       if (isEmptyChange(change)) throw new ChangeError("The change asks for nothing");
       const next = configWith(this.config, change, () => undefined);
-      const report = reportOf(this.config, next, {
+      const report = reportOf({ before: this.config, change, next }, {
         isAlive: (id) => id !== 3,
         entriesBehind: (id) => id === 3 ? 7 : 0,
       });
