@@ -20,6 +20,7 @@ import { UNGREETED_CONNECTIONS_MAX } from "./limits.ts";
 import { commonVersion, type PeerHost, type PeerLink } from "./peer_link.ts";
 import type { TimerHandle } from "./runtime/ports.ts";
 import { refusalText } from "./refusal_text.ts";
+import { type Standing, standingOf } from "./standing.ts";
 
 /** Connections that did not become a peer's. */
 export interface GreeterCounters {
@@ -122,9 +123,9 @@ export class Greeter {
       connection.close();
       return undefined;
     }
-    let refusal: RefusalReason | undefined;
+    let judgement: RefusalReason | { readonly standing: Standing };
     try {
-      refusal = this.#refusal(hello);
+      judgement = this.#judge(hello);
     } catch (error) {
       connection.close();
       // The peer dials again, and there may be room by then.
@@ -132,12 +133,13 @@ export class Greeter {
       else this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
       return undefined;
     }
-    if (refusal === undefined) {
+    if (typeof judgement === "object") {
       if (!this.#peers.has(hello.from)) this.#addLink(hello.from);
       const peer = this.#peers.get(hello.from);
-      if (peer !== undefined) return peer.accept(connection, hello);
+      if (peer !== undefined) return peer.accept(connection, hello, judgement.standing);
+      judgement = "unknown-node";
     }
-    this.#refuse(connection, { hello, refusal: refusal ?? "unknown-node", codec });
+    this.#refuse(connection, { hello, refusal: judgement, codec });
     return undefined;
   }
 
@@ -170,7 +172,7 @@ export class Greeter {
   }
 
   /** @throws {Error} If the peer's directory cannot be written down. */
-  #refusal(hello: Hello): RefusalReason | undefined {
+  #judge(hello: Hello): RefusalReason | { readonly standing: Standing } {
     const { self, clusterId, identities, versions } = this.#host;
     if (hello.magic !== PROTOCOL_MAGIC) return "wrong-magic";
     if (commonVersion(versions, hello) === undefined) return "wrong-version";
@@ -183,7 +185,8 @@ export class Greeter {
     const { directoryId, toDirectoryId = identities.own } = hello;
     if (toDirectoryId !== identities.own) return "wrong-target-directory";
     if (!isPeer && !this.#host.mayBeMember(hello.from)) return "unknown-node";
-    return identities.recognise(hello.from, directoryId) ? undefined : "wrong-directory";
+    const standing = standingOf(this.#host, hello.from, directoryId);
+    return standing === undefined ? "wrong-directory" : { standing };
   }
 
   #forget(connection: Connection): void {

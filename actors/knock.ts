@@ -14,6 +14,7 @@ import { PROTOCOL_MAGIC } from "../transport/wire/limits.ts";
 import type { Hello } from "../transport/wire/messages.ts";
 import type { HostPort } from "../transport/wire/network.ts";
 import type { PeerHost } from "./peer_link.ts";
+import { directoryAskedOf } from "./standing.ts";
 
 /** The hello of this node to a peer. */
 export function helloOf(host: PeerHost, to: NodeId): Hello {
@@ -28,7 +29,7 @@ export function helloOf(host: PeerHost, to: NodeId): Hello {
     to,
     incarnation,
     directoryId: identities.own,
-    toDirectoryId: identities.of(to),
+    toDirectoryId: directoryAskedOf(host, to),
     clusterVersionMax,
   };
 }

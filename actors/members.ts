@@ -5,7 +5,7 @@
  * The configuration in force says who the members are. A member that was away may know an old one only,
  * whose members are gone by now: so those that meet tell each other the newest that they know to be
  * committed, and it is enough to reach one of them. What a peer says so is used for links only, never
- * for a quorum.
+ * for a quorum: a link over which votes and acknowledgements count needs the log (standing.ts).
  *
  * @module
  */
@@ -164,6 +164,11 @@ export class Members {
     return this.#committed?.config.removed.includes(directoryId) === true;
   }
 
+  /** Whether a peer says that a directory was; what that is good for, standing.ts says. */
+  isSaidRemoved(directoryId: string): boolean {
+    return this.#hint?.config.removed.includes(directoryId) === true;
+  }
+
   /** What this node can tell a peer that it meets; undefined before the members are in the log. */
   get toTell(): PlacedConfig | undefined {
     const committed = this.#committed;
@@ -184,8 +189,12 @@ export class Members {
 
   /** A peer knows this configuration to be committed. */
   noteHint(placed: PlacedConfig): void {
-    const known = Math.max(this.#current.index, this.#hint?.index ?? 0);
-    if (placed.index <= known) return;
+    if (placed.index <= this.#current.index) return;
+    const { index = 0, config } = this.#hint ?? {};
+    // What was asked for over HTTP names no removed directories; a peer does.
+    const isSupplement = placed.index === index && config?.removed.length === 0 &&
+      placed.config.removed.length > 0;
+    if (placed.index <= index && !isSupplement) return;
     this.#hint = placed;
     this.tend();
   }

@@ -29,7 +29,6 @@ import { FRAME_BYTES_MAX, PACKED_FRAMES_VERSION } from "../transport/wire/limits
 import { packFrame, unpackBody } from "../transport/wire/packed_frame.ts";
 import { type CompressionTotals, Compressor } from "../storage/compression.ts";
 import { isNoSpace } from "../storage/log/disk.ts";
-import type { PeerIdentities } from "../storage/log/peer_identities.ts";
 import {
   type Connection,
   type ConnectionHandlers,
@@ -56,17 +55,14 @@ import { helloOf } from "./knock.ts";
 import type { LogOnce } from "./log_once.ts";
 import type { Ports, TimerHandle } from "./runtime/ports.ts";
 import { refusalText } from "./refusal_text.ts";
+import { isOfLeader, type KnownDirectories, type Standing, standingOf } from "./standing.ts";
 
 /** What the peers of a process share. */
-export interface PeerHost {
+export interface PeerHost extends KnownDirectories {
   readonly self: NodeId;
   readonly clusterId: string;
   /** Differs between two lives of this process. */
   readonly incarnation: number;
-  /** The data directories of this node and its peers. */
-  readonly identities: PeerIdentities;
-  /** Whether a directory was removed from the cluster, for good. */
-  readonly isRemoved: (directoryId: string) => boolean;
   /** The peer says that this node's own was. */
   readonly onRemoved: (peer: NodeId) => void;
   /** A node that is no peer says hello; see PeersOptions. */
@@ -160,6 +156,8 @@ type Build = Pick<Hello, "incarnation" | "clusterVersionMax">;
 
 interface Link {
   readonly connection: Connection;
+  /** How far the peer is believed; undefined while it has not been greeted. */
+  readonly standing: Standing | undefined;
   readonly codec: Codec;
   /** The version of the protocol that the codec speaks. */
   readonly version: number;
@@ -245,13 +243,13 @@ export class PeerLink {
    * Takes a connection whose hello was found valid, in place of any other: the peer would not have
    * dialled if it still had one. Returns what handles its frames from now on.
    */
-  accept(connection: Connection, hello: Hello): ConnectionHandlers {
+  accept(connection: Connection, hello: Hello, standing: Standing): ConnectionHandlers {
     connection.setFrameLimit(FRAME_BYTES_MAX);
     const { versions } = this.#host;
     const version = commonVersion(versions, hello) ?? versions.min;
     const codec = this.#host.createCodec(version);
     const { incarnation, clusterVersionMax } = hello;
-    this.#accepted = { connection, codec, version, incarnation, clusterVersionMax };
+    this.#accepted = { connection, standing, codec, version, incarnation, clusterVersionMax };
     this.#step({ type: "Accepted" });
     return this.#handlers;
   }
@@ -315,16 +313,15 @@ export class PeerLink {
       if (reply.refusal === "removed") this.#host.onRemoved(this.peer);
       return;
     }
-    let isKnown: boolean;
+    let standing: Standing | undefined;
     try {
-      isKnown = !this.#host.isRemoved(reply.directoryId) &&
-        this.#host.identities.recognise(this.peer, reply.directoryId);
+      standing = standingOf(this.#host, this.peer, reply.directoryId);
     } catch (error) {
       if (isNoSpace(error)) return this.#closeFor("no-space", (error as Error).message);
       return this.#host.onFault(error instanceof Error ? error : new Error(String(error)));
     }
     // A sound peer has refused already, for the hello said which directory we remember of it.
-    if (!isKnown) return this.#refusedWith("wrong-target-directory");
+    if (standing === undefined) return this.#refusedWith("wrong-target-directory");
     const { versions } = this.#host;
     const { version } = reply;
     if (version < versions.min || version > versions.max) {
@@ -332,7 +329,7 @@ export class PeerLink {
     }
     this.#build = reply;
     const { connection } = this.#link!;
-    this.#link = { connection, version, codec: this.#host.createCodec(version) };
+    this.#link = { connection, standing, version, codec: this.#host.createCodec(version) };
     connection.setFrameLimit(FRAME_BYTES_MAX);
     this.#step({ type: "Welcomed" });
   }
@@ -364,7 +361,9 @@ export class PeerLink {
         if (message.from !== this.peer) {
           this.#violated("spoofed-from", `${message.type} from node ${message.from}`);
         } else if (isActorWire(message)) this.#host.onActor(this.peer, message);
-        else this.#host.onRaft(message);
+        else if (this.#link?.standing === "known" || isOfLeader(message)) {
+          this.#host.onRaft(message);
+        }
     }
   }
 
@@ -470,6 +469,7 @@ export class PeerLink {
     const address = this.#addresses[this.#dials++ % this.#addresses.length]!;
     this.#link = {
       connection: this.#host.network.dial(address, this.#handlers),
+      standing: undefined,
       codec: this.#host.createCodec(versions.min),
       version: versions.min,
     };
@@ -508,6 +508,12 @@ export class PeerLink {
     this.#counters.linksUp++;
     this.#host.logOnce.forget(this.peer);
     this.#host.onLink(this.peer, "up");
+    if (this.#link?.standing === "leader-only") {
+      const detail = `node ${this.peer} has another data directory than this node remembers, and ` +
+        "another member says that the cluster has agreed to that: until this node reads so in the " +
+        "log, it takes entries of that node, and nothing else";
+      this.#logOnce("warn", "peer-half-known", "directory-replaced", detail);
+    }
   }
 
   #announceLost(): void {

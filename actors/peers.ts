@@ -34,6 +34,8 @@ export interface PeersOptions {
   readonly peers: ReadonlyMap<NodeId, HostPort>;
   /** Whether a data directory was removed from the cluster, for good; default none was. */
   readonly isRemoved?: (directoryId: string) => boolean;
+  /** Whether a peer says that it was; default nobody says so. */
+  readonly isSaidRemoved?: (directoryId: string) => boolean;
   /** A peer says that this node's directory was removed; default: nobody hears of it. */
   readonly onRemoved?: (peer: NodeId) => void;
   /**
@@ -133,6 +135,7 @@ export class Peers implements RemoteLink {
       clusterId,
       identities,
       isRemoved: options.isRemoved ?? (() => false),
+      isSaidRemoved: options.isSaidRemoved ?? (() => false),
       onRemoved: options.onRemoved ?? (() => {}),
       mayBeMember: options.mayBeMember ?? (() => false),
       incarnation: 1 + Math.floor(ports.random.next() * INCARNATION_MAX),

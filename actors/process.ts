@@ -336,6 +336,7 @@ export class Process {
       // The members are, as soon as they are tended.
       peers: new Map(),
       isRemoved: (directoryId) => members.isRemoved(directoryId),
+      isSaidRemoved: (directoryId) => members.isSaidRemoved(directoryId),
       onRemoved: () => this.system.fail(new MemberRemovedError(this.id)),
       mayBeMember: (node) => members.noteStranger(node),
       network,

@@ -32,7 +32,8 @@
  *   member is down.
  * - A directory that was removed with its member is forgotten, and is never welcome again: its id is in
  *   the configuration. It is forgotten only when the configuration without that member is committed. Then
- *   no quorum counts what the directory promised.
+ *   no quorum counts what the directory promised. Who has not read so yet hears the directory in its place
+ *   as a leader only (actors/standing.ts).
  * - A directory that goes back in time, such as a backup, keeps its id and is not recognised. Only
  *   the directory as it was may be brought back.
  * - Hellos are not authenticated yet. Every process that reaches the port can claim an id, and the

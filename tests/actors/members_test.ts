@@ -150,6 +150,19 @@ Deno.test("what a peer says of the members is used for links only, and only if i
   assertEquals([...bench.links.keys()].sort(), [2, 6]);
 });
 
+Deno.test("a peer's word about removed directories stands beside what HTTP has said of the members", () => {
+  const bench = new Bench();
+  const config = { voters: [1, 2, 3] };
+  bench.members.noteHint(placed(9, config));
+  assertEquals(bench.members.isSaidRemoved("d-2"), false);
+  bench.members.noteHint(placed(9, { ...config, removed: ["d-2"] }));
+  bench.members.noteHint(placed(9, config));
+  bench.members.noteHint(placed(8, { ...config, removed: ["d-3"] }));
+  assertEquals(["d-2", "d-3"].map((id) => bench.members.isSaidRemoved(id)), [true, false]);
+  // It is no more than a word.
+  assertEquals([bench.members.isRemoved("d-2"), bench.known.get(2)], [false, "d-2"]);
+});
+
 Deno.test("who joined follows what it joined with until its log has come so far", () => {
   const joined = placed(20, { voters: [7, 8], learners: [1] });
   const bench = new Bench(joined);

@@ -116,7 +116,7 @@ class Node {
 }
 
 /** What a release of the program speaks. */
-type Build = Pick<PeersOptions, "versions" | "createCodec" | "compression">;
+type Build = Pick<PeersOptions, "versions" | "createCodec" | "compression" | "isSaidRemoved">;
 
 /** The release before packed frames. */
 const firstBuild: Build = {
@@ -472,6 +472,52 @@ Deno.test("lost directory: the dialler does not rely on the lost node to notice"
   world.ports.advance(BACK_OFF_MS_MAX);
   assertEquals([two.stateOf(1), two.refusalOf(1)], ["refused", "wrong-target-directory"]);
   assertEquals([two.links, two.raft.seen], [["1 up", "1 lost"], []]);
+});
+
+Deno.test("a directory in the place of a removed one is heard as a leader only, whoever dials", () => {
+  for (const [away, renewed] of [[1, 2], [2, 1]] as const) {
+    const world = new World();
+    for (const node of world.pair()) node.peers.stop();
+    world.ports.settle();
+    world.wipe(renewed, "new");
+    const said = new Set<string>();
+    const one = world.node(away, [renewed], CLUSTER, {
+      createCodec: () => createCodec(plainRecords),
+      isSaidRemoved: (id) => said.has(id),
+    });
+    const other = world.node(renewed, [away]);
+    world.ports.advance(2 * REFUSED_MS);
+    assertEquals(one.links, [], "it is let in though nobody says anything");
+    said.add(directoryOf(renewed));
+    world.ports.advance(2 * REFUSED_MS);
+    assertEquals([one.links, other.links], [[`${renewed} up`], [`${away} up`]]);
+    const from = { group: 0, term: 1, from: renewed };
+    const heartbeat: RaftMessage = {
+      ...from,
+      ...{ type: "AppendEntries", prevLogIndex: 0, prevLogTerm: 0, leaderCommit: 0, round: 0 },
+      runs: [],
+    };
+    const vote: RaftMessage = { ...from, type: "RequestVoteReply", granted: true };
+    const acceptance: RaftMessage = {
+      ...from,
+      ...{ type: "AppendEntriesReply", accepted: true, matchIndex: 7, round: 0 },
+      ...{ prevLogIndex: 0, conflictTerm: 0, conflictIndex: 0 },
+    };
+    for (const message of [vote, acceptance, heartbeat, timeoutNow(renewed)]) {
+      assert(other.peers.send(away, message));
+    }
+    assert(one.peers.send(renewed, timeoutNow(away)));
+    world.ports.settle();
+    assertEquals(one.raft.seen.map((message) => (message as RaftMessage).type), ["AppendEntries"]);
+    assertEquals(other.raft.seen, [timeoutNow(away)]);
+    // One more lost directory is not in that place.
+    said.add("new");
+    other.peers.stop();
+    world.ports.settle();
+    world.node(renewed, [away]);
+    world.ports.advance(2 * REFUSED_MS + BACK_OFF_MS_MAX);
+    assertEquals(one.links, [`${renewed} up`, `${renewed} lost`]);
+  }
 });
 
 Deno.test("lost directory: the old one is welcome again, and a restart forgets nothing", () => {

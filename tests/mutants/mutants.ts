@@ -149,6 +149,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/machines/membership_test.ts"],
   },
   {
+    name: "a directory that is only said to be in another's place has a vote",
+    file: "actors/peer_link.ts",
+    find: 'this.#link?.standing === "known" || isOfLeader(message)',
+    replace: "this.#link?.standing !== undefined",
+    suspects: ["tests/actors/peer_test.ts"],
+  },
+  {
     name: "a removed directory is welcome",
     file: "actors/greeter.ts",
     find: '    if (this.#host.isRemoved(hello.directoryId)) return "removed";',
@@ -172,8 +179,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "an old hint counts",
     file: "actors/members.ts",
-    find: "    if (placed.index <= known) return;",
-    replace: "    if (placed.index < 0 && known > 0) return;",
+    find: "    if (placed.index <= index && !isSupplement) return;",
+    replace: "    if (index < 0 && isSupplement) return;",
     suspects: ["tests/actors/members_test.ts"],
   },
   {

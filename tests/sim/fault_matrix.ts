@@ -934,6 +934,35 @@ export const matrix: readonly MatrixRow[] = [
     shownBy: ["tests/process/members_test.ts: loses no acknowledged write"],
   },
   {
+    row: "E6",
+    title:
+      "a member that was away while a disk was replaced follows the new directory if that leads",
+    play: () => {
+      const play = new Play(47, 5, { membersChange: true });
+      const { cluster } = play;
+      const [away, lost] = play.followers;
+      cluster.run(1_000);
+      cluster.crash(away!);
+      cluster.wipe(lost!);
+      cluster.run(ELECTION_TIMEOUT_MS_MAX);
+      assert(play.change({ replace: [{ id: lost! }] }));
+      assert(cluster.runUntilTrue(10_000, () => play.voters.includes(lost!)), "it does not vote");
+      cluster.host(play.leader)!.raft.ask(
+        { type: "Transfer", to: lost! },
+        { timeoutMs: 5_000 },
+        () => {},
+      );
+      assert(cluster.runUntilTrue(5_000, () => cluster.leader() === lost), "it does not lead");
+      const writes = [play.acknowledged(lost!)];
+      cluster.start(away!);
+      assert(cluster.runUntilTrue(15_000, () => play.read(away!) !== ""), "it refuses its leader");
+      assertEquals(cluster.leader(), lost, "leadership had to move");
+      play.converge(writes);
+      return 1;
+    },
+    shownBy: ["tests/actors/peer_test.ts: a directory in the place of a removed one"],
+  },
+  {
     row: "C10",
     title: "two processes on one directory: the second is refused",
     shownBy: ["tests/process/command_line_test.ts: directory"],
