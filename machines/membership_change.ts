@@ -310,7 +310,7 @@ export function objectionTo(
   if (inUse !== undefined) {
     const detail =
       `Node ${inUse.join(", ")} answers, so its disk is not lost: a replacement would ` +
-      "take out the directory that it has now";
+      "take out the directory that it has now (if it has just stopped, try again in a second)";
     return { reason: "in-use", detail };
   }
   const weak = [...between, after].find(({ alive, needed }) => alive.length < needed);

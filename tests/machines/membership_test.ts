@@ -453,7 +453,7 @@ Deno.test("a replacement that is asked for twice does not take out the new direc
   assertEquals(
     refusalOf(cluster, 1, { replace: [{ id: 2 }] }),
     "in-use: Node 2 answers, so its disk is not lost: a replacement would take out the directory " +
-      "that it has now",
+      "that it has now (if it has just stopped, try again in a second)",
   );
   const report = cluster.core(1).previewChange({ replace: [{ id: 2 }] }).report;
   assertEquals(report?.inUse, [2]);

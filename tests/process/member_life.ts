@@ -9,6 +9,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { CLUSTER_VERSIONS } from "../../machines/group_config.ts";
+import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import type { MembersChanged } from "../../transport/http/gateway_port.ts";
 import { kvAt } from "../cli/run_kv.ts";
 import { eventually, RealCluster } from "./real_cluster.ts";
@@ -161,7 +162,11 @@ export async function live(
 
   await step("found with one node", () => Promise.resolve());
   await step("grow to three", () => join(2, 3));
-  await step("kill a disk", () => cluster.wipe(2));
+  await step("kill a disk", async () => {
+    await cluster.wipe(2);
+    // Until then its disk does not count as lost.
+    await new Promise((resolve) => setTimeout(resolve, DEFAULT_TIMING.electionTimeoutMsMax));
+  });
   await step("replace it", async () => {
     await member(cluster, "replace", "2");
     await join(2);
