@@ -35,6 +35,8 @@ export const VERSION = "0.1.0";
 export const DEFAULT_GROUP: GroupId = 0;
 /** How often a member that knows no leader asks those that it was to join through. */
 const ASK_AGAIN_MS = 3_000;
+/** Hexadecimal digits of a cluster id. */
+const CLUSTER_ID_CHARS = 16;
 /** Port of the Raft address, and of the HTTP address, of the node with id 0. */
 const DEFAULT_RAFT_PORT_BASE = 7000;
 const DEFAULT_HTTP_PORT_BASE = 8000;
@@ -328,10 +330,13 @@ function reachableUrl({ hostname, port }: HostPort, raftAddress: HostPort): stri
 export function clusterIdOf(members: ReadonlyMap<NodeId, HostPort>): string {
   const text = [...members].sort(([a], [b]) => a - b)
     .map(([id, { hostname, port }]) => `${id}=${hostname}:${port}`).join();
-  return createHash("sha256").update(text).digest("hex").slice(0, 16);
+  return createHash("sha256").update(text).digest("hex").slice(0, CLUSTER_ID_CHARS);
 }
 
-/** The owner that the data directory must have for these options. */
+/**
+ * The owner that the data directory must have for these options. Whoever founds a cluster alone draws its
+ * id, for many start with the same address; a directory that has one keeps it.
+ */
 function ownerOf(
   { id }: Pick<NodeOptions, "id">,
   members: ReadonlyMap<NodeId, HostPort>,
@@ -339,7 +344,9 @@ function ownerOf(
   return {
     nodeId: id,
     members: [...members.keys()].sort((a, b) => a - b),
-    clusterId: clusterIdOf(members),
+    clusterId: members.size === 1
+      ? crypto.randomUUID().replaceAll("-", "").slice(0, CLUSTER_ID_CHARS)
+      : clusterIdOf(members),
     clusterIdSource: "computed",
   };
 }

@@ -225,6 +225,21 @@ Deno.test("the bytes of the log on disk are a metric, after a restart too", asyn
   });
 });
 
+Deno.test("who founds a cluster alone draws its id, and keeps it", async () => {
+  const ids: string[] = [];
+  for (let founding = 0; founding < 2; founding++) {
+    await inDirectory(async (options) => {
+      for (let start = 0; start < 2; start++) {
+        await using node = await startNode(options);
+        ids.push(node.status().clusterId);
+      }
+    });
+  }
+  assertEquals([ids[0], ids[2]], [ids[1], ids[3]]);
+  assert(ids[0] !== ids[2]);
+  for (const id of ids) assertMatch(id, /^[0-9a-f]{16}$/);
+});
+
 Deno.test("the cluster's id depends on who is in it, and not on the order", () => {
   type Member = [number, { hostname: string; port: number }];
   const a: Member = [1, { hostname: "h", port: 1 }];
