@@ -231,6 +231,7 @@ Deno.test("who founds a cluster alone draws its id, and keeps it", async () => {
     await inDirectory(async (options) => {
       for (let start = 0; start < 2; start++) {
         await using node = await startNode(options);
+        await put(node, "k", "v");
         ids.push(node.status().clusterId);
       }
     });
