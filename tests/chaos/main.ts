@@ -58,7 +58,10 @@ async function main(): Promise<void> {
       onProgress: (counts, leftMs) =>
         complain(
           `seed ${seed}: ${counts.kills} kills, ${counts.pauses} pauses, ` +
-            `${counts.partitions} partitions, ${counts.operations} operations, ` +
+            `${counts.partitions} partitions, ${
+              counts.replacedDisks + counts.leaves
+            } members changed, ` +
+            `${counts.operations} operations, ` +
             `${Math.max(0, leftMs / 1000).toFixed(0)} s left`,
         ),
     });
@@ -83,6 +86,10 @@ function summary(reports: readonly ChaosReport[]): string {
     `of the whole cluster ${sum(({ clusterKills }) => clusterKills)})`,
     `pauses ${sum(({ pauses }) => pauses)}, partitions ${sum(({ partitions }) => partitions)}, ` +
     `slow links ${sum(({ slowLinks }) => slowLinks)}, resets ${sum(({ resets }) => resets)}`,
+    `disks replaced ${
+      sum(({ replacedDisks }) => replacedDisks)
+    }, members that left and came back ` +
+    `${sum(({ leaves }) => leaves)}`,
     `operations ${sum(({ operations }) => operations)}, unknown ${
       sum(({ unknown }) => unknown)
     }, ` +

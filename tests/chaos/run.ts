@@ -4,11 +4,12 @@
  *
  * @module
  */
-import { RealCluster } from "../process/real_cluster.ts";
+import { RealCluster, type StartOptions } from "../process/real_cluster.ts";
 import { checkLinearizable, type Verdict } from "../sim/linearizability.ts";
 import type { Operation } from "../sim/history.ts";
 import { Dice } from "../sim/random.ts";
 import { ChaosClients } from "./clients.ts";
+import { leaveAndReturn, replaceDisk } from "./members.ts";
 import { LinkFaults, NodeProxy } from "./proxy.ts";
 
 /** How large a run is. */
@@ -32,6 +33,8 @@ export interface ChaosCounts {
   partitions: number;
   slowLinks: number;
   resets: number;
+  replacedDisks: number;
+  leaves: number;
   operations: number;
   unknown: number;
 }
@@ -65,10 +68,17 @@ class ProxiedCluster extends RealCluster {
     );
   }
 
-  override args(id: number): string[] {
+  override args(id: number, by: StartOptions["by"] = "peers"): string[] {
+    const port = this.raftPort(id);
+    const words = super.args(id, by).map((word) =>
+      word === `127.0.0.1:${port}` ? `${NODE_HOST}:${port}` : word
+    );
     return [
-      ...super.args(id),
-      ...["--listen", `${NODE_HOST}:${this.raftPort(id)}`, "--log-level", "warn"],
+      ...words,
+      ...(by === "peers"
+        ? ["--listen", `${NODE_HOST}:${port}`]
+        : ["--advertise", `127.0.0.1:${port}`]),
+      ...["--log-level", "warn"],
     ];
   }
 
@@ -91,6 +101,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     partitions: 0,
     slowLinks: 0,
     resets: 0,
+    replacedDisks: 0,
+    leaves: 0,
     operations: 0,
     unknown: 0,
   };
@@ -171,16 +183,28 @@ async function injectOne(
     else faults.partition([victim], [others[0]!]);
     await sleep(forMs);
     faults.heal();
-  } else if (draw < 0.92) {
+  } else if (draw < 0.89) {
     counts.slowLinks++;
     if (dice.chance(0.3)) faults.dripping.add(victim);
     else faults.slowMs.set(victim, dice.between(5, 200));
     await sleep(forMs);
     faults.heal();
-  } else {
+  } else if (draw < 0.93) {
     counts.resets++;
     faults.reset(victim);
     await sleep(200);
+  } else {
+    const isDisk = dice.chance(0.5);
+    const kills = dice.chance(0.5);
+    await (isDisk ? replaceDisk : leaveAndReturn)(cluster, victim, async () => {
+      if (!kills) return;
+      await sleep(dice.between(0, 1_000));
+      const killed = await leaderOf(cluster) ?? others[0]!;
+      await killAndRestart(cluster, [killed], dice.between(100, 1_000));
+      counts.kills++;
+    });
+    if (isDisk) counts.replacedDisks++;
+    else counts.leaves++;
   }
   await sleep(dice.between(100, 1_500));
 }
@@ -192,7 +216,8 @@ async function killAndRestart(
 ): Promise<void> {
   await Promise.all(ids.map((id) => cluster.kill(id)));
   await sleep(downMs);
-  for (const id of ids) cluster.start(id);
+  // Either names the members or leaves that to the directory; it makes no difference.
+  for (const id of ids) cluster.start(id, { by: id % 2 === 0 ? "peers" : "known" });
 }
 
 /** The leader that most nodes know of now, without waiting for one. */
