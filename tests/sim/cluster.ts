@@ -235,8 +235,11 @@ export class SimCluster {
         this.#addNode(id, { build, joined });
         this.start(id);
       } else if (node.isLost) {
-        this.say(`fault node ${id}  joins again, with an empty disk`);
-        node.rejoin(joined);
+        // An empty disk more would be another loss to those who have met the one that is there.
+        const isMet = this.ids.some((other) => this.#met.has(this.#pairOf(other, id)));
+        this.say(`fault node ${id}  joins again, ${isMet ? "as it is" : "with an empty disk"}`);
+        if (isMet) node.stay();
+        else node.rejoin(joined);
         this.#watch.rejoined(id, this.groups);
         this.start(id);
       }

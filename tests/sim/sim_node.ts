@@ -228,6 +228,12 @@ export class SimNode {
     this.#hasLostDisk = true;
   }
 
+  /** The cluster has taken its lost disk out, and has met the one that it has now. */
+  stay(): void {
+    this.#hasLostDisk = false;
+    this.generation++;
+  }
+
   /** The cluster has taken its lost disk out: it begins anew on an empty one. */
   rejoin(joined: StoredMembers): void {
     this.wipe();
