@@ -159,6 +159,11 @@ export class Members {
     return new Set(ids.filter((id) => id !== this.#options.self));
   }
 
+  /** The data directory of a member, if a leader has written down that it met it. */
+  directoryOf(node: NodeId): string | undefined {
+    return this.#current.config.members.find(({ id }) => id === node)?.directory;
+  }
+
   /** Whether a directory was removed from the cluster, for good. */
   isRemoved(directoryId: string): boolean {
     return this.#committed?.config.removed.includes(directoryId) === true;

@@ -32,6 +32,8 @@ export interface PeersOptions {
   readonly identities: PeerIdentities;
   /** Where every other node listens; an entry for this node is ignored. */
   readonly peers: ReadonlyMap<NodeId, HostPort>;
+  /** What the configuration says of a peer's data directory; default nothing. */
+  readonly directoryOf?: (peer: NodeId) => string | undefined;
   /** Whether a data directory was removed from the cluster, for good; default none was. */
   readonly isRemoved?: (directoryId: string) => boolean;
   /** Whether a peer says that it was; default nobody says so. */
@@ -134,6 +136,7 @@ export class Peers implements RemoteLink {
       self,
       clusterId,
       identities,
+      directoryOf: options.directoryOf ?? (() => undefined),
       isRemoved: options.isRemoved ?? (() => false),
       isSaidRemoved: options.isSaidRemoved ?? (() => false),
       onRemoved: options.onRemoved ?? (() => {}),

@@ -335,6 +335,7 @@ export class Process {
       identities: this.identities,
       // The members are, as soon as they are tended.
       peers: new Map(),
+      directoryOf: (peer) => members.directoryOf(peer),
       isRemoved: (directoryId) => members.isRemoved(directoryId),
       isSaidRemoved: (directoryId) => members.isSaidRemoved(directoryId),
       onRemoved: () => this.system.fail(new MemberRemovedError(this.id)),

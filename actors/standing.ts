@@ -27,6 +27,8 @@ export type Standing = "known" | "leader-only";
 /** What a node knows of directories. */
 export interface KnownDirectories {
   readonly identities: PeerIdentities;
+  /** What the configuration in force says of a member's directory; undefined if nothing. */
+  readonly directoryOf: (peer: NodeId) => string | undefined;
   /** Whether a directory was removed from the cluster, for good. */
   readonly isRemoved: (directoryId: string) => boolean;
   /** Whether a peer says that it was. */
@@ -39,23 +41,36 @@ export interface KnownDirectories {
  * @throws {Error} As {@linkcode PeerIdentities.recognise}.
  */
 export function standingOf(
-  { identities, isRemoved, isSaidRemoved }: KnownDirectories,
+  directories: KnownDirectories,
   peer: NodeId,
   directoryId: string,
 ): Standing | undefined {
+  const { identities, isRemoved, isSaidRemoved } = directories;
   if (isRemoved(directoryId)) return undefined;
-  if (identities.recognise(peer, directoryId)) return "known";
-  const isInPlaceOfRemoved = isSaidRemoved(identities.of(peer)!) && !isSaidRemoved(directoryId);
-  return isInPlaceOfRemoved ? "leader-only" : undefined;
+  const known = knownDirectoryOf(directories, peer) ?? directoryId;
+  if (known === directoryId && identities.recognise(peer, directoryId)) return "known";
+  return isSaidRemoved(known) && !isSaidRemoved(directoryId) ? "leader-only" : undefined;
+}
+
+/**
+ * The directory that a peer has, as far as this node can tell. A node that has never met the peer, since
+ * it is a member for a short time only, goes by the configuration: it could not tell a lost
+ * directory from the one in its place.
+ */
+function knownDirectoryOf(
+  { identities, directoryOf }: KnownDirectories,
+  peer: NodeId,
+): string | undefined {
+  return identities.of(peer) ?? directoryOf(peer);
 }
 
 /** The directory that the peer must have, as far as this node can tell; undefined if it may be any. */
 export function directoryAskedOf(
-  { identities, isSaidRemoved }: KnownDirectories,
+  directories: KnownDirectories,
   peer: NodeId,
 ): string | undefined {
-  const known = identities.of(peer);
-  return known === undefined || isSaidRemoved(known) ? undefined : known;
+  const known = knownDirectoryOf(directories, peer);
+  return known === undefined || directories.isSaidRemoved(known) ? undefined : known;
 }
 
 /** Whether only a leader sends such a message. */

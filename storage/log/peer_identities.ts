@@ -25,11 +25,11 @@
  *
  * The limits:
  *
- * - A peer that has never greeted the old directory cannot tell the new one from it. If a majority
- *   consists of such peers and the new directory, it may elect a leader without what the old
- *   directory held. This takes a member that has never been up together with the lost one. A
- *   cluster could wait for all peers at its first start, but then it could not start while one
- *   member is down.
+ * - A peer that has never greeted the old directory goes by the configuration, which names the
+ *   directories that its leaders have met (actors/standing.ts): all of them once the members are in the
+ *   log. Before that, and until a new member's first change after its joining, it cannot tell the new
+ *   directory from the old one. If a majority consists of such peers and the new directory, it may elect
+ *   a leader without what the old directory held.
  * - A directory that was removed with its member is forgotten, and is never welcome again: its id is in
  *   the configuration. It is forgotten only when the configuration without that member is committed. Then
  *   no quorum counts what the directory promised. Who has not read so yet hears the directory in its place

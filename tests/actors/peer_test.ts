@@ -116,7 +116,10 @@ class Node {
 }
 
 /** What a release of the program speaks. */
-type Build = Pick<PeersOptions, "versions" | "createCodec" | "compression" | "isSaidRemoved">;
+type Build = Pick<
+  PeersOptions,
+  "versions" | "createCodec" | "compression" | "isSaidRemoved" | "directoryOf"
+>;
 
 /** The release before packed frames. */
 const firstBuild: Build = {
@@ -517,6 +520,26 @@ Deno.test("a directory in the place of a removed one is heard as a leader only, 
     world.node(renewed, [away]);
     world.ports.advance(2 * REFUSED_MS + BACK_OFF_MS_MAX);
     assertEquals(one.links, [`${renewed} up`, `${renewed} lost`]);
+  }
+});
+
+Deno.test("a node that never met a peer goes by the directory that the configuration names", () => {
+  for (const [newcomer, lost] of [[1, 2], [2, 1]] as const) {
+    const world = new World();
+    world.wipe(lost, "new");
+    const one = world.node(newcomer, [lost], CLUSTER, {
+      createCodec: () => createCodec(plainRecords),
+      directoryOf: () => directoryOf(lost),
+    });
+    const impostor = world.node(lost, [newcomer]);
+    world.ports.advance(2 * REFUSED_MS);
+    assertEquals([one.links, one.identities.of(lost)], [[], undefined]);
+    impostor.peers.stop();
+    world.ports.settle();
+    world.wipe(lost, directoryOf(lost));
+    world.node(lost, [newcomer]);
+    world.ports.advance(2 * REFUSED_MS);
+    assertEquals([one.links, one.identities.of(lost)], [[`${lost} up`], directoryOf(lost)]);
   }
 });
 

@@ -63,6 +63,7 @@ async function changed(
   let last = "";
   await eventually(`${method} ${path}`, async () => {
     const status = await viewOf(cluster);
+    last = `seen: ${JSON.stringify(status)}`;
     if (status === undefined || status.clusterVersion < CLUSTER_VERSIONS.max) return undefined;
     if (isDone(status)) return true;
     try {
@@ -73,7 +74,7 @@ async function changed(
       last = String(error);
     }
     return undefined;
-  }, () => last);
+  }, () => `${last}\n${cluster.nodes.map(({ id, stderr }) => `${id}: ${stderr}`).join("\n")}`);
 }
 
 async function memberOf(cluster: RealCluster, id: number): Promise<MemberStatus | undefined> {

@@ -149,6 +149,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/machines/membership_test.ts"],
   },
   {
+    name: "a new member takes a lost disk's place for the disk",
+    file: "actors/standing.ts",
+    find: "  return identities.of(peer) ?? directoryOf(peer);",
+    replace: "  return identities.of(peer) ?? (directoryOf(peer) && undefined);",
+    suspects: ["tests/actors/peer_test.ts"],
+  },
+  {
     name: "a directory that is only said to be in another's place has a vote",
     file: "actors/peer_link.ts",
     find: 'this.#link?.standing === "known" || isOfLeader(message)',

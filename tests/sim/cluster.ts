@@ -228,6 +228,13 @@ export class SimCluster {
     const { config } = this.members;
     if (config.outgoing.length > 0) return;
     const joined = storedMembersOf(this.members);
+    // The answer to the change may have been lost, and the new disk was taken in all the same.
+    for (const { id, directory } of config.members) {
+      const node = this.nodes.get(id);
+      if (node?.isLost !== true || directory !== node.directoryId) continue;
+      node.stay();
+      this.#watch.rejoined(id, this.groups);
+    }
     for (const id of config.learners) {
       const node = this.nodes.get(id);
       if (node === undefined) {

@@ -151,6 +151,7 @@ async function safetyPhase(
   const meanMs = 3_600_000 / options.faultsPerHour;
   const next = (): void => {
     if (loop.nowMs >= endMs) return;
+    cluster.letJoin();
     const possible = drawable.filter(({ isPossible }) => isPossible?.(cluster) ?? true);
     if (possible.length === 0) return void loop.after(dice.exponential(meanMs), next);
     const fault = draw(cluster, possible);
@@ -183,6 +184,7 @@ function draw(cluster: SimCluster, drawable: readonly Fault[]): Fault {
  * no quorum and run beside it: they must not disturb it.
  */
 async function livenessPhase(cluster: SimCluster, workloads: readonly Workload[]): Promise<void> {
+  cluster.letJoin();
   const healed = healedQuorum(cluster);
   const lost = [...cluster.lost, ...cluster.damaged];
   for (const id of cluster.ids) {
