@@ -223,33 +223,43 @@ export class SimCluster {
     );
   }
 
-  /** Starts the members that are not there yet, and those whose lost disks were taken out. */
+  /** Starts the members that are not there yet. */
   letJoin(): void {
     const { config } = this.members;
     if (config.outgoing.length > 0) return;
     const joined = storedMembersOf(this.members);
-    // The answer to the change may have been lost, and the new disk was taken in all the same.
-    for (const { id, directory } of config.members) {
-      const node = this.nodes.get(id);
-      if (node?.isLost !== true || directory !== node.directoryId) continue;
-      node.stay();
-      this.#watch.rejoined(id, this.groups);
+    for (const id of config.learners.filter((learner) => !this.nodes.has(learner))) {
+      const build = Math.max(...this.ids.map((other) => this.node(other).build));
+      this.#addNode(id, { build, joined });
+      this.start(id);
     }
-    for (const id of config.learners) {
-      const node = this.nodes.get(id);
-      if (node === undefined) {
-        const build = Math.max(...this.ids.map((other) => this.node(other).build));
-        this.#addNode(id, { build, joined });
-        this.start(id);
-      } else if (node.isLost) {
-        // An empty disk more would be another loss to those who have met the one that is there.
-        const isMet = this.ids.some((other) => this.#met.has(this.#pairOf(other, id)));
-        this.say(`fault node ${id}  joins again, ${isMet ? "as it is" : "with an empty disk"}`);
-        if (isMet) node.stay();
-        else node.rejoin(joined);
-        this.#watch.rejoined(id, this.groups);
-        this.start(id);
+  }
+
+  /**
+   * Once the cluster has agreed that a lost disk is out, its node owes nothing of what that had promised,
+   * and the next disk counts: the one that it has by then, or another empty one with which it joins.
+   */
+  #noteTakenOut(): void {
+    const { lost } = this;
+    if (lost.length === 0) return;
+    const { members } = this;
+    const { config } = members;
+    if (config.outgoing.length > 0) return;
+    for (const id of lost) {
+      const node = this.node(id);
+      const isMember = config.members.some((member) => member.id === id);
+      if (!isMember || !config.removed.includes(node.lostDirectoryId)) continue;
+      // An empty disk more would be another loss to those who have met the one that is there.
+      const isMet = this.ids.some((other) => this.#met.has(this.#pairOf(other, id)));
+      const stays = isMet || this.dice.chance(0.5);
+      this.say(`fault node ${id}  joins again, ${stays ? "as it is" : "with an empty disk"}`);
+      if (stays) node.stay();
+      else {
+        node.rejoin(storedMembersOf(members));
+        this.#watch.diskLost(id, this.groups);
       }
+      this.#watch.readmitted(id, this.groups);
+      this.start(id);
     }
   }
 
@@ -417,6 +427,7 @@ export class SimCluster {
     const untilMs = this.loop.nowMs + durationMs;
     if (condition()) return true;
     while (this.loop.step(untilMs)) {
+      this.#noteTakenOut();
       this.#watch.look();
       if (condition()) return true;
     }
@@ -431,6 +442,7 @@ export class SimCluster {
     const untilMs = this.loop.nowMs + durationMs;
     if (condition()) return true;
     while (this.loop.step(untilMs)) {
+      this.#noteTakenOut();
       this.#watch.look();
       // A turn of the real event loop: every promise that can go on has gone on by then.
       if (this.#promises > 0) await new Promise((resolve) => setImmediate(resolve));

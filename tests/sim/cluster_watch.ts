@@ -244,12 +244,9 @@ export class ClusterWatch {
     }
   }
 
-  /** The node is another member now, with an empty disk: it owes nothing of what it had promised. */
-  rejoined(id: NodeId, groups: readonly GroupId[]): void {
-    for (const group of groups) {
-      this.#seen.delete(`${id}/${group}`);
-      this.#lost.delete(`${id}/${group}`);
-    }
+  /** The cluster has taken the node's lost disk out: it owes nothing of what that had promised. */
+  readmitted(id: NodeId, groups: readonly GroupId[]): void {
+    for (const group of groups) this.#lost.delete(`${id}/${group}`);
   }
 
   /** Tells of an acceptance while both are still in its term: nothing of either log can be replaced. */

@@ -392,7 +392,7 @@ export const faults: readonly Fault[] = [
     isPossible: (cluster) => mayChange(cluster) && cluster.lost.length > 0,
     begin: (cluster) => {
       cluster.changeMembers({ replace: [{ id: cluster.dice.pick(cluster.lost) }] });
-      return () => cluster.letJoin();
+      return () => {};
     },
   },
   {

@@ -104,6 +104,8 @@ export class SimNode {
   /** Counts the times that it came back as another member with its id. */
   generation = 0;
   #hasLostDisk = false;
+  /** The data directory that was on the first disk that it lost since it is this member. */
+  lostDirectoryId = "";
   #joined: StoredMembers | undefined;
   /** Whether its log was damaged, and it has not restored it since. */
   isDamaged = false;
@@ -222,6 +224,7 @@ export class SimNode {
 
   /** The process ends, if one runs, and its disk is lost with all that was on it. */
   wipe(): void {
+    if (!this.#hasLostDisk) this.lostDirectoryId = this.directoryId;
     this.crash({ keepCache: false });
     this.disk.wipe();
     this.lostDisks++;
