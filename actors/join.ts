@@ -83,15 +83,21 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
 /**
  * Who the members of this cluster are, as far as any of these says; undefined if none does. Nothing
  * is thrown: it is asked again.
+ *
+ * A member that knows no leader may hold a configuration that will be dropped. It is good enough to find
+ * links by. It does not tell node `self` that it was removed.
  */
 export async function askForMembers(
   urls: readonly string[],
-  clusterId: string,
+  { clusterId, self }: { readonly clusterId: string; readonly self: NodeId },
 ): Promise<PlacedConfig | undefined> {
   for (const url of urls) {
     try {
       const status = await statusOf(url);
-      if (status.clusterId === clusterId) return placedConfigOf(membersOf(status));
+      const { configIndex, commitIndex, members } = status;
+      const mayBeDropped = configIndex > commitIndex && !members.some(({ id }) => id === self);
+      if (status.clusterId !== clusterId || mayBeDropped) continue;
+      return placedConfigOf(membersOf(status));
     } catch (error) {
       const isOfAnswer = [AskError, JoinError, RangeError].some((kind) => error instanceof kind);
       if (!isOfAnswer) throw error;

@@ -194,7 +194,7 @@ export class StatecraftNode implements AsyncDisposable {
    * was to join through: all that it knows may have moved, and it may be no member any more.
    */
   #askWhileLost(join: readonly string[]): void {
-    const { clusterId, groups } = this.#process;
+    const { id: self, clusterId, groups } = this.#process;
     const { client } = groups.get(DEFAULT_GROUP)!;
     let isAsking = false;
     const asking = setInterval(async () => {
@@ -202,7 +202,7 @@ export class StatecraftNode implements AsyncDisposable {
       isAsking = true;
       const others = this.#process.status().members.filter(({ self }) => !self);
       const known = others.map(({ httpAddress }) => httpAddress).filter((url) => url !== "");
-      const members = await askForMembers([...join, ...known], clusterId);
+      const members = await askForMembers([...join, ...known], { clusterId, self });
       if (members !== undefined) this.#process.noteMembers(members);
       isAsking = false;
     }, ASK_AGAIN_MS);

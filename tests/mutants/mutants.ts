@@ -796,6 +796,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a node ends because of a removal that may never be committed",
+    file: "actors/join.ts",
+    find: "const mayBeDropped = configIndex > commitIndex &&",
+    replace: "const mayBeDropped = configIndex > Infinity &&",
+    suspects: [actors],
+  },
+  {
     name: "a hello for another node accepted",
     file: "actors/greeter.ts",
     find: '    if (hello.to !== self) return "wrong-target";',
