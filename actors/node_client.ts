@@ -52,6 +52,8 @@ import type { Ports } from "./runtime/ports.ts";
 import type { KvAnswer } from "./group.ts";
 import { isResult, type RaftRequest } from "./raft_request.ts";
 
+/** How long a request waits for the cluster to agree on the version that it belongs to. */
+const TOO_NEW_MS = 2_000;
 const NO_LEADER = "This node knows no leader; /v1/raft/explain says why";
 
 /** What the node gives its gateway. */
@@ -387,7 +389,8 @@ export class NodeClient implements GatewayPort {
     request: RaftRequest,
     { mayRepeat, timeoutMs: allMs }: { readonly mayRepeat: boolean; readonly timeoutMs: number },
   ): Promise<KvAnswer> {
-    const deadlineMs = this.#nowMs + allMs;
+    const startMs = this.#nowMs;
+    const deadlineMs = startMs + allMs;
     let mayHaveHadEffect = false;
     for (let attempts = 1;; attempts++) {
       const leader = this.#options.core.context.leaderId ?? this.nodeId;
@@ -408,7 +411,10 @@ export class NodeClient implements GatewayPort {
         if (answer.status === "refused" && answer.reason === "invalid" && !mayHaveHadEffect) {
           throw new GatewayError("invalid-request", "The leader cannot read the request");
         }
-        if (answer.status === "refused" && answer.reason === "too-new" && !mayHaveHadEffect) {
+        // A cluster that was just founded, or upgraded, agrees on its version within a moment.
+        const isTooNew = answer.status === "refused" && answer.reason === "too-new" &&
+          this.#nowMs - startMs >= TOO_NEW_MS;
+        if (isTooNew && !mayHaveHadEffect) {
           const detail =
             "A member of the cluster runs an older build, which cannot read the request";
           throw new GatewayError("conflict", detail);

@@ -352,7 +352,10 @@ export class Process {
         clusterVersionMax: options.build.clusterVersionMax,
       }),
       onLink: (peer, link) => {
-        if (link === "up") this.#membership.tell(peer);
+        if (link === "up") {
+          this.#membership.tell(peer);
+          this.#compareVersions();
+        }
         options.onLink?.(peer, link);
       },
     });
@@ -666,6 +669,7 @@ export class Process {
     const { event, fields } = describeRoleChange(change);
     this.#options.log("info", event, { ...this.#labelOf(group), ...fields });
     if (change.to === "removed") this.#endSoon();
+    if (change.to === "leader") this.#compareVersions();
     const hosted = this.#groups.get(group);
     if (hosted === undefined) return;
     if (change.leaderId !== undefined) hosted.leaderChanges++;
@@ -681,13 +685,18 @@ export class Process {
     this.#undo.push(() => ports.timers.clear(timer));
   }
 
-  /** Checks every VERSIONS_MS whether all builds know a higher cluster version than the agreed one. */
+  /** Whether all builds know a higher cluster version than the agreed one; then a leader raises it. */
+  #compareVersions(): void {
+    const peers = new Map(this.#peers.status().peers.map((status) => [status.peer, status]));
+    for (const { host } of this.#groups.values()) {
+      host.raiseClusterVersion((node) => peers.get(node)?.clusterVersionMax);
+    }
+  }
+
+  /** Every VERSIONS_MS, and besides whenever somebody leads or a link is up: nobody has to wait then. */
   #compareVersionsSoon(): void {
     this.#versionTimer = this.#options.world.ports.timers.set(VERSIONS_MS, () => {
-      const peers = new Map(this.#peers.status().peers.map((status) => [status.peer, status]));
-      for (const { host } of this.#groups.values()) {
-        host.raiseClusterVersion((node) => peers.get(node)?.clusterVersionMax);
-      }
+      this.#compareVersions();
       this.#membership.tend();
       this.#compareVersionsSoon();
     });

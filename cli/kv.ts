@@ -17,14 +17,24 @@ import { durationSetting, numberSetting, readSettings, type Settings } from "./s
 import { takeSnapshots } from "./snapshot_verb.ts";
 import { printExplanations, printHealth, printStatus } from "./survey.ts";
 import { escapeBytes, escapeCell, escapeText } from "./terminal_text.ts";
+import {
+  compareAndSet,
+  deletePrefix,
+  increment,
+  type JsonBytes,
+  transaction,
+} from "./transactions.ts";
 import { checkWords, complain, EXIT, print, printBytes, UsageError } from "./usage.ts";
 
 const HELP = `Usage: deno task kv VERB [words] [flags]
 
   put KEY VALUE         store a value ("-" reads it from stdin)
   get KEY               print a value
-  del KEY               delete a key
+  del KEY               delete a key; "del --prefix P" every key that begins with P
   append KEY VALUE      add to the end of a value ("-" reads from stdin)
+  incr KEY [BY]         add BY, by default 1, to the number at a key
+  cas KEY OLD NEW       store NEW if OLD is stored now
+  txn [FILE]            execute the transaction that the JSON in a file, by default stdin, says
   list [PREFIX]         list keys and values in order
   status                who leads and how far every member is, as every endpoint sees it
   health                whether every endpoint is ready, and if not, why
@@ -55,7 +65,8 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   --consistency LEVEL   linearizable, lease, follower or stale (default linearizable)
   --if-revision N       put, del, append: only if the key is at revision N; 0: only if it is missing
   --limit N             list: at most this many keys
-  --prefix P            export: only keys that begin with P
+  --prefix P            del, export: only keys that begin with P
+  --all                 del: every key
   --force               backup: replace the file if it is there; member: also if too few voters
                         answer
   --dry-run, --learner  member: see there
@@ -77,7 +88,7 @@ const flags = {
     ...["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
     ...["prefix", "id", "data", "peers", "revision-raise"],
   ],
-  boolean: ["help", "force", "single", "dry-run", "learner"],
+  boolean: ["help", "force", "single", "dry-run", "learner", "all"],
   alias: { output: "o" },
 } as const;
 
@@ -101,8 +112,23 @@ function surveyVerb(survey: typeof printStatus): Verb {
 const verbs: Readonly<Record<string, { readonly words: readonly [number, number]; run: Verb }>> = {
   put: { words: [2, 2], run: put },
   get: { words: [1, 1], run: get },
-  del: { words: [1, 1], run: remove },
+  del: { words: [0, 1], run: remove },
   append: { words: [2, 2], run: append },
+  incr: {
+    words: [1, 2],
+    run: async ([key, by = "1"], _settings, send) => {
+      refuseStep(key!);
+      show(await increment(pathOf(key!), by, send));
+    },
+  },
+  cas: {
+    words: [3, 3],
+    run: async ([key, expected, value], _settings, send) => {
+      const change = { expected: await jsonOf(expected!), value: await jsonOf(value!) };
+      show(await compareAndSet(key!.toWellFormed(), change, send));
+    },
+  },
+  txn: { words: [0, 1], run: transact },
   list: { words: [0, 1], run: list },
   status: { words: [0, 0], run: surveyVerb(printStatus) },
   health: { words: [0, 0], run: surveyVerb(printHealth) },
@@ -173,6 +199,16 @@ async function getItem(
 }
 
 async function remove([key]: readonly string[], settings: Settings, send: Send): Promise<void> {
+  const prefix = settings.text("prefix");
+  if (key === undefined) {
+    if ((prefix === undefined) !== settings.isOn("all")) {
+      throw new UsageError("del takes a KEY, --prefix P or --all");
+    }
+    return show(await deletePrefix(prefix, send));
+  }
+  if (prefix !== undefined || settings.isOn("all")) {
+    throw new UsageError("del takes a KEY, or --prefix, or --all, not two of them");
+  }
   const headers = conditionOf(settings);
   const response = await send({ method: "DELETE", path: pathOf(key!), headers });
   const result = await response.json();
@@ -185,7 +221,7 @@ async function append(
   settings: Settings,
   send: Send,
 ): Promise<void> {
-  if (isStep(key!)) throw new UsageError(`a URL cannot name the key "${key}" and a verb`);
+  refuseStep(key!);
   const body = await valueOf(value!);
   const headers = { "content-type": "application/octet-stream", ...conditionOf(settings) };
   await printJson(await send({ method: "POST", path: `${pathOf(key!)}/append`, headers, body }));
@@ -212,6 +248,11 @@ async function list([prefix]: readonly string[], settings: Settings, send: Send)
   } while (cursor !== undefined && left > 0);
 }
 
+async function transact([file]: readonly string[], _settings: Settings, send: Send): Promise<void> {
+  const isStdin = file === undefined || file === "-";
+  show(await transaction(isStdin ? await valueOf("-") : await readWhole(file), send));
+}
+
 async function load([file]: readonly string[], _settings: Settings, send: Send): Promise<void> {
   const loaded = file === undefined || file === "-"
     ? await loadKeys(Deno.stdin.readable, { send })
@@ -219,13 +260,21 @@ async function load([file]: readonly string[], _settings: Settings, send: Send):
   show(JSON.stringify({ loaded }) + "\n");
 }
 
-async function loadFile(path: string, send: Send): Promise<number> {
-  let file: Deno.FsFile;
+async function readWhole(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  using file = await openFile(path);
+  return await new Response(file.readable).bytes();
+}
+
+async function openFile(path: string): Promise<Deno.FsFile> {
   try {
-    file = await Deno.open(path);
+    return await Deno.open(path);
   } catch (error) {
     throw new UsageError(`cannot read ${path}: ${(error as Error).message}`);
   }
+}
+
+async function loadFile(path: string, send: Send): Promise<number> {
+  const file = await openFile(path);
   const { size: of } = await file.stat();
   return await loadKeys(file.readable, { send, of });
 }
@@ -248,6 +297,10 @@ function pathOf(key: string, query = new URLSearchParams()): string {
   return withQuery("/v1/kv", new URLSearchParams({ ...Object.fromEntries(query), key: text }));
 }
 
+function refuseStep(key: string): void {
+  if (isStep(key)) throw new UsageError(`a URL cannot name the key "${key}" and a verb`);
+}
+
 function isStep(key: string): boolean {
   return key === "." || key === "..";
 }
@@ -259,6 +312,11 @@ function withQuery(path: string, query: URLSearchParams): string {
 async function valueOf(word: string): Promise<Uint8Array<ArrayBuffer>> {
   if (word !== "-") return new TextEncoder().encode(word);
   return await new Response(Deno.stdin.readable).bytes();
+}
+
+/** A value as JSON carries it. */
+async function jsonOf(word: string): Promise<JsonBytes> {
+  return word === "-" ? bytesToJson(await valueOf(word)) : word.toWellFormed();
 }
 
 function conditionOf(settings: Settings): Record<string, string> {
@@ -310,7 +368,7 @@ function showValue(value: Uint8Array): void {
 }
 
 /** As the gateway lists values: text where it is UTF-8, base64 where not. */
-function bytesToJson(bytes: Uint8Array): string | { readonly base64: string } {
+function bytesToJson(bytes: Uint8Array): JsonBytes {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {

@@ -27,7 +27,7 @@ import { CommandError, CommandReader } from "./command_bytes.ts";
 import { type Compare, compareSize, readCompare, writeCompare } from "./compare.ts";
 import { COMMAND_BYTES_MAX, COMPARES_MAX, OPERATIONS_MAX } from "./limits.ts";
 import { type Once, onceCode, onceSize, readOnce, writeOnce } from "./once.ts";
-import { kindOf, kindOfCode, type Operation } from "./operations/operations.ts";
+import { keyOf, kindOf, kindOfCode, type Operation } from "./operations/operations.ts";
 
 /**
  * What a client proposes. The compares see the store as it was before; an operation sees what those
@@ -117,7 +117,11 @@ export function decodeCommand(bytes: Uint8Array): Command {
 function readSingle(reader: CommandReader, once: number, form: number): Command {
   const recognised = readOnce(once, reader);
   const operation = readOperation(reader);
-  const compares = form === FORM_COMPARED ? [readCompare(reader, operation.key)] : NO_COMPARES;
+  const key = keyOf(operation);
+  if (form === FORM_COMPARED && key === undefined) {
+    throw new CommandError("malformed", "it has a compare of no key");
+  }
+  const compares = form === FORM_COMPARED ? [readCompare(reader, key)] : NO_COMPARES;
   return { compares, success: [operation], failure: NO_OPERATIONS, once: recognised };
 }
 
@@ -135,11 +139,19 @@ function readLists(reader: CommandReader, once: number): Command {
   return command;
 }
 
+/** The cluster version since which entries may hold the command. */
+export function clusterVersionOf({ success, failure }: Command): number {
+  let version = 1;
+  for (const operation of success) version = Math.max(version, kindOf(operation).since);
+  for (const operation of failure) version = Math.max(version, kindOf(operation).since);
+  return version;
+}
+
 /** The shortest form that can hold the command. */
 function formOf({ compares, success, failure }: Command): number {
   if (success.length !== 1 || failure.length > 0 || compares.length > 1) return FORM_LISTS;
   if (compares.length === 0) return FORM_SINGLE;
-  return compares[0]!.key === success[0]!.key ? FORM_COMPARED : FORM_LISTS;
+  return compares[0]!.key === keyOf(success[0]!) ? FORM_COMPARED : FORM_LISTS;
 }
 
 function operationSize(operation: Operation): number {

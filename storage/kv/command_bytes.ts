@@ -91,6 +91,13 @@ export class CommandReader {
     return this.#byteString(length);
   }
 
+  /** A bound of keys: as a key, but it may be empty. */
+  bound(): string {
+    const length = this.number();
+    checkBoundLength(length);
+    return this.#byteString(length);
+  }
+
   /** A view of the bytes. */
   value(): Uint8Array {
     const length = this.number();
@@ -137,6 +144,16 @@ export function writeKey(key: string, bytes: Uint8Array, at: number): number {
   return writeByteString(key, bytes, writeNumber(key.length, bytes, at));
 }
 
+/** How many bytes a bound of keys takes. */
+export function boundSize(bound: string): number {
+  return keySize(bound);
+}
+
+/** Writes a bound of keys, and returns the offset just after it. */
+export function writeBound(bound: string, bytes: Uint8Array, at: number): number {
+  return writeKey(bound, bytes, at);
+}
+
 /** How many bytes a value takes. */
 export function valueSize(value: Uint8Array): number {
   return numberSize(value.length) + value.length;
@@ -153,6 +170,12 @@ export function writeValue(value: Uint8Array, bytes: Uint8Array, at: number): nu
 export function checkKey(key: string): void {
   checkKeyLength(key.length);
   if (!isByteString(key)) throw new CommandError("key-size", "its key is not a byte string");
+}
+
+/** @throws {CommandError} If it is no bound of keys. */
+export function checkBound(bound: string): void {
+  checkBoundLength(bound.length);
+  if (!isByteString(bound)) throw new CommandError("key-size", "a bound is not a byte string");
 }
 
 /** @throws {CommandError} If that is more than a value may have. */
@@ -186,6 +209,11 @@ export function checkNumber(value: number): void {
 function checkKeyLength(length: number): void {
   if (length >= 1 && length <= KEY_BYTES_MAX) return;
   throw new CommandError("key-size", `its key has ${length} bytes, not 1 to ${KEY_BYTES_MAX}`);
+}
+
+function checkBoundLength(length: number): void {
+  if (length <= KEY_BYTES_MAX) return;
+  throw new CommandError("key-size", `a bound has ${length} bytes, more than ${KEY_BYTES_MAX}`);
 }
 
 function cutShort(): CommandError {

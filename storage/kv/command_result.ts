@@ -11,7 +11,7 @@ import {
   RESULT_BYTES_MAX,
   RESULT_OVERHEAD_BYTES,
 } from "./limits.ts";
-import { isCount } from "./operations/operation.ts";
+import { isCount, type OperationFailure } from "./operations/operation.ts";
 import {
   isOperationType,
   kindOf,
@@ -46,8 +46,8 @@ export type Executed =
 /** What became of a command. Only `ok` may have changed anything. */
 export type CommandResult =
   | Executed
-  /** A value would exceed VALUE_BYTES_MAX, or what is read RESULT_BYTES_MAX: nothing was changed. */
-  | { readonly status: "too-large"; readonly replayed?: true }
+  /** An operation could not be done, or what was read exceeds RESULT_BYTES_MAX: nothing was changed. */
+  | { readonly status: OperationFailure; readonly replayed?: true }
   /** The idempotency key was used for another request. */
   | { readonly status: "idempotency-mismatch" }
   /** The session is not known, or its window has moved beyond the sequence. */
@@ -56,7 +56,14 @@ export type CommandResult =
   | { readonly status: "overloaded" };
 
 const packer = new StateWriter();
-const KEPT = { "ok": 1, "too-large": 2 } as const;
+/** Codes of the results that are kept, which are never used for others. */
+const KEPT = { "ok": 1, "too-large": 2, "not-integer": 3, "overflow": 4 } satisfies Record<
+  "ok" | OperationFailure,
+  number
+>;
+const FAILURES = new Map<number, OperationFailure>(
+  (["too-large", "not-integer", "overflow"] as const).map((status) => [KEPT[status], status]),
+);
 const REFUSALS: readonly unknown[] = [
   "idempotency-mismatch",
   "session-expired",
@@ -88,19 +95,15 @@ export function countedBytes(packed: number): number {
 
 /** The same result, for a client that repeats a request. */
 export function replayed(result: CommandResult): CommandResult {
-  return result.status === "ok" || result.status === "too-large"
-    ? { ...result, replayed: true }
-    : result;
+  return isKept(result.status) ? { ...result, replayed: true } as CommandResult : result;
 }
 
 /** A result as a byte string, which takes less memory where results are kept. */
 export function packResult(result: CommandResult): string {
   const { status } = result;
-  if (status !== "ok" && status !== "too-large") {
-    throw new StateError(`a result "${status}" is not kept`);
-  }
+  if (!isKept(status)) throw new StateError(`a result "${status}" is not kept`);
   packer.number(KEPT[status]);
-  if (status === "too-large") return packer.takeText();
+  if (result.status !== "ok") return packer.takeText();
   packer.number(result.revision);
   // 0 if every compare held, else one more than presentRevision.
   packer.number(result.succeeded ? 0 : 1 + result.presentRevision);
@@ -123,7 +126,8 @@ export function unpackResult(packed: string): CommandResult {
 
 function readResult(reader: StateReader): CommandResult {
   const kept = reader.number();
-  if (kept === KEPT["too-large"]) return { status: "too-large" };
+  const failure = FAILURES.get(kept);
+  if (failure !== undefined) return { status: failure };
   if (kept !== KEPT.ok) throw new StateError("it has a result of an unknown kind");
   const revision = reader.number();
   const failed = reader.number();
@@ -145,8 +149,12 @@ export function commandResultOf(value: unknown): CommandResult | undefined {
   if (replayed !== undefined && replayed !== true) return undefined;
   const isResult = status === "ok"
     ? isExecuted(value)
-    : status === "too-large" || REFUSALS.includes(status);
+    : isKept(status) || REFUSALS.includes(status);
   return isResult ? value as unknown as CommandResult : undefined;
+}
+
+function isKept(status: unknown): status is keyof typeof KEPT {
+  return typeof status === "string" && Object.hasOwn(KEPT, status);
 }
 
 function isExecuted({ revision, succeeded, presentRevision, results }: Fields): boolean {

@@ -7,12 +7,12 @@
  *
  * @module
  */
-import { prefixEnd } from "../byte_string.ts";
 import { crc32c } from "../crc32c.ts";
 import { ByteSlabs } from "./byte_slabs.ts";
 import type { KvBounds, KvEntry, KvItem, KvRange } from "./entry.ts";
 import { SHARED_VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "./limits.ts";
-import { type FrozenMap, type KeyRange, SkipList } from "./skip_list.ts";
+import { intervalOf } from "./operations/interval.ts";
+import { type FrozenMap, SkipList } from "./skip_list.ts";
 import { ItemHash, type SetHash } from "./state_hash.ts";
 
 /** An entry with what the store needs for its hash. */
@@ -93,7 +93,7 @@ export class KeySpace {
     const { limit, reverse } = range;
     let left = limit;
     if (left <= 0) return;
-    for (const [key, entry] of this.#entries.scan({ ...keyRangeOf(range), reverse })) {
+    for (const [key, entry] of this.#entries.scan({ ...intervalOf(range), reverse })) {
       yield { key, ...entry };
       if (--left === 0) return;
     }
@@ -101,7 +101,7 @@ export class KeySpace {
 
   /** How many keys there are within the bounds. */
   count(bounds: KvBounds): number {
-    return this.#entries.count(keyRangeOf(bounds));
+    return this.#entries.count(intervalOf(bounds));
   }
 
   /** The entries as they are now; the caller must release them. */
@@ -215,14 +215,4 @@ export class KeySpace {
       .number(created).number(revision).number(version).number(value.length).number(valueCrc);
     return { value, contentType, created, revision, version, valueCrc, low, high };
   }
-}
-
-/** The bounds without a prefix. */
-function keyRangeOf({ prefix = "", start, end }: KvBounds): KeyRange {
-  const beyondPrefix = prefixEnd(prefix);
-  const isEndBelow = end !== undefined && (beyondPrefix === undefined || end < beyondPrefix);
-  return {
-    start: start !== undefined && start > prefix ? start : prefix,
-    end: isEndBelow ? end : beyondPrefix,
-  };
 }

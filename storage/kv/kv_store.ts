@@ -14,7 +14,7 @@ import type {
   RequestRefusal,
   StateMachine,
 } from "../../machines/state_machine.ts";
-import { type Command, COMMAND_VERSION, decodeCommand } from "./command.ts";
+import { clusterVersionOf, type Command, COMMAND_VERSION, decodeCommand } from "./command.ts";
 import { CommandError } from "./command_bytes.ts";
 import { type CommandResult, commandResultOf, resultBytes } from "./command_result.ts";
 import { type Compare, holds } from "./compare.ts";
@@ -22,6 +22,7 @@ import type { KvBounds, KvEntry, KvItem, KvRange } from "./entry.ts";
 import { readState, type StateItem, writeState } from "./frozen_state.ts";
 import { KeySpace, type KvChange } from "./key_space.ts";
 import { RESULT_BYTES_MAX } from "./limits.ts";
+import type { OperationFailure } from "./operations/operation.ts";
 import { kindOf, type OperationResult } from "./operations/operations.ts";
 import { type FrozenOnceTables, OnceTables, type OnceTablesOptions } from "./once_tables.ts";
 import type { FrozenMap } from "./skip_list.ts";
@@ -85,8 +86,7 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     return this.#keys.size;
   }
 
-  /** All commands belong to the first cluster version. */
-  check(payload: Uint8Array, _clusterVersion?: number): RequestRefusal | undefined {
+  check(payload: Uint8Array, clusterVersion: number): RequestRefusal | undefined {
     let command: Command;
     try {
       command = decodeCommand(payload);
@@ -94,6 +94,7 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
       if (error instanceof CommandError) return "invalid";
       throw error;
     }
+    if (clusterVersionOf(command) > clusterVersion) return "too-new";
     return this.#once.isFull(command) ? "overloaded" : undefined;
   }
 
@@ -249,19 +250,19 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     for (let at = 0; at < operations.length; at++) {
       const operation = operations[at]!;
       const result = kindOf(operation).apply(operation, keys);
-      if (result === "too-large") return this.#undo();
+      if (typeof result === "string") return this.#undo(result);
       results[at] = result;
     }
-    if (resultBytes(results) > RESULT_BYTES_MAX) return this.#undo();
+    if (resultBytes(results) > RESULT_BYTES_MAX) return this.#undo("too-large");
     const revision = keys.endCommand();
     return failed === undefined
       ? { status: "ok", succeeded: true, revision, results }
       : { status: "ok", succeeded: false, presentRevision, revision, results };
   }
 
-  #undo(): CommandResult {
+  #undo(status: OperationFailure): CommandResult {
     this.#keys.undoCommand();
-    return { status: "too-large" };
+    return { status };
   }
 
   #restore(item: StateItem): void {

@@ -37,6 +37,25 @@ export const RESULT_OVERHEAD_BYTES = 48;
 /** Longest content type, in ASCII characters; the codec throws a CommandError. */
 export const CONTENT_TYPE_CHARS_MAX = 128;
 
+/** Least and greatest number that an increment adds or leaves; more is answered `overflow`. */
+export const INTEGER_MIN = -(2n ** 63n);
+/** See INTEGER_MIN. */
+export const INTEGER_MAX = 2n ** 63n - 1n;
+/** Characters of such a number in decimal. */
+export const INTEGER_CHARS_MAX = 20;
+
+/** Items that one range of a command reads; the codec throws a CommandError. */
+export const RANGE_LIMIT_MAX = 10_000;
+
+/**
+ * Keys that one operation deletes, so that the event loop goes on within a fifth of a second; more are
+ * answered `too-large`, and nothing is deleted.
+ */
+export const RANGE_DELETE_KEYS_MAX = 100_000;
+
+/** The cluster version since which commands may have increments and ranges; before, they are too new. */
+export const RANGES_VERSION = 2;
+
 /** Longest idempotency key, in ASCII characters; the codec throws a CommandError. */
 export const IDEMPOTENCY_KEY_CHARS_MAX = 64;
 

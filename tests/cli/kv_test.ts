@@ -62,6 +62,38 @@ Deno.test("the verbs do what they say", async (t) => {
       assertEquals((await kv(["put", "--", "-dash", "-5"])).code, EXIT.ok);
       assertEquals((await kv(["get", "--", "-dash"])).stdout, "-5");
     });
+    await t.step("incr, cas and txn", async () => {
+      assertEquals(JSON.parse((await kv(["incr", "n"])).stdout).value, "1");
+      assertEquals(JSON.parse((await kv(["incr", "n", "--", "-43"])).stdout).value, "-42");
+      assertFailed(await kv(["incr", "n", "1.5"]), EXIT.usage, /whole number/);
+      assertFailed(await kv(["incr", "greeting"]), EXIT.failure, /decimal text/);
+      await kv(["put", "mood", "hello"]);
+      const set = await kv(["cas", "mood", "hello", "-"], new TextEncoder().encode("hi"));
+      assertEquals([set.code, set.stderr], [EXIT.ok, ""]);
+      assertEquals((await kv(["get", "mood"])).stdout, "hi");
+      assertFailed(await kv(["cas", "mood", "hello", "x"]), EXIT.preconditionFailed, /Another/);
+      assertFailed(await kv(["cas", "none", "a", "x"]), EXIT.preconditionFailed, /not exist/);
+      const body = '{"success":[{"put":{"key":"t/1","value":"x"}},{"range":{"prefix":"t/"}}]}';
+      const txn = await kv(["txn"], new TextEncoder().encode(body));
+      assertEquals(txn.code, EXIT.ok, txn.stderr);
+      assertEquals(JSON.parse(txn.stdout).results[1].range.count, 1);
+      const path = await Deno.makeTempFile();
+      await Deno.writeTextFile(path, body);
+      assertEquals(JSON.parse((await kv(["txn", path])).stdout).succeeded, true);
+      await Deno.remove(path);
+      assertFailed(await kv(["txn", path]), EXIT.usage, /cannot read/);
+      const wrong = await kv(["txn"], new TextEncoder().encode("{}"));
+      assertFailed(wrong, EXIT.usage, /There is no operation/);
+    });
+    await t.step("del takes a prefix, or all keys if it is told so", async () => {
+      await kv(["put", "d/1", "x"]);
+      await kv(["put", "d/2", "x"]);
+      assertEquals(JSON.parse((await kv(["del", "--prefix", "d/"])).stdout).deleted, 2);
+      assertEquals(JSON.parse((await kv(["del", "--prefix", "d/"])).stdout).deleted, 0);
+      assertFailed(await kv(["del"]), EXIT.usage, /--prefix P or --all/);
+      assertFailed(await kv(["del", "--prefix", "d", "--all"]), EXIT.usage, /--prefix P or --all/);
+      assertFailed(await kv(["del", "k", "--all"]), EXIT.usage, /not two of them/);
+    });
     await t.step("what is not there is exit code 3", async () => {
       assertFailed(await kv(["get", "nothing"]), EXIT.notFound, /The key does not exist/);
       const deleted = await kv(["del", "nothing"]);

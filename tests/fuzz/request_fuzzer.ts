@@ -8,9 +8,14 @@ import { type Command, decodeCommand, encodeCommand } from "../../storage/kv/com
 import { CommandError } from "../../storage/kv/command_bytes.ts";
 import type { Compare } from "../../storage/kv/compare.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
-import { IDEMPOTENCY_RECORD_BYTES, VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
+import {
+  IDEMPOTENCY_RECORD_BYTES,
+  INTEGER_MAX,
+  INTEGER_MIN,
+  VALUE_BYTES_MAX,
+} from "../../storage/kv/limits.ts";
 import type { Once } from "../../storage/kv/once.ts";
-import type { Operation } from "../../storage/kv/operations/operations.ts";
+import { keyOf, type Operation } from "../../storage/kv/operations/operations.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
 import type { Dice } from "../sim/random.ts";
 import { count, type Fuzzer, type Tally } from "./fuzzer.ts";
@@ -94,7 +99,7 @@ function drawCommand(dice: Dice): Command {
   const failure = isSingle ? [] : drawOperations(dice, 2);
   const compares = Array.from({ length: dice.below(isSingle ? 2 : 3) }, () => {
     const compare = drawCompare(dice);
-    return isSingle ? { ...compare, key: success[0]!.key } : compare;
+    return isSingle ? { ...compare, key: keyOf(success[0]!) ?? compare.key } : compare;
   });
   return { compares, success, failure, once };
 }
@@ -122,7 +127,16 @@ function drawOperation(dice: Dice, largeChance: number): Operation {
   const value = dice.chance(largeChance)
     ? new Uint8Array(LARGE_VALUE_BYTES)
     : randomBytes(dice, dice.below(20));
-  switch (dice.below(4)) {
+  const range = { start: dice.pick(["", key]), end: dice.pick([undefined, drawKey(dice)]) };
+  switch (dice.below(7)) {
+    case 4:
+      return { type: "increment", key, by: dice.pick([0n, -1n, INTEGER_MAX, INTEGER_MIN]) };
+    case 5:
+      return { type: "deleteRange", ...range };
+    case 6: {
+      const [reverse, keysOnly] = [dice.chance(0.5), dice.chance(0.5)];
+      return { type: "range", ...range, limit: dice.below(4), reverse, keysOnly };
+    }
     case 0:
       return { type: "put", key, value, contentType: dice.pick([undefined, "text/plain"]) };
     case 1:

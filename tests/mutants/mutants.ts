@@ -156,6 +156,27 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors/peer_test.ts"],
   },
   {
+    name: "an increment beyond 64 bits is stored",
+    file: "storage/kv/operations/increment.ts",
+    find: '    if (integerOf(value) === undefined) return "overflow";',
+    replace: "",
+    suspects: ["tests/storage/kv/ranges_test.ts"],
+  },
+  {
+    name: "a request of a later version is proposed before all can read it",
+    file: "storage/kv/kv_store.ts",
+    find: '    if (clusterVersionOf(command) > clusterVersion) return "too-new";',
+    replace: "",
+    suspects: ["tests/storage/kv/ranges_test.ts"],
+  },
+  {
+    name: "more keys than may be are deleted at once",
+    file: "storage/kv/operations/delete_range.ts",
+    find: '    if (found.length > RANGE_DELETE_KEYS_MAX) return "too-large";',
+    replace: "",
+    suspects: ["tests/storage/kv/ranges_test.ts"],
+  },
+  {
     name: "a directory that is only said to be in another's place has a vote",
     file: "actors/peer_link.ts",
     find: 'this.#link?.standing === "known" || isOfLeader(message)',

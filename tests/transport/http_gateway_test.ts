@@ -14,6 +14,7 @@ import {
 } from "../../transport/http/limits.ts";
 import { GatewayError, type ProblemCode } from "../../transport/http/problem.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
+import { txnCases } from "./http_txn_cases.ts";
 import { FakePort } from "./http_fake_port.ts";
 
 interface Gateway {
@@ -48,7 +49,7 @@ function requestOf(path: string, init: RequestInit = {}): Request {
   return new Request(`http://gateway${path}`, { ...init, headers });
 }
 
-for (const { name, run } of httpCases) {
+for (const { name, run } of [...httpCases, ...txnCases]) {
   Deno.test(`over a port: ${name}`, async () => {
     const { send, defects } = gateway();
     await run(send);
@@ -96,6 +97,8 @@ Deno.test("a result that is no success is an error of its own", async () => {
     [{ status: "too-large" }, 413, "too-large"],
     [{ status: "idempotency-mismatch" }, 422, "idempotency-mismatch"],
     [{ status: "session-expired" }, 409, "conflict"],
+    [{ status: "not-integer" }, 409, "conflict"],
+    [{ status: "overflow" }, 409, "conflict"],
   ];
   for (const [result, status, code] of results) {
     const { port, send } = gateway();

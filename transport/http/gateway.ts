@@ -18,6 +18,7 @@ import { addKvRoutes } from "./routes/kv.ts";
 import { addMemberRoutes } from "./routes/members.ts";
 import { addOperationsRoutes } from "./routes/operations.ts";
 import { addSnapshotRoute } from "./routes/snapshot.ts";
+import { addTxnRoute } from "./routes/txn.ts";
 import { LargeResponses } from "./stream.ts";
 
 /** What the gateway reports besides its answers. */
@@ -46,6 +47,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   const app = new Hono({ strict: true });
   const large = new LargeResponses(port);
   addKvRoutes(app, port, large);
+  addTxnRoute(app, port);
   addBackupRoute(app, port, large);
   addSnapshotRoute(app, port);
   addClusterRoutes(app, port);

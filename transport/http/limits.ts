@@ -8,6 +8,8 @@
 
 /** Bytes of a JSON request body. Longer: 413. */
 export const JSON_BODY_BYTES_MAX = 64 * 1024;
+/** Bytes of the JSON of a transaction: one of the largest values in base64, and much else. Longer: 413. */
+export const TXN_BODY_BYTES_MAX = 3 * 1024 * 1024;
 /** Entries of a listing's page if the request does not say. */
 export const LIST_LIMIT_DEFAULT = 1000;
 /** Entries of a listing's page. More asked: 400. */

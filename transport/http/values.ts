@@ -69,6 +69,33 @@ export function bytesToJson(bytes: Uint8Array): JsonBytes {
   }
 }
 
+/**
+ * The bytes that a request's JSON stands for; `name` is what the error calls them.
+ *
+ * @throws {GatewayError} invalid-request if it stands for none.
+ */
+export function bytesOfJson(value: unknown, name: string): Uint8Array {
+  if (typeof value === "string" && value.isWellFormed()) return new TextEncoder().encode(value);
+  const base64 = typeof value === "object" && value !== null && Object.keys(value).length === 1
+    ? (value as { readonly base64?: unknown }).base64
+    : undefined;
+  try {
+    if (typeof base64 === "string") return Uint8Array.fromBase64(base64);
+  } catch {
+    // It is no base64, as the error says.
+  }
+  throw new GatewayError("invalid-request", `${name} is a string, or {"base64": "…"}`);
+}
+
+/**
+ * The key that a request's JSON stands for.
+ *
+ * @throws {GatewayError} invalid-request if it is none.
+ */
+export function keyOfJson(value: unknown, name: string): string {
+  return checkKey(toByteString(bytesOfJson(value, name)));
+}
+
 /** Bytes as JSON, in the way that a request asked for. */
 export function bytesAs(encoding: JsonEncoding, bytes: Uint8Array): JsonBytes {
   return encoding === "base64" ? bytes.toBase64() : bytesToJson(bytes);

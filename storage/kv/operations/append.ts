@@ -14,7 +14,7 @@ import {
   writeValue,
 } from "../command_bytes.ts";
 import { VALUE_BYTES_MAX } from "../limits.ts";
-import { isCount, type OperationKind } from "./operation.ts";
+import { isCount, type OperationFailure, type OperationKind } from "./operation.ts";
 
 /** Adds bytes to a key's value, whose content type stays. */
 export interface AppendOperation {
@@ -38,6 +38,7 @@ export interface AppendResult {
 /** See the module. */
 export const appendKind: OperationKind<AppendOperation, AppendResult> = {
   code: 2,
+  since: 1,
   check({ key, value }): void {
     checkKey(key);
     checkValue(value.length);
@@ -45,7 +46,7 @@ export const appendKind: OperationKind<AppendOperation, AppendResult> = {
   size: ({ key, value }) => keySize(key) + valueSize(value),
   write: ({ key, value }, bytes, at) => writeValue(value, bytes, writeKey(key, bytes, at)),
   read: (reader) => ({ type: "append", key: reader.key(), value: reader.value() }),
-  apply({ key, value }, keys): AppendResult | "too-large" {
+  apply({ key, value }, keys): AppendResult | OperationFailure {
     const old = keys.get(key);
     if (old !== undefined && old.value.length + value.length > VALUE_BYTES_MAX) return "too-large";
     const entry = old === undefined

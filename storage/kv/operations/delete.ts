@@ -25,6 +25,7 @@ export interface DeleteResult {
 /** See the module. */
 export const deleteKind: OperationKind<DeleteOperation, DeleteResult> = {
   code: 3,
+  since: 1,
   check: ({ key }) => checkKey(key),
   size: ({ key }) => keySize(key),
   write: ({ key }, bytes, at) => writeKey(key, bytes, at),

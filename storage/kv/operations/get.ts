@@ -27,6 +27,7 @@ export interface GetResult {
 /** See the module. */
 export const getKind: OperationKind<GetOperation, GetResult> = {
   code: 4,
+  since: 1,
   check: ({ key }) => checkKey(key),
   size: ({ key }) => keySize(key),
   write: ({ key }, bytes, at) => writeKey(key, bytes, at),
@@ -51,12 +52,14 @@ export const getKind: OperationKind<GetOperation, GetResult> = {
     const entry = reader.entry();
     return { type: "get", entry: { ...entry, value: entry.value.slice() } };
   },
-  isResult({ entry }): boolean {
-    if (entry === undefined) return true;
-    if (typeof entry !== "object" || entry === null) return false;
-    const { value, contentType, created, revision, version } = entry as Partial<KvEntry>;
-    return value instanceof Uint8Array &&
-      (contentType === undefined || typeof contentType === "string") &&
-      [created, revision, version].every(isCount);
-  },
+  isResult: ({ entry }) => entry === undefined || isEntry(entry),
 };
+
+/** Whether another node's value is an entry. */
+export function isEntry(entry: unknown): boolean {
+  if (typeof entry !== "object" || entry === null) return false;
+  const { value, contentType, created, revision, version } = entry as Partial<KvEntry>;
+  return value instanceof Uint8Array &&
+    (contentType === undefined || typeof contentType === "string") &&
+    [created, revision, version].every(isCount);
+}

@@ -5,15 +5,36 @@
  */
 import { appendKind, type AppendOperation, type AppendResult } from "./append.ts";
 import { deleteKind, type DeleteOperation, type DeleteResult } from "./delete.ts";
+import {
+  deleteRangeKind,
+  type DeleteRangeOperation,
+  type DeleteRangeResult,
+} from "./delete_range.ts";
 import { getKind, type GetOperation, type GetResult } from "./get.ts";
+import { incrementKind, type IncrementOperation, type IncrementResult } from "./increment.ts";
 import type { OperationKind } from "./operation.ts";
 import { putKind, type PutOperation, type PutResult } from "./put.ts";
+import { rangeKind, type RangeOperation, type RangeResult } from "./range.ts";
 
 /** One step of a command. */
-export type Operation = PutOperation | AppendOperation | DeleteOperation | GetOperation;
+export type Operation =
+  | PutOperation
+  | AppendOperation
+  | DeleteOperation
+  | GetOperation
+  | IncrementOperation
+  | DeleteRangeOperation
+  | RangeOperation;
 
 /** The result of an operation; it has the operation's type. */
-export type OperationResult = PutResult | AppendResult | DeleteResult | GetResult;
+export type OperationResult =
+  | PutResult
+  | AppendResult
+  | DeleteResult
+  | GetResult
+  | IncrementResult
+  | DeleteRangeResult
+  | RangeResult;
 
 /** An operation of one type. */
 export type OperationOf<Type extends Operation["type"]> = Extract<Operation, { type: Type }>;
@@ -27,7 +48,15 @@ type Kinds = {
 /** The kind of any operation. The tables below make sure that a kind gets operations of its own type. */
 type AnyKind = OperationKind<Operation, OperationResult>;
 
-const kinds: Kinds = { put: putKind, append: appendKind, delete: deleteKind, get: getKind };
+const kinds: Kinds = {
+  put: putKind,
+  append: appendKind,
+  delete: deleteKind,
+  get: getKind,
+  increment: incrementKind,
+  deleteRange: deleteRangeKind,
+  range: rangeKind,
+};
 const byType = kinds as unknown as Readonly<Record<Operation["type"], AnyKind>>;
 const byCode: (AnyKind | undefined)[] = [];
 for (const kind of Object.values(byType)) byCode[kind.code] = kind;
@@ -40,6 +69,11 @@ export function kindOf({ type }: { readonly type: Operation["type"] }): AnyKind 
 /** The kind that has this code in the log; undefined if none has. */
 export function kindOfCode(code: number): AnyKind | undefined {
   return byCode[code];
+}
+
+/** The only key that it is about; undefined if it is about a range of keys. */
+export function keyOf(operation: Operation): string | undefined {
+  return operation.type === "range" || operation.type === "deleteRange" ? undefined : operation.key;
 }
 
 /** Whether it is the type of an operation. */

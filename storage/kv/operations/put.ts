@@ -40,6 +40,7 @@ export interface PutResult {
 /** See the module. */
 export const putKind: OperationKind<PutOperation, PutResult> = {
   code: 1,
+  since: 1,
   check({ key, value, contentType }): void {
     checkKey(key);
     checkValue(value.length);

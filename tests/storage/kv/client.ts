@@ -9,7 +9,11 @@ import type { CommandResult } from "../../../storage/kv/command_result.ts";
 import type { Compare } from "../../../storage/kv/compare.ts";
 import { KvStore, type KvStoreOptions } from "../../../storage/kv/kv_store.ts";
 import type { Once } from "../../../storage/kv/once.ts";
-import type { Operation, OperationResult } from "../../../storage/kv/operations/operations.ts";
+import {
+  keyOf,
+  type Operation,
+  type OperationResult,
+} from "../../../storage/kv/operations/operations.ts";
 import { applyNothing, applyRequest } from "./apply.ts";
 import { commandOf } from "./command_of.ts";
 
@@ -47,7 +51,7 @@ export class Client {
   }
 
   apply(operation: Operation, once?: Once, condition?: Condition): CommandResult {
-    const compares = condition === undefined ? [] : [compareOf(operation.key, condition)];
+    const compares = condition === undefined ? [] : [compareOf(keyOf(operation)!, condition)];
     return this.execute(commandOf(operation, { compares, once }));
   }
 

@@ -11,6 +11,8 @@ import {
 } from "../../../storage/kv/command_result.ts";
 import {
   CONTENT_TYPE_CHARS_MAX,
+  INTEGER_MAX,
+  INTEGER_MIN,
   OPERATIONS_MAX,
   RESULT_BYTES_MAX,
   RESULT_OVERHEAD_BYTES,
@@ -39,6 +41,21 @@ const operationResult = fc.oneof(
   plain({ type: fc.constant("append"), version: number, length: number, created: fc.boolean() }),
   plain({ type: fc.constant("delete"), deleted: fc.nat(1) }),
   plain({ type: fc.constant("get"), entry: fc.option(entry, { nil: undefined }) }),
+  plain({
+    ...{ type: fc.constant("increment"), value: fc.bigInt(INTEGER_MIN, INTEGER_MAX).map(String) },
+    ...{ version: number, created: fc.boolean() },
+  }),
+  plain({ type: fc.constant("deleteRange"), deleted: number }),
+  plain({
+    type: fc.constant("range"),
+    items: fc.array(
+      fc.tuple(fc.uint8Array({ maxLength: 5 }), entry).map(([key, entry]) => (
+        { key: String.fromCharCode(...key), ...entry as object }
+      )),
+      { maxLength: 3 },
+    ),
+    count: number,
+  }),
 ) as fc.Arbitrary<OperationResult>;
 const status = fc.constant("ok");
 const results = fc.array(operationResult, { maxLength: 5 });
@@ -51,7 +68,7 @@ const kept = fc.oneof(
     revision: number,
     results,
   }),
-  plain({ status: fc.constant("too-large") }),
+  plain({ status: fc.constantFrom("too-large", "not-integer", "overflow") }),
 ) as fc.Arbitrary<CommandResult>;
 
 Deno.test("a result that is kept comes back as it was, and no cut of it does", () => {
@@ -86,7 +103,7 @@ Deno.test("a result means the same on a node that it was sent to, also one of th
 });
 
 Deno.test("packed bytes that mean no result are refused", () => {
-  const cases = ["", "\0", "\x03", "\x01\x01\x00\x01\x09", "\x01\x01\x00\x01\x01\x01\x02"];
+  const cases = ["", "\0", "\x05", "\x01\x01\x00\x01\x09", "\x01\x01\x00\x01\x01\x01\x02"];
   for (const packed of cases) assertThrows(() => unpackResult(packed), StateError);
   for (const status of ["overloaded", "session-expired", "idempotency-mismatch"] as const) {
     assertThrows(() => packResult({ status }), StateError, "is not kept");
@@ -101,6 +118,8 @@ Deno.test("RESULT_OVERHEAD_BYTES: no result takes more bytes than room is kept f
     { type: "put", version: most, created: true },
     { type: "append", version: most, length: most, created: true },
     { type: "delete", deleted: 1 },
+    { type: "deleteRange", deleted: most },
+    { type: "increment", value: String(INTEGER_MIN), version: most, created: true },
     { type: "get", entry: { ...numbers, value: new Uint8Array(1024 * 1024), contentType } },
   ];
   for (const result of largest) {

@@ -14,11 +14,14 @@ import {
   CONTENT_TYPE_CHARS_MAX,
   FINGERPRINT_CHARS_MAX,
   IDEMPOTENCY_KEY_CHARS_MAX,
+  INTEGER_MAX,
+  INTEGER_MIN,
   KEY_BYTES_MAX,
   OPERATIONS_MAX,
+  RANGE_LIMIT_MAX,
   VALUE_BYTES_MAX,
 } from "../../../storage/kv/limits.ts";
-import type { Operation } from "../../../storage/kv/operations/operations.ts";
+import { keyOf, type Operation } from "../../../storage/kv/operations/operations.ts";
 import { commandOf } from "./command_of.ts";
 
 const byteString = fc.uint8Array({ minLength: 1, maxLength: 30 }).map((bytes) =>
@@ -48,16 +51,31 @@ const once = fc.option(
   { nil: undefined },
 );
 const contentType = fc.option(text, { nil: undefined });
+const bound = fc.oneof(byteString, fc.constant(""));
+const optionalBound = fc.option(bound, { nil: undefined });
 const operation = fc.oneof(
   plain({ type: fc.constant("put"), key: byteString, value, contentType }),
   plain({ type: fc.constant("append"), key: byteString, value }),
   plain({ type: fc.constant("delete"), key: byteString }),
   plain({ type: fc.constant("get"), key: byteString }),
+  plain({
+    type: fc.constant("increment"),
+    key: byteString,
+    by: fc.bigInt(INTEGER_MIN, INTEGER_MAX),
+  }),
+  plain({ type: fc.constant("deleteRange"), start: bound, end: optionalBound }),
+  plain({
+    ...{ type: fc.constant("range"), start: bound, end: optionalBound },
+    ...{ limit: fc.nat(RANGE_LIMIT_MAX), reverse: fc.boolean(), keysOnly: fc.boolean() },
+  }),
 ) as fc.Arbitrary<Operation>;
 const operations = fc.array(operation, { maxLength: 4 });
 const compares = fc.array(compare, { maxLength: 3 });
 const single = fc.tuple(operation, compares, once).map(([one, compares, once]) =>
-  commandOf(one, { compares: compares.map((other) => ({ ...other, key: one.key })), once })
+  commandOf(one, {
+    compares: compares.map((other) => ({ ...other, key: keyOf(one) ?? "k" })),
+    once,
+  })
 );
 const lists = plain({ compares, success: operations, failure: operations, once });
 const command = fc.oneof(single, lists) as fc.Arbitrary<Command>;
@@ -105,6 +123,14 @@ Deno.test("the largest parts of a command are taken, and anything larger is refu
   };
   assertEquals(decodeCommand(encodeCommand(largest)), largest);
   const get: Operation = { type: "get", key: "k" };
+  const range: Operation = {
+    ...{ type: "range", start: key, end: key, limit: RANGE_LIMIT_MAX },
+    ...{ reverse: true, keysOnly: true },
+  };
+  for (const by of [INTEGER_MIN, INTEGER_MAX]) {
+    const most = { ...commandOf(range), failure: [{ type: "increment", key, by }] } as Command;
+    assertEquals(decodeCommand(encodeCommand(most)), most);
+  }
   const revision = (operand: number): Compare => (
     { key: "k", target: "revision", operator: "==", operand }
   );
@@ -113,6 +139,12 @@ Deno.test("the largest parts of a command are taken, and anything larger is refu
     ["command-size", { ...largest, failure: [get, get] }],
     ["command-size", { ...largest, compares: [...largest.compares, revision(1)] }],
     ["command-size", { ...commandOf(get), success: Array(OPERATIONS_MAX + 1).fill(get) }],
+    ["number", commandOf({ type: "increment", key: "k", by: INTEGER_MAX + 1n })],
+    ["number", commandOf({ type: "increment", key: "k", by: INTEGER_MIN - 1n })],
+    ["number", commandOf({ ...range, limit: RANGE_LIMIT_MAX + 1 })],
+    ["key-size", commandOf({ ...range, start: `${key}k` })],
+    ["key-size", commandOf({ type: "deleteRange", start: "", end: `${key}k` })],
+    ["key-size", commandOf({ type: "deleteRange", start: "\u0100", end: undefined })],
     ["key-size", commandOf({ type: "delete", key: "" })],
     ["key-size", commandOf({ type: "get", key: key + "k" })],
     ["key-size", commandOf({ type: "delete", key: "\u0100" })],

@@ -1,13 +1,14 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { toBytes } from "../../../storage/byte_string.ts";
+import { CLUSTER_VERSIONS } from "../../../machines/group_config.ts";
 import { type Command, encodeCommand } from "../../../storage/kv/command.ts";
 import { CommandError } from "../../../storage/kv/command_bytes.ts";
 import type { CommandResult } from "../../../storage/kv/command_result.ts";
 import type { KvItem, KvRange } from "../../../storage/kv/entry.ts";
 import { KvStore } from "../../../storage/kv/kv_store.ts";
 import type { Once } from "../../../storage/kv/once.ts";
-import type { Operation } from "../../../storage/kv/operations/operations.ts";
+import { keyOf, type Operation } from "../../../storage/kv/operations/operations.ts";
 import { StateError } from "../../../storage/kv/state_bytes.ts";
 import {
   EXPIRED_PER_ENTRY_MAX,
@@ -267,6 +268,7 @@ Deno.test("X19: a full table of idempotency keys forgets those beyond the least 
   const check = (n: number): unknown =>
     client.store.check(
       encodeCommand(commandOf({ type: "delete", key: "k" }, { once: once(n) })),
+      1,
     );
   for (const n of [0, 1, 2]) assertEquals(put(n).status, "ok");
   assertEquals([check(2), check(3)], [undefined, "overloaded"]);
@@ -302,7 +304,7 @@ Deno.test("X19: a full table asks for time to pass, since what it refuses makes 
     const { store } = client;
     const operation: Operation = { type: "delete", key: "k" };
     const command = commandOf(operation, { once: once(9) });
-    const check = (): unknown => store.check(encodeCommand(command));
+    const check = (): unknown => store.check(encodeCommand(command), CLUSTER_VERSIONS.max);
     assertEquals(store.nextDeadlineMs(), Infinity);
     const firstMs = client.timeMs;
     for (const n of [1, 2]) client.apply(operation, once(n));
@@ -331,9 +333,9 @@ Deno.test("a table that is full of expired sessions is no reason to refuse: the 
   const entry = { index, term: 1, timeMs: SESSION_IDLE_MS, kind: "command", requests } as const;
   const begun = store.apply(entry).results.filter(({ status }) => status === "ok");
   assertEquals(begun.length, EXPIRED_PER_ENTRY_MAX);
-  assertEquals([store.check(begin("late")), store.nextDeadlineMs()], [undefined, Infinity]);
+  assertEquals([store.check(begin("late"), 1), store.nextDeadlineMs()], [undefined, Infinity]);
   assertEquals(applyRequest(store, begin("late"), { timeMs: SESSION_IDLE_MS }).status, "ok");
-  assertEquals(store.check(begin("later")), undefined);
+  assertEquals(store.check(begin("later"), 1), undefined);
 });
 
 Deno.test("IDEMPOTENCY_BYTES_MAX holds what its comment says", () => {
@@ -437,15 +439,19 @@ const anyOnce = fc.option(
   { nil: undefined },
 );
 const anyOperation: fc.Arbitrary<Operation> = fc.record({
-  type: fc.constantFrom("put", "append", "delete", "get"),
+  type: fc.constantFrom("put", "append", "delete", "get", "increment", "deleteRange", "range"),
   key: fc.nat(200).map((n) => `k${n}`),
   value: fc.uint8Array({ maxLength: 5 }),
+  by: fc.bigInt(-9n, 9n),
+  start: fc.nat(200).map((n) => `k${n}`),
+  end: fc.nat(200).map((n) => `k${n}`),
+  ...{ limit: fc.nat(3), reverse: fc.boolean(), keysOnly: fc.boolean() },
 }) as fc.Arbitrary<Operation>;
 const anyCondition = fc.constantFrom<Condition>("absent", "present", { revision: 3 });
 const fewOperations = fc.array(anyOperation, { maxLength: 4 });
 const anyCommand: fc.Arbitrary<Command> = fc.record({
   compares: fc.array(fc.tuple(anyOperation, anyCondition), { maxLength: 2 }).map((compares) =>
-    compares.map(([{ key }, condition]) => compareOf(key, condition))
+    compares.map(([operation, condition]) => compareOf(keyOf(operation) ?? "k0", condition))
   ),
   success: fewOperations,
   failure: fewOperations,

@@ -27,6 +27,7 @@ import {
 import { joinBytes } from "../../../storage/join_bytes.ts";
 import type { OnceTablesOptions } from "../../../storage/kv/once_tables.ts";
 import type { Once } from "../../../storage/kv/once.ts";
+import type { OperationFailure } from "../../../storage/kv/operations/operation.ts";
 import type { Operation, OperationResult } from "../../../storage/kv/operations/operations.ts";
 
 interface Kept {
@@ -156,19 +157,24 @@ export class StoreModel {
     const presentRevision = failed === undefined ? 0 : before.get(failed.key)?.revision ?? 0;
     let bytes = 0;
     for (const one of failed === undefined ? success : failure) {
-      const previous = this.entries.get(one.key);
-      const result = this.#operate(one, previous, revision);
-      const entry = this.entries.get(one.key);
+      const previous = new Map(this.entries);
+      const result = this.#operate(one, revision);
       bytes += RESULT_OVERHEAD_BYTES;
-      if (one.type === "get" && entry !== undefined) {
-        bytes += entry.value.length + (entry.contentType ?? "").length;
-      }
-      if (result === undefined) {
+      if (typeof result === "string") {
         this.entries = before;
-        return { status: "too-large" };
+        return { status: result };
+      }
+      if (result.type === "get" && result.entry !== undefined) bytes += contentOf(result.entry);
+      if (result.type === "range") {
+        for (const item of result.items) {
+          bytes += RESULT_OVERHEAD_BYTES + item.key.length + contentOf(item);
+        }
       }
       results.push(result);
-      if (entry !== previous) made.push({ key: one.key, entry, previous, revision });
+      for (const key of [...new Set([...previous.keys(), ...this.entries.keys()])].sort()) {
+        const [old, entry] = [previous.get(key), this.entries.get(key)];
+        if (entry !== old) made.push({ key, entry, previous: old, revision });
+      }
     }
     if (bytes > RESULT_BYTES_MAX) {
       this.entries = before;
@@ -182,11 +188,30 @@ export class StoreModel {
       : { ...done, succeeded: false, presentRevision };
   }
 
-  #operate(
-    one: Operation,
-    old: KvEntry | undefined,
-    revision: number,
-  ): OperationResult | undefined {
+  /** The keys within bounds, in order. */
+  #within({ start, end }: { readonly start: string; readonly end: string | undefined }): string[] {
+    return [...this.entries.keys()].filter((key) =>
+      key >= start && (end === undefined || key < end)
+    )
+      .sort();
+  }
+
+  #operate(one: Operation, revision: number): OperationResult | OperationFailure {
+    if (one.type === "deleteRange") {
+      const keys = this.#within(one);
+      for (const key of keys) this.entries.delete(key);
+      return { type: "deleteRange", deleted: keys.length };
+    }
+    if (one.type === "range") {
+      const keys = this.#within(one);
+      const read = (one.reverse ? keys.toReversed() : keys).slice(0, one.limit);
+      const items = read.map((key) => {
+        const entry = this.entries.get(key)!;
+        return { key, ...entry, ...(one.keysOnly ? { value: new Uint8Array() } : {}) };
+      });
+      return { type: "range", items, count: keys.length };
+    }
+    const old = this.entries.get(one.key);
     const version = 1 + (old?.version ?? 0);
     const numbers = { created: old?.created ?? revision, revision, version };
     switch (one.type) {
@@ -203,9 +228,20 @@ export class StoreModel {
       case "append": {
         const parts = [old?.value ?? new Uint8Array(), one.value] as const;
         const value = joinBytes(parts, parts[0].length + parts[1].length);
-        if (old !== undefined && value.length > VALUE_BYTES_MAX) return undefined;
+        if (old !== undefined && value.length > VALUE_BYTES_MAX) return "too-large";
         this.entries.set(one.key, { value, contentType: old?.contentType, ...numbers });
         return { type: "append", version, length: value.length, created: old === undefined };
+      }
+      case "increment": {
+        const text = old === undefined ? "0" : toByteString(old.value);
+        const isInteger = /^-?\d{1,19}$/.test(text) && String(BigInt(text)) === text &&
+          BigInt.asIntN(64, BigInt(text)) === BigInt(text);
+        if (!isInteger) return "not-integer";
+        const sum = BigInt(text) + one.by;
+        if (BigInt.asIntN(64, sum) !== sum) return "overflow";
+        const value = new TextEncoder().encode(String(sum));
+        this.entries.set(one.key, { value, contentType: old?.contentType, ...numbers });
+        return { type: "increment", value: String(sum), version, created: old === undefined };
       }
     }
   }
@@ -226,6 +262,10 @@ export class StoreModel {
   }
 }
 
+function contentOf({ value, contentType }: KvEntry): number {
+  return value.length + (contentType ?? "").length;
+}
+
 function forgetSome(table: Map<string, { readonly usedMs: number }>, atMost: number): void {
   const expired = [...table].slice(0, EXPIRED_PER_ENTRY_MAX)
     .filter(([, { usedMs }]) => usedMs <= atMost);
@@ -240,8 +280,10 @@ function bytesKept(result: CommandResult): number {
 function bytesAhead({ success, failure }: Command): number {
   const [one, other] = [success, failure].map((list) => {
     const gets = list.filter(({ type }) => type === "get").length;
+    const ranges = list.filter(({ type }) => type === "range").length;
     return Math.min(
-      RESULT_OVERHEAD_BYTES * list.length + gets * (VALUE_BYTES_MAX + 128),
+      RESULT_OVERHEAD_BYTES * list.length + gets * (VALUE_BYTES_MAX + 128) +
+        ranges * RESULT_BYTES_MAX,
       RESULT_BYTES_MAX,
     );
   }) as [number, number];

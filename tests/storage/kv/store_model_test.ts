@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { CLUSTER_VERSIONS } from "../../../machines/group_config.ts";
 import { type Command, decodeCommand, encodeCommand } from "../../../storage/kv/command.ts";
 import type { CommandResult } from "../../../storage/kv/command_result.ts";
 import type { Compare } from "../../../storage/kv/compare.ts";
@@ -8,11 +9,13 @@ import type { Once } from "../../../storage/kv/once.ts";
 import {
   IDEMPOTENCY_RETENTION_MS,
   IDEMPOTENCY_RETENTION_MS_MIN,
+  INTEGER_MAX,
+  INTEGER_MIN,
   SESSION_IDLE_MS,
   SESSION_WINDOW,
   VALUE_BYTES_MAX,
 } from "../../../storage/kv/limits.ts";
-import type { Operation } from "../../../storage/kv/operations/operations.ts";
+import { keyOf, type Operation } from "../../../storage/kv/operations/operations.ts";
 import { Dice } from "../../sim/random.ts";
 import { loadState } from "./client.ts";
 import { StoreModel } from "./store_model.ts";
@@ -20,8 +23,11 @@ import { StoreModel } from "./store_model.ts";
 /** What a run draws from: few enough of everything that it collides. */
 const KEYS = ["a", "a\0", "b", "ab", "\xff", "\x80\x7f", "__proto__", "k".repeat(1024)];
 const TYPES = [undefined, undefined, "text/plain", "x".repeat(128)];
-const OPERATIONS = ["put", "append", "append", "delete", "get"] as const;
-const LARGE_OPERATIONS = ["append", "append", "append", "append", "get", "put"] as const;
+const OPERATIONS = [
+  ...["put", "append", "append", "delete", "get", "increment", "increment", "deleteRange", "range"],
+] as const;
+const LARGE_OPERATIONS = ["append", "append", "append", "append", "get", "put", "range"] as const;
+const NUMBERS = [0n, 1n, -1n, 7n, INTEGER_MAX, INTEGER_MIN, INTEGER_MAX - 1n];
 const OPERATORS = ["==", "!=", "<", ">"] as const;
 const TIMES = [
   ...[0, 0, 0, 0, 1, 1_000, -5_000, IDEMPOTENCY_RETENTION_MS_MIN - 1, IDEMPOTENCY_RETENTION_MS_MIN],
@@ -63,8 +69,9 @@ class Draws {
     const compares = this.#list(dice.pick([0, 0, 1, 1, 2, 5]), () => this.#compare(model));
     const success = this.#list(dice.pick([0, 1, 1, 1, 2, 5]), () => this.#operation());
     const failure = this.#list(dice.pick([0, 0, 1, 4]), () => this.#operation());
-    if (dice.chance(0.3) && success[0] !== undefined && compares[0] !== undefined) {
-      compares[0] = { ...compares[0], key: success[0].key };
+    const key = success[0] === undefined ? undefined : keyOf(success[0]);
+    if (dice.chance(0.3) && key !== undefined && compares[0] !== undefined) {
+      compares[0] = { ...compares[0], key };
     }
     return { compares, success, failure, once: this.#once(model) };
   }
@@ -88,7 +95,10 @@ class Draws {
       this.#largeLeft--;
       return this.#large;
     }
-    return Uint8Array.from({ length: this.#dice.below(4) }, () => this.#dice.pick([0, 97, 255]));
+    return Uint8Array.from(
+      { length: this.#dice.below(4) },
+      () => this.#dice.pick([0, 49, 97, 255]),
+    );
   }
 
   #operation(): Operation {
@@ -103,7 +113,20 @@ class Draws {
         return { type: "delete", key };
       case "get":
         return { type: "get", key };
+      case "increment":
+        return { type: "increment", key, by: this.#dice.pick(NUMBERS) };
+      case "deleteRange":
+        return { type: "deleteRange", ...this.#bounds() };
+      case "range": {
+        const [reverse, keysOnly] = [this.#dice.chance(0.5), this.#dice.chance(0.5)];
+        return { type: "range", ...this.#bounds(), limit: this.#dice.below(5), reverse, keysOnly };
+      }
     }
+  }
+
+  #bounds(): { start: string; end: string | undefined } {
+    const end = this.#dice.chance(0.3) ? undefined : this.#dice.pick(this.#keys);
+    return { start: this.#dice.pick(["", ...this.#keys]), end };
   }
 
   #compare(model: StoreModel): Compare {
@@ -169,7 +192,7 @@ function run({ seed, commands, options = {}, large = false }: Run): Map<string, 
     }
     const entry = { index, term: 1, timeMs, kind: "command", requests } as const;
     const copy = { ...entry, requests: requests.map((bytes) => bytes.slice()) };
-    const refused = drawn.map((_, at) => store.check(requests[at]!));
+    const refused = drawn.map((_, at) => store.check(requests[at]!, CLUSTER_VERSIONS.max));
     const expected = model.apply(timeMs, drawn);
     const applied = store.apply(entry);
     for (const bytes of requests) bytes.fill(0xee);

@@ -274,7 +274,7 @@ Deno.test("what results hold counts where they are kept, and a command that need
   for (const { once, options, last } of tables) {
     const client = new Client(options);
     const reading = (n: number): Command => commandOf(get("a"), { once: once(n) });
-    const check = (command: Command): unknown => client.store.check(encodeCommand(command));
+    const check = (command: Command): unknown => client.store.check(encodeCommand(command), 1);
     client.put("a", "x".repeat(2 * 1024));
     assertEquals(check(reading(1)), undefined);
     assertEquals(client.execute(reading(1)).status, "ok");

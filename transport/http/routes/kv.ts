@@ -17,8 +17,9 @@ import type {
 import type { Context, Hono } from "hono";
 import { VALUE_BYTES_MAX } from "../../../storage/kv/limits.ts";
 import type { GatewayPort, ReadContext } from "../gateway_port.ts";
-import { readBody, refuseEncoded } from "../body.ts";
-import { LARGE_VALUE_BYTES, LIST_BYTES_MAX } from "../limits.ts";
+import { intervalOf } from "../../../storage/kv/operations/interval.ts";
+import { readBody, readJson, refuseEncoded } from "../body.ts";
+import { JSON_BODY_BYTES_MAX, LARGE_VALUE_BYTES, LIST_BYTES_MAX } from "../limits.ts";
 import { GatewayError, problemResponse } from "../problem.ts";
 import { joinPieces, type LargeResponses, piecesOf, unmeasured } from "../stream.ts";
 import { bytesAs, cursorOf, type JsonEncoding, keyAs, keyFromPath } from "../values.ts";
@@ -27,6 +28,7 @@ import {
   comparesOf,
   contentTypeOf,
   DEFAULT_CONTENT_TYPE,
+  deleteParameters,
   encodingOf,
   hasKey,
   isHead,
@@ -42,10 +44,11 @@ import {
   readOptionsOf,
   resume,
   tagsOf,
-  timeoutOf,
   valueParameters,
   writeParameters,
 } from "./kv_request.ts";
+import { incrementOf } from "./txn.ts";
+import { execute, written } from "./write.ts";
 
 /**
  * A browser may show a value that has a content type of its own, but must not run it: the value shares
@@ -68,7 +71,9 @@ export function addKvRoutes(app: Hono, port: GatewayPort, large: LargeResponses)
   const routes: Routes = { port, large };
   app.get("/v1/kv", (c) => hasKey(c) ? item(c, routes) : list(c, routes));
   app.put("/v1/kv", (c) => put(c, port, keyInQuery(c)));
-  app.delete("/v1/kv", (c) => remove(c, port, keyInQuery(c)));
+  app.delete("/v1/kv", (c) => {
+    return hasKey(c) ? remove(c, port, keyInQuery(c)) : removeRange(c, port);
+  });
   app.get("/v1/kv/*", (c) => get(c, routes));
   app.put("/v1/kv/*", (c) => put(c, port, keyToWrite(c)));
   app.delete("/v1/kv/*", (c) => remove(c, port, keyToWrite(c)));
@@ -161,11 +166,13 @@ function post(c: Context, port: GatewayPort): Promise<Response> {
   const rest = pathRest(c.req.url);
   const slash = rest.lastIndexOf("/");
   const verb = rest.slice(slash + 1);
-  if (slash < 1 || verb !== "append") {
-    throw new GatewayError("no-such-route", "POST takes a key and a verb: /v1/kv/{key}/append");
+  const act = slash < 1 ? undefined : verb === "append" ? append : increment;
+  if (act === undefined || !["append", "increment"].includes(verb)) {
+    const detail = "POST takes a key and a verb: /v1/kv/{key}/append or /v1/kv/{key}/increment";
+    throw new GatewayError("no-such-route", detail);
   }
   queryOf(c.req.url, writeParameters);
-  return append(c, port, keyFromPath(rest.slice(0, slash)));
+  return act(c, port, keyFromPath(rest.slice(0, slash)));
 }
 
 async function put(c: Context, port: GatewayPort, key: string): Promise<Response> {
@@ -191,12 +198,48 @@ async function append(c: Context, port: GatewayPort, key: string): Promise<Respo
   return stored(executed, { revision: executed.revision, version, length }, 200);
 }
 
+async function increment(c: Context, port: GatewayPort, key: string): Promise<Response> {
+  const compares = comparesOf(c, key);
+  const body = await readJson(c.req.raw, JSON_BODY_BYTES_MAX, port, {});
+  const isObject = typeof body === "object" && body !== null && !Array.isArray(body);
+  if (!isObject || Object.keys(body).some((name) => name !== "by")) {
+    throw new GatewayError("invalid-request", 'Send {"by": 1}, or nothing');
+  }
+  const by = incrementOf((body as { readonly by?: unknown }).by, "The body");
+  const operation = { type: "increment", key, by } as const;
+  const once = onceOf(c, { key, action: "increment", body: utf8.encode(String(by)) });
+  const { executed, result } = await apply<"increment">(c, port, { operation, compares, once });
+  const { value, version } = result;
+  return stored(executed, { value, revision: executed.revision, version }, 200);
+}
+
+async function removeRange(c: Context, port: GatewayPort): Promise<Response> {
+  const query = queryOf(c.req.url, deleteParameters);
+  const bounds = boundsOf(query);
+  const isWhole = Object.values(bounds).every((bound) => bound === undefined || bound === "");
+  if (isWhole && !isOn(query, "all")) {
+    throw new GatewayError(
+      "invalid-request",
+      "Name the keys with prefix=, or start= and end=; to delete all of them, say all=true",
+    );
+  }
+  if (c.req.header("if-match") ?? c.req.header("if-none-match")) {
+    throw new GatewayError("invalid-request", "A condition needs one key; use /v1/txn");
+  }
+  const operation = { type: "deleteRange", ...intervalOf(bounds) } as const;
+  const meaning = utf8.encode(JSON.stringify([operation.start, operation.end]));
+  const once = onceOf(c, { key: "", action: "deleteRange", body: meaning });
+  const compares: readonly Compare[] = [];
+  const { executed, result } = await apply<"deleteRange">(c, port, { operation, compares, once });
+  return written(executed, { deleted: result.deleted, revision: executed.revision });
+}
+
 async function remove(c: Context, port: GatewayPort, key: string): Promise<Response> {
   const compares = comparesOf(c, key);
   const operation = { type: "delete", key } as const;
   const once = onceOf(c, { key, action: "delete", body: NO_BYTES });
   const { executed, result } = await apply<"delete">(c, port, { operation, compares, once });
-  return written(executed, { deleted: result.deleted, revision: executed.revision }, 200);
+  return written(executed, { deleted: result.deleted, revision: executed.revision });
 }
 
 async function list(c: Context, { port, large }: Routes): Promise<Response> {
@@ -262,23 +305,9 @@ async function apply<Type extends Operation["type"]>(
   },
 ): Promise<{ readonly executed: Executed; readonly result: ResultOf<Type> }> {
   const command = { compares, success: [operation], failure: [], once };
-  const answer = await port.write(command, timeoutOf(c));
-  switch (answer.status) {
-    case "ok":
-      if (!answer.succeeded) throw preconditionFailed(answer.presentRevision);
-      return { executed: answer, result: onlyResult(answer, operation) };
-    case "too-large":
-      throw new GatewayError(
-        "too-large",
-        `The value would exceed the limit of ${VALUE_BYTES_MAX} bytes`,
-      );
-    case "idempotency-mismatch":
-      throw new GatewayError("idempotency-mismatch", "Use a new key for a new request");
-    case "overloaded":
-      throw new GatewayError("overloaded", "Too many idempotency keys are remembered");
-    case "session-expired":
-      throw new GatewayError("conflict", "The client's session has expired");
-  }
+  const executed = await execute(c, port, command);
+  if (!executed.succeeded) throw preconditionFailed(executed.presentRevision);
+  return { executed, result: onlyResult(executed, operation) };
 }
 
 /** The result of a write's only operation. A faulty leader may answer for another operation. */
@@ -304,18 +333,6 @@ function stored(
 ): Response {
   const response = written(executed, body, status);
   response.headers.append("etag", `"${executed.revision}"`);
-  return response;
-}
-
-function written(
-  { replayed }: Executed,
-  body: Record<string, unknown>,
-  status: 200 | 201,
-): Response {
-  const response = new Response(JSON.stringify(body) + "\n", { status });
-  const { headers } = response;
-  headers.set("content-type", "application/json");
-  if (replayed === true) headers.append("idempotency-replayed", "true");
   return response;
 }
 

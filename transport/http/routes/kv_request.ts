@@ -39,6 +39,7 @@ export const listParameters = [
   ...[...readParameters, "encoding"],
   ...["prefix", "start", "end", "limit", "cursor", "reverse", "keys_only", "count_only"],
 ];
+export const deleteParameters = [...writeParameters, "prefix", "start", "end", "all"];
 const consistencies = ["linearizable", "lease", "follower", "stale"];
 
 const NO_QUERY: ReadonlyMap<string, string> = new Map();
@@ -257,7 +258,7 @@ export function onceOf(
   c: Context,
   { key: storeKey, action, body }: {
     readonly key: string;
-    readonly action: Operation["type"];
+    readonly action: Operation["type"] | "txn";
     readonly body: Uint8Array;
   },
 ): Once | undefined {
