@@ -251,9 +251,8 @@ export class SimCluster {
       if (!isMember || !config.removed.includes(node.lostDirectoryId)) continue;
       // An empty disk more would be another loss to those who have met the one that is there.
       const isMet = this.ids.some((other) => this.#met.has(this.#pairOf(other, id)));
-      const stays = isMet || this.dice.chance(0.5);
-      this.say(`fault node ${id}  joins again, ${stays ? "as it is" : "with an empty disk"}`);
-      if (stays) node.stay();
+      this.say(`fault node ${id}  joins again, ${isMet ? "as it is" : "with an empty disk"}`);
+      if (isMet) node.stay();
       else {
         node.rejoin(storedMembersOf(members));
         this.#watch.diskLost(id, this.groups);
