@@ -123,6 +123,8 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   readonly wal: WalHost["ref"];
   /** The log was lost, and what it held is not all there again (machines/recovery.ts); default false. */
   readonly isLogLost?: boolean;
+  /** As of RaftCoreOptions. */
+  readonly remembered?: PlacedConfig | undefined;
   readonly onLogRestored?: () => void;
   /** What the WAL held of this group. */
   readonly recovered: RecoveredGroup | undefined;
@@ -211,6 +213,7 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       ...hardState,
       ...(snapshot === undefined ? {} : { snapshot: refOf(snapshot) }),
       isLogLost: options.isLogLost === true,
+      remembered: options.remembered,
       ...(onRoleChange === undefined ? {} : { onStep: (step) => tellChange(step, onRoleChange) }),
     });
     type Signal = MachineSignal<Result>;

@@ -124,10 +124,13 @@ export class OwnMembership {
    * log's entry either: it is tried again later.
    */
   #write(): void {
-    const { disk, system } = this.#options;
+    const { disk, host: { core }, system } = this.#options;
     const { index, config } = this.members.current;
     const isNamed = config.clusterVersion >= MEMBERS_VERSION && index > 0;
-    if (!isNamed || index === this.#keptIndex) return;
+    // A log that is fetched anew begins with members of long ago. If this node crashes meanwhile, it must
+    // still know whom to ask.
+    const isOfThePast = core.role === "recovering" && index < this.#keptIndex;
+    if (!isNamed || isOfThePast || index === this.#keptIndex) return;
     try {
       writeMembers(disk, storedMembersOf(this.members.current));
       this.#keptIndex = index;

@@ -17,6 +17,7 @@ import {
   type GroupConfig,
   type PlacedConfig,
   placedConfigOf,
+  type StoredMembers,
 } from "../machines/group_config.ts";
 import type { Explanation } from "../machines/explain.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
@@ -209,6 +210,8 @@ export class Process {
   readonly #membership: OwnMembership;
   /** What this node has joined with. */
   readonly #joined: PlacedConfig | undefined;
+  /** If its log was lost: who the members were last. */
+  readonly #remembered: PlacedConfig | undefined;
   #http: HttpService | undefined;
   #versionTimer: TimerHandle | undefined;
   #stopping: Promise<void> | undefined;
@@ -302,6 +305,7 @@ export class Process {
       onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
     });
     this.#joined = directory.joined && placedConfigOf(directory.joined);
+    this.#remembered = directory.isLogLost ? newerOf(readMembers(disk), this.#joined) : undefined;
     for (const group of options.groups) {
       this.#groups.set(group, this.#assemble(group, { opened, directory }));
     }
@@ -309,7 +313,7 @@ export class Process {
     this.#membership = new OwnMembership({
       self: this.id,
       host: leading!.host,
-      joined: this.#joined,
+      joined: this.#remembered ?? this.#joined,
       given: options.members,
       identities: this.identities,
       peers: () => this.#peers,
@@ -458,18 +462,17 @@ export class Process {
     { opened, directory }: { readonly opened: OpenedWal; readonly directory: DataDirectory },
   ): HostedGroup {
     const { timing, bounds, build, onGroup, snapshotAfter } = this.#options;
-    const { ports, disk } = this.#options.world;
+    const { ports } = this.#options.world;
     const { isLogLost } = directory;
-    const latest = isLogLost ? readMembers(disk) : undefined;
+    const remembered = this.#remembered;
     const commit = new Histogram(COMMIT_BUCKETS_SECONDS);
     const host: KvGroup = new GroupHost({
       group,
       machine: new KvStore(),
       id: this.id,
       // Who has lost its log asks those whom it knew last.
-      config: latest === undefined
-        ? this.#joined?.config ?? this.#foundingConfig(directory.identity.members)
-        : placedConfigOf(latest).config,
+      config: remembered?.config ?? this.#joined?.config ??
+        this.#foundingConfig(directory.identity.members),
       ...(this.#joined === undefined ? {} : { memberSince: this.#joined.index }),
       directoryOf: (node) => node === this.id ? directory.directoryId : this.identities.of(node),
       onMembers: (placed, isCommitted) => {
@@ -482,6 +485,7 @@ export class Process {
       wal: this.#walActor.ref,
       recovered: opened.groups.get(group),
       isLogLost,
+      remembered,
       onLogRestored: () => this.#logRestored(group, directory),
       snapshots: this.#snapshots,
       ...(snapshotAfter === undefined ? {} : { snapshotAfter }),
@@ -752,6 +756,15 @@ export class Process {
       promise.then(done, done);
     });
   }
+}
+
+/** The newest configuration that is kept beside the log: a new member reads of older ones first. */
+function newerOf(
+  latest: StoredMembers | undefined,
+  joined: PlacedConfig | undefined,
+): PlacedConfig | undefined {
+  const isOlder = latest === undefined || (joined !== undefined && joined.index > latest.index);
+  return isOlder ? joined : placedConfigOf(latest);
 }
 
 /** Whether the member is the only one: nobody has what its log has lost. */

@@ -293,7 +293,10 @@ export function causesOf(
     causes.push({ code: "disk-full", nodes: [id], sentence });
   }
   if (roleOf(snapshot) === "recovering") {
-    const missing = votersNotHeard(context);
+    const { role } = snapshot.value;
+    const isAsking = typeof role === "object" && "recovering" in role &&
+      role.recovering === "asking";
+    const missing = isAsking ? votersNotHeard(context) : [];
     const waits = missing.length > 0
       ? `; it waits for an answer of ${list(missing)}`
       : leaderId === undefined

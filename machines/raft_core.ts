@@ -14,10 +14,10 @@ import { initialTransition } from "xstate";
 import * as election from "./election.ts";
 import { type GroupOptions, GroupState, type Outbox, type ProposeOutcome } from "./group_state.ts";
 import { ChartHost, type UNEXPECTED } from "./chart_host.ts";
-import type { ConfigEntry } from "./group_config.ts";
+import type { ConfigEntry, PlacedConfig } from "./group_config.ts";
 import * as membership from "./membership.ts";
 import { type ChangeRefusal, type MembershipChange, objectionTo } from "./membership_change.ts";
-import { isJoint, quorumValue } from "./quorum.ts";
+import { allVoters, isJoint, quorumValue } from "./quorum.ts";
 import type { LogBase } from "./raft_log.ts";
 import { type RaftContext, type RaftEffect, type RaftEvent, raftMachine } from "./raft_machine.ts";
 import type { RaftInput, RaftSnapshot, Role } from "./raft_machine.ts";
@@ -102,6 +102,8 @@ export type SpaceCondition = "SpaceLow" | "SpaceNone" | "SpaceEnough";
 export interface RaftCoreOptions extends GroupOptions, HardState {
   /** The log was lost, and with it what this node had promised; default false. */
   readonly isLogLost?: boolean;
+  /** The newest configuration that is remembered beside the log that was lost; default none. */
+  readonly remembered?: PlacedConfig | undefined;
   /** Sees every step of the chart; see raft_step.ts. */
   readonly onStep?: (step: RaftStep) => void;
 }
@@ -126,9 +128,15 @@ export class RaftCore {
       );
     }
     this.#state = new GroupState(options);
-    const { id, currentTerm, votedFor, onStep } = options;
-    const { voters, outgoing, learners } = this.#state.configs.current.config;
-    const input: RaftInput = { id, currentTerm, votedFor, voters, outgoing, learners };
+    const { id, currentTerm, votedFor, remembered, onStep } = options;
+    const { index, config: { voters, outgoing, learners } } = this.#state.configs.current;
+    const input: RaftInput = {
+      ...{ id, currentTerm, votedFor, voters, outgoing, learners },
+      // A snapshot, or a log that is being fetched anew, may be older.
+      ...(remembered === undefined || remembered.index <= index
+        ? {}
+        : { votersRemembered: allVoters(remembered.config) }),
+    };
     const [snapshot] = initialTransition(raftMachine, input);
     this.#chart = new ChartHost(raftMachine, snapshot, {
       perform: (effect, context, event) =>

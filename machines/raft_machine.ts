@@ -49,6 +49,8 @@ export interface RaftContext extends Membership, HardState {
   readonly votesGranted: readonly NodeId[];
   /** Recovering: the other voters that have answered. */
   readonly votersHeard: readonly NodeId[];
+  /** Recovering, until they have answered: as of {@linkcode RaftInput}. */
+  readonly votersRemembered: readonly NodeId[] | undefined;
   /** Leader: the node that leadership is being transferred to. */
   readonly transferee: NodeId | undefined;
 }
@@ -56,6 +58,8 @@ export interface RaftContext extends Membership, HardState {
 /** What a chart starts from. */
 export interface RaftInput extends Membership, HardState {
   readonly id: NodeId;
+  /** The voters of a newer configuration than what is left of the log and the snapshots says. */
+  readonly votersRemembered?: readonly NodeId[];
 }
 
 /** Everything the chart reacts to: messages of the current term, and events of the host. */
@@ -216,8 +220,11 @@ const EFFECTS = {
 };
 
 /** The other voters that have not answered yet since this node lost its log. */
-export function votersNotHeard({ id, votersHeard, ...voters }: RaftContext): NodeId[] {
-  return allVoters(voters).filter((voter) => voter !== id && !votersHeard.includes(voter));
+export function votersNotHeard(
+  { id, votersHeard, votersRemembered, ...voters }: RaftContext,
+): NodeId[] {
+  return (votersRemembered ?? allVoters(voters))
+    .filter((voter) => voter !== id && !votersHeard.includes(voter));
 }
 
 /** Ids stay ascending, so that equal states of the chart look alike. */
@@ -297,6 +304,7 @@ const raft = setup({
     recordHeard: assign(({ context, event }) =>
       event.type === "VoterHeard" ? { votersHeard: including(context.votersHeard, event.from) } : {}
     ),
+    dropRemembered: assign({ votersRemembered: undefined }),
     // In this term it may have voted, and lost that: it votes for nobody any more.
     forfeitVote: assign(({ context }) => ({
       votedFor: context.votedFor ?? context.id,
@@ -366,7 +374,10 @@ const recovering = raft.createStateConfig({
     ReadIndexReply: { actions: ["noteAnswer", "completeReads"] },
     VoterHeard: { actions: "recordHeard" },
     RecoveryTimeout: { actions: "askVoters" },
-    CaughtUp: { target: "follower", actions: ["forfeitVote", "endRecovery"] },
+    CaughtUp: [
+      { guard: "allVotersHeard", target: "follower", actions: ["forfeitVote", "endRecovery"] },
+      { target: ".asking", actions: "endRecovery" },
+    ],
     RequestVote: { actions: "refuseVote" },
     PreVote: { actions: "refusePreVote" },
     ElectionTimeout: { actions: ["forgetLeader", "restartElectionTimer"] },
@@ -374,7 +385,7 @@ const recovering = raft.createStateConfig({
   states: {
     asking: {
       entry: "askVoters",
-      always: { guard: "allVotersHeard", target: "catchingUp" },
+      always: { guard: "allVotersHeard", target: "catchingUp", actions: "dropRemembered" },
       on: {
         AppendEntries: { description: "It answers no leader before all voters were heard" },
         InstallSnapshot: { description: "It answers no leader before all voters were heard" },
@@ -648,6 +659,7 @@ export const raftMachine = raft.createMachine({
     leaderId: undefined,
     votesGranted: [],
     votersHeard: [],
+    votersRemembered: input.votersRemembered,
     voters: input.voters,
     outgoing: input.outgoing,
     learners: input.learners,

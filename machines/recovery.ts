@@ -17,6 +17,10 @@
  *
  * It then gives away its vote of the present term, which may have been given before, and follows.
  *
+ * The voters of the first step are those that this node knew last: `members.json` names them, for a
+ * snapshot may be older. The log that it has caught up with may name others, and a candidate of those may
+ * have had its vote too. Then it asks them as well, and catches up once more.
+ *
  * This needs all other voters once. Where one is gone for good, the member has to be replaced.
  *
  * @module
@@ -95,7 +99,7 @@ export function isCaughtUp({ recovery, commitIndex, durableIndex }: GroupState):
   return commitIndex >= readIndex && durableIndex >= readIndex;
 }
 
-/** The node is a follower from now on. */
+/** The node is a follower from now on, or begins again. */
 export function endRecovery(state: GroupState): void {
   state.recovery = undefined;
 }

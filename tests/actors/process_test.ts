@@ -13,6 +13,9 @@ import {
 } from "../../actors/process.ts";
 import type { Log } from "../../actors/runtime/ports.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import { foundingConfig, storedMembersOf } from "../../machines/group_config.ts";
+import { putLogAside } from "../../storage/log/data_directory.ts";
+import { readMembers, writeMembers } from "../../storage/log/members_file.ts";
 import { DiskError, type DiskErrorCode } from "../../storage/log/disk.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
 import { MemoryNetwork } from "../sim/memory_network.ts";
@@ -203,4 +206,28 @@ Deno.test("a directory that is removed while it is in use stops the process: not
     log.lines.join("\n"),
     /node-failed error=.*removed, or moved away.*next=bring it back/,
   );
+});
+
+Deno.test("a member that crashed while it fetched its lost log still asks those whom it knew last", async () => {
+  const { ports, world: { disk }, run } = start();
+  const process = run();
+  ports.advance(5_000);
+  assertEquals(await settled(ports, process.stop()), undefined);
+  assertEquals(readMembers(disk)?.config.voters, [1]);
+  // The log was lost, and what was fetched of it so far is of the time when this member was alone.
+  const members = [4, 5].map((id) => ({ id, raft: `n${id}:7001`, http: "" }));
+  const config = { ...foundingConfig({ voters: [1, 4, 5], members }), clusterVersion: 2 };
+  putLogAside(disk);
+  for (const name of disk.list("wal")) {
+    disk.rename(`wal/${name}`, `wal/${name.replace(".broken", "")}`);
+  }
+  writeMembers(disk, storedMembersOf({ index: 500, config }));
+  const again = run();
+  ports.advance(5_000);
+  assertEquals([again.status().role, again.status().term], ["recovering", 1]);
+  const cause = again.explain().causes.find(({ code }) => code === "log-lost");
+  assertEquals(cause?.nodes, [4, 5]);
+  assertMatch(cause!.sentence, /it waits for an answer of 4, 5$/);
+  assertEquals(readMembers(disk)?.index, 500);
+  assertEquals(await settled(ports, again.stop()), undefined);
 });

@@ -304,6 +304,7 @@ Deno.test("model: every effect that has a rule is asked for by the chart, and no
   const assigns = [
     "adoptMembers",
     "adoptTerm",
+    "dropRemembered",
     "dropTransferee",
     "followLeader",
     "forfeitVote",

@@ -8,18 +8,28 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { RECOVERY_REQUESTS_MAX } from "../../machines/bounds.ts";
 import { causesOf } from "../../machines/explain.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
+import { encodeConfig, foundingConfig } from "../../machines/group_config.ts";
 import type { Envelope, NodeId, ReadIndex, Term } from "../../machines/raft_types.ts";
-import { hardStateOf, matchesOf, only, SoloCore, type Turn } from "./solo_core.ts";
+import { encodeRun } from "../../storage/log/wal_record.ts";
+import {
+  hardStateOf,
+  matchesOf,
+  only,
+  SoloCore,
+  type SoloOptions,
+  type Turn,
+} from "./solo_core.ts";
 
 const ASK_MS = DEFAULT_TIMING.electionTimeoutMsMin;
 
 /** A voter of three whose log was lost, and what it sent at once. */
 class Recovering {
-  readonly solo = new SoloCore({ isLogLost: true });
+  readonly solo: SoloCore;
   /** The ids under which each voter was asked last. */
   readonly asked = new Map<NodeId, ReadIndex>();
 
-  constructor() {
+  constructor(options: Pick<SoloOptions, "remembered"> = {}) {
+    this.solo = new SoloCore({ isLogLost: true, ...options });
     this.note(this.solo.turn(() => {}));
   }
 
@@ -51,6 +61,14 @@ class Recovering {
     this.wait();
   }
 
+  /** Node 2 leads that term, and confirms that this node has all. */
+  catchUpAgain(term: Term): void {
+    this.solo.receive(this.solo.append({ from: 2 }));
+    this.wait();
+    this.answer(2, { term, readIndex: 1 });
+    while (this.solo.core.state.writes.length > 0) this.solo.turn((core) => core.durable());
+  }
+
   get value(): unknown {
     return this.solo.core.snapshot.value.role;
   }
@@ -64,6 +82,35 @@ Deno.test("it asks every other voter, says that its log is lost, and asks who is
   const turn = node.wait();
   assertEquals(turn.messages.map(({ to, message }) => [to, message.type]), [[3, "ReadIndex"]]);
   assertEquals(node.value, { recovering: "asking" });
+});
+
+Deno.test("it asks the voters that it knew last, whoever they were when its snapshot was taken", () => {
+  const node = new Recovering({ remembered: [1, 4, 5] });
+  assertEquals([...node.asked.keys()], [4, 5]);
+  node.answer(4, { term: 7 });
+  assertEquals(node.value, { recovering: "asking" });
+  node.answer(5);
+  assertEquals([node.solo.term, node.value], [7, { recovering: "catchingUp" }]);
+});
+
+Deno.test("it asks also those whom it finds to be voters, before it votes", () => {
+  const node = new Recovering();
+  node.catchUp(2);
+  const { solo } = node;
+  node.answer(2, { term: 2, readIndex: 1 });
+  const voters = encodeRun({
+    ...{ group: 0, term: 2, firstIndex: 1, timeMs: 0, kind: "config" },
+    payloads: [encodeConfig({ ...foundingConfig({ voters: [1, 2, 4] }), clusterVersion: 2 })],
+  });
+  solo.receive(solo.append({ from: 2, runs: [voters], leaderCommit: 1 }));
+  while (solo.core.state.writes.length > 0) node.note(solo.turn((core) => core.durable()));
+  assertEquals(node.value, { recovering: "asking" });
+  assertEquals([...node.asked.keys()], [2, 3, 4]);
+  // It may have had this one's vote, in a term of which the others have not heard.
+  node.answer(4, { term: 9 });
+  assertEquals([solo.term, node.value], [9, { recovering: "catchingUp" }]);
+  node.catchUpAgain(9);
+  assertEquals([node.value, hardStateOf(solo.core)], ["follower", { currentTerm: 9, votedFor: 1 }]);
 });
 
 Deno.test("without a leader its explanation says that the others must elect one without it", () => {

@@ -38,6 +38,8 @@ export interface SoloOptions {
   /** Where they differ from the usual. */
   readonly bounds?: Partial<ReplicationBounds>;
   readonly isLogLost?: boolean;
+  /** The voters of an entry 100 that is remembered beside the log. */
+  readonly remembered?: readonly NodeId[];
 }
 
 /** What a snapshot says of the members that has none in it. */
@@ -66,6 +68,10 @@ export class SoloCore {
       timing: DEFAULT_TIMING,
       bounds: { ...DEFAULT_BOUNDS, ...options.bounds },
       isLogLost: options.isLogLost === true,
+      remembered: options.remembered && {
+        index: 100,
+        config: foundingConfig({ voters: options.remembered }),
+      },
       records: recordFormat,
       random,
       log,
