@@ -504,7 +504,7 @@ const leader = raft.createStateConfig({
  * timer, votes for nobody, and takes nothing more. Whoever hosts it ends.
  */
 const removed = raft.createStateConfig({
-  entry: ["forgetLeader", "dropReads", "disarmElectionTimer"],
+  entry: ["forgetLeader", "dropReads", "disarmElectionTimer", "endRecovery"],
   on: {
     HigherTerm: { actions: "adoptTerm" },
     AppendEntries: { description: "It is no member any more" },

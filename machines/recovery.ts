@@ -99,7 +99,7 @@ export function isCaughtUp({ recovery, commitIndex, durableIndex }: GroupState):
   return commitIndex >= readIndex && durableIndex >= readIndex;
 }
 
-/** The node is a follower from now on, or begins again. */
+/** The node is a follower from now on, begins again, or was removed. */
 export function endRecovery(state: GroupState): void {
   state.recovery = undefined;
 }

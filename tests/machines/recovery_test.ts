@@ -113,6 +113,18 @@ Deno.test("it asks also those whom it finds to be voters, before it votes", () =
   assertEquals([node.value, hardStateOf(solo.core)], ["follower", { currentTerm: 9, votedFor: 1 }]);
 });
 
+Deno.test("who finds in its new log that it was removed waits for nothing any more", () => {
+  const node = new Recovering();
+  node.catchUp(2);
+  const { solo } = node;
+  const others = encodeRun({
+    ...{ group: 0, term: 2, firstIndex: 1, timeMs: 0, kind: "config" },
+    payloads: [encodeConfig({ ...foundingConfig({ voters: [2, 3] }), clusterVersion: 2 })],
+  });
+  solo.receive(solo.append({ from: 2, runs: [others], leaderCommit: 1 }));
+  assertEquals([solo.core.role, solo.core.nextDeadlineMs], ["removed", Infinity]);
+});
+
 Deno.test("without a leader its explanation says that the others must elect one without it", () => {
   const node = new Recovering();
   const why = (): string => {
