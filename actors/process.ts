@@ -21,7 +21,7 @@ import {
 } from "../machines/group_config.ts";
 import type { Explanation } from "../machines/explain.ts";
 import type { RaftTiming } from "../machines/group_state.ts";
-import { isJoint } from "../machines/quorum.ts";
+import { allVoters, isJoint } from "../machines/quorum.ts";
 import type { SpaceCondition } from "../machines/raft_core.ts";
 import { describeRoleChange, type RoleChange } from "../machines/raft_step.ts";
 import type { GroupId, NodeId } from "../machines/raft_types.ts";
@@ -767,10 +767,16 @@ function newerOf(
   return isOlder ? joined : placedConfigOf(latest);
 }
 
-/** Whether the member is the only one: nobody has what its log has lost. */
-function isAlone({ world: { disk }, members }: ProcessOptions): boolean {
+/**
+ * Whether the member is the only voter: without it nobody leads, and only a leader has what its log has
+ * lost. Learners do not help.
+ */
+function isAlone({ directory: { nodeId }, world: { disk }, members }: ProcessOptions): boolean {
   const { owner, latest } = readDirectory(disk) ?? {};
-  return (latest?.config.members.length ?? owner?.members.length ?? members.size) === 1;
+  const voters = latest === undefined
+    ? owner?.members ?? [...members.keys()]
+    : allVoters(placedConfigOf(latest).config);
+  return voters.every((voter) => voter === nodeId);
 }
 
 /** Whether what the log held is lost, so that only the other members can help. */

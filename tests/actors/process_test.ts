@@ -14,7 +14,7 @@ import {
 import type { Log } from "../../actors/runtime/ports.ts";
 import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { foundingConfig, storedMembersOf } from "../../machines/group_config.ts";
-import { putLogAside } from "../../storage/log/data_directory.ts";
+import { LogMissingError, putLogAside } from "../../storage/log/data_directory.ts";
 import { readMembers, writeMembers } from "../../storage/log/members_file.ts";
 import { DiskError, type DiskErrorCode } from "../../storage/log/disk.ts";
 import { MemoryDisk } from "../sim/memory_disk.ts";
@@ -230,4 +230,23 @@ Deno.test("a member that crashed while it fetched its lost log still asks those 
   assertMatch(cause!.sentence, /it waits for an answer of 4, 5$/);
   assertEquals(readMembers(disk)?.index, 500);
   assertEquals(await settled(ports, again.stop()), undefined);
+});
+
+Deno.test("the only voter does not start without its log, also if there are learners: nobody could lead", async () => {
+  const { ports, world: { disk }, run } = start();
+  const process = run();
+  ports.advance(5_000);
+  assertEquals(await settled(ports, process.stop()), undefined);
+  const keep = ({ voters, learners }: { voters: number[]; learners: number[] }): void => {
+    const config = { ...foundingConfig({ voters, learners }), clusterVersion: 2 };
+    writeMembers(disk, storedMembersOf({ index: 500, config }));
+  };
+  const segments = disk.list("wal");
+  for (const name of segments) disk.remove(`wal/${name}`);
+  keep({ voters: [1], learners: [2] });
+  assertThrows(() => run(), LogMissingError);
+  keep({ voters: [2], learners: [1] });
+  const learner = run();
+  assertEquals(learner.status().role, "recovering");
+  assertEquals(await settled(ports, learner.stop()), undefined);
 });

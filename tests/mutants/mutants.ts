@@ -845,6 +845,20 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors/process_test.ts"],
   },
   {
+    name: "who is removed while it fetches its log goes on asking",
+    file: "machines/raft_machine.ts",
+    find: '"disarmElectionTimer", "endRecovery"],',
+    replace: '"disarmElectionTimer"],',
+    suspects: [core],
+  },
+  {
+    name: "the only voter waits for learners to send what its log has lost",
+    file: "actors/process.ts",
+    find: "return voters.every((voter) => voter === nodeId);",
+    replace: "return (latest?.config.members ?? voters).length === 1;",
+    suspects: ["tests/actors/process_test.ts"],
+  },
+  {
     name: "who lost its log does not ask the voters that it finds in the new one",
     file: "machines/raft_machine.ts",
     find: '{ guard: "allVotersHeard", target: "follower",',
