@@ -511,11 +511,13 @@ export class RaftActor<Result> extends Actor<RaftActorMessage, RaftAnswer<Result
   /** "Answered after the new configuration is committed", the joint one left behind. */
   #settleChanges(): void {
     if (this.#changes.length === 0) return;
-    const { context, state: { configs: { current }, commitIndex }, role } = this.#core;
+    const { context, state: { configs: { current }, commitIndex, log }, role } = this.#core;
     const isDone = context.outgoing.length === 0 && current.index <= commitIndex;
     this.#changes = this.#changes.filter(({ request, outcome, term }) => {
       const leads = role === "leader" && context.currentTerm === term;
-      if (isDone && current.index >= outcome.index) {
+      // In one turn another leader may have replaced the entry, and committed a change of its own.
+      const isKept = log.termAt(outcome.index) === term;
+      if (isDone && isKept && current.index >= outcome.index) {
         request.reply({ status: "members", ...outcome });
       } else if (leads) return true;
       // Another leader goes on with the change, or drops it.

@@ -1,4 +1,4 @@
-import { foundingConfig } from "../../machines/group_config.ts";
+import { encodeConfig, foundingConfig } from "../../machines/group_config.ts";
 import { TRANSFERS_WAITING_MAX } from "../../actors/limits.ts";
 import { assert, assertEquals } from "@std/assert";
 import type { Delivery, LocalRef } from "../../actors/runtime/actor.ts";
@@ -599,6 +599,38 @@ Deno.test("WAITING_BYTES_MAX: requests that come on top of what waits are refuse
   const refused = calls.filter(({ answers }) => answers.length > 0);
   assertEquals(refused.length, 3);
   assertEquals(refused[0]!.answers, [{ status: "refused", reason: "overloaded", leader: 1 }]);
+});
+
+Deno.test("a change that another leader dropped is not called done, though a later one is", () => {
+  for (const isKept of [true, false]) {
+    const bench = new Bench();
+    bench.lead();
+    bench.core.raiseClusterVersion(2);
+    bench.acknowledge(2);
+    bench.syncAll();
+    bench.acknowledge(2);
+    const { configs: { current: { config } }, log } = bench.core.state;
+    assertEquals(config.clusterVersion, 2);
+    const change = request({
+      type: "ChangeMembers",
+      change: { update: [{ id: 2, http: "http://n2:1" }] },
+      ...{ force: false, dryRun: false },
+    });
+    bench.turn(change.delivery);
+    bench.syncAll();
+    assertEquals(change.answers, []);
+    // Another leader was elected, perhaps without the entry, and has committed a configuration.
+    const index = log.lastIndex;
+    const term = bench.core.context.currentTerm + 1;
+    const firstIndex = isKept ? index + 1 : index;
+    const payloads = [encodeConfig(config)];
+    bench.turn(bench.message("AppendEntries", {
+      ...{ term, from: 2, round: 1, leaderCommit: firstIndex, prevLogIndex: firstIndex - 1 },
+      prevLogTerm: log.termAt(firstIndex - 1)!,
+      runs: [encodeRun({ group: 0, term, firstIndex, timeMs: 0, kind: "config", payloads })],
+    }));
+    assertEquals(change.answers.map(({ status }) => status), [isKept ? "members" : "unknown"]);
+  }
 });
 
 Deno.test("time passes under a later leadership, though the entry for it was lost with the first", () => {

@@ -859,6 +859,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors/process_test.ts"],
   },
   {
+    name: "a change of the members that was dropped is called done",
+    file: "actors/raft_actor.ts",
+    find: "if (isDone && isKept && current.index >= outcome.index) {",
+    replace: "if (isDone && current.index >= outcome.index) {",
+    suspects: ["tests/actors/raft_actor_test.ts"],
+  },
+  {
     name: "who lost its log does not ask the voters that it finds in the new one",
     file: "machines/raft_machine.ts",
     find: '{ guard: "allVotersHeard", target: "follower",',
