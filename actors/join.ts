@@ -53,6 +53,15 @@ export interface Joined {
   readonly members: StoredMembers;
 }
 
+/** How far a node has come. */
+interface Attempt {
+  /**
+   * The cluster was asked to add it, so a refusal may only say that it has: the member that was asked
+   * last may be behind.
+   */
+  hasAsked: boolean;
+}
+
 /** A member that cannot be asked, or cannot answer now: another one may. */
 class AskError extends Error {}
 
@@ -64,11 +73,12 @@ class AskError extends Error {}
 export async function joinCluster(options: JoinOptions): Promise<Joined> {
   const { urls, log, timeoutMs = JOIN_MS_MAX } = options;
   const untilMs = performance.now() + timeoutMs;
+  const attempt: Attempt = { hasAsked: false };
   let last = "";
   while (performance.now() < untilMs) {
     for (const url of urls) {
       try {
-        return await joinThrough(url, options);
+        return await joinThrough(url, options, attempt);
       } catch (error) {
         if (!(error instanceof AskError)) throw error;
         if (error.message !== last) log("warn", "join-waits", { url, error: error.message });
@@ -106,13 +116,19 @@ export async function askForMembers(
   return undefined;
 }
 
-async function joinThrough(url: string, options: JoinOptions): Promise<Joined> {
+async function joinThrough(url: string, options: JoinOptions, attempt: Attempt): Promise<Joined> {
   const { id, raft, http, staysLearner, log } = options;
   let status = await statusOf(url);
   if (!status.members.some((member) => member.id === id)) {
     log("info", "joining", { cluster: status.clusterId, through: url });
     const change = { add: [{ id, raft, http, learner: staysLearner }] };
-    await ask(url, "/v1/cluster/members", { method: "POST", body: JSON.stringify(change) });
+    try {
+      await ask(url, "/v1/cluster/members", { method: "POST", body: JSON.stringify(change) });
+    } catch (error) {
+      throw attempt.hasAsked ? new AskError((error as Error).message) : error;
+    } finally {
+      attempt.hasAsked = true;
+    }
     status = await statusOf(url);
   }
   const own = status.members.find((member) => member.id === id);

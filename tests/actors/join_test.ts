@@ -50,3 +50,37 @@ Deno.test("a node is told that it was removed only by what is committed", async 
   assertEquals(await indexFor(2), 7);
   assertEquals(await askForMembers(urls, { clusterId: "other", self: 2 }), undefined);
 });
+
+Deno.test("a node that has asked to be added goes on, though a member that is behind asks once more", async () => {
+  const member = { raftAddress: "127.0.0.1:1", httpAddress: "" };
+  const seen: string[] = [];
+  let commitIndex = 6;
+  /** The first has the entry after it was asked, and not yet its commitment; the second lacks it. */
+  const serve = (name: string): Deno.HttpServer<Deno.NetAddr> =>
+    Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, ({ method }) => {
+      seen.push(`${method} ${name}`);
+      if (method === "POST" && name === "second") {
+        commitIndex = 7;
+        return Response.json({ detail: "Node 2 is a member already" }, { status: 409 });
+      }
+      const isNamed = name === "first" && seen.includes("POST first");
+      return Response.json({
+        clusterId: "c",
+        members: [
+          { ...member, id: 1, voter: true },
+          ...(isNamed ? [{ ...member, id: 2, voter: false }] : []),
+        ],
+        ...{ configIndex: isNamed ? 7 : 5, commitIndex, clusterVersion: 2 },
+      });
+    });
+  await using first = serve("first");
+  await using second = serve("second");
+  const joined = await joinCluster({
+    ...{ id: 2, raft: "127.0.0.1:2", http: "", staysLearner: false, log: () => {} },
+    urls: [first, second].map(({ addr }) => `http://127.0.0.1:${addr.port}`),
+  });
+  assertEquals(joined.members.index, 7);
+  assertEquals(seen, [
+    ...["GET first", "POST first", "GET first", "GET second", "POST second", "GET first"],
+  ]);
+});

@@ -866,6 +866,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors/raft_actor_test.ts"],
   },
   {
+    name: "a node gives up because it was added by its first request",
+    file: "actors/join.ts",
+    find: "throw attempt.hasAsked ?",
+    replace: "throw !attempt ?",
+    suspects: [actors],
+  },
+  {
     name: "who lost its log does not ask the voters that it finds in the new one",
     file: "machines/raft_machine.ts",
     find: '{ guard: "allVotersHeard", target: "follower",',
