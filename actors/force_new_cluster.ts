@@ -84,7 +84,7 @@ interface Loaded {
 /**
  * What the directory holds; nothing is changed.
  *
- * @throws {ForceNewClusterError} If it is not this node's.
+ * @throws {ForceNewClusterError} If it is not this node's, or its log was lost.
  * @throws {WalError} If its log is damaged: restore a backup instead.
  * @throws {DiskError} If the disk fails.
  */
@@ -140,9 +140,15 @@ function load({ id, dataDir }: ForceOptions): Loaded {
   if (facts === undefined) {
     throw new ForceNewClusterError(`${dataDir} is the data directory of no member`);
   }
-  const { owner, latest } = facts;
+  const { owner, latest, isLogLost } = facts;
   if (owner.nodeId !== id) {
     throw new ForceNewClusterError(`${dataDir} belongs to node ${owner.nodeId}, not to ${id}`);
+  }
+  if (isLogLost) {
+    throw new ForceNewClusterError(
+      "its log was lost, and it has not fetched all of it from the others; take the directory of " +
+        "another member, or restore a backup",
+    );
   }
   const founded = latest === undefined
     ? foundingConfig({ voters: owner.members })

@@ -240,6 +240,8 @@ export interface DirectoryFacts {
   readonly owner: DirectoryOwner;
   /** The members as they were last; undefined if they are as at the founding. */
   readonly latest: StoredMembers | undefined;
+  /** Whether its log is missing, or was lost and is not all there again. */
+  readonly isLogLost: boolean;
 }
 
 /**
@@ -250,8 +252,10 @@ export interface DirectoryFacts {
  */
 export function readDirectory(disk: Disk): DirectoryFacts | undefined {
   if (!isFounded(disk)) return undefined;
-  const { identity, joined } = readIdentity(disk);
-  return { owner: identity, latest: readMembers(disk) ?? joined };
+  const stored = readIdentity(disk);
+  const { identity, joined } = stored;
+  const isLogLost = stored.isLogLost || isLogMissing(disk, stored);
+  return { owner: identity, latest: readMembers(disk) ?? joined, isLogLost };
 }
 
 function isFounded(disk: Disk): boolean {
@@ -546,13 +550,14 @@ function store(
  * or knows peers, and has no log, then the log is lost, and the promises in it. Peers would not
  * notice: they know the directory by its id.
  */
-function checkLogIsThere(disk: Disk, { logBegun, isLogLost }: StoredIdentity): void {
-  if (isLogLost || (!logBegun && !disk.exists(PEERS_FILE.path))) return;
-  const isThere = disk.exists(WAL_DIRECTORY) &&
-    disk.list(WAL_DIRECTORY).some((name) => sequenceOf(name) !== undefined);
-  if (!isThere) {
-    throw new LogMissingError();
-  }
+function checkLogIsThere(disk: Disk, stored: StoredIdentity): void {
+  if (!stored.isLogLost && isLogMissing(disk, stored)) throw new LogMissingError();
+}
+
+function isLogMissing(disk: Disk, { logBegun }: StoredIdentity): boolean {
+  if (!logBegun && !disk.exists(PEERS_FILE.path)) return false;
+  return !disk.exists(WAL_DIRECTORY) ||
+    !disk.list(WAL_DIRECTORY).some((name) => sequenceOf(name) !== undefined);
 }
 
 function readIdentity(disk: Disk): StoredIdentity {

@@ -873,6 +873,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a directory without its log becomes a cluster of its own",
+    file: "storage/log/data_directory.ts",
+    find: "const isLogLost = stored.isLogLost || isLogMissing(disk, stored);",
+    replace: "const isLogLost = stored.isLogLost;",
+    suspects: ["tests/process/force_new_cluster_test.ts"],
+  },
+  {
     name: "who lost its log does not ask the voters that it finds in the new one",
     file: "machines/raft_machine.ts",
     find: '{ guard: "allVotersHeard", target: "follower",',

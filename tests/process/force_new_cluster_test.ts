@@ -5,6 +5,8 @@
  */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { forceNewCluster, ForceNewClusterError, inspectSurvivor, startNode } from "../../mod.ts";
+import { putLogAside } from "../../storage/log/data_directory.ts";
+import { DenoDisk } from "../../storage/log/deno_disk.ts";
 import { eventually, persist, RealCluster } from "./real_cluster.ts";
 
 Deno.test("a survivor of a lost majority becomes a new cluster, which the old members cannot reach", async () => {
@@ -71,6 +73,17 @@ Deno.test("what is no member's directory, or another's, or in use, becomes no cl
     const other = await refused(2);
     assert(other instanceof ForceNewClusterError);
     assertMatch(other.message, /belongs to node 1, not to 2/);
+    // Without its log it lacks what it had promised, and nobody knows how much.
+    await Deno.rename(`${dataDir}/wal`, `${root}/wal`);
+    assertMatch((await refused(1)).message, /its log was lost/);
+    await Deno.rename(`${root}/wal`, `${dataDir}/wal`);
+    putLogAside(new DenoDisk(dataDir));
+    const fetched = await refused(1);
+    assert(fetched instanceof ForceNewClusterError);
+    assertMatch(fetched.message, /its log was lost.* restore a backup/);
+    await Deno.remove(dataDir, { recursive: true });
+    await using anew = await startNode({ id: 1, single: true, dataDir, http });
+    await anew.stop();
     await Deno.mkdir(`${dataDir}.new-cluster`);
     assertMatch((await refused(1)).message, /move it away first/);
     await Deno.remove(`${dataDir}.new-cluster`);
