@@ -20,14 +20,7 @@ import type { RaftTiming } from "../machines/group_state.ts";
 import { RaftCore } from "../machines/raft_core.ts";
 import { peersOf } from "../machines/replication.ts";
 import { type RaftStep, type RoleChange, roleChangeOf } from "../machines/raft_step.ts";
-import type {
-  EntryRun,
-  GroupId,
-  LogIndex,
-  NodeId,
-  RaftMessage,
-  Term,
-} from "../machines/raft_types.ts";
+import type { EntryRun, GroupId, LogIndex, NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
 import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
@@ -158,8 +151,6 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   readonly #system: ActorSystem;
   readonly #clusterVersionMax: number;
   #clusterVersion: number = CLUSTER_VERSIONS.min;
-  /** The cluster version that this member has proposed last, and its term then. */
-  #raised: { readonly term: Term; readonly version: number } = { term: 0, version: 0 };
 
   /**
    * Starts as follower, with what was recovered.
@@ -322,15 +313,12 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
    * known now: a member that cannot be asked may run any build.
    */
   raiseClusterVersion(knownBy: (node: NodeId) => number | undefined): void {
-    const { context, role } = this.core;
+    const { context, role, state: { configs: { current } } } = this.core;
     if (role !== "leader") return;
     const others = peersOf(context);
     const version = Math.min(this.#clusterVersionMax, ...others.map((id) => knownBy(id) ?? 0));
-    if (version <= this.#clusterVersion) return;
     // Once: while a quorum is missing, the log would otherwise grow by one entry a try.
-    const { currentTerm: term } = context;
-    if (this.#raised.term === term && version <= this.#raised.version) return;
-    this.#raised = { term, version };
+    if (version <= current.config.clusterVersion) return;
     this.raft.signal({ type: "RaiseClusterVersion", version });
   }
 

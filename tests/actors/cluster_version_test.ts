@@ -4,6 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { DEFAULT_TIMING } from "../../machines/group_state.ts";
 import { ClusterVersionError } from "../../machines/group_config.ts";
 import type { AppliedEntry, RequestRefusal, StateMachine } from "../../machines/state_machine.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
@@ -105,6 +106,32 @@ Deno.test("while nothing is committed, a leader proposes a cluster version once"
     ports.settle();
   }
   assertEquals([host.core.state.log.lastIndex, host.clusterVersion], [before + 2, 1]);
+});
+
+Deno.test("a leader whose hand-over was given up raises the cluster version after it", () => {
+  const member = leaderOfTwo(2);
+  const { host, ports } = member;
+  host.raft.cast({ type: "Transfer", to: 2 });
+  ports.settle();
+  assertEquals(host.core.context.transferee, 2);
+  const before = host.core.state.log.lastIndex;
+  host.raiseClusterVersion(() => 2);
+  ports.settle();
+  assertEquals(host.core.state.log.lastIndex, before);
+  // The other is alive, and does not take over.
+  for (let passed = 0; passed < DEFAULT_TIMING.electionTimeoutMsMax; passed++) {
+    const { context: { currentTerm: term }, state: { log: { lastIndex }, lastRound } } = host.core;
+    host.receive({
+      ...{ type: "AppendEntriesReply", group: 0, term, from: 2, accepted: true },
+      ...{ matchIndex: lastIndex - 1, prevLogIndex: 0, conflictTerm: 0, conflictIndex: 0 },
+      round: lastRound,
+    });
+    member.pass(1);
+  }
+  assertEquals([host.core.role, host.core.context.transferee], ["leader", undefined]);
+  host.raiseClusterVersion(() => 2);
+  ports.settle();
+  assertEquals(host.core.state.log.lastIndex, before + 1);
 });
 
 Deno.test("a log of a higher cluster version is refused, with what to do", () => {

@@ -1387,17 +1387,17 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors, "sim"],
   },
   {
-    name: "a leader raises the cluster version once a term",
+    name: "a leader raises the cluster version only once",
     file: "actors/group.ts",
-    find: "this.#raised.term === term && version <= this.#raised.version",
-    replace: "this.#raised.term === term",
+    find: "if (version <= current.config.clusterVersion) return;",
+    replace: "if (current.config.clusterVersion > 1) return;",
     suspects: [actors],
   },
   {
     name: "a leader proposes a cluster version again and again while no quorum answers",
     file: "actors/group.ts",
-    find: "    if (this.#raised.term === term && version <= this.#raised.version) return;\n",
-    replace: "",
+    find: "version <= current.config.clusterVersion)",
+    replace: "version <= this.#clusterVersion)",
     suspects: [actors],
   },
   {
