@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
-import { askForMembers, joinCluster } from "../../actors/join.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+import { askForMembers, joinCluster, JoinError } from "../../actors/join.ts";
 
 Deno.test("a node has joined once that is committed, not before", async () => {
   const member = { raftAddress: "127.0.0.1:1", httpAddress: "" };
@@ -83,4 +83,18 @@ Deno.test("a node that has asked to be added goes on, though a member that is be
   assertEquals(seen, [
     ...["GET first", "POST first", "GET first", "GET second", "POST second", "GET first"],
   ]);
+});
+
+Deno.test("a node gives up when nobody has taken it in time, and says whom it asked, and why", async () => {
+  await using server = Deno.serve(
+    { port: 0, hostname: "127.0.0.1", onListen: () => {} },
+    () => Response.json({ detail: "No leader is known", retryable: true }, { status: 503 }),
+  );
+  const url = `http://127.0.0.1:${server.addr.port}`;
+  const error = await assertRejects(() =>
+    joinCluster({
+      ...{ id: 2, raft: "127.0.0.1:2", http: "", staysLearner: false, log: () => {} },
+      ...{ urls: [url], timeoutMs: 1 },
+    }), JoinError);
+  assertEquals(error.message, `Cannot join through ${url}: ${url}: No leader is known`);
 });
