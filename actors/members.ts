@@ -143,14 +143,17 @@ export class Members {
   }
 
   /**
-   * Whether the newest configuration that this node knows of does not name it, though it may only have
-   * been told so. One that is older than its joining says nothing.
+   * Whether the newest configuration that this node knows to be committed, though it may only have been
+   * told so, does not name it, and the one in force neither. One that is not committed may be dropped, and
+   * one that is older than its joining says nothing.
    */
   get isAbsent(): boolean {
     const { self, joined } = this.#options;
-    const [newest] = this.#placedSources();
-    if (newest!.index < (joined?.index ?? 0)) return false;
-    return !newest!.config.members.some(({ id }) => id === self);
+    const [committed, hint] = [this.#committed, this.#hint];
+    const newest = (hint?.index ?? 0) > (committed?.index ?? 0) ? hint : committed;
+    if (newest === undefined || newest.index < (joined?.index ?? 0)) return false;
+    const inForce = this.#current.index > newest.index ? this.#current : newest;
+    return [newest, inForce].every(({ config }) => !config.members.some(({ id }) => id === self));
   }
 
   /** Everybody whom this node should have a link to. */

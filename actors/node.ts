@@ -133,6 +133,7 @@ export class StatecraftNode implements AsyncDisposable {
   readonly id: NodeId;
   readonly #process: Process;
   #asking: ReturnType<typeof setInterval> | undefined;
+  #isStopped = false;
 
   /** See {@linkcode startNode}. */
   static async start(options: NodeOptions): Promise<StatecraftNode> {
@@ -181,6 +182,7 @@ export class StatecraftNode implements AsyncDisposable {
         ? {}
         : { droppedLogLines: options.droppedLogLines }),
       onFailed: (error) => {
+        this.#isStopped = true;
         clearInterval(this.#asking);
         if (options.onFailed === undefined) throw error;
         options.onFailed(error);
@@ -203,8 +205,9 @@ export class StatecraftNode implements AsyncDisposable {
       const others = this.#process.status().members.filter(({ self }) => !self);
       const known = others.map(({ httpAddress }) => httpAddress).filter((url) => url !== "");
       const members = await askForMembers([...join, ...known], { clusterId, self });
-      if (members !== undefined) this.#process.noteMembers(members);
       isAsking = false;
+      // A node that has stopped has given its directory back.
+      if (members !== undefined && !this.#isStopped) this.#process.noteMembers(members);
     }, ASK_AGAIN_MS);
     // It keeps no process alive that has nothing else to do.
     Deno.unrefTimer(asking);
@@ -228,6 +231,7 @@ export class StatecraftNode implements AsyncDisposable {
 
   /** Stops in order; resolves when everything is closed. Idempotent. */
   stop(): Promise<void> {
+    this.#isStopped = true;
     clearInterval(this.#asking);
     return this.#process.stop();
   }

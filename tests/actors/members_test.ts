@@ -173,6 +173,16 @@ Deno.test("who joined follows what it joined with until its log has come so far"
   assertEquals(bench.members.isAbsent, true);
 });
 
+Deno.test("a removal that is not committed yet is none, and a return in force takes it back", () => {
+  const bench = new Bench();
+  bench.members.follow(placed(5, { voters: [2, 3] }), false);
+  assertEquals(bench.members.isAbsent, false);
+  bench.members.follow(placed(5, { voters: [2, 3] }), true);
+  assertEquals(bench.members.isAbsent, true);
+  bench.members.follow(placed(6, { voters: [2, 3], learners: [1] }), false);
+  assertEquals(bench.members.isAbsent, false);
+});
+
 Deno.test("a hint is read as it was written, and what is none is refused", () => {
   const said = placed(9, { voters: [1, 4], learners: [5], removed: ["x"] });
   assertEquals(membersHintOf(membersHintValue(said)), { type: "Members", placed: said });

@@ -205,6 +205,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors/members_test.ts"],
   },
   {
+    name: "a member ends for a removal that is not committed",
+    file: "actors/members.ts",
+    find: "    const newest = (hint?.index ?? 0) > (committed?.index ?? 0) ? hint : committed;",
+    replace: "    const newest = (hint?.index ?? 0) > this.#current.index ? hint : this.#current;",
+    suspects: ["tests/actors/members_test.ts"],
+  },
+  {
     name: "an old hint counts",
     file: "actors/members.ts",
     find: "    if (placed.index <= index && !isSupplement) return;",
