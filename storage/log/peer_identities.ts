@@ -30,6 +30,10 @@
  *   log. Before that, and until a new member's first change after its joining, it cannot tell the new
  *   directory from the old one. If a majority consists of such peers and the new directory, it may elect
  *   a leader without what the old directory held.
+ * - A majority of the members that a cluster was founded with, each on an empty disk and started with the
+ *   list of the founding again, founds it again: none of them has anything to remember, and by then the
+ *   cluster may consist of others, whom the list does not name. So a member is started with `--join`
+ *   once the cluster is there; with a directory that knows its cluster that changes nothing.
  * - A directory that was removed with its member is forgotten, and is never welcome again: its id is in
  *   the configuration. It is forgotten only when the configuration without that member is committed. Then
  *   no quorum counts what the directory promised. Who has not read so yet hears the directory in its place

@@ -370,6 +370,11 @@ export class SimCluster {
     const { ids, lost, members: { config: { voters, outgoing } } } = this;
     if (this.damaged.length > 0 || outgoing.length > 0) return false;
     const left = voters.filter((voter) => voter !== id && !lost.includes(voter));
+    // With the list of the founding and empty disks a majority of that list founds a cluster again, whoever
+    // the members are by now: that is a limit, too.
+    const founders = [...this.#founding.keys()];
+    const gone = founders.filter((founder) => founder === id || lost.includes(founder));
+    if (2 * gone.length > founders.length) return false;
     if (lost.includes(id) || !voters.includes(id) || 2 * left.length <= voters.length) return false;
     return ids.every((other) =>
       other === id || lost.includes(other) ||

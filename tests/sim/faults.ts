@@ -388,7 +388,8 @@ export const faults: readonly Fault[] = [
   {
     name: "replace-disk",
     row: "E5",
-    weight: 10,
+    // It is seldom possible.
+    weight: 60,
     isPossible: (cluster) => mayChange(cluster) && cluster.lost.length > 0,
     begin: (cluster) => {
       cluster.changeMembers({ replace: [{ id: cluster.dice.pick(cluster.lost) }] });
