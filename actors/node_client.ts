@@ -28,12 +28,14 @@ import { type Command, encodeCommand } from "../storage/kv/command.ts";
 import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../storage/kv/entry.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
+import type { Lease } from "../storage/kv/leases.ts";
 import type {
   Backup,
   ChangeOptions,
   ClusterStatus,
   GatewayPort,
   HealthCheck,
+  LeaseView,
   ListOptions,
   MembersChanged,
   ReadContext,
@@ -178,6 +180,32 @@ export class NodeClient implements GatewayPort {
     await this.#freshness(options);
     const count = this.#options.store.count(bounds);
     return { count, context: this.#readContext() };
+  }
+
+  async lease(
+    id: number,
+    options: ReadOptions,
+  ): Promise<{ lease: LeaseView & { keys: readonly string[] } | undefined; context: ReadContext }> {
+    await this.#freshness(options);
+    const found = this.#options.store.lease(id);
+    const context = this.#readContext();
+    if (found === undefined) return { lease: undefined, context };
+    return { lease: { ...this.#leaseView(found.lease), keys: found.keys }, context };
+  }
+
+  async leases(
+    after: number,
+    { limit, ...options }: ReadOptions & { readonly limit: number },
+  ): Promise<{ leases: LeaseView[]; more: boolean; context: ReadContext }> {
+    await this.#freshness(options);
+    const found = this.#options.store.leasesAfter(after, limit + 1);
+    const leases = found.slice(0, limit).map((lease) => this.#leaseView(lease));
+    return { leases, more: found.length > limit, context: this.#readContext() };
+  }
+
+  #leaseView({ id, ttlMs, deadlineMs }: Lease): LeaseView {
+    const leftMs = deadlineMs - this.#options.core.state.logTimeAt(this.#nowMs);
+    return { id, ttlMs, remainingMs: Math.min(ttlMs, Math.max(0, leftMs)) };
   }
 
   async backup(timeoutMs: number): Promise<Backup> {

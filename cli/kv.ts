@@ -11,6 +11,7 @@ import {
   type Reach,
   send,
 } from "./http_client.ts";
+import { runLeaseVerb } from "./leases.ts";
 import { runMemberVerb } from "./members.ts";
 import { exportKeys, loadKeys } from "./ndjson.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
@@ -28,13 +29,19 @@ import { checkWords, complain, EXIT, print, printBytes, UsageError } from "./usa
 
 const HELP = `Usage: deno task kv VERB [words] [flags]
 
-  put KEY VALUE         store a value ("-" reads it from stdin)
+  put KEY VALUE         store a value ("-" reads it from stdin); --ttl 30s deletes it then, --lease ID
+                        when that lease ends
   get KEY               print a value
   del KEY               delete a key; "del --prefix P" every key that begins with P
   append KEY VALUE      add to the end of a value ("-" reads from stdin)
   incr KEY [BY]         add BY, by default 1, to the number at a key
   cas KEY OLD NEW       store NEW if OLD is stored now
   txn [FILE]            execute the transaction that the JSON in a file, by default stdin, says
+  lease grant DURATION  a lease, with whose end its keys are deleted
+  lease keepalive ID    give it all its time again
+  lease get ID          what it has left, and its keys
+  lease list            all leases
+  lease revoke ID       end it now
   list [PREFIX]         list keys and values in order
   status                who leads and how far every member is, as every endpoint sees it
   health                whether every endpoint is ready, and if not, why
@@ -64,6 +71,8 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   --timeout DURATION    give up after this long (default 5s)
   --consistency LEVEL   linearizable, lease, follower or stale (default linearizable)
   --if-revision N       put, del, append: only if the key is at revision N; 0: only if it is missing
+  --ttl DURATION        put: how long the key lasts
+  --lease ID            put: the lease that the key is attached to
   --limit N             list: at most this many keys
   --prefix P            del, export: only keys that begin with P
   --all                 del: every key
@@ -86,7 +95,7 @@ failed, 5 unavailable, 6 outcome unknown.
 const flags = {
   string: [
     ...["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
-    ...["prefix", "id", "data", "peers", "revision-raise"],
+    ...["prefix", "id", "data", "peers", "revision-raise", "ttl", "lease"],
   ],
   boolean: ["help", "force", "single", "dry-run", "learner", "all"],
   alias: { output: "o" },
@@ -129,6 +138,10 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
     },
   },
   txn: { words: [0, 1], run: transact },
+  lease: {
+    words: [1, 2],
+    run: async (words, _settings, send) => show(await runLeaseVerb(words, send)),
+  },
   list: { words: [0, 1], run: list },
   status: { words: [0, 0], run: surveyVerb(printStatus) },
   health: { words: [0, 0], run: surveyVerb(printHealth) },
@@ -158,7 +171,12 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
 async function put([key, value]: readonly string[], settings: Settings, send: Send): Promise<void> {
   const body = await valueOf(value!);
   const headers = conditionOf(settings);
-  await printJson(await send({ method: "PUT", path: pathOf(key!), headers, body }));
+  const query = new URLSearchParams();
+  for (const name of ["ttl", "lease"]) {
+    const text = settings.text(name);
+    if (text !== undefined) query.set(name, text);
+  }
+  await printJson(await send({ method: "PUT", path: pathOf(key!, query), headers, body }));
 }
 
 async function get([key]: readonly string[], settings: Settings, send: Send): Promise<void> {

@@ -228,6 +228,8 @@ export class GroupState {
   /** Messages of the running turn that wait for what was written. */
   #promises: Envelope[] = [];
   #logTimeMs = 0;
+  /** When the entry with that log time came. */
+  #logTimeNotedMs: number;
   /** How long the slowest recent write took to become durable; slowly forgotten. */
   #writeLatencyMs = 0;
   readonly #random: () => number;
@@ -262,6 +264,7 @@ export class GroupState {
       options.snapshot?.timeMs ?? 0,
       last === undefined ? 0 : this.records.lastTimeMs(last),
     );
+    this.#logTimeNotedMs = options.nowMs;
   }
 
   /** Draws a new random election timeout (s5.2), `slackMs` longer. */
@@ -331,7 +334,13 @@ export class GroupState {
     this.log.append(run);
     this.#noteConfigs(() => this.configs.append(run));
     this.#runs.push(run);
-    this.#logTimeMs = Math.max(this.#logTimeMs, this.records.lastTimeMs(run));
+    this.#noteLogTime(this.records.lastTimeMs(run));
+  }
+
+  #noteLogTime(timeMs: number): void {
+    if (timeMs <= this.#logTimeMs) return;
+    this.#logTimeMs = timeMs;
+    this.#logTimeNotedMs = this.nowMs;
   }
 
   /** Drops a conflicting suffix (s5.3). What was durable of it no longer counts. */
@@ -374,7 +383,7 @@ export class GroupState {
     this.durableIndex = index;
     // Nothing that is being written is in the log any more, not even an entry at this very index.
     this.writes.truncateAfter(0);
-    this.#logTimeMs = Math.max(this.#logTimeMs, timeMs);
+    this.#noteLogTime(timeMs);
   }
 
   /**
@@ -394,6 +403,17 @@ export class GroupState {
   /** The log time of the last entry. */
   get lastLogTimeMs(): number {
     return this.#logTimeMs;
+  }
+
+  /**
+   * Log time at a moment of the host's clock. A leader counts it. Any other node takes it to have passed
+   * like its own since the last entry came. So the next leader goes on from there, and what passed while
+   * nothing was written, or nobody led, is not lost.
+   */
+  logTimeAt(nowMs: number): number {
+    const counted = this.leadership?.logTimeAt(nowMs) ??
+      Math.floor(this.#logTimeMs + nowMs - this.#logTimeNotedMs);
+    return Math.max(this.#logTimeMs, counted);
   }
 
   /** Fields that every message of this group carries. */

@@ -34,7 +34,7 @@ export function startTerm(state: GroupState, context: RaftContext): void {
     peers: peersOf(context),
     lastLogIndex: state.log.lastIndex,
     nowMs,
-    logTimeMs: state.lastLogTimeMs,
+    logTimeMs: state.logTimeAt(nowMs),
     heartbeatMs,
     quorumMs: electionTimeoutMsMax,
     bounds,
@@ -297,7 +297,7 @@ function appendPayloads(
     group: state.group,
     term: context.currentTerm,
     firstIndex: state.log.lastIndex + 1,
-    timeMs: Math.max(state.lastLogTimeMs, state.lead.logTimeAt(state.nowMs)),
+    timeMs: state.logTimeAt(state.nowMs),
     ...entries,
   }));
 }

@@ -25,7 +25,7 @@
 import { ByteSlabs } from "./byte_slabs.ts";
 import { CommandError, CommandReader } from "./command_bytes.ts";
 import { type Compare, compareSize, readCompare, writeCompare } from "./compare.ts";
-import { COMMAND_BYTES_MAX, COMPARES_MAX, OPERATIONS_MAX } from "./limits.ts";
+import { COMMAND_BYTES_MAX, COMPARES_MAX, OPERATIONS_MAX, RANGES_VERSION } from "./limits.ts";
 import { type Once, onceCode, onceSize, readOnce, writeOnce } from "./once.ts";
 import { keyOf, kindOf, kindOfCode, type Operation } from "./operations/operations.ts";
 
@@ -140,8 +140,8 @@ function readLists(reader: CommandReader, once: number): Command {
 }
 
 /** The cluster version since which entries may hold the command. */
-export function clusterVersionOf({ success, failure }: Command): number {
-  let version = 1;
+export function clusterVersionOf({ compares, success, failure }: Command): number {
+  let version = compares.some(({ target }) => target === "lease") ? RANGES_VERSION : 1;
   for (const operation of success) version = Math.max(version, kindOf(operation).since);
   for (const operation of failure) version = Math.max(version, kindOf(operation).since);
   return version;

@@ -57,12 +57,18 @@ export type CommandResult =
 
 const packer = new StateWriter();
 /** Codes of the results that are kept, which are never used for others. */
-const KEPT = { "ok": 1, "too-large": 2, "not-integer": 3, "overflow": 4 } satisfies Record<
-  "ok" | OperationFailure,
-  number
->;
-const FAILURES = new Map<number, OperationFailure>(
-  (["too-large", "not-integer", "overflow"] as const).map((status) => [KEPT[status], status]),
+const KEPT = {
+  "ok": 1,
+  "too-large": 2,
+  "not-integer": 3,
+  "overflow": 4,
+  "no-lease": 5,
+  "too-many-leases": 6,
+} satisfies Record<"ok" | OperationFailure, number>;
+const FAILURES = new Map(
+  Object.entries(KEPT).flatMap(([status, code]): [number, OperationFailure][] =>
+    status === "ok" ? [] : [[code, status as OperationFailure]]
+  ),
 );
 const REFUSALS: readonly unknown[] = [
   "idempotency-mismatch",

@@ -4,7 +4,7 @@
  *
  * | bytes | field |
  * |---|---|
- * | 1 | bits 0-3 target (0 revision, 1 version, 2 created, 3 value), 4-7 operator (0 ==, 1 !=, 2 <, 3 >) |
+ * | 1 | bits 0-3 target (0 revision, 1 version, 2 created, 3 value, 4 lease), 4-7 operator (0 ==, 1 !=, 2 <, 3 >) |
  * | n | key, unless it is the key of the command's only operation |
  * | n | operand: a value if that is the target, else a number |
  *
@@ -31,8 +31,8 @@ export type CompareOperator = "==" | "!=" | "<" | ">";
 export type Compare =
   | {
     readonly key: string;
-    /** A number of the key's entry; 0 if the key is missing. */
-    readonly target: "revision" | "version" | "created";
+    /** A number of the key's entry; 0 if the key is missing, or has no lease. */
+    readonly target: "revision" | "version" | "created" | "lease";
     readonly operator: CompareOperator;
     readonly operand: number;
   }
@@ -44,7 +44,7 @@ export type Compare =
     readonly operand: Uint8Array;
   };
 
-const TARGETS = ["revision", "version", "created", "value"] as const;
+const TARGETS = ["revision", "version", "created", "value", "lease"] as const;
 const OPERATORS = ["==", "!=", "<", ">"] as const;
 const CODE_BYTES = 1;
 
@@ -54,7 +54,7 @@ export function holds(compare: Compare, entry: KvEntry | undefined): boolean {
   if (compare.target === "value") {
     return entry !== undefined && agrees(orderOf(entry.value, compare.operand), operator);
   }
-  const actual = entry === undefined ? 0 : entry[compare.target];
+  const actual = entry?.[compare.target] ?? 0;
   return agrees(actual - compare.operand, operator);
 }
 

@@ -17,6 +17,8 @@ export interface KvEntry {
   readonly revision: number;
   /** Changes since its creation, which is the first. */
   readonly version: number;
+  /** The lease with whose end the key goes; undefined if it has none. */
+  readonly lease?: number | undefined;
 }
 
 /** An entry and its key. */

@@ -13,6 +13,9 @@
  * | 2 | idempotency key | key, fingerprint, log time, use, result |
  * | 3 | session | client id, highest sequence, log time, use |
  * | 4 | result of a session | client id, sequence, result |
+ * | 5 | entry with a lease | those of an entry, lease |
+ * | 6 | lease | id, milliseconds that it was granted for, log time of its deadline, 1 if it is of a key |
+ * | 7 | last lease | id; absent if there never was one |
  *
  * What numbers, texts and values are: state_bytes.ts. What a result is: command_result.ts and
  * operations/.
@@ -21,6 +24,7 @@
  */
 import { unpackResult } from "./command_result.ts";
 import type { KvItem } from "./entry.ts";
+import type { Lease } from "./leases.ts";
 import type { KeyRecord } from "./idempotency_keys.ts";
 import type { Session, SessionResult } from "./sessions.ts";
 import { STATE_CHUNK_BYTES, StateError, StateReader, StateWriter } from "./state_bytes.ts";
@@ -40,10 +44,13 @@ export type StateItem =
   | { readonly type: "entry"; readonly entry: KvItem }
   | { readonly type: "key"; readonly record: KeyRecord }
   | { readonly type: "session"; readonly session: Session }
-  | { readonly type: "result"; readonly result: SessionResult };
+  | { readonly type: "result"; readonly result: SessionResult }
+  | { readonly type: "lease"; readonly lease: Lease }
+  | { readonly type: "lastLease"; readonly id: number };
 
 const TAG_HEAD = 0;
-const TAGS = { entry: 1, key: 2, session: 3, result: 4 } as const;
+const TAGS = { entry: 1, key: 2, session: 3, result: 4, lease: 6, lastLease: 7 } as const;
+const TAG_LEASED = 5;
 const TAG_END = 255;
 
 /** The chunks of a state, each made when it is asked for. */
@@ -94,13 +101,23 @@ export function* readState(
 }
 
 function writeItem(writer: StateWriter, item: StateItem): void {
-  writer.byte(TAGS[item.type]);
+  const isLeased = item.type === "entry" && item.entry.lease !== undefined;
+  writer.byte(isLeased ? TAG_LEASED : TAGS[item.type]);
   switch (item.type) {
     case "entry": {
-      writer.text(item.entry.key);
+      const { key, lease } = item.entry;
+      writer.text(key);
       writer.entry(item.entry);
+      if (lease !== undefined) writer.number(lease);
       return;
     }
+    case "lease": {
+      const { id, ttlMs, deadlineMs, isOfKey } = item.lease;
+      for (const number of [id, ttlMs, deadlineMs, +isOfKey]) writer.number(number);
+      return;
+    }
+    case "lastLease":
+      return writer.number(item.id);
     case "key": {
       const { key, fingerprint, usedMs, use, result } = item.record;
       writer.text(key);
@@ -137,6 +154,16 @@ function readItem(reader: StateReader, tag: number): StateItem {
   switch (tag) {
     case TAGS.entry:
       return { type: "entry", entry: { key: reader.text(), ...reader.entry() } };
+    case TAG_LEASED: {
+      const entry = { key: reader.text(), ...reader.entry() };
+      return { type: "entry", entry: { ...entry, lease: reader.number() } };
+    }
+    case TAGS.lease: {
+      const [id, ttlMs, deadlineMs] = [reader.number(), reader.number(), reader.number()];
+      return { type: "lease", lease: { id, ttlMs, deadlineMs, isOfKey: reader.flag() } };
+    }
+    case TAGS.lastLease:
+      return { type: "lastLease", id: reader.number() };
     case TAGS.key: {
       const key = reader.text();
       const fingerprint = reader.text();

@@ -12,11 +12,13 @@ import { ByteSlabs } from "./byte_slabs.ts";
 import type { KvBounds, KvEntry, KvItem, KvRange } from "./entry.ts";
 import { SHARED_VALUE_BYTES_MAX, VALUE_SLAB_BYTES } from "./limits.ts";
 import { intervalOf } from "./operations/interval.ts";
+import { type Lease, Leases } from "./leases.ts";
 import { type FrozenMap, SkipList } from "./skip_list.ts";
 import { ItemHash, type SetHash } from "./state_hash.ts";
 
 /** An entry with what the store needs for its hash. */
 export interface StoredEntry extends KvEntry {
+  readonly lease: number | undefined;
   /** CRC-32C of the value as a signed integer, which V8 keeps without a box. */
   readonly valueCrc: number;
   /** What the entry adds to the state hash. */
@@ -60,6 +62,8 @@ const HASH_ENTRY = 0;
 export class KeySpace {
   readonly #entries: SkipList<StoredEntry>;
   readonly #values = new ByteSlabs(VALUE_SLAB_BYTES, SHARED_VALUE_BYTES_MAX);
+  /** The leases that keys may be attached to. */
+  readonly leases: Leases;
   readonly #hash: SetHash;
   readonly #item = new ItemHash();
   #changes: Change[] = [];
@@ -70,6 +74,7 @@ export class KeySpace {
   /** `hash` takes in the entries; `seed` is that of the ordered map's tower heights. */
   constructor(hash: SetHash, { seed }: { readonly seed?: number } = {}) {
     this.#hash = hash;
+    this.leases = new Leases(hash);
     this.#entries = new SkipList(seed);
   }
 
@@ -110,11 +115,12 @@ export class KeySpace {
   }
 
   /** Adds an entry of a frozen state. Only such entries may be in this store. */
-  restore({ key, value, contentType, created, revision, version }: KvItem): void {
-    const numbers = { created, revision, version, valueCrc: crc32c(value) | 0 };
+  restore({ key, value, contentType, created, revision, version, lease }: KvItem): void {
+    const numbers = { created, revision, version, lease, valueCrc: crc32c(value) | 0 };
     const entry = this.#entryOf(key, this.#copy(value), contentType, numbers);
     this.#hash.add(entry);
     this.#entries.set(key, entry);
+    this.leases.move(key, undefined, lease);
   }
 
   /** Sets the revision, which is no lower than that of any entry. */
@@ -122,14 +128,16 @@ export class KeySpace {
     this.#revision = revision;
   }
 
-  /** Stores a copy of `value` at `key`, where `old` is stored now. */
+  /** Stores a copy of `value` at `key`, where `old` is stored now, and attaches it to a lease. */
   set(
     key: string,
     old: StoredEntry | undefined,
     value: Uint8Array,
     contentType: string | undefined,
+    lease?: number,
   ): KvEntry {
-    return this.#store(key, old, this.#copy(value), contentType, crc32c(value) | 0);
+    const valueCrc = crc32c(value) | 0;
+    return this.#store(key, old, this.#copy(value), { contentType, valueCrc, lease });
   }
 
   /** Stores `old`'s value with `value` at its end. */
@@ -138,21 +146,32 @@ export class KeySpace {
     joined.set(old.value);
     joined.set(value, old.value.length);
     const valueCrc = crc32c(value, 0, value.length, old.valueCrc) | 0;
-    return this.#store(key, old, joined, old.contentType, valueCrc);
+    const { contentType, lease } = old;
+    return this.#store(key, old, joined, { contentType, valueCrc, lease });
   }
 
   /** Removes `key`, where `old` is stored now. */
   remove(key: string, old: StoredEntry): void {
     this.#hash.remove(old);
     this.#entries.delete(key);
+    if (old.lease !== undefined) this.leases.move(key, old.lease, undefined);
     const revision = this.#revision + 1;
     this.#changes.push({ key, entry: undefined, previous: old, revision });
+  }
+
+  /** Removes a lease that is there, and its keys; answers how many those were. O(k log n). */
+  endLease(lease: Lease): number {
+    const keys = this.leases.keysOf(lease.id);
+    for (const key of keys) this.remove(key, this.get(key)!);
+    this.leases.remove(lease);
+    return keys.length;
   }
 
   /** Ends a command; returns the revision of the store, which is a new one if it changed anything. */
   endCommand(): number {
     if (this.#changes.length > this.#settled) this.#revision++;
     this.#settled = this.#changes.length;
+    this.leases.endCommand();
     return this.#revision;
   }
 
@@ -160,6 +179,7 @@ export class KeySpace {
   undoCommand(): void {
     while (this.#changes.length > this.#settled) {
       const { key, entry, previous } = this.#changes.pop()!;
+      this.leases.move(key, entry?.lease, previous?.lease);
       if (entry !== undefined) this.#hash.remove(entry);
       if (previous === undefined) this.#entries.delete(key);
       else {
@@ -167,6 +187,7 @@ export class KeySpace {
         this.#entries.set(key, previous);
       }
     }
+    this.leases.undoCommand();
   }
 
   /** What commands have changed since the last call, in order. */
@@ -181,17 +202,17 @@ export class KeySpace {
     key: string,
     old: StoredEntry | undefined,
     value: Uint8Array,
-    contentType: string | undefined,
-    valueCrc: number,
+    { contentType, valueCrc, lease }: Pick<StoredEntry, "contentType" | "valueCrc" | "lease">,
   ): KvEntry {
     const revision = this.#revision + 1;
     const created = old?.created ?? revision;
     const version = (old?.version ?? 0) + 1;
-    const numbers = { created, revision, version, valueCrc };
+    const numbers = { created, revision, version, valueCrc, lease };
     const entry = this.#entryOf(key, value, contentType, numbers);
     if (old !== undefined) this.#hash.remove(old);
     this.#hash.add(entry);
     this.#entries.set(key, entry);
+    this.leases.move(key, old?.lease, lease);
     this.#changes.push({ key, entry, previous: old, revision });
     return entry;
   }
@@ -208,11 +229,13 @@ export class KeySpace {
     key: string,
     value: Uint8Array,
     contentType: string | undefined,
-    numbers: Pick<StoredEntry, "created" | "revision" | "version" | "valueCrc">,
+    numbers: Pick<StoredEntry, "created" | "revision" | "version" | "valueCrc" | "lease">,
   ): StoredEntry {
-    const { created, revision, version, valueCrc } = numbers;
-    const { low, high } = this.#item.begin(HASH_ENTRY).text(key).text(contentType ?? "")
-      .number(created).number(revision).number(version).number(value.length).number(valueCrc);
-    return { value, contentType, created, revision, version, valueCrc, low, high };
+    const { created, revision, version, valueCrc, lease } = numbers;
+    const item = this.#item.begin(HASH_ENTRY).text(key).text(contentType ?? "").number(created)
+      .number(revision).number(version).number(value.length).number(valueCrc);
+    // An entry without one has the hash that older builds give it.
+    const { low, high } = lease === undefined ? item : item.number(lease);
+    return { value, contentType, created, revision, version, lease, valueCrc, low, high };
   }
 }

@@ -21,7 +21,8 @@ import { type Compare, holds } from "./compare.ts";
 import type { KvBounds, KvEntry, KvItem, KvRange } from "./entry.ts";
 import { readState, type StateItem, writeState } from "./frozen_state.ts";
 import { KeySpace, type KvChange } from "./key_space.ts";
-import { RESULT_BYTES_MAX } from "./limits.ts";
+import type { Lease } from "./leases.ts";
+import { ENDED_KEYS_PER_ENTRY_MAX, RESULT_BYTES_MAX } from "./limits.ts";
 import type { OperationFailure } from "./operations/operation.ts";
 import { kindOf, type OperationResult } from "./operations/operations.ts";
 import { type FrozenOnceTables, OnceTables, type OnceTablesOptions } from "./once_tables.ts";
@@ -36,7 +37,6 @@ export interface KvStoreOptions extends OnceTablesOptions {
 }
 
 const HASH_COUNTERS = 4;
-const NOTHING: Applied<never, never> = { results: [], changes: [] };
 
 /**
  * Keys in bytewise order with revisions.
@@ -113,14 +113,15 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     this.#lastApplied = index;
     this.#logTimeMs = Math.max(this.#logTimeMs, timeMs);
     this.#once.advance(this.#logTimeMs);
-    if (commands.length === 0) return NOTHING;
+    this.#endLeases();
+    if (commands.length === 0) return { results: [], changes: this.#keys.takeChanges() };
     const results = commands.map((command) => this.#applyOne(command));
     return { results, changes: this.#keys.takeChanges() };
   }
 
-  /** Expired records are treated as absent at once, so only a full table needs time to pass. */
+  /** Expired records are treated as absent at once: of the tables only a full one needs time to pass. */
   nextDeadlineMs(): number {
-    return this.#once.nextRoomMs();
+    return Math.min(this.#once.nextRoomMs(), this.#keys.leases.nextDeadlineMs);
   }
 
   resultOf(value: unknown): CommandResult | undefined {
@@ -131,14 +132,20 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     const { revision, lastApplied, logTimeMs } = this;
     const entries = this.#keys.freeze();
     const once = this.#once.freeze();
+    const leases = this.#keys.leases.freeze();
+    const { lastId } = this.#keys.leases;
     const stateHash = this.stateHash();
     return {
       lastApplied,
       stateHash,
       chunks: () =>
-        writeState({ revision, lastApplied, logTimeMs }, itemsOf(entries, once), stateHash),
+        writeState(
+          { revision, lastApplied, logTimeMs },
+          itemsOf(entries, once, { leases, lastId }),
+          stateHash,
+        ),
       release: () => {
-        for (const map of [entries, once.keys, once.sessions, once.results]) map.release();
+        for (const map of [entries, once.keys, once.sessions, once.results, leases]) map.release();
       },
     };
   }
@@ -156,6 +163,7 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     fresh.#lastApplied = head.lastApplied;
     fresh.#logTimeMs = head.logTimeMs;
     fresh.#once.restoreTime(head.logTimeMs);
+    fresh.#keys.leases.restoreTime(head.logTimeMs);
     if (fresh.stateHash() !== stateHash) {
       throw new StateError(`its hash is ${stateHash}, that of its items ${fresh.stateHash()}`);
     }
@@ -184,6 +192,28 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
   /** What is stored at `key`. */
   get(key: string): KvEntry | undefined {
     return this.#keys.get(key);
+  }
+
+  /** A lease and its keys; undefined if there is none, or it has ended. */
+  lease(id: number): { readonly lease: Lease; readonly keys: readonly string[] } | undefined {
+    const lease = this.#keys.leases.get(id);
+    return lease === undefined ? undefined : { lease, keys: this.#keys.leases.keysOf(id) };
+  }
+
+  /** Up to `limit` leases whose ids are higher than this one, in the order of their ids. */
+  leasesAfter(id: number, limit: number): Lease[] {
+    const found: Lease[] = [];
+    if (limit <= 0) return found;
+    for (const lease of this.#keys.leases.after(id)) {
+      found.push(lease);
+      if (found.length === limit) break;
+    }
+    return found;
+  }
+
+  /** How many leases there are. */
+  get leaseCount(): number {
+    return this.#keys.leases.size;
   }
 
   /** Yields the entries of a range in order; nothing may be applied before it is read to the end. */
@@ -223,6 +253,18 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     const text = this.#hash.toString();
     this.#hash.remove(item);
     return text;
+  }
+
+  /** Ends the leases whose time is over, each with a revision of its own if it had keys. */
+  #endLeases(): void {
+    const { leases } = this.#keys;
+    leases.advance(this.#logTimeMs);
+    for (let left = ENDED_KEYS_PER_ENTRY_MAX; left > 0;) {
+      const lease = leases.ended();
+      if (lease === undefined) return;
+      left -= 1 + this.#keys.endLease(lease);
+      this.#keys.endCommand();
+    }
   }
 
   #applyOne(command: Command): CommandResult {
@@ -275,6 +317,10 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
         return this.#once.sessions.restore(item.session);
       case "result":
         return this.#once.sessions.restoreResult(item.result);
+      case "lease":
+        return this.#keys.leases.restore(item.lease);
+      case "lastLease":
+        return this.#keys.leases.restoreLastId(item.id);
     }
   }
 }
@@ -282,9 +328,12 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
 function* itemsOf(
   entries: FrozenMap<KvEntry>,
   { keys, sessions, results }: FrozenOnceTables,
+  { leases, lastId }: { readonly leases: FrozenMap<Lease>; readonly lastId: number },
 ): Generator<StateItem, void> {
   for (const [key, entry] of entries.scan()) yield { type: "entry", entry: { key, ...entry } };
   for (const [, record] of keys.scan()) yield { type: "key", record };
   for (const [, session] of sessions.scan()) yield { type: "session", session };
   for (const [, result] of results.scan()) yield { type: "result", result };
+  for (const [, lease] of leases.scan()) yield { type: "lease", lease };
+  if (lastId > 0) yield { type: "lastLease", id: lastId };
 }

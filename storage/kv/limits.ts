@@ -53,7 +53,28 @@ export const RANGE_LIMIT_MAX = 10_000;
  */
 export const RANGE_DELETE_KEYS_MAX = 100_000;
 
-/** The cluster version since which commands may have increments and ranges; before, they are too new. */
+/** Leases at a time; a grant of one more is answered `too-many-leases`. */
+export const LEASES_MAX = 100_000;
+
+/** Keys of a lease, all of which are deleted at once when it ends; one more is answered `too-large`. */
+export const LEASE_KEYS_MAX = 100_000;
+
+/** Least log time that a lease may have, in milliseconds; the codec throws a CommandError. */
+export const LEASE_TTL_MS_MIN = 500;
+
+/** Most log time that a lease may have: 366 days; the codec throws a CommandError. */
+export const LEASE_TTL_MS_MAX = 366 * 24 * 60 * 60 * 1000;
+
+/**
+ * Keys of leases that have ended which one applied entry deletes, but for those of its last lease. The
+ * other leases end at the next entry, which a leader appends at once.
+ */
+export const ENDED_KEYS_PER_ENTRY_MAX = 10_000;
+
+/**
+ * The cluster version since which commands may have increments, ranges and leases; before, they are too
+ * new.
+ */
 export const RANGES_VERSION = 2;
 
 /** Longest idempotency key, in ASCII characters; the codec throws a CommandError. */

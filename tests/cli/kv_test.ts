@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { EXIT } from "../../cli/usage.ts";
 import { startNode } from "../../mod.ts";
 import { GatewayError, problemResponse } from "../../transport/http/problem.ts";
@@ -84,6 +84,26 @@ Deno.test("the verbs do what they say", async (t) => {
       assertFailed(await kv(["txn", path]), EXIT.usage, /cannot read/);
       const wrong = await kv(["txn"], new TextEncoder().encode("{}"));
       assertFailed(wrong, EXIT.usage, /There is no operation/);
+    });
+    await t.step("lease, and put with a time or a lease", async () => {
+      const granted = JSON.parse((await kv(["lease", "grant", "60s"])).stdout);
+      assertEquals(granted.ttlSeconds, 60);
+      const { id } = granted;
+      assertEquals(JSON.parse((await kv(["put", "leased", "x", "--lease", id])).stdout).lease, id);
+      assertEquals(JSON.parse((await kv(["lease", "get", id])).stdout).keys, ["leased"]);
+      assertEquals(JSON.parse((await kv(["lease", "list"])).stdout).leases.length, 1);
+      assertEquals((await kv(["lease", "keepalive", id])).code, EXIT.ok);
+      assertEquals(JSON.parse((await kv(["lease", "revoke", id])).stdout).deleted, 1);
+      assertFailed(await kv(["lease", "get", id]), EXIT.notFound, /no such lease/);
+      assertFailed(await kv(["put", "k", "x", "--lease", id]), EXIT.notFound, /no such lease/);
+      assertFailed(await kv(["lease", "grant", "x"]), EXIT.usage, /DURATION/);
+      assertFailed(await kv(["lease", "renew", id]), EXIT.usage, /lease takes grant/);
+      assertFailed(await kv(["lease", "get", "x"]), EXIT.usage, /lease's id/);
+      assertEquals((await kv(["put", "brief", "x", "--ttl", "1s"])).code, EXIT.ok);
+      const endMs = performance.now() + 30_000;
+      while ((await kv(["get", "brief"])).code !== EXIT.notFound) {
+        assert(performance.now() < endMs, "it is still there");
+      }
     });
     await t.step("del takes a prefix, or all keys if it is told so", async () => {
       await kv(["put", "d/1", "x"]);

@@ -1061,6 +1061,54 @@ export const matrix: readonly MatrixRow[] = [
     },
   },
   {
+    row: "G1",
+    title: "a key with a time of its own dies within that and an election, whoever leads meanwhile",
+    play: () => {
+      const ttlMs = 10_000;
+      for (let seed = 1; seed <= 3; seed++) {
+        const play = new Play(seed, 3, { membersChange: true });
+        const { cluster } = play;
+        const payload = encodeCommand({
+          compares: [],
+          success: [
+            { type: "leaseGrant", ttlMs, isOfKey: true },
+            { type: "putLeased", key: "brief", value: encoder.encode("x"), lease: 0 },
+          ],
+          failure: [],
+        });
+        let status = "";
+        cluster.host(play.leader)!.raft.ask(
+          { type: "Propose", payload },
+          { timeoutMs: 5_000 },
+          (outcome) => {
+            if (outcome.ok) status = outcome.value.status;
+          },
+        );
+        assert(cluster.runUntilTrue(5_000, () => status === "ok"), "it was not taken");
+        const bornMs = cluster.loop.nowMs;
+        const isThere = (): boolean => play.read(play.leader, "brief") !== "";
+        let leaderlessMs = 0;
+        for (let change = 0; change < 3; change++) {
+          const { leader } = play;
+          cluster.crash(leader);
+          const lostMs = cluster.loop.nowMs;
+          play.elected(cluster.ids.filter((id) => id !== leader), 5_000);
+          leaderlessMs += cluster.loop.nowMs - lostMs;
+          cluster.start(leader);
+          cluster.run(1_000);
+          assert(isThere(), "it died early");
+        }
+        cluster.run(bornMs + ttlMs - 500 - cluster.loop.nowMs);
+        assert(isThere(), "it died early");
+        // Nothing else is written: the leader lets time pass by itself.
+        cluster.run(500 + leaderlessMs + ELECTION_TIMEOUT_MS_MAX);
+        for (const id of cluster.ids) assertEquals(play.read(id, "brief"), "", `node ${id}`);
+      }
+      return 9;
+    },
+    shownBy: ["tests/storage/kv/leases_test.ts: a lease ends at its log time"],
+  },
+  {
     row: "G5",
     title: "a client that goes away: its slot is freed, its entry may commit",
     play: () => {

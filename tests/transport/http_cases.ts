@@ -796,8 +796,8 @@ export const httpCases: readonly HttpCase[] = [
     name: "a parameter that this version does not know is 400, not ignored",
     run: async (send) => {
       const requests: [string, string][] = [
-        ["PUT", "/v1/kv/parameter?ttl=30s"],
-        ["PUT", "/v1/kv/parameter?lease=7"],
+        ["PUT", "/v1/kv/parameter?tll=30s"],
+        ["GET", "/v1/kv/parameter?lease=7"],
         ["DELETE", "/v1/kv/parameter?prev=true"],
         ["GET", "/v1/kv/parameter?consistancy=stale"],
         ["GET", "/v1/kv?perfix=a"],

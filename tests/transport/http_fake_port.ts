@@ -28,6 +28,7 @@ import type {
   Consistency,
   GatewayPort,
   HealthCheck,
+  LeaseView,
   ListOptions,
   MembersChanged,
   MemberStatus,
@@ -35,6 +36,7 @@ import type {
   ReadOptions,
   TakenSnapshot,
 } from "../../transport/http/gateway_port.ts";
+import type { Lease } from "../../storage/kv/leases.ts";
 import { Backups } from "../../actors/backups.ts";
 import { applyRequest } from "../storage/kv/apply.ts";
 
@@ -94,6 +96,27 @@ export class FakePort implements GatewayPort {
   ): Promise<{ count: number; context: ReadContext }> {
     this.reads.push(consistency);
     return Promise.resolve({ count: this.#store.count(bounds), context: this.#context() });
+  }
+
+  lease(id: number, { consistency }: ReadOptions): ReturnType<GatewayPort["lease"]> {
+    this.reads.push(consistency);
+    const found = this.#store.lease(id);
+    const lease = found && { ...this.#leaseView(found.lease), keys: found.keys };
+    return Promise.resolve({ lease, context: this.#context() });
+  }
+
+  leases(
+    after: number,
+    { consistency, limit }: ReadOptions & { readonly limit: number },
+  ): ReturnType<GatewayPort["leases"]> {
+    this.reads.push(consistency);
+    const found = this.#store.leasesAfter(after, limit + 1);
+    const leases = found.slice(0, limit).map((lease) => this.#leaseView(lease));
+    return Promise.resolve({ leases, more: found.length > limit, context: this.#context() });
+  }
+
+  #leaseView({ id, ttlMs, deadlineMs }: Lease): LeaseView {
+    return { id, ttlMs, remainingMs: deadlineMs - this.#store.logTimeMs };
   }
 
   readonly backups = new Backups({

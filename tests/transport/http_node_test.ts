@@ -3,6 +3,7 @@ import { BACKUPS_MAX } from "../../actors/limits.ts";
 import { startNode, type StatecraftNode } from "../../mod.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
+import { leaseCases } from "./http_lease_cases.ts";
 import { txnCases } from "./http_txn_cases.ts";
 
 /** Runs a test on a node of one member in a directory of its own. */
@@ -68,7 +69,9 @@ const CLOSE = "Host: x\r\nConnection: close\r\n";
 
 Deno.test("over a node", async (t) => {
   await withNode(async (_node, send) => {
-    for (const { name, run } of [...httpCases, ...txnCases]) await t.step(name, () => run(send));
+    for (const { name, run } of [...httpCases, ...txnCases, ...leaseCases]) {
+      await t.step(name, () => run(send));
+    }
   });
 });
 

@@ -211,7 +211,11 @@ export const txnCases: readonly HttpCase[] = [
         [{ success: [{ range: { limit: 0 } }] }, /range\.limit/],
         [{ success: [{ range: { reverse: 1 } }] }, /range\.reverse/],
         [{ success: [{ increment: { key: "k", by: 0.5 } }] }, /increment\.by/],
-        [{ compare: [{ key: "k", target: "lease" }], success: [get] }, /target is one of/],
+        [{ compare: [{ key: "k", target: "size" }], success: [get] }, /target is one of/],
+        [
+          { compare: [{ key: "k", target: "lease", op: "==", lease: "x" }], success: [get] },
+          /compare\[0\]\.lease is the id of a lease/,
+        ],
         [
           { compare: [{ key: "k", target: "version", op: "=", version: 1 }], success: [get] },
           /op is one of/,

@@ -15,6 +15,7 @@ import { GatewayError, problemResponse } from "./problem.ts";
 import { addBackupRoute } from "./routes/backup.ts";
 import { addClusterRoutes } from "./routes/cluster.ts";
 import { addKvRoutes } from "./routes/kv.ts";
+import { addLeaseRoutes } from "./routes/leases.ts";
 import { addMemberRoutes } from "./routes/members.ts";
 import { addOperationsRoutes } from "./routes/operations.ts";
 import { addSnapshotRoute } from "./routes/snapshot.ts";
@@ -48,6 +49,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   const large = new LargeResponses(port);
   addKvRoutes(app, port, large);
   addTxnRoute(app, port);
+  addLeaseRoutes(app, port);
   addBackupRoute(app, port, large);
   addSnapshotRoute(app, port);
   addClusterRoutes(app, port);

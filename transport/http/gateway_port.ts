@@ -113,6 +113,14 @@ export interface Backup {
   readonly pieces: Iterator<Uint8Array, undefined>;
 }
 
+/** A lease, as of a read. */
+export interface LeaseView {
+  readonly id: number;
+  readonly ttlMs: number;
+  /** Log time that it has left, as far as the node can tell. */
+  readonly remainingMs: number;
+}
+
 /** A snapshot that a node has of its state; its log can be cut behind it. */
 export interface TakenSnapshot {
   /** The node that has it. */
@@ -171,6 +179,18 @@ export interface GatewayPort {
     bounds: KvBounds,
     options: ReadOptions,
   ): Promise<{ readonly count: number; readonly context: ReadContext }>;
+  /** A lease and its keys; undefined if there is none, or it has ended. */
+  lease(id: number, options: ReadOptions): Promise<{
+    readonly lease: LeaseView & { readonly keys: readonly string[] } | undefined;
+    readonly context: ReadContext;
+  }>;
+  /** The leases whose ids are higher than `after`, in the order of their ids. */
+  leases(after: number, options: ReadOptions & { readonly limit: number }): Promise<{
+    readonly leases: readonly LeaseView[];
+    /** Whether there are more. */
+    readonly more: boolean;
+    readonly context: ReadContext;
+  }>;
   /** A backup of the state as of now, as a linearizable read would see it. */
   backup(timeoutMs: number): Promise<Backup>;
   /** Takes a snapshot of this node's state; resolves when it is durable. */

@@ -14,6 +14,7 @@ const problems = {
   "cross-origin": { status: 403, title: "The request comes from another site", retryable: false },
   "no-such-route": { status: 404, title: "Not found: the path", retryable: false },
   "key-not-found": { status: 404, title: "Not found: the key", retryable: false },
+  "lease-not-found": { status: 404, title: "Not found: the lease", retryable: false },
   "method-not-allowed": { status: 405, title: "The method is not allowed", retryable: false },
   "not-acceptable": { status: 406, title: "No such representation", retryable: false },
   "request-timeout": { status: 408, title: "The request took too long", retryable: true },

@@ -96,6 +96,18 @@ export function keyOfJson(value: unknown, name: string): string {
   return checkKey(toByteString(bytesOfJson(value, name)));
 }
 
+/**
+ * The lease that a request's JSON names by its id.
+ *
+ * @throws {GatewayError} invalid-request if it names none.
+ */
+export function leaseOfJson(value: unknown, name: string): number {
+  const id = Number(value);
+  const isId = typeof value === "string" ? /^[1-9]\d*$/.test(value) : typeof value === "number";
+  if (isId && Number.isSafeInteger(id) && id >= 1) return id;
+  throw new GatewayError("invalid-request", `${name} is the id of a lease, such as "77"`);
+}
+
 /** Bytes as JSON, in the way that a request asked for. */
 export function bytesAs(encoding: JsonEncoding, bytes: Uint8Array): JsonBytes {
   return encoding === "base64" ? bytes.toBase64() : bytesToJson(bytes);

@@ -66,7 +66,7 @@ export const incrementKind: OperationKind<IncrementOperation, IncrementResult> =
     if (before === undefined) return "not-integer";
     const value = String(before + by);
     if (integerOf(value) === undefined) return "overflow";
-    const { version } = keys.set(key, old, toBytes(value), old?.contentType);
+    const { version } = keys.set(key, old, toBytes(value), old?.contentType, old?.lease);
     return { type: "increment", value, version, created: old === undefined };
   },
   contentBytesMax: 0,

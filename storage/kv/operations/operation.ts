@@ -16,7 +16,11 @@ export type OperationFailure =
   /** The value at the key of an increment is not the decimal text of a 64-bit integer. */
   | "not-integer"
   /** The sum is no 64-bit integer. */
-  | "overflow";
+  | "overflow"
+  /** There is no such lease, or it has ended. */
+  | "no-lease"
+  /** There are LEASES_MAX leases. */
+  | "too-many-leases";
 
 /** A kind of operation: the type of its operations and that of their results. */
 export interface OperationKind<Operation, Result> {

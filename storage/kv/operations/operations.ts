@@ -12,8 +12,20 @@ import {
 } from "./delete_range.ts";
 import { getKind, type GetOperation, type GetResult } from "./get.ts";
 import { incrementKind, type IncrementOperation, type IncrementResult } from "./increment.ts";
+import { leaseGrantKind, type LeaseGrantOperation, type LeaseGrantResult } from "./lease_grant.ts";
+import {
+  leaseKeepAliveKind,
+  type LeaseKeepAliveOperation,
+  type LeaseKeepAliveResult,
+} from "./lease_keep_alive.ts";
+import {
+  leaseRevokeKind,
+  type LeaseRevokeOperation,
+  type LeaseRevokeResult,
+} from "./lease_revoke.ts";
 import type { OperationKind } from "./operation.ts";
 import { putKind, type PutOperation, type PutResult } from "./put.ts";
+import { putLeasedKind, type PutLeasedOperation, type PutLeasedResult } from "./put_leased.ts";
 import { rangeKind, type RangeOperation, type RangeResult } from "./range.ts";
 
 /** One step of a command. */
@@ -24,7 +36,11 @@ export type Operation =
   | GetOperation
   | IncrementOperation
   | DeleteRangeOperation
-  | RangeOperation;
+  | RangeOperation
+  | LeaseGrantOperation
+  | LeaseKeepAliveOperation
+  | LeaseRevokeOperation
+  | PutLeasedOperation;
 
 /** The result of an operation; it has the operation's type. */
 export type OperationResult =
@@ -34,7 +50,11 @@ export type OperationResult =
   | GetResult
   | IncrementResult
   | DeleteRangeResult
-  | RangeResult;
+  | RangeResult
+  | LeaseGrantResult
+  | LeaseKeepAliveResult
+  | LeaseRevokeResult
+  | PutLeasedResult;
 
 /** An operation of one type. */
 export type OperationOf<Type extends Operation["type"]> = Extract<Operation, { type: Type }>;
@@ -56,6 +76,10 @@ const kinds: Kinds = {
   increment: incrementKind,
   deleteRange: deleteRangeKind,
   range: rangeKind,
+  leaseGrant: leaseGrantKind,
+  leaseKeepAlive: leaseKeepAliveKind,
+  leaseRevoke: leaseRevokeKind,
+  putLeased: putLeasedKind,
 };
 const byType = kinds as unknown as Readonly<Record<Operation["type"], AnyKind>>;
 const byCode: (AnyKind | undefined)[] = [];
@@ -71,9 +95,18 @@ export function kindOfCode(code: number): AnyKind | undefined {
   return byCode[code];
 }
 
-/** The only key that it is about; undefined if it is about a range of keys. */
+/** The only key that it is about; undefined if it is about a range of keys, or a lease. */
 export function keyOf(operation: Operation): string | undefined {
-  return operation.type === "range" || operation.type === "deleteRange" ? undefined : operation.key;
+  switch (operation.type) {
+    case "range":
+    case "deleteRange":
+    case "leaseGrant":
+    case "leaseKeepAlive":
+    case "leaseRevoke":
+      return undefined;
+    default:
+      return operation.key;
+  }
 }
 
 /** Whether it is the type of an operation. */

@@ -15,7 +15,7 @@ import {
   RESULT_OVERHEAD_BYTES,
 } from "../limits.ts";
 import { numberSize, writeNumber } from "../numbers.ts";
-import { isEntry } from "./get.ts";
+import { entryOf, isEntry } from "./get.ts";
 import { isCount, type OperationKind } from "./operation.ts";
 import {
   checkInterval,
@@ -75,9 +75,8 @@ export const rangeKind: OperationKind<RangeOperation, RangeResult> = {
     const items: KvItem[] = [];
     let bytes = 0;
     for (const item of keys.range({ start, end, limit, reverse })) {
-      const { key, value, contentType, created, revision, version } = item;
-      const kept = keysOnly ? NO_BYTES : value;
-      items.push({ key, value: kept, contentType, created, revision, version });
+      const { key } = item;
+      items.push({ key, ...entryOf(item), ...(keysOnly ? { value: NO_BYTES } : {}) });
       // What is more than a result may have is refused as a whole: nothing is gained by reading on.
       bytes += itemBytes(items.at(-1)!);
       if (bytes > RESULT_BYTES_MAX) break;
@@ -92,6 +91,8 @@ export const rangeKind: OperationKind<RangeOperation, RangeResult> = {
     for (const item of items) {
       writer.text(item.key);
       writer.entry(item);
+      // No lease has id 0.
+      writer.number(item.lease ?? 0);
     }
   },
   readResult(reader): RangeResult {
@@ -100,7 +101,9 @@ export const rangeKind: OperationKind<RangeOperation, RangeResult> = {
     for (let left = reader.number(); left > 0; left--) {
       const key = reader.text();
       const entry = reader.entry();
-      items.push({ key, ...entry, value: entry.value.slice() });
+      const lease = reader.number();
+      const value = entry.value.slice();
+      items.push({ key, ...entry, value, ...(lease === 0 ? {} : { lease }) });
     }
     return { type: "range", items, count };
   },

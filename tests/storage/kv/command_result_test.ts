@@ -103,7 +103,7 @@ Deno.test("a result means the same on a node that it was sent to, also one of th
 });
 
 Deno.test("packed bytes that mean no result are refused", () => {
-  const cases = ["", "\0", "\x05", "\x01\x01\x00\x01\x09", "\x01\x01\x00\x01\x01\x01\x02"];
+  const cases = ["", "\0", "\x07", "\x01\x01\x00\x01\x09", "\x01\x01\x00\x01\x01\x01\x02"];
   for (const packed of cases) assertThrows(() => unpackResult(packed), StateError);
   for (const status of ["overloaded", "session-expired", "idempotency-mismatch"] as const) {
     assertThrows(() => packResult({ status }), StateError, "is not kept");

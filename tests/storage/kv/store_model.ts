@@ -37,6 +37,11 @@ interface Kept {
   /** Bytes that it counts for. */
   readonly bytes: number;
 }
+interface Lease {
+  readonly ttlMs: number;
+  readonly deadlineMs: number;
+  readonly isOfKey: boolean;
+}
 interface Session {
   usedMs: number;
   highest: number;
@@ -51,6 +56,9 @@ export class StoreModel {
   /** Both in the order of the use by which they age. */
   readonly keys = new Map<string, Kept>();
   readonly sessions = new Map<string, Session>();
+  leases = new Map<number, Lease>();
+  lastLease = 0;
+  #granted = 0;
   readonly #limits: Required<OnceTablesOptions>;
 
   constructor(options: OnceTablesOptions) {
@@ -70,6 +78,16 @@ export class StoreModel {
     forgetSome(this.keys, this.nowMs - IDEMPOTENCY_RETENTION_MS);
     forgetSome(this.sessions, this.nowMs - SESSION_IDLE_MS);
     const changes: KvChange[] = [];
+    const ended = [...this.leases].filter(([, { deadlineMs }]) => deadlineMs <= this.nowMs)
+      .sort(([a, one], [b, other]) => one.deadlineMs - other.deadlineMs || a - b);
+    for (const [id] of ended) {
+      const revision = this.revision + 1;
+      const made = this.#endLease(id).map(([key, previous]) => (
+        { key, entry: undefined, previous, revision }
+      ));
+      if (made.length > 0) this.revision = revision;
+      changes.push(...made);
+    }
     const results = commands.map((command) => {
       const { once } = command;
       if (once === undefined) return this.#execute(command, changes);
@@ -151,6 +169,14 @@ export class StoreModel {
   #execute({ compares, success, failure }: Command, changes: KvChange[]): CommandResult {
     const failed = compares.find((one) => !this.#holds(one));
     const before = new Map(this.entries);
+    const leasesBefore = new Map(this.leases);
+    const lastBefore = this.lastLease;
+    const undo = (): void => {
+      this.entries = before;
+      this.leases = leasesBefore;
+      this.lastLease = lastBefore;
+    };
+    this.#granted = 0;
     const revision = this.revision + 1;
     const made: KvChange[] = [];
     const results: OperationResult[] = [];
@@ -161,7 +187,7 @@ export class StoreModel {
       const result = this.#operate(one, revision);
       bytes += RESULT_OVERHEAD_BYTES;
       if (typeof result === "string") {
-        this.entries = before;
+        undo();
         return { status: result };
       }
       if (result.type === "get" && result.entry !== undefined) bytes += contentOf(result.entry);
@@ -177,8 +203,12 @@ export class StoreModel {
       }
     }
     if (bytes > RESULT_BYTES_MAX) {
-      this.entries = before;
+      undo();
       return { status: "too-large" };
+    }
+    // A lease of a key goes with it, unless it never had one that is there still.
+    for (const [id, { isOfKey }] of this.leases) {
+      if (isOfKey && this.#keysOf(id).length === 0) this.leases.delete(id);
     }
     if (made.length > 0) this.revision = revision;
     changes.push(...made);
@@ -186,6 +216,18 @@ export class StoreModel {
     return failed === undefined
       ? { ...done, succeeded: true }
       : { ...done, succeeded: false, presentRevision };
+  }
+
+  #keysOf(id: number): string[] {
+    return [...this.entries].flatMap(([key, { lease }]) => lease === id ? [key] : []).sort();
+  }
+
+  #endLease(id: number): [key: string, entry: KvEntry][] {
+    const keys = this.#keysOf(id);
+    const gone = keys.map((key): [string, KvEntry] => [key, this.entries.get(key)!]);
+    for (const key of keys) this.entries.delete(key);
+    this.leases.delete(id);
+    return gone;
   }
 
   /** The keys within bounds, in order. */
@@ -211,7 +253,24 @@ export class StoreModel {
       });
       return { type: "range", items, count: keys.length };
     }
+    if (one.type === "leaseGrant") {
+      const { ttlMs, isOfKey } = one;
+      this.#granted = ++this.lastLease;
+      this.leases.set(this.#granted, { ttlMs, deadlineMs: this.nowMs + ttlMs, isOfKey });
+      return { type: "leaseGrant", lease: this.#granted };
+    }
+    if (one.type === "leaseKeepAlive" || one.type === "leaseRevoke") {
+      const lease = this.leases.get(one.lease);
+      if (lease === undefined) return "no-lease";
+      const { ttlMs } = lease;
+      if (one.type === "leaseRevoke") {
+        return { type: "leaseRevoke", deleted: this.#endLease(one.lease).length };
+      }
+      this.leases.set(one.lease, { ...lease, deadlineMs: this.nowMs + ttlMs });
+      return { type: "leaseKeepAlive", ttlMs };
+    }
     const old = this.entries.get(one.key);
+    const attached = old?.lease === undefined ? {} : { lease: old.lease };
     const version = 1 + (old?.version ?? 0);
     const numbers = { created: old?.created ?? revision, revision, version };
     switch (one.type) {
@@ -225,11 +284,19 @@ export class StoreModel {
           ...numbers,
         });
         return { type: "put", version, created: old === undefined };
+      case "putLeased": {
+        const lease = one.lease === 0 ? this.#granted : one.lease;
+        if (!this.leases.has(lease)) return "no-lease";
+        const { value, contentType } = one;
+        this.entries.set(one.key, { value: value.slice(), contentType, ...numbers, lease });
+        return { type: "putLeased", version, created: old === undefined, lease };
+      }
       case "append": {
         const parts = [old?.value ?? new Uint8Array(), one.value] as const;
         const value = joinBytes(parts, parts[0].length + parts[1].length);
         if (old !== undefined && value.length > VALUE_BYTES_MAX) return "too-large";
-        this.entries.set(one.key, { value, contentType: old?.contentType, ...numbers });
+        const { contentType } = old ?? { contentType: undefined };
+        this.entries.set(one.key, { value, contentType, ...numbers, ...attached });
         return { type: "append", version, length: value.length, created: old === undefined };
       }
       case "increment": {
@@ -240,7 +307,8 @@ export class StoreModel {
         const sum = BigInt(text) + one.by;
         if (BigInt.asIntN(64, sum) !== sum) return "overflow";
         const value = new TextEncoder().encode(String(sum));
-        this.entries.set(one.key, { value, contentType: old?.contentType, ...numbers });
+        const { contentType } = old ?? { contentType: undefined };
+        this.entries.set(one.key, { value, contentType, ...numbers, ...attached });
         return { type: "increment", value: String(sum), version, created: old === undefined };
       }
     }

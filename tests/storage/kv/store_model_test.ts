@@ -25,6 +25,7 @@ const KEYS = ["a", "a\0", "b", "ab", "\xff", "\x80\x7f", "__proto__", "k".repeat
 const TYPES = [undefined, undefined, "text/plain", "x".repeat(128)];
 const OPERATIONS = [
   ...["put", "append", "append", "delete", "get", "increment", "increment", "deleteRange", "range"],
+  ...["leaseGrant", "leaseKeepAlive", "leaseRevoke", "putLeased", "putLeased", "putLeased"],
 ] as const;
 const LARGE_OPERATIONS = ["append", "append", "append", "append", "get", "put", "range"] as const;
 const NUMBERS = [0n, 1n, -1n, 7n, INTEGER_MAX, INTEGER_MIN, INTEGER_MAX - 1n];
@@ -67,8 +68,8 @@ class Draws {
     const dice = this.#dice;
     this.#largeLeft = LARGE_MAX;
     const compares = this.#list(dice.pick([0, 0, 1, 1, 2, 5]), () => this.#compare(model));
-    const success = this.#list(dice.pick([0, 1, 1, 1, 2, 5]), () => this.#operation());
-    const failure = this.#list(dice.pick([0, 0, 1, 4]), () => this.#operation());
+    const success = this.#list(dice.pick([0, 1, 1, 1, 2, 5]), () => this.#operation(model));
+    const failure = this.#list(dice.pick([0, 0, 1, 4]), () => this.#operation(model));
     const key = success[0] === undefined ? undefined : keyOf(success[0]);
     if (dice.chance(0.3) && key !== undefined && compares[0] !== undefined) {
       compares[0] = { ...compares[0], key };
@@ -101,7 +102,14 @@ class Draws {
     );
   }
 
-  #operation(): Operation {
+  #lease(model: StoreModel): number {
+    const ids = [...model.leases.keys()];
+    return ids.length > 0 && this.#dice.chance(0.8)
+      ? this.#dice.pick(ids)
+      : this.#dice.below(model.lastLease + 2);
+  }
+
+  #operation(model: StoreModel): Operation {
     const key = this.#dice.pick(this.#keys);
     const types = this.#large === undefined ? OPERATIONS : LARGE_OPERATIONS;
     switch (this.#dice.pick(types)) {
@@ -113,6 +121,18 @@ class Draws {
         return { type: "delete", key };
       case "get":
         return { type: "get", key };
+      case "leaseGrant": {
+        const ttlMs = this.#dice.pick([500, 1_000, 1_001, 60_000, 600_000]);
+        return { type: "leaseGrant", ttlMs, isOfKey: this.#dice.chance(0.3) };
+      }
+      case "leaseKeepAlive":
+        return { type: "leaseKeepAlive", lease: this.#lease(model) };
+      case "leaseRevoke":
+        return { type: "leaseRevoke", lease: this.#lease(model) };
+      case "putLeased": {
+        const lease = this.#dice.chance(0.4) ? 0 : this.#lease(model);
+        return { type: "putLeased", key, value: this.#value(), contentType: undefined, lease };
+      }
       case "increment":
         return { type: "increment", key, by: this.#dice.pick(NUMBERS) };
       case "deleteRange":
@@ -134,7 +154,7 @@ class Draws {
     const key = dice.pick(this.#keys);
     const operator = dice.pick(OPERATORS);
     const entry = model.entries.get(key);
-    const target = dice.pick(["revision", "version", "created", "value"] as const);
+    const target = dice.pick(["revision", "version", "created", "value", "lease"] as const);
     if (target === "value") {
       const near = entry === undefined || entry.value.length > 9 ? this.#value() : entry.value;
       const operand = dice.chance(0.6) ? near : dice.chance(0.5) ? near.slice(1) : this.#value();
@@ -254,7 +274,7 @@ function plain(
     one === undefined ? undefined : {
       value: one.value,
       type: one.contentType,
-      numbers: [one.created, one.revision, one.version],
+      numbers: [one.created, one.revision, one.version, one.lease],
     };
   return { key, entry: bare(entry), previous: bare(previous), revision };
 }
@@ -269,18 +289,21 @@ function compareReads(store: KvStore, model: StoreModel, draws: Draws): void {
   const items = [...store.range(range)];
   assertEquals(items.map(({ key }) => key), sorted.slice(0, limit));
   for (const item of items) {
-    const { value, contentType, created, revision, version } = model.entries.get(item.key)!;
-    const { key } = item;
-    assertEquals(
-      bare(item),
-      { key, value, contentType, created, revision, version },
-    );
+    assertEquals(bare(item), bare({ key: item.key, ...model.entries.get(item.key)! }));
   }
   for (const key of KEYS) assertEquals(store.get(key) === undefined, !model.entries.has(key));
+  assertEquals(
+    store.leasesAfter(0, Infinity).map(({ id }) => id),
+    [...model.leases.keys()].sort((a, b) => a - b),
+  );
+  for (const [id, lease] of model.leases) {
+    const keys = [...model.entries].flatMap(([key, entry]) => entry.lease === id ? [key] : []);
+    assertEquals(store.lease(id), { lease: { id, ...lease }, keys: keys.sort() });
+  }
 }
 
-function bare({ key, value, contentType, created, revision, version }: KvItem): KvItem {
-  return { key, value, contentType, created, revision, version };
+function bare({ key, value, contentType, created, revision, version, lease }: KvItem): KvItem {
+  return { key, value, contentType, created, revision, version, lease };
 }
 
 Deno.test("a store does what a plain model of it does, also one that begins with a frozen state", () => {
@@ -298,7 +321,8 @@ Deno.test("a store does what a plain model of it does, also one that begins with
     }
   }
   const missing = [
-    ...["true", "false", "true again", "false again", "too-large"],
+    ...["true", "false", "true again", "false again", "too-large", "no-lease"],
+    ...["not-integer", "overflow"],
     ...["idempotency-mismatch", "session-expired", "overloaded"],
   ].filter((name) => !outcomes.has(name));
   assertEquals(missing, []);

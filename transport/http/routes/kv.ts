@@ -22,7 +22,14 @@ import { readBody, readJson, refuseEncoded } from "../body.ts";
 import { JSON_BODY_BYTES_MAX, LARGE_VALUE_BYTES, LIST_BYTES_MAX } from "../limits.ts";
 import { GatewayError, problemResponse } from "../problem.ts";
 import { joinPieces, type LargeResponses, piecesOf, unmeasured } from "../stream.ts";
-import { bytesAs, cursorOf, type JsonEncoding, keyAs, keyFromPath } from "../values.ts";
+import {
+  bytesAs,
+  cursorOf,
+  type JsonEncoding,
+  keyAs,
+  keyFromPath,
+  leaseOfJson,
+} from "../values.ts";
 import {
   boundsOf,
   comparesOf,
@@ -40,6 +47,7 @@ import {
   listParameters,
   onceOf,
   pathRest,
+  putParameters,
   queryOf,
   readOptionsOf,
   resume,
@@ -47,6 +55,7 @@ import {
   valueParameters,
   writeParameters,
 } from "./kv_request.ts";
+import { ttlOf } from "./leases.ts";
 import { incrementOf } from "./txn.ts";
 import { execute, written } from "./write.ts";
 
@@ -70,12 +79,12 @@ interface Routes {
 export function addKvRoutes(app: Hono, port: GatewayPort, large: LargeResponses): void {
   const routes: Routes = { port, large };
   app.get("/v1/kv", (c) => hasKey(c) ? item(c, routes) : list(c, routes));
-  app.put("/v1/kv", (c) => put(c, port, keyInQuery(c)));
+  app.put("/v1/kv", (c) => put(c, port, keyInQuery(c, putParameters)));
   app.delete("/v1/kv", (c) => {
     return hasKey(c) ? remove(c, port, keyInQuery(c)) : removeRange(c, port);
   });
   app.get("/v1/kv/*", (c) => get(c, routes));
-  app.put("/v1/kv/*", (c) => put(c, port, keyToWrite(c)));
+  app.put("/v1/kv/*", (c) => put(c, port, keyToWrite(c, putParameters)));
   app.delete("/v1/kv/*", (c) => remove(c, port, keyToWrite(c)));
   app.post("/v1/kv/*", (c) => post(c, port));
 }
@@ -111,6 +120,7 @@ async function get(c: Context, { port, large }: Routes): Promise<Response> {
   if (withoutBody || isOn(query, "meta")) {
     headers.append("statecraft-created", String(entry.created));
     headers.append("statecraft-version", String(entry.version));
+    if (entry.lease !== undefined) headers.append("statecraft-lease", String(entry.lease));
     appendMeta(headers, context);
   }
   return response;
@@ -180,11 +190,59 @@ async function put(c: Context, port: GatewayPort, key: string): Promise<Response
   const compares = comparesOf(c, key);
   const contentType = contentTypeOf(c);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
+  if (c.req.url.includes("?")) {
+    const lasting = lastingOf(c.req.url);
+    if (lasting !== undefined) {
+      return await putLeased(c, port, { key, value, contentType, lasting });
+    }
+  }
   const operation = { type: "put", key, value, contentType } as const;
   const once = onceOf(c, { key, action: "put", body: value });
   const { executed, result } = await apply<"put">(c, port, { operation, compares, once });
   const { version, created } = result;
   return stored(executed, { revision: executed.revision, version }, created ? 201 : 200);
+}
+
+/** How long a put is to last, if its query says so: a time of its own, or that of a lease. */
+function lastingOf(
+  url: string,
+): { readonly ttlMs: number } | { readonly lease: number } | undefined {
+  const query = queryOf(url, [...putParameters, "key"]);
+  const [ttl, lease] = [query.get("ttl"), query.get("lease")];
+  if (ttl !== undefined && lease !== undefined) {
+    throw new GatewayError("invalid-request", "Send ttl or lease, not both");
+  }
+  if (ttl !== undefined) return { ttlMs: ttlOf(ttl) };
+  return lease === undefined ? undefined : { lease: leaseOfJson(lease, "lease") };
+}
+
+/** A put that lasts as long as a lease: its own, which the same command grants, or another. */
+async function putLeased(
+  c: Context,
+  port: GatewayPort,
+  { key, value, contentType, lasting }: {
+    readonly key: string;
+    readonly value: Uint8Array;
+    readonly contentType: string | undefined;
+    readonly lasting: NonNullable<ReturnType<typeof lastingOf>>;
+  },
+): Promise<Response> {
+  const compares = comparesOf(c, key);
+  const once = onceOf(c, { key, action: "put", body: value, besides: JSON.stringify(lasting) });
+  const isOwn = "ttlMs" in lasting;
+  const put = { type: "putLeased", key, value, contentType } as const;
+  const success: readonly Operation[] = isOwn
+    ? [{ type: "leaseGrant", ttlMs: lasting.ttlMs, isOfKey: true }, { ...put, lease: 0 }]
+    : [{ ...put, lease: lasting.lease }];
+  const executed = await execute(c, port, { compares, success, failure: [], once });
+  if (!executed.succeeded) throw preconditionFailed(executed.presentRevision);
+  const result = executed.results.at(-1);
+  if (executed.results.length !== success.length || result?.type !== "putLeased") {
+    throw new GatewayError("outcome-unknown", "The leader did not answer for one put");
+  }
+  const { version, created, lease } = result;
+  const body = { revision: executed.revision, version, lease: String(lease) };
+  return stored(executed, body, created ? 201 : 200);
 }
 
 async function append(c: Context, port: GatewayPort, key: string): Promise<Response> {
@@ -347,9 +405,20 @@ function itemOf(
   entry: KvItem,
   { encoding, keysOnly }: { readonly encoding: JsonEncoding; readonly keysOnly: boolean },
 ): Record<string, unknown> {
-  const { revision, created, version, contentType } = entry;
+  const { revision, created, version, contentType, lease } = entry;
   const value = keysOnly ? {} : { value: bytesAs(encoding, entry.value), contentType };
-  return { key: keyAs(encoding, entry.key), ...value, revision, created, version };
+  return {
+    key: keyAs(encoding, entry.key),
+    ...value,
+    revision,
+    created,
+    version,
+    ...leaseAs(lease),
+  };
+}
+
+function leaseAs(lease: number | undefined): { readonly lease?: string } {
+  return lease === undefined ? {} : { lease: String(lease) };
 }
 
 /** The node that served a read, and the leader that it followed. */

@@ -39,6 +39,9 @@ export const listParameters = [
   ...[...readParameters, "encoding"],
   ...["prefix", "start", "end", "limit", "cursor", "reverse", "keys_only", "count_only"],
 ];
+export const putParameters = [...writeParameters, "ttl", "lease"];
+export const leaseParameters = [...readParameters, "encoding"];
+export const leasesParameters = [...readParameters, "limit", "after"];
 export const deleteParameters = [...writeParameters, "prefix", "start", "end", "all"];
 const consistencies = ["linearizable", "lease", "follower", "stale"];
 
@@ -58,10 +61,10 @@ export function pathRest(url: string): string {
   return url.slice(start, end);
 }
 
-/** The key in the path of a write. The query may hold only what the gateway itself takes. */
-export function keyToWrite(c: Context): string {
+/** The key in the path of a write. The query may hold only these parameters. */
+export function keyToWrite(c: Context, known: readonly string[] = writeParameters): string {
   const { url } = c.req;
-  queryOf(url, writeParameters);
+  queryOf(url, known);
   return keyFromPath(pathRest(url));
 }
 
@@ -71,8 +74,8 @@ export function hasKey(c: Context): boolean {
 }
 
 /** The key in `?key=`, for keys that a path cannot hold. */
-export function keyInQuery(c: Context): string {
-  const known = c.req.method === "GET" ? itemParameters : [...writeParameters, "key"];
+export function keyInQuery(c: Context, more: readonly string[] = writeParameters): string {
+  const known = c.req.method === "GET" ? itemParameters : [...more, "key"];
   const text = queryOf(c.req.url, known).get("key");
   if (text === undefined) {
     throw new GatewayError("invalid-request", "Name the key in the path, or with ?key=");
@@ -256,10 +259,12 @@ export function contentTypeOf(c: Context): string | undefined {
 /** The idempotency key with the digest of everything that makes the request what it is. */
 export function onceOf(
   c: Context,
-  { key: storeKey, action, body }: {
+  { key: storeKey, action, body, besides }: {
     readonly key: string;
     readonly action: Operation["type"] | "txn";
     readonly body: Uint8Array;
+    /** What else tells it from another; left out if nothing does. */
+    readonly besides?: string;
   },
 ): Once | undefined {
   const header = c.req.header("idempotency-key");
@@ -275,7 +280,9 @@ export function onceOf(
   // of JSON, so that no part can pass for another: a key may hold any byte.
   const headers = ["if-match", "if-none-match", "content-type"].map((name) => c.req.header(name));
   const digest = createHash("sha256")
-    .update(JSON.stringify([action, storeKey, ...headers]))
+    .update(
+      JSON.stringify([action, storeKey, ...headers, ...(besides === undefined ? [] : [besides])]),
+    )
     .update(body);
   return { type: "idempotencyKey", key, fingerprint: digest.digest("base64url") };
 }

@@ -21,14 +21,21 @@ import { readJson } from "../body.ts";
 import type { GatewayPort } from "../gateway_port.ts";
 import { LIST_LIMIT_DEFAULT, TXN_BODY_BYTES_MAX } from "../limits.ts";
 import { GatewayError } from "../problem.ts";
-import { bytesAs, bytesOfJson, type JsonEncoding, keyAs, keyOfJson } from "../values.ts";
+import {
+  bytesAs,
+  bytesOfJson,
+  type JsonEncoding,
+  keyAs,
+  keyOfJson,
+  leaseOfJson,
+} from "../values.ts";
 import { encodingOf, onceOf, queryOf, writeParameters } from "./kv_request.ts";
 import { execute, written } from "./write.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
 const OPERATORS: readonly unknown[] = ["==", "!=", "<", ">"] satisfies CompareOperator[];
-const NUMBERS: readonly unknown[] = ["revision", "version", "created"];
+const NUMBERS: readonly unknown[] = ["revision", "version", "created", "lease"];
 
 /** Adds the route. */
 export function addTxnRoute(app: Hono, port: GatewayPort): void {
@@ -72,7 +79,7 @@ function compareOf(value: unknown, name: string): Compare {
   const target = fieldsOf(value, name, undefined)["target"];
   const isNumber = NUMBERS.includes(target);
   if (!isNumber && target !== "value") {
-    throw invalid(`${name}.target is one of value, version, created, revision`);
+    throw invalid(`${name}.target is one of value, version, created, revision, lease`);
   }
   const operandName = String(target);
   const fields = fieldsOf(value, name, ["key", "target", "op", operandName]);
@@ -84,6 +91,11 @@ function compareOf(value: unknown, name: string): Compare {
   if (target === "value") {
     return { ...base, target, operand: bytesOfJson(operand, `${name}.${operandName}`) };
   }
+  // No lease has id 0, which stands for a key without one.
+  if (target === "lease" && operand !== 0 && operand !== "0") {
+    return { ...base, target, operand: leaseOfJson(operand, `${name}.lease`) };
+  }
+  if (target === "lease") return { ...base, target, operand: 0 };
   if (!Number.isSafeInteger(operand) || (operand as number) < 0) {
     throw invalid(`${name}.${operandName} is a whole number from 0 to 2^53-1`);
   }
@@ -102,19 +114,21 @@ function operationOf(value: unknown, name: string): Operation {
 
 const READERS: Readonly<Record<string, (value: unknown, name: string) => Operation>> = {
   put(value, name): Operation {
-    const fields = fieldsOf(value, name, ["key", "value", "contentType"]);
-    const { contentType } = fields;
+    const fields = fieldsOf(value, name, ["key", "value", "contentType", "lease"]);
+    const { contentType, lease } = fields;
     const isType = contentType === undefined ||
       (typeof contentType === "string" && contentType.length >= 1 &&
         contentType.length <= CONTENT_TYPE_CHARS_MAX && /^[\x20-\x7e]+$/.test(contentType));
     if (!isType) {
       throw invalid(`${name}.contentType has 1 to ${CONTENT_TYPE_CHARS_MAX} printable characters`);
     }
-    return {
-      ...{ type: "put", ...keyed(fields, name) },
+    const put = {
+      ...keyed(fields, name),
       value: bytesOfJson(fields["value"], `${name}.value`),
       contentType: contentType as string | undefined,
     };
+    if (lease === undefined) return { type: "put", ...put };
+    return { type: "putLeased", ...put, lease: leaseOfJson(lease, `${name}.lease`) };
   },
   append(value, name): Operation {
     const fields = fieldsOf(value, name, ["key", "value"]);
@@ -196,13 +210,21 @@ function resultAs(
     key: keyAs(encoding, item.key),
     ...(keysOnly ? {} : { value: bytesAs(encoding, item.value), contentType: item.contentType }),
     ...{ revision: item.revision, created: item.created, version: item.version },
+    ...(item.lease === undefined ? {} : { lease: String(item.lease) }),
   });
   switch (result.type) {
     case "put":
     case "append":
-    case "increment": {
+    case "increment":
+    case "leaseGrant":
+    case "leaseKeepAlive":
+    case "leaseRevoke": {
       const { type, ...facts } = result;
       return { [type]: facts };
+    }
+    case "putLeased": {
+      const { version, created, lease } = result;
+      return { put: { version, created, lease: String(lease) } };
     }
     case "delete":
     case "deleteRange":

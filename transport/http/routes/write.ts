@@ -8,6 +8,7 @@ import type { Context } from "hono";
 import type { Command } from "../../../storage/kv/command.ts";
 import type { Executed } from "../../../storage/kv/command_result.ts";
 import {
+  LEASES_MAX,
   RANGE_DELETE_KEYS_MAX,
   RESULT_BYTES_MAX,
   VALUE_BYTES_MAX,
@@ -35,6 +36,10 @@ export async function execute(c: Context, port: GatewayPort, command: Command): 
       );
     case "overflow":
       throw new GatewayError("conflict", "The sum is no 64-bit integer; nothing was changed");
+    case "no-lease":
+      throw new GatewayError("lease-not-found", "There is no such lease, or it has ended");
+    case "too-many-leases":
+      throw new GatewayError("overloaded", `There are ${LEASES_MAX} leases already`);
     case "idempotency-mismatch":
       throw new GatewayError("idempotency-mismatch", "Use a new key for a new request");
     case "overloaded":
