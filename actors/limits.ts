@@ -96,6 +96,9 @@ export const SNAPSHOT_AFTER_ENTRIES = 1_000_000;
  */
 export const BACKUPS_MAX = 2;
 
+/** Scans of a node that are being read at a time, each of which keeps what changes meanwhile. More are refused. */
+export const SCANS_MAX = 64;
+
 /** Shortest and longest pause between scheduled backups; a start with another throws a RangeError. */
 export const BACKUP_EVERY_MS = { min: 1_000, max: 2 ** 31 - 1 } as const;
 /** Fewest and most scheduled backups that are kept; a start with another number throws a RangeError. */

@@ -47,7 +47,7 @@ import type { StoredSnapshot } from "../storage/log/snapshot_store.ts";
 import type { Backups } from "./backups.ts";
 import { type ActorRef, CallError, CallTimeoutError, type LocalRef } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
-import { BACKUPS_MAX } from "./limits.ts";
+import { BACKUPS_MAX, SCANS_MAX } from "./limits.ts";
 import type { Demand } from "./snapshot_actor.ts";
 import { LeaderWatch, RETRY_PAUSE_MS, retryPauseMs } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
@@ -117,6 +117,8 @@ export class NodeClient implements GatewayPort {
   readonly #chart: ChartDescription = describeChart(raftMachine);
   #barrier: SharedBarrier | undefined;
   readonly #startMs: number;
+  /** Scans that are being read. */
+  #scans = 0;
   /** The last leader that was known, and when it was lost; Infinity if it still leads. */
   #lastLeader: { readonly id: NodeId; readonly term: Term; readonly lostMs: number } | undefined;
 
@@ -171,6 +173,36 @@ export class NodeClient implements GatewayPort {
   ): Promise<{ items: KvItem[]; more: boolean; context: ReadContext }> {
     await this.#freshness(options);
     return { ...this.#options.store.page(range, options.bytesMax), context: this.#readContext() };
+  }
+
+  async scan(
+    range: KvRange,
+    options: ReadOptions,
+  ): Promise<{ items: Iterator<KvItem, undefined>; context: ReadContext }> {
+    await this.#freshness(options);
+    if (this.#scans >= SCANS_MAX) {
+      throw new GatewayError("overloaded", `${SCANS_MAX} scans are being read already`);
+    }
+    this.#scans++;
+    const scan = this.#options.store.scan(range);
+    const end = (): void => {
+      if (isOver) return;
+      isOver = true;
+      this.#scans--;
+    };
+    let isOver = false;
+    const items: Iterator<KvItem, undefined> = {
+      next: () => {
+        const next = scan.next();
+        if (next.done === true) end();
+        return next;
+      },
+      return: () => {
+        end();
+        return scan.return!();
+      },
+    };
+    return { items, context: this.#readContext() };
   }
 
   async count(

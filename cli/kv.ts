@@ -8,12 +8,13 @@ import {
   bypassProxyOnLoopback,
   ClientError,
   type ClientRequest,
+  openStream,
   type Reach,
   send,
 } from "./http_client.ts";
 import { runLeaseVerb } from "./leases.ts";
 import { runMemberVerb } from "./members.ts";
-import { exportKeys, loadKeys } from "./ndjson.ts";
+import { exportKeys, loadKeys, scanKeys } from "./ndjson.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
 import { takeSnapshots } from "./snapshot_verb.ts";
 import { printExplanations, printHealth, printStatus } from "./survey.ts";
@@ -159,9 +160,10 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
   },
   export: {
     words: [0, 0],
-    run: (_words, settings, send) => {
+    run: (_words, settings, _send, reach) => {
+      const open = (request: ClientRequest): Promise<Response> => openStream(request, reach);
       const query = readQuery(settings);
-      return exportKeys(settings.text("prefix") ?? "", { query, send, show });
+      return exportKeys(settings.text("prefix") ?? "", { query, open, show });
     },
   },
   load: { words: [0, 1], run: load },
@@ -245,22 +247,34 @@ async function append(
   await printJson(await send({ method: "POST", path: `${pathOf(key!)}/append`, headers, body }));
 }
 
-async function list([prefix]: readonly string[], settings: Settings, send: Send): Promise<void> {
+async function list(
+  [prefix = ""]: readonly string[],
+  settings: Settings,
+  send: Send,
+  reach: Reach,
+): Promise<void> {
   const output = outputOf(settings, "table");
   const limitText = settings.text("limit");
   let left = limitText === undefined
     ? Infinity
     : numberSetting("limit", limitText, { min: 1, max: 1_000_000_000 });
+  if (output !== "json") {
+    const limit: Record<string, string> = left === Infinity ? {} : { limit: String(left) };
+    const query = { ...readQuery(settings), ...limit };
+    const open = (request: ClientRequest): Promise<Response> => openStream(request, reach);
+    for await (const item of scanKeys(prefix, { query, open })) show(lineOf(item, output));
+    return;
+  }
   let cursor: string | undefined;
   do {
-    const query = new URLSearchParams({ limit: String(Math.min(left, 1_000)) });
-    if (cursor !== undefined) query.set("cursor", cursor);
-    const consistency = settings.text("consistency");
-    if (consistency !== undefined) query.set("consistency", consistency);
-    const path = `/v1/kv?${query}&prefix=${encodeURIComponent(prefix ?? "")}`;
+    const query = new URLSearchParams({
+      ...readQuery(settings),
+      limit: String(Math.min(left, 1_000)),
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    const path = `/v1/kv?${query}&prefix=${encodeURIComponent(prefix)}`;
     const page = await (await send({ method: "GET", path })).json();
-    if (output === "json") show(JSON.stringify(page) + "\n");
-    for (const item of output === "json" ? [] : page.items) show(lineOf(item, output));
+    show(JSON.stringify(page) + "\n");
     left -= page.items.length;
     cursor = page.next;
   } while (cursor !== undefined && left > 0);

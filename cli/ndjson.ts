@@ -1,14 +1,14 @@
 /**
  * `kv export` and `kv load`: keys and values as lines of JSON, for other programs and other clusters.
  *
- * An export reads page by page while others write, so it is no state of one moment; a backup is. A
+ * An export is of one moment, also while others write. A
  * load puts, line by line, so it can be repeated: what was loaded before is put again.
  *
  * @module
  */
 import { ClientError, type ClientRequest } from "./http_client.ts";
 import { Progress } from "./progress.ts";
-import { UsageError } from "./usage.ts";
+import { EXIT, UsageError } from "./usage.ts";
 
 /** Bytes in JSON, as the gateway carries them. */
 type JsonBytes = string | { readonly base64: string };
@@ -16,8 +16,6 @@ type JsonBytes = string | { readonly base64: string };
 /** Sends one request with the settings' endpoints and time. */
 type Send = (request: ClientRequest) => Promise<Response>;
 
-/** Keys of a page that an export asks for. */
-const PAGE_KEYS = 1_000;
 /** Puts of a load that wait for their answers; more wait for one of them. */
 export const LOAD_PUTS_MAX = 32;
 /**
@@ -29,23 +27,42 @@ export const LOAD_LINE_BYTES_MAX = 8 * 1024 * 1024;
 /** Shows every key that begins with `prefix`, in order: its key, value and content type. */
 export async function exportKeys(
   prefix: string,
-  { query, send, show }: {
+  { query, open, show }: {
     readonly query: Readonly<Record<string, string>>;
-    readonly send: Send;
+    /** As `send`, but the answer is read as it comes. */
+    readonly open: Send;
     readonly show: (text: string) => void;
   },
 ): Promise<void> {
-  let cursor: string | undefined;
-  do {
-    const parameters = new URLSearchParams({ ...query, limit: String(PAGE_KEYS) });
-    if (cursor !== undefined) parameters.set("cursor", cursor);
-    const path = `/v1/kv?${parameters}&prefix=${encodeURIComponent(prefix.toWellFormed())}`;
-    const page = await (await send({ method: "GET", path })).json();
-    for (const { key, value, contentType } of page.items) {
-      show(JSON.stringify({ key, value, contentType }) + "\n");
+  for await (const { key, value, contentType } of scanKeys(prefix, { query, open })) {
+    show(JSON.stringify({ key, value, contentType }) + "\n");
+  }
+}
+
+/**
+ * Every key that begins with `prefix`, in order, as of one moment.
+ *
+ * @throws {ClientError} If the answer ends before it says that it is whole.
+ */
+export async function* scanKeys(
+  prefix: string,
+  { query, open }: { readonly query: Readonly<Record<string, string>>; readonly open: Send },
+): AsyncGenerator<Record<string, unknown>, void> {
+  const parameters = new URLSearchParams(query);
+  const path = `/v1/kv?${parameters}&prefix=${encodeURIComponent(prefix.toWellFormed())}`;
+  const headers = { accept: "application/x-ndjson" };
+  const { body } = await open({ method: "GET", path, headers });
+  let isWhole = false;
+  try {
+    for await (const line of linesOf(body ?? new Blob([]).stream())) {
+      const item = JSON.parse(new TextDecoder().decode(line));
+      isWhole = item.end === true;
+      if (!isWhole) yield item;
     }
-    cursor = page.next;
-  } while (cursor !== undefined);
+  } catch (error) {
+    throw new ClientError(`the listing was cut short: ${(error as Error).message}`, EXIT.failure);
+  }
+  if (!isWhole) throw new ClientError("the listing was cut short", EXIT.failure);
 }
 
 /**

@@ -16,6 +16,33 @@ import { type Lease, Leases } from "./leases.ts";
 import { type FrozenMap, SkipList } from "./skip_list.ts";
 import { ItemHash, type SetHash } from "./state_hash.ts";
 
+/** See {@linkcode KeySpace.scan}. */
+class FrozenScan implements Iterator<KvItem, undefined> {
+  readonly #view: FrozenMap<StoredEntry>;
+  readonly #entries: Iterator<[key: string, entry: StoredEntry]>;
+  #left: number;
+
+  constructor(view: FrozenMap<StoredEntry>, range: KvRange) {
+    this.#view = view;
+    this.#entries = view.scan({ ...intervalOf(range), reverse: range.reverse });
+    this.#left = range.limit;
+  }
+
+  next(): IteratorResult<KvItem, undefined> {
+    const found = this.#left > 0 ? this.#entries.next() : undefined;
+    if (found === undefined || found.done === true) return this.return();
+    this.#left--;
+    const [key, entry] = found.value;
+    return { done: false, value: { key, ...entry } };
+  }
+
+  return(): IteratorResult<KvItem, undefined> {
+    this.#left = 0;
+    this.#view.release();
+    return { done: true, value: undefined };
+  }
+}
+
 /** An entry with what the store needs for its hash. */
 export interface StoredEntry extends KvEntry {
   readonly lease: number | undefined;
@@ -107,6 +134,14 @@ export class KeySpace {
   /** How many keys there are within the bounds. */
   count(bounds: KvBounds): number {
     return this.#entries.count(intervalOf(bounds));
+  }
+
+  /**
+   * The entries of a range as they are now, to be read while they change. Whoever reads them to the end, or
+   * calls `return`, gives back what only this view kept.
+   */
+  scan(range: KvRange): Iterator<KvItem, undefined> {
+    return new FrozenScan(this.#entries.freeze(), range);
   }
 
   /** The entries as they are now; the caller must release them. */

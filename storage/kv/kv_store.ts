@@ -221,6 +221,11 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     return this.#keys.range(range);
   }
 
+  /** The entries of a range as they are now: see {@linkcode KeySpace.scan}. */
+  scan(range: KvRange): Iterator<KvItem, undefined> {
+    return this.#keys.scan(range);
+  }
+
   /** As many entries of a range as have at most `bytesMax` bytes of values, but at least one. */
   page(range: KvRange, bytesMax: number): { items: KvItem[]; more: boolean } {
     const { limit } = range;

@@ -144,25 +144,32 @@ Deno.test("LOAD_LINE_BYTES_MAX: a line may be as long, and no longer", async () 
   assertStringIncludes(error.message, `line 2: it has more than ${LOAD_LINE_BYTES_MAX} bytes`);
 });
 
-Deno.test("an export asks page after page", async () => {
-  const asked: string[] = [];
-  const shown: string[] = [];
-  const pages = [
-    { items: [{ key: "a", value: "1", revision: 1, contentType: "text/plain" }], next: "Yg" },
-    { items: [{ key: "b", value: { base64: "/w==" }, revision: 2 }] },
+Deno.test("an export reads one listing to the line that says that it is whole", async () => {
+  const items = [
+    '{"key":"a","value":"1","revision":1,"contentType":"text/plain"}\n',
+    '{"key":"b","value":{"base64":"/w=="},"revision":2}\n',
   ];
-  await exportKeys("p/\u00e9", {
-    query: { consistency: "stale" },
-    send: ({ path }) => {
-      asked.push(path);
-      return Promise.resolve(Response.json(pages[asked.length - 1]));
-    },
-    show: (text) => void shown.push(text),
-  });
-  const path = "/v1/kv?consistency=stale&limit=1000";
-  assertEquals(asked, [`${path}&prefix=p%2F%C3%A9`, `${path}&cursor=Yg&prefix=p%2F%C3%A9`]);
+  const exported = async (body: string): Promise<{ asked: string[]; shown: string[] }> => {
+    const asked: string[] = [];
+    const shown: string[] = [];
+    await exportKeys("p/\u00e9", {
+      query: { consistency: "stale" },
+      open: ({ path, headers }) => {
+        asked.push(path, new Headers(headers).get("accept")!);
+        return Promise.resolve(new Response(body));
+      },
+      show: (text) => void shown.push(text),
+    });
+    return { asked, shown };
+  };
+  const { asked, shown } = await exported(`${items.join("")}{"end":true,"count":2,"revision":2}\n`);
+  const path = "/v1/kv?consistency=stale&prefix=p%2F%C3%A9";
+  assertEquals(asked, [path, "application/x-ndjson"]);
   assertEquals(shown, [
     '{"key":"a","value":"1","contentType":"text/plain"}\n',
     '{"key":"b","value":{"base64":"/w=="}}\n',
   ]);
+  for (const cut of [items[0]!, items.join(""), `${items[0]}{"key":`, ""]) {
+    await assertRejects(() => exported(cut), ClientError, "cut short");
+  }
 });

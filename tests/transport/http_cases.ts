@@ -454,8 +454,37 @@ export const httpCases: readonly HttpCase[] = [
         await assertProblem(await send(`/v1/kv?${query}`), 400, "invalid-request");
       }
       assertEquals((await keysOf(send, `limit=${LIST_LIMIT_MAX}&prefix=none-`)).length, 0);
-      const ndjson = await send("/v1/kv", { headers: { accept: "application/x-ndjson" } });
-      await assertProblem(ndjson, 406, "not-acceptable");
+      const scan = { headers: { accept: "application/x-ndjson" } };
+      for (const query of ["limit=0", "limit=x", "cursor=!", "prefix=a&start=b"]) {
+        await assertProblem(await send(`/v1/kv?${query}`, scan), 400, "invalid-request");
+      }
+    },
+  },
+  {
+    name: "a listing as NDJSON is a line an item, of one moment, and says that it is whole",
+    run: async (send) => {
+      const scan = { headers: { accept: "application/x-ndjson" } };
+      for (const key of ["scan/a", "scan/b", "scan/c"]) await put(send, key, `v-${key}`);
+      const linesOf = async (query: string): Promise<Record<string, unknown>[]> => {
+        const response = await send(`/v1/kv?${query}`, scan);
+        assertEquals(response.headers.get("content-type"), "application/x-ndjson");
+        const text = await response.text();
+        assertEquals(text.at(-1), "\n");
+        return text.trimEnd().split("\n").map((line) => JSON.parse(line));
+      };
+      const lines = await linesOf("prefix=scan/");
+      const page = await (await send("/v1/kv?prefix=scan/")).json();
+      assertEquals(lines.slice(0, 3), page.items);
+      assertEquals(lines[3], { end: true, count: 3, revision: page.revision });
+      const keys = (await linesOf("prefix=scan/&reverse=true&limit=2&keys_only=true")).map(
+        ({ key, value, count }) => key ?? [value, count],
+      );
+      assertEquals(keys, ["scan/c", "scan/b", [undefined, 2]]);
+      assertEquals((await linesOf("prefix=scan/none")).length, 1);
+      const head = await send("/v1/kv?prefix=scan/", { ...scan, method: "HEAD" });
+      assertEquals([head.status, await head.text()], [200, ""]);
+      const counted = await send("/v1/kv?prefix=scan/&count_only=true", scan);
+      assertEquals((await counted.json()).count, 3);
     },
   },
   {

@@ -90,6 +90,11 @@ export class FakePort implements GatewayPort {
     return Promise.resolve({ ...this.#store.page(range, bytesMax), context: this.#context() });
   }
 
+  scan(range: KvRange, { consistency }: ReadOptions): ReturnType<GatewayPort["scan"]> {
+    this.reads.push(consistency);
+    return Promise.resolve({ items: this.#store.scan(range), context: this.#context() });
+  }
+
   count(
     bounds: KvBounds,
     { consistency }: ReadOptions,

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
+import type { KvItem } from "../../storage/kv/entry.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { createGateway, type GatewayHandler } from "../../transport/http/gateway.ts";
 import { openSnapshot } from "../../storage/log/snapshot_file.ts";
@@ -9,7 +10,9 @@ import {
   REQUEST_TIMEOUT_MS,
   REQUESTS_IN_FLIGHT_MAX,
   RESPONSE_BYTES_MAX,
+  RESPONSE_CHUNK_BYTES,
   RESPONSE_STALL_MS_MAX,
+  SCAN_UNREAD_BYTES,
   WHOLE_BODY_BYTES_MAX,
 } from "../../transport/http/limits.ts";
 import { GatewayError, type ProblemCode } from "../../transport/http/problem.ts";
@@ -393,6 +396,43 @@ Deno.test("a backup is a stream that says what it is of, and is given up when no
   port.backups.stop();
   assertEquals(await cut.text().then(() => "whole", () => "cut"), "cut");
   assertEquals([port.backups.running, port.backups.counters.cut], [0, 4]);
+});
+
+Deno.test("a scan that nobody reads on is given up, and one that cannot begin keeps nothing", async () => {
+  const { port, send } = gateway();
+  let open = 0;
+  const items = (count: number): Iterator<KvItem, undefined> => ({
+    next: () => {
+      if (count-- <= 0) return { done: true, value: undefined };
+      const value = new Uint8Array(RESPONSE_CHUNK_BYTES);
+      return { done: false, value: { key: "k", value, ...numbers } };
+    },
+    return: () => {
+      open--;
+      return { done: true, value: undefined };
+    },
+  });
+  const numbers = { contentType: undefined, created: 1, revision: 1, version: 1 };
+  port.scan = async () => {
+    open++;
+    const { context } = await port.get("k", { consistency: "stale", timeoutMs: 1 });
+    return { items: items(1_000), context };
+  };
+  const init = { headers: { accept: "application/x-ndjson" } };
+  const one = await send("/v1/kv", init);
+  const reader = one.body!.getReader();
+  await reader.read();
+  assertEquals(open, 1);
+  await reader.cancel();
+  assertEquals(open, 0);
+  const most = Math.floor(RESPONSE_BYTES_MAX / SCAN_UNREAD_BYTES);
+  const unread = [];
+  for (let n = 0; n < most; n++) unread.push(await send("/v1/kv", init));
+  assertEquals(open, most);
+  await assertProblem(await send("/v1/kv", init), 429, "overloaded", { retryable: true });
+  assertEquals(open, most);
+  for (const response of unread) await response.body!.cancel();
+  assertEquals(open, 0);
 });
 
 Deno.test("a backup counts among the answers that are not read yet", async () => {

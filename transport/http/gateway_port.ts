@@ -175,6 +175,14 @@ export interface GatewayPort {
     readonly more: boolean;
     readonly context: ReadContext;
   }>;
+  /**
+   * The entries of a range at one moment, made as they are asked for while the store goes on. Whoever gives
+   * up must call `return`.
+   */
+  scan(range: KvRange, options: ReadOptions): Promise<{
+    readonly items: Iterator<KvItem, undefined>;
+    readonly context: ReadContext;
+  }>;
   count(
     bounds: KvBounds,
     options: ReadOptions,

@@ -35,6 +35,8 @@ export const RESPONSE_BYTES_MAX = 32 * 1024 * 1024;
  * client has read anything (2.9.6).
  */
 export const BACKUP_UNREAD_BYTES = 4 * 1024 * 1024;
+/** Bytes that a scan counts for among the answers that are not read yet, as a backup does. */
+export const SCAN_UNREAD_BYTES = 1024 * 1024;
 /** Bytes of a value beyond which its answer is a large one. */
 export const LARGE_VALUE_BYTES = 64 * 1024;
 /** Bytes of a large answer that are made in one go; the event loop sees other work in between. */

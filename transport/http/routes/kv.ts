@@ -19,7 +19,12 @@ import { VALUE_BYTES_MAX } from "../../../storage/kv/limits.ts";
 import type { GatewayPort, ReadContext } from "../gateway_port.ts";
 import { intervalOf } from "../../../storage/kv/operations/interval.ts";
 import { readBody, readJson, refuseEncoded } from "../body.ts";
-import { JSON_BODY_BYTES_MAX, LARGE_VALUE_BYTES, LIST_BYTES_MAX } from "../limits.ts";
+import {
+  JSON_BODY_BYTES_MAX,
+  LARGE_VALUE_BYTES,
+  LIST_BYTES_MAX,
+  SCAN_UNREAD_BYTES,
+} from "../limits.ts";
 import { GatewayError, problemResponse } from "../problem.ts";
 import { joinPieces, type LargeResponses, piecesOf, unmeasured } from "../stream.ts";
 import {
@@ -51,6 +56,7 @@ import {
   queryOf,
   readOptionsOf,
   resume,
+  scanLimitOf,
   tagsOf,
   valueParameters,
   writeParameters,
@@ -66,6 +72,7 @@ import { execute, written } from "./write.ts";
 const VALUE_POLICY = "default-src 'none'; sandbox";
 /** About how many bytes of JSON an entry is besides its key and value. */
 const ITEM_BYTES = 80;
+const NDJSON = "application/x-ndjson";
 const NO_BYTES = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
@@ -301,12 +308,11 @@ async function remove(c: Context, port: GatewayPort, key: string): Promise<Respo
 }
 
 async function list(c: Context, { port, large }: Routes): Promise<Response> {
-  if (c.req.header("accept")?.includes("application/x-ndjson")) {
-    throw new GatewayError("not-acceptable", "This version lists as application/json only");
-  }
   const query = queryOf(c.req.url, listParameters);
   const bounds = boundsOf(query);
   const options = readOptionsOf(c, query);
+  const isScan = c.req.header("accept")?.includes(NDJSON) === true;
+  if (isScan && !isOn(query, "count_only")) return await scan(c, { port, large }, query);
   if (isOn(query, "count_only")) {
     const { count, context } = await port.count(bounds, options);
     return json(JSON.stringify({ count, revision: context.revision }) + "\n", context);
@@ -326,6 +332,64 @@ async function list(c: Context, { port, large }: Routes): Promise<Response> {
   for (const item of items) bytes += keysOnly ? ITEM_BYTES + item.key.length : sizeOf(item);
   const pieces = pagePieces(items, { encoding, keysOnly, next, revision: context.revision });
   return json(isHead(c) ? unmeasured() : large.stream(joinPieces(pieces), bytes), context);
+}
+
+/** A listing of any length at one moment, a line an item, made as the client reads it. */
+async function scan(
+  c: Context,
+  { port, large }: Routes,
+  query: ReadonlyMap<string, string>,
+): Promise<Response> {
+  const keysOnly = isOn(query, "keys_only");
+  const range: KvRange = {
+    ...boundsOf(query),
+    limit: scanLimitOf(query),
+    reverse: isOn(query, "reverse"),
+  };
+  const encoding = encodingOf(query);
+  const { items, context } = await port.scan(resume(range, query), readOptionsOf(c, query));
+  const { revision } = context;
+  const pieces = joinPieces(scanPieces(items, { encoding, keysOnly, revision }));
+  let body: ReadableStream<Uint8Array>;
+  try {
+    body = isHead(c) ? unmeasured() : large.stream(
+      { next: () => pieces.next(), return: () => endScan(items, pieces) },
+      SCAN_UNREAD_BYTES,
+    );
+  } catch (error) {
+    items.return?.();
+    throw error;
+  }
+  if (isHead(c)) items.return?.();
+  const response = json(body, context);
+  response.headers.set("content-type", NDJSON);
+  return response;
+}
+
+/** A generator that was never asked runs no code when it is told to return. */
+function endScan(
+  items: Iterator<KvItem, undefined>,
+  pieces: Generator<Uint8Array, void>,
+): IteratorResult<Uint8Array> {
+  items.return?.();
+  return pieces.return() as IteratorResult<Uint8Array>;
+}
+
+function* scanPieces(
+  items: Iterator<KvItem, undefined>,
+  { encoding, keysOnly, revision }: {
+    readonly encoding: JsonEncoding;
+    readonly keysOnly: boolean;
+    readonly revision: number;
+  },
+): Generator<Uint8Array, void> {
+  let count = 0;
+  for (let next = items.next(); next.done !== true; next = items.next()) {
+    count++;
+    yield utf8.encode(JSON.stringify(itemOf(next.value, { encoding, keysOnly })) + "\n");
+  }
+  // Without this line the client knows that it has not seen the end.
+  yield utf8.encode(JSON.stringify({ end: true, count, revision }) + "\n");
 }
 
 /** A page of a listing, item by item. */

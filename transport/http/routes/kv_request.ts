@@ -175,6 +175,14 @@ export function limitOf(query: ReadonlyMap<string, string>): number {
   return limit;
 }
 
+/** Most entries of a scan, which may have as many as there are. */
+export function scanLimitOf(query: ReadonlyMap<string, string>): number {
+  const text = query.get("limit");
+  if (text === undefined) return Infinity;
+  if (/^[1-9]\d{0,14}$/.test(text)) return Number(text);
+  throw new GatewayError("invalid-request", "limit is a number from 1 on");
+}
+
 /** The keys that a listing asks for. */
 export function boundsOf(query: ReadonlyMap<string, string>): KvBounds {
   const prefix = boundOf(query, "prefix");
