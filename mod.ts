@@ -64,6 +64,39 @@ export type { GroupId, LogIndex, NodeId, Term } from "./machines/raft_types.ts";
 export type { Log, LogLevel } from "./actors/runtime/ports.ts";
 export { type HostPort, parseHostPort } from "./transport/wire/network.ts";
 
+// The client.
+export {
+  AbortedError,
+  type Bytes,
+  type CallOptions,
+  Clerk,
+  CLERK_TIMEOUT_MS,
+  ClerkError,
+  type ClerkOptions,
+  type ClerkRequest,
+  type Compare,
+  ConflictError,
+  type Entry,
+  InvalidRequestError,
+  type KeyRange,
+  Lease,
+  LeaseNotFoundError,
+  type Operation,
+  type OperationResult,
+  OutcomeUnknownError,
+  PreconditionFailedError,
+  type PutOptions,
+  type RangeOptions,
+  type ReadOptions,
+  type Transaction,
+  type TransactionResult,
+  type Transport,
+  UnavailableError,
+  type WriteOptions,
+  type Written,
+} from "./actors/clerk.ts";
+export { LINE_BYTES_MAX, linesOf } from "./actors/lines.ts";
+
 // What a member can fail with.
 export { ClusterVersionError, type StoredConfig } from "./machines/group_config.ts";
 export {

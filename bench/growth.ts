@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { linesOf } from "../cli/ndjson.ts";
+import { linesOf } from "../mod.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "../cli/settings.ts";
 import { complain, print, UsageError } from "../cli/usage.ts";
 import { type Chart, chartsToSvg } from "./line_chart.ts";

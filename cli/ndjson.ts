@@ -7,6 +7,7 @@
  * @module
  */
 import { ClientError, type ClientRequest } from "./http_client.ts";
+import { linesOf } from "../mod.ts";
 import { Progress } from "./progress.ts";
 import { EXIT, UsageError } from "./usage.ts";
 
@@ -18,11 +19,6 @@ type Send = (request: ClientRequest) => Promise<Response>;
 
 /** Puts of a load that wait for their answers; more wait for one of them. */
 export const LOAD_PUTS_MAX = 32;
-/**
- * Bytes of a line that a load reads, which the largest value fits also if JSON escapes each of its
- * bytes. A longer one ends the load.
- */
-export const LOAD_LINE_BYTES_MAX = 8 * 1024 * 1024;
 
 /** Shows every key that begins with `prefix`, in order: its key, value and content type. */
 export async function exportKeys(
@@ -110,41 +106,6 @@ export async function loadKeys(
   const message = `line ${at}: ${why}; ${loaded} keys were loaded, and the load can be repeated`;
   if (failure.error instanceof ClientError) throw new ClientError(message, failure.error.exitCode);
   throw new UsageError(message);
-}
-
-/** The lines of a stream, without their ends. */
-export async function* linesOf(
-  source: ReadableStream<Uint8Array>,
-): AsyncGenerator<Uint8Array, void> {
-  let parts: Uint8Array[] = [];
-  let length = 0;
-  const take = (): Uint8Array => {
-    const line = new Uint8Array(length);
-    let at = 0;
-    for (const part of parts) {
-      line.set(part, at);
-      at += part.length;
-    }
-    parts = [];
-    length = 0;
-    return line;
-  };
-  const add = (part: Uint8Array): void => {
-    length += part.length;
-    if (length > LOAD_LINE_BYTES_MAX) {
-      throw new RangeError(`it has more than ${LOAD_LINE_BYTES_MAX} bytes`);
-    }
-    parts.push(part);
-  };
-  for await (const chunk of source) {
-    let from = 0;
-    for (let end; (end = chunk.indexOf(0x0a, from)) >= 0; from = end + 1) {
-      add(chunk.subarray(from, end));
-      yield take();
-    }
-    add(chunk.subarray(from));
-  }
-  if (length > 0) yield take();
 }
 
 /** The put that a line stands for; undefined if it is empty. */

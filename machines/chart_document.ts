@@ -4,13 +4,15 @@
  * @module
  */
 import { type Chart, chartToMermaid, describeChart } from "./chart.ts";
+import { clerkMachine } from "./clerk_machine.ts";
 import { peerMachine } from "./peer_machine.ts";
 import { raftMachine } from "./raft_machine.ts";
 
-/** Every chart of a node, by its id. */
-export const charts: Readonly<Record<"raft" | "peer", Chart>> = {
+/** Every chart that runs, by its id. */
+export const charts: Readonly<Record<"raft" | "peer" | "clerk", Chart>> = {
   raft: raftMachine,
   peer: peerMachine,
+  clerk: clerkMachine,
 };
 
 /**

@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { ClientError, type ClientRequest } from "../../cli/http_client.ts";
-import { exportKeys, LOAD_LINE_BYTES_MAX, LOAD_PUTS_MAX, loadKeys } from "../../cli/ndjson.ts";
+import { exportKeys, LOAD_PUTS_MAX, loadKeys } from "../../cli/ndjson.ts";
+import { LINE_BYTES_MAX } from "../../actors/lines.ts";
 import { EXIT, UsageError } from "../../cli/usage.ts";
 import { startNode } from "../../mod.ts";
 import { type Kv, kvAt } from "./run_kv.ts";
@@ -134,14 +135,14 @@ Deno.test("a line that says nothing to put is refused with its number, empty one
   }
 });
 
-Deno.test("LOAD_LINE_BYTES_MAX: a line may be as long, and no longer", async () => {
+Deno.test("LINE_BYTES_MAX: a line may be as long, and no longer", async () => {
   const frame = '{"key":"k","value":""}';
   const line = (bytes: number): string =>
     frame.replace('""', `"${"x".repeat(bytes - frame.length)}"`);
-  assertEquals(await loadKeys(linesOf(line(LOAD_LINE_BYTES_MAX)), new Server()), 1);
-  const load = loadKeys(linesOf(line(100), line(LOAD_LINE_BYTES_MAX + 1)), new Server());
+  assertEquals(await loadKeys(linesOf(line(LINE_BYTES_MAX)), new Server()), 1);
+  const load = loadKeys(linesOf(line(100), line(LINE_BYTES_MAX + 1)), new Server());
   const error = await assertRejects(() => load, UsageError);
-  assertStringIncludes(error.message, `line 2: it has more than ${LOAD_LINE_BYTES_MAX} bytes`);
+  assertStringIncludes(error.message, `line 2: it has more than ${LINE_BYTES_MAX} bytes`);
 });
 
 Deno.test("an export reads one listing to the line that says that it is whole", async () => {

@@ -165,7 +165,8 @@ Deno.test("chartToMermaid: every state of every chart of a node is drawn", () =>
 Deno.test("chartDocument: fills each chart's place, leaves all else, and changes nothing twice", () => {
   const place = (id: string, inner: string): string =>
     `<!-- chart:${id} -->\n${inner}<!-- /chart:${id} -->`;
-  const document = `# Before\n${place("raft", "stale\n")}\nbetween\n${place("peer", "")}\nafter\n`;
+  const rest = `${place("peer", "")}\n${place("clerk", "")}`;
+  const document = `# Before\n${place("raft", "stale\n")}\nbetween\n${rest}\nafter\n`;
   const filled = chartDocument(document);
   for (const machine of Object.values(charts)) {
     assertStringIncludes(filled, chartToMermaid(describeChart(machine)));

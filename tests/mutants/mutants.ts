@@ -1101,6 +1101,30 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage, actors],
   },
   {
+    name: "a client forgets that its write may have been applied",
+    file: "machines/clerk_machine.ts",
+    find:
+      '      { guard: "othersAreLeft", target: "askingInDoubt" },\n      { target: "pausingInDoubt" },\n    ],\n    // The',
+    replace:
+      '      { guard: "othersAreLeft", target: "asking", reenter: true },\n      { target: "pausing" },\n    ],\n    // The',
+    suspects: ["tests/machines/clerk_machine_test.ts"],
+  },
+  {
+    name: "a client gives each attempt of a write a key of its own",
+    file: "actors/clerk_requests.ts",
+    find: '        headers: { ...headers, "statecraft-timeout-ms"',
+    replace:
+      '        headers: { ...headers, "idempotency-key": crypto.randomUUID(), "statecraft-timeout-ms"',
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
+  {
+    name: "a listing that was cut short passes for a whole one",
+    file: "actors/clerk.ts",
+    find: '    if (!isWhole) throw cutShort("it ended before its last line");',
+    replace: "",
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
+  {
     name: "time without entries is lost when the leader changes",
     file: "machines/group_state.ts",
     find: "      Math.floor(this.#logTimeMs + nowMs - this.#logTimeNotedMs);",
@@ -1937,8 +1961,8 @@ export const mutants: readonly Mutant[] = [
   // Command line
   {
     name: "the first endpoint may take the whole time",
-    file: "cli/http_client.ts",
-    find: "Math.max(ATTEMPT_MS_MIN, leftMs / attempts)",
+    file: "actors/clerk_requests.ts",
+    find: "leftMs / Math.max(1, attempts)",
     replace: "leftMs",
     suspects: ["tests/cli"],
   },

@@ -9,6 +9,7 @@ import type { KvGroup } from "../../actors/group.ts";
 import { MemberRemovedError } from "../../actors/members.ts";
 import {
   CLUSTER_VERSIONS,
+  ClusterVersionError,
   foundingConfig,
   type PlacedConfig,
   storedMembersOf,
@@ -491,9 +492,10 @@ export class SimCluster {
 
   #failed(id: NodeId, error: Error): void {
     const { config } = this.members;
-    if (error instanceof MemberRemovedError && !config.members.some((each) => each.id === id)) {
-      this.#removed.add(id);
-    } else this.failures.push({ node: id, error });
+    // Who was removed may hear of a later version before it has ended.
+    const mayEnd = error instanceof MemberRemovedError || error instanceof ClusterVersionError;
+    if (mayEnd && !config.members.some((each) => each.id === id)) this.#removed.add(id);
+    else this.failures.push({ node: id, error });
     this.say(`fault node ${id}  ended by itself: ${error.message}`);
     // Within the node's own turn: the process is gone once the turn has ended.
     this.loop.after(0, () => this.crash(id, { keepCache: true }));

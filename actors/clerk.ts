@@ -1,0 +1,664 @@
+/**
+ * The TypeScript client of a cluster. It makes the hard parts disappear: any member may be asked, members
+ * that are down or have no leader are passed over, a write whose answer was lost is repeated and still
+ * applied once, and an error says what became of the request.
+ *
+ * It needs `fetch` only, so it runs in browsers and in Node as well.
+ *
+ * @module
+ */
+import { ClerkError, LeaseNotFoundError, PreconditionFailedError } from "./clerk_errors.ts";
+import { type ClerkRequest, ClerkRequests, type Transport } from "./clerk_requests.ts";
+import { linesOf } from "./lines.ts";
+
+export {
+  AbortedError,
+  ClerkError,
+  ConflictError,
+  InvalidRequestError,
+  LeaseNotFoundError,
+  OutcomeUnknownError,
+  PreconditionFailedError,
+  UnavailableError,
+} from "./clerk_errors.ts";
+export type { ClerkRequest, Transport } from "./clerk_requests.ts";
+
+/** How long a request may take if nobody says so, in milliseconds. */
+export const CLERK_TIMEOUT_MS = 5_000;
+/** A held lease is kept alive after this share of its time. */
+const KEEP_ALIVE_SHARE = 1 / 3;
+
+/** A key or a value: its bytes, or a text that stands for its UTF-8. */
+export type Bytes = string | Uint8Array;
+
+/** Where the cluster is. */
+export interface ClerkOptions {
+  /** HTTP addresses of members, such as `http://127.0.0.1:8001`; one is enough, more survive its loss. */
+  readonly endpoints: readonly string[];
+  /** How long a request may take, in milliseconds; default CLERK_TIMEOUT_MS. */
+  readonly timeoutMs?: number;
+  /** Makes the requests; default `fetch`. */
+  readonly transport?: Transport;
+}
+
+/** What any request takes. */
+export interface CallOptions {
+  /** Aborts it. */
+  readonly signal?: AbortSignal;
+  /** How long it may take, in milliseconds. */
+  readonly timeoutMs?: number;
+}
+
+/** What a read takes. */
+export interface ReadOptions extends CallOptions {
+  /** How fresh it must be; default linearizable: as of now. */
+  readonly consistency?: "linearizable" | "lease" | "follower" | "stale";
+  /** The store must have reached this revision. */
+  readonly minRevision?: number;
+}
+
+/** A condition of a write, and what goes with it. */
+export interface WriteOptions extends CallOptions {
+  /** Only if the key is at this revision. */
+  readonly ifRevision?: number;
+  /** Only if the key does not exist. */
+  readonly ifAbsent?: boolean;
+}
+
+/** What a put takes besides. */
+export interface PutOptions extends WriteOptions {
+  /** The key lasts so long, in milliseconds. */
+  readonly ttlMs?: number;
+  /** The key is deleted when this lease ends. */
+  readonly lease?: string | Lease;
+  /** The value's content type. */
+  readonly contentType?: string;
+}
+
+/** What is stored at a key. */
+export interface Entry {
+  /** The key; see `keyBytes` for one that is no UTF-8. */
+  readonly key: string;
+  /** The key's bytes. */
+  readonly keyBytes: Uint8Array;
+  /** The value. */
+  readonly value: Uint8Array;
+  /** Its content type, if it was stored with one. */
+  readonly contentType: string | undefined;
+  /** Revision of the key's last change. */
+  readonly revision: number;
+  /** Revision of its creation. */
+  readonly created: number;
+  /** Changes since then, which is the first. */
+  readonly version: number;
+  /** The lease with whose end it is deleted. */
+  readonly lease: string | undefined;
+  /** The value as text. */
+  text(): string;
+  /** The value as the JSON that it holds. The caller says of which type that is. */
+  json<Type = unknown>(): Type;
+}
+
+/** What a write did. */
+export interface Written {
+  /** Revision of the store after it. */
+  readonly revision: number;
+  /** Changes of the key since its creation. */
+  readonly version: number;
+}
+
+/** Which keys: a prefix, or bounds. */
+export interface KeyRange {
+  /** Keys that begin with this. */
+  readonly prefix?: Bytes;
+  /** From this key on. */
+  readonly start?: Bytes;
+  /** Up to this key, which is not among them. */
+  readonly end?: Bytes;
+}
+
+/** What a listing takes. */
+export interface RangeOptions extends KeyRange, ReadOptions {
+  /** Most entries. */
+  readonly limit?: number;
+  /** In descending order. */
+  readonly reverse?: boolean;
+}
+
+/** A compare of a transaction: of a missing key all numbers are 0, and no compare of its value holds. */
+export type Compare =
+  & { readonly key: Bytes; readonly op: "==" | "!=" | "<" | ">" }
+  & (
+    | { readonly target: "value"; readonly value: Bytes }
+    | { readonly target: "version"; readonly version: number }
+    | { readonly target: "created"; readonly created: number }
+    | { readonly target: "revision"; readonly revision: number }
+    | { readonly target: "lease"; readonly lease: string | 0 }
+  );
+
+/** An operation of a transaction. */
+export type Operation =
+  | {
+    readonly put: {
+      readonly key: Bytes;
+      readonly value: Bytes;
+      readonly contentType?: string;
+      readonly lease?: string;
+    };
+  }
+  | { readonly append: { readonly key: Bytes; readonly value: Bytes } }
+  | { readonly increment: { readonly key: Bytes; readonly by?: number | bigint } }
+  | { readonly get: { readonly key: Bytes } }
+  | { readonly delete: { readonly key: Bytes } | (KeyRange & { readonly all?: boolean }) }
+  | {
+    readonly range: KeyRange & {
+      readonly limit?: number;
+      readonly reverse?: boolean;
+    };
+  };
+
+/** The result of an operation, under the operation's name. */
+export interface OperationResult {
+  /** Of a put. */
+  readonly put?: { readonly version: number; readonly created: boolean; readonly lease?: string };
+  /** Of an append. */
+  readonly append?: {
+    readonly version: number;
+    readonly length: number;
+    readonly created: boolean;
+  };
+  /** Of an increment. */
+  readonly increment?: {
+    readonly value: bigint;
+    readonly version: number;
+    readonly created: boolean;
+  };
+  /** Of a get; undefined if there is no such key, or it was no get. */
+  readonly get?: Entry | undefined;
+  /** Of a delete. */
+  readonly delete?: { readonly deleted: number };
+  /** Of a range. */
+  readonly range?: { readonly items: readonly Entry[]; readonly count: number };
+}
+
+/** A transaction: the compares choose the list, which takes effect whole or not at all. */
+export interface Transaction {
+  /** If all of them hold, `success` is executed, else `failure`. */
+  readonly compare?: readonly Compare[];
+  /** See `compare`. */
+  readonly success?: readonly Operation[];
+  /** See `compare`. */
+  readonly failure?: readonly Operation[];
+}
+
+/** What a transaction did. */
+export interface TransactionResult {
+  /** Whether all compares held. */
+  readonly succeeded: boolean;
+  /** Revision of the store after it. */
+  readonly revision: number;
+  /** One for each operation of the list that was executed. */
+  readonly results: readonly OperationResult[];
+}
+
+/**
+ * A client of a cluster.
+ *
+ * @example
+ * ```ts
+ * import { Clerk, startNode } from "statecraft";
+ *
+ * const dataDir = await Deno.makeTempDir();
+ * const http = { hostname: "127.0.0.1", port: 0 };
+ * await using node = await startNode({ id: 1, single: true, dataDir, http });
+ * await using kv = new Clerk({ endpoints: [node.httpAddress] });
+ *
+ * await kv.put("greeting", "hello");
+ * console.assert((await kv.get("greeting"))?.text() === "hello");
+ * console.assert((await kv.increment("visits")).value === 1n);
+ * for await (const entry of kv.range({ prefix: "g" })) console.assert(entry.key === "greeting");
+ * ```
+ */
+export class Clerk implements AsyncDisposable {
+  readonly #requests: ClerkRequests;
+  readonly #leases = new Set<Lease>();
+
+  /**
+   * Asks nobody yet.
+   *
+   * @throws {RangeError} If there is no endpoint, or one is no `http://HOST:PORT`.
+   */
+  constructor({ endpoints, timeoutMs = CLERK_TIMEOUT_MS, transport }: ClerkOptions) {
+    for (const endpoint of endpoints) {
+      if (["http:", "https:"].includes(URL.parse(endpoint)?.protocol ?? "")) continue;
+      throw new RangeError(`An endpoint is http://HOST:PORT, not ${JSON.stringify(endpoint)}`);
+    }
+    this.#requests = new ClerkRequests({
+      endpoints: endpoints.map((endpoint) => endpoint.replace(/\/$/, "")),
+      timeoutMs,
+      ...(transport === undefined ? {} : { transport }),
+    });
+  }
+
+  /**
+   * Stores a value.
+   *
+   * @throws {PreconditionFailedError} If a condition is given and does not hold.
+   * @throws {LeaseNotFoundError} If a lease is given and has ended.
+   * @throws {ClerkError} Of another class of clerk_errors.ts.
+   */
+  async put(
+    key: Bytes,
+    value: Bytes,
+    options: PutOptions = {},
+  ): Promise<Written & { readonly lease?: string }> {
+    const { ttlMs, lease, contentType } = options;
+    const query = new Map<string, string>();
+    if (ttlMs !== undefined) query.set("ttl", `${ttlMs}ms`);
+    if (lease !== undefined) query.set("lease", typeof lease === "string" ? lease : lease.id);
+    const response = await this.fetch({
+      ...{ method: "PUT", path: keyPath(key, query), body: bytesOf(value) },
+      headers: {
+        "content-type": contentType ?? "application/octet-stream",
+        ...conditionOf(options),
+      },
+      ...callOf(options),
+    });
+    return await response.json();
+  }
+
+  /**
+   * What is stored at a key; undefined if nothing is.
+   *
+   * @throws {ClerkError} Of a class of clerk_errors.ts.
+   */
+  async get(key: Bytes, options: ReadOptions = {}): Promise<Entry | undefined> {
+    const query = readQuery(options);
+    query.set("encoding", "base64");
+    try {
+      const request = { method: "GET", path: keyPath(key, query), ...callOf(options) } as const;
+      return entryOf(await (await this.fetch(request)).json());
+    } catch (error) {
+      if (error instanceof ClerkError && error.code === "key-not-found") return undefined;
+      throw error;
+    }
+  }
+
+  /** Deletes a key; answers whether it was there. Throws as {@linkcode put}. */
+  async delete(key: Bytes, options: WriteOptions = {}): Promise<boolean> {
+    const response = await this.fetch({
+      ...{ method: "DELETE", path: keyPath(key, new Map()), headers: conditionOf(options) },
+      ...callOf(options),
+    });
+    return (await response.json()).deleted > 0;
+  }
+
+  /**
+   * Deletes the keys of a range at once; answers how many there were. To delete every key, say
+   * `{ prefix: "" }`.
+   *
+   * @throws {ClerkError} `too-large` if there are more than 100,000 of them: nothing is deleted then.
+   */
+  async deleteRange(range: KeyRange, options: CallOptions = {}): Promise<number> {
+    const query = rangeQuery(range);
+    const isWhole = ["prefix", "start", "end"].every((name) => (query.get(name) ?? "") === "");
+    if (isWhole) query.set("all", "true");
+    const path = `/v1/kv${queryText(query)}`;
+    const response = await this.fetch({ method: "DELETE", path, ...callOf(options) });
+    return (await response.json()).deleted;
+  }
+
+  /** Adds to the end of a value, which need not exist. Throws as {@linkcode put}. */
+  async append(
+    key: Bytes,
+    value: Bytes,
+    options: WriteOptions = {},
+  ): Promise<Written & { readonly length: number }> {
+    const { result, revision } = await this.#one({ append: { key, value } }, key, options);
+    const { version, length } = result.append!;
+    return { revision, version, length };
+  }
+
+  /**
+   * Adds to a number; a missing key counts as 0.
+   *
+   * @throws {ConflictError} If the value is not the decimal text of a 64-bit integer, or the sum is none.
+   */
+  async increment(
+    key: Bytes,
+    by: number | bigint = 1,
+    options: WriteOptions = {},
+  ): Promise<Written & { readonly value: bigint }> {
+    const { result, revision } = await this.#one({ increment: { key, by } }, key, options);
+    const { version, value } = result.increment!;
+    return { revision, version, value };
+  }
+
+  /**
+   * Stores a value if another is stored now; `undefined` stands for a key that does not exist. Answers whether
+   * it was stored.
+   */
+  async compareAndSet(
+    key: Bytes,
+    expected: Bytes | undefined,
+    value: Bytes,
+    options: CallOptions = {},
+  ): Promise<boolean> {
+    const compare: Compare = expected === undefined
+      ? { key, target: "version", op: "==", version: 0 }
+      : { key, target: "value", op: "==", value: expected };
+    const put = { put: { key, value } };
+    return (await this.transact({ compare: [compare], success: [put] }, options)).succeeded;
+  }
+
+  /**
+   * Executes a transaction of at most 128 compares and 128 operations.
+   *
+   * @throws {ConflictError} If an operation cannot be done: nothing was changed.
+   * @throws {InvalidRequestError} If it means nothing, or is too large.
+   */
+  async transact(
+    { compare = [], success = [], failure = [] }: Transaction,
+    options: CallOptions = {},
+  ): Promise<TransactionResult> {
+    const body = JSON.stringify({
+      compare: compare.map(jsonOf),
+      success: success.map(jsonOf),
+      failure: failure.map(jsonOf),
+    });
+    const response = await this.fetch({
+      ...{ method: "POST", path: "/v1/txn?encoding=base64", body },
+      headers: { "content-type": "application/json" },
+      ...callOf(options),
+    });
+    const { succeeded, revision, results } = await response.json();
+    return { succeeded, revision, results: results.map(resultOf) };
+  }
+
+  /**
+   * The entries of a range in bytewise order, as of one moment, read as they come.
+   *
+   * @throws {ClerkError} Before the first entry as any read; `cut-short` if the answer ends too early.
+   */
+  async *range(options: RangeOptions = {}): AsyncGenerator<Entry, void> {
+    const { limit, reverse } = options;
+    const query = new Map([...readQuery(options), ...rangeQuery(options)]);
+    query.set("encoding", "base64");
+    if (limit !== undefined) query.set("limit", String(limit));
+    if (reverse === true) query.set("reverse", "true");
+    const { body } = await this.fetch({
+      ...{ method: "GET", path: `/v1/kv${queryText(query)}`, isStreamed: true },
+      headers: { accept: "application/x-ndjson" },
+      ...callOf(options),
+    });
+    let isWhole = false;
+    try {
+      for await (const line of linesOf(body!)) {
+        const item = JSON.parse(new TextDecoder().decode(line));
+        isWhole = item.end === true;
+        if (!isWhole) yield entryOf(item);
+      }
+    } catch (error) {
+      throw cutShort((error as Error).message);
+    }
+    if (!isWhole) throw cutShort("it ended before its last line");
+  }
+
+  /** How many keys there are in a range. Throws as {@linkcode get}. */
+  async count(options: KeyRange & ReadOptions = {}): Promise<number> {
+    const query = new Map([...readQuery(options), ...rangeQuery(options)]);
+    query.set("count_only", "true");
+    const path = `/v1/kv${queryText(query)}`;
+    return (await (await this.fetch({ method: "GET", path, ...callOf(options) })).json()).count;
+  }
+
+  /**
+   * Grants a lease, and keeps it alive until it is revoked or the clerk is disposed of.
+   *
+   * @example A key that is there while this program is
+   * ```ts ignore
+   * await using lease = await kv.lease(10_000);
+   * await kv.put(`members/${name}`, address, { lease });
+   * ```
+   *
+   * @throws {ClerkError} As {@linkcode put}.
+   */
+  async lease(
+    ttlMs: number,
+    options: CallOptions & { readonly keepAlive?: boolean } = {},
+  ): Promise<Lease> {
+    const response = await this.fetch({
+      ...{ method: "POST", path: "/v1/leases", body: JSON.stringify({ ttlSeconds: ttlMs / 1000 }) },
+      headers: { "content-type": "application/json" },
+      ...callOf(options),
+    });
+    const { id } = await response.json();
+    const lease: Lease = new Lease(id, {
+      ...{ ttlMs, keepsAlive: options.keepAlive !== false, requests: this.#requests },
+      onEnd: () => void this.#leases.delete(lease),
+    });
+    this.#leases.add(lease);
+    return lease;
+  }
+
+  /**
+   * Sends any request of the HTTP interface; the answer is a success.
+   *
+   * @throws {ClerkError} Of a class of clerk_errors.ts.
+   */
+  fetch(request: ClerkRequest): Promise<Response> {
+    return this.#requests.send(request);
+  }
+
+  /** Ends the leases that it keeps alive. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#leases].map((lease) => lease[Symbol.asyncDispose]()));
+  }
+
+  /** A transaction of one operation on one key. */
+  async #one(
+    operation: Operation,
+    key: Bytes,
+    options: WriteOptions,
+  ): Promise<{ readonly result: OperationResult; readonly revision: number }> {
+    const { ifRevision, ifAbsent } = options;
+    const expected = ifAbsent === true ? 0 : ifRevision;
+    const compare: readonly Compare[] = expected === undefined
+      ? []
+      : [{ key, target: "revision", op: "==", revision: expected }];
+    const failure = compare.length === 0 ? [] : [{ get: { key } }];
+    const { succeeded, results: [result], revision } = await this.transact(
+      { compare, success: [operation], failure },
+      options,
+    );
+    if (succeeded) return { result: result!, revision };
+    const present = result?.get?.revision ?? 0;
+    const message = present === 0 ? "The key does not exist" : `The key is at revision ${present}`;
+    throw new PreconditionFailedError(message, present);
+  }
+}
+
+/** A lease: keys that are attached to it are deleted when it ends. */
+export class Lease implements AsyncDisposable {
+  /** Its id. */
+  readonly id: string;
+  /** The time that a keepalive gives it, in milliseconds. */
+  readonly ttlMs: number;
+  readonly #requests: ClerkRequests;
+  readonly #onEnd: () => void;
+  readonly #lost = new AbortController();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isOver = false;
+
+  /** See {@linkcode Clerk.lease}. */
+  constructor(
+    id: string,
+    { ttlMs, keepsAlive, requests, onEnd }: {
+      readonly ttlMs: number;
+      readonly keepsAlive: boolean;
+      readonly requests: ClerkRequests;
+      readonly onEnd: () => void;
+    },
+  ) {
+    this.id = id;
+    this.ttlMs = ttlMs;
+    this.#requests = requests;
+    this.#onEnd = onEnd;
+    if (keepsAlive) this.#keepAliveSoon(performance.now() + ttlMs);
+  }
+
+  /**
+   * Aborted once the lease is lost: it has ended, or could not be kept alive in its time. Whoever relies on it
+   * must stop then.
+   */
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  /**
+   * Gives it all its time again.
+   *
+   * @throws {LeaseNotFoundError} If it has ended.
+   * @throws {ClerkError} Of another class of clerk_errors.ts.
+   */
+  async keepAlive(options: CallOptions = {}): Promise<void> {
+    const path = `/v1/leases/${this.id}/keepalive`;
+    await (await this.#requests.send({ method: "POST", path, ...options })).body?.cancel();
+  }
+
+  /** Ends it now, and deletes its keys; that it has ended already is no error. Idempotent. */
+  async revoke(options: CallOptions = {}): Promise<void> {
+    if (this.#isOver) return;
+    this.#end();
+    try {
+      const path = `/v1/leases/${this.id}`;
+      await (await this.#requests.send({ method: "DELETE", path, ...options })).body?.cancel();
+    } catch (error) {
+      if (!(error instanceof LeaseNotFoundError)) throw error;
+    }
+  }
+
+  /** As {@linkcode revoke}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.revoke();
+  }
+
+  /** Keeps it alive again and again; `endsMs`: when it ends if that fails from now on. */
+  #keepAliveSoon(endsMs: number): void {
+    this.#timer = setTimeout(async () => {
+      const sentMs = performance.now();
+      try {
+        await this.keepAlive({ timeoutMs: Math.max(1, endsMs - sentMs) });
+        // Its time began when the request was sent, at the latest.
+        if (!this.#isOver) this.#keepAliveSoon(sentMs + this.ttlMs);
+      } catch (error) {
+        if (this.#isOver) return;
+        this.#end();
+        this.#lost.abort(error);
+      }
+    }, this.ttlMs * KEEP_ALIVE_SHARE);
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    this.#onEnd();
+  }
+}
+
+function callOf({ signal, timeoutMs }: CallOptions): CallOptions {
+  return {
+    ...(signal === undefined ? {} : { signal }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
+}
+
+function bytesOf(bytes: Bytes): Uint8Array<ArrayBuffer> {
+  return typeof bytes === "string"
+    ? new TextEncoder().encode(bytes)
+    : bytes as Uint8Array<ArrayBuffer>;
+}
+
+/** The query names the key, since a path cannot hold every key. */
+function keyPath(key: Bytes, query: ReadonlyMap<string, string>): string {
+  return `/v1/kv${queryText(new Map([["key", percentOf(key)], ...query]))}`;
+}
+
+/** Values are percent-encoded already. */
+function queryText(query: ReadonlyMap<string, string>): string {
+  if (query.size === 0) return "";
+  return `?${[...query].map(([name, value]) => `${name}=${value}`).join("&")}`;
+}
+
+/** Every byte but letters and digits as `%XX`. */
+function percentOf(bytes: Bytes): string {
+  return Array.from(bytesOf(bytes), (byte) => {
+    const char = String.fromCharCode(byte);
+    return /[A-Za-z0-9]/.test(char) ? char : `%${byte.toString(16).padStart(2, "0")}`;
+  }).join("");
+}
+
+function readQuery({ consistency, minRevision }: ReadOptions): Map<string, string> {
+  const query = new Map<string, string>();
+  if (consistency !== undefined) query.set("consistency", consistency);
+  if (minRevision !== undefined) query.set("min_revision", String(minRevision));
+  return query;
+}
+
+function rangeQuery({ prefix, start, end }: KeyRange): Map<string, string> {
+  const query = new Map<string, string>();
+  if (prefix !== undefined) query.set("prefix", percentOf(prefix));
+  if (start !== undefined) query.set("start", percentOf(start));
+  if (end !== undefined) query.set("end", percentOf(end));
+  return query;
+}
+
+function conditionOf({ ifRevision, ifAbsent }: WriteOptions): Record<string, string> {
+  if (ifAbsent === true) return { "if-none-match": "*" };
+  return ifRevision === undefined ? {} : { "if-match": `"${ifRevision}"` };
+}
+
+/** A compare or an operation as the HTTP interface takes it. */
+function jsonOf(value: unknown): unknown {
+  if (value instanceof Uint8Array) return { base64: value.toBase64() };
+  if (typeof value === "bigint") return String(value);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, jsonOf(each)]));
+}
+
+/** An item of a listing or of a transaction, whose bytes are base64. */
+function entryOf(item: Record<string, unknown>): Entry {
+  const keyBytes = Uint8Array.fromBase64(item["key"] as string);
+  const value = Uint8Array.fromBase64((item["value"] as string | undefined) ?? "");
+  const text = (): string => new TextDecoder().decode(value);
+  return {
+    key: new TextDecoder().decode(keyBytes),
+    keyBytes,
+    value,
+    contentType: item["contentType"] as string | undefined,
+    revision: item["revision"] as number,
+    created: item["created"] as number,
+    version: item["version"] as number,
+    lease: item["lease"] as string | undefined,
+    text,
+    json: <Type>() => JSON.parse(text()) as Type,
+  };
+}
+
+function resultOf(result: Record<string, Record<string, unknown> | null>): OperationResult {
+  const { get, increment, range } = result;
+  if (get !== undefined) return { get: get === null ? undefined : entryOf(get) };
+  if (increment) {
+    const { value, version, created } = increment as Record<string, never>;
+    return { increment: { value: BigInt(value!), version: version!, created: created! } };
+  }
+  if (range) {
+    const { items, count } = range as { items: Record<string, unknown>[]; count: number };
+    return { range: { items: items.map(entryOf), count } };
+  }
+  return result as OperationResult;
+}
+
+function cutShort(why: string): ClerkError {
+  return new ClerkError(`The answer was cut short: ${why}`, { code: "cut-short" });
+}

@@ -1,0 +1,232 @@
+/**
+ * The Clerk over a real node, and over a transport that loses and delays.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import {
+  AbortedError,
+  Clerk,
+  ClerkError,
+  ConflictError,
+  InvalidRequestError,
+  LeaseNotFoundError,
+  OutcomeUnknownError,
+  PreconditionFailedError,
+  startNode,
+  type Transport,
+  UnavailableError,
+} from "../../mod.ts";
+
+async function withNode(run: (kv: Clerk, endpoint: string) => Promise<void>): Promise<void> {
+  const dataDir = await Deno.makeTempDir();
+  try {
+    const http = { hostname: "127.0.0.1", port: 0 };
+    await using node = await startNode({ id: 1, single: true, dataDir, http });
+    await using kv = new Clerk({ endpoints: [node.httpAddress], timeoutMs: 30_000 });
+    await run(kv, node.httpAddress);
+  } finally {
+    await Deno.remove(dataDir, { recursive: true });
+  }
+}
+
+async function keysOf(entries: AsyncIterable<{ readonly key: string }>): Promise<string[]> {
+  return (await Array.fromAsync(entries)).map(({ key }) => key);
+}
+
+Deno.test("Clerk: every method does what it says, and fails with its own error", async (t) => {
+  await withNode(async (kv) => {
+    await t.step("put, get, delete; texts, bytes and JSON", async () => {
+      const { revision, version } = await kv.put("a", "hällo", { contentType: "text/plain" });
+      const entry = (await kv.get("a"))!;
+      assertEquals([entry.key, entry.text(), entry.contentType], ["a", "hällo", "text/plain"]);
+      assertEquals([entry.revision, entry.created, entry.version], [revision, revision, version]);
+      await kv.put("json", JSON.stringify({ n: 1 }));
+      assertEquals((await kv.get("json"))!.json<{ n: number }>().n, 1);
+      assertEquals(await kv.get("none"), undefined);
+      assertEquals([await kv.delete("a"), await kv.delete("a")], [true, false]);
+    });
+    await t.step("any bytes are a key and a value, also what a URL would take apart", async () => {
+      const all = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+      for (const key of [all, ".", "..", "/", "a//b/", "?&=#%", "\u{1f600}", new Uint8Array([0])]) {
+        await kv.put(key, all);
+        const entry = (await kv.get(key))!;
+        assertEquals([entry.value, entry.keyBytes], [
+          all,
+          typeof key === "string" ? new TextEncoder().encode(key) : key,
+        ]);
+        assertEquals((await kv.append(key, "x")).length, 257);
+        assertEquals(await kv.delete(key), true);
+      }
+    });
+    await t.step("conditions", async () => {
+      const { revision } = await kv.put("c", "1", { ifAbsent: true });
+      const taken = await assertRejects(
+        () => kv.put("c", "2", { ifAbsent: true }),
+        PreconditionFailedError,
+      );
+      assertEquals([taken.revision, taken.outcome], [revision, "not-applied"]);
+      await kv.put("c", "2", { ifRevision: revision });
+      await assertRejects(() => kv.delete("c", { ifRevision: revision }), PreconditionFailedError);
+      const behind = { ifRevision: revision };
+      await assertRejects(() => kv.append("c", "x", behind), PreconditionFailedError);
+      await assertRejects(() => kv.increment("c", 1, behind), PreconditionFailedError);
+      assertEquals(await kv.compareAndSet("c", "1", "3"), false);
+      assertEquals(await kv.compareAndSet("c", "2", "3"), true);
+      assertEquals(await kv.compareAndSet("new", undefined, "x"), true);
+      assertEquals(await kv.compareAndSet("new", undefined, "x"), false);
+    });
+    await t.step("increments are 64-bit", async () => {
+      assertEquals((await kv.increment("n")).value, 1n);
+      assertEquals((await kv.increment("n", 2n ** 62n)).value, 2n ** 62n + 1n);
+      await assertRejects(() => kv.increment("n", 2n ** 62n), ConflictError, "64-bit");
+      await kv.put("n", "x");
+      await assertRejects(() => kv.increment("n"), ConflictError, "decimal");
+    });
+    await t.step("transactions", async () => {
+      const { succeeded, results } = await kv.transact({
+        compare: [{ key: "t", target: "version", op: "==", version: 0 }],
+        success: [
+          { put: { key: "t", value: new Uint8Array([255]) } },
+          { increment: { key: "t/n", by: 5n } },
+          { get: { key: "t" } },
+          { get: { key: "none" } },
+          { range: { prefix: "t/" } },
+          { delete: { key: "t/n" } },
+        ],
+      });
+      assertEquals([succeeded, results.length], [true, 6]);
+      assertEquals(results[1]!.increment!.value, 5n);
+      assertEquals(results[2]!.get!.value, new Uint8Array([255]));
+      assertEquals(results[3]!.get, undefined);
+      assertEquals(results[4]!.range!.items.map(({ key, text }) => [key, text()]), [["t/n", "5"]]);
+      assertEquals(results[5]!.delete, { deleted: 1 });
+      await assertRejects(() => kv.transact({}), InvalidRequestError, "no operation");
+    });
+    await t.step("ranges", async () => {
+      for (const key of ["r/1", "r/2", "r/3"]) await kv.put(key, key);
+      assertEquals(await keysOf(kv.range({ prefix: "r/" })), ["r/1", "r/2", "r/3"]);
+      assertEquals(await keysOf(kv.range({ start: "r/1", end: "r/3", reverse: true })), [
+        ...["r/2", "r/1"],
+      ]);
+      assertEquals(await keysOf(kv.range({ prefix: "r/", limit: 1 })), ["r/1"]);
+      for await (const { key } of kv.range({ prefix: "r/" })) if (key === "r/1") break;
+      assertEquals(await kv.count({ prefix: "r/" }), 3);
+      assertEquals(await kv.deleteRange({ prefix: "r/" }), 3);
+      await assertRejects(
+        () => keysOf(kv.range({ prefix: "a", start: "b" })),
+        InvalidRequestError,
+      );
+    });
+    await t.step("leases", async () => {
+      const lease = await kv.lease(60_000, { keepAlive: false });
+      await kv.put("leased", "x", { lease });
+      assertEquals((await kv.get("leased"))!.lease, lease.id);
+      await lease.keepAlive();
+      await lease.revoke();
+      await lease.revoke();
+      assertEquals(await kv.get("leased"), undefined);
+      await assertRejects(() => lease.keepAlive(), LeaseNotFoundError);
+      await assertRejects(() => kv.put("leased", "x", { lease }), LeaseNotFoundError);
+      assertMatch((await kv.put("brief", "x", { ttlMs: 60_000 })).lease!, /^\d+$/);
+      await assertRejects(() => kv.lease(1), InvalidRequestError);
+    });
+    await t.step("every key at once", async () => {
+      assert(await kv.count() > 0);
+      assert(await kv.deleteRange({ prefix: "" }) > 0);
+      assertEquals(await kv.count(), 0);
+    });
+  });
+});
+
+Deno.test("Clerk: a held lease outlives its time, and ends with the clerk", async () => {
+  await withNode(async (kv, endpoint) => {
+    {
+      await using holder = new Clerk({ endpoints: [endpoint] });
+      const lease = await holder.lease(600);
+      await kv.put("held", "x", { lease });
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      assertEquals([(await kv.get("held"))?.text(), lease.lost.aborted], ["x", false]);
+    }
+    assertEquals(await kv.get("held"), undefined);
+  });
+});
+
+Deno.test("Clerk: a lease that cannot be kept alive says that it is lost", async () => {
+  let isCut = false;
+  const transport: Transport = () => {
+    if (isCut) return Promise.reject(new TypeError("connection reset"));
+    return Promise.resolve(Response.json({ id: "7" }));
+  };
+  const kv = new Clerk({ endpoints: ["http://x"], transport });
+  const lease = await kv.lease(500);
+  isCut = true;
+  await new Promise((resolve) => lease.lost.addEventListener("abort", resolve));
+  assert(lease.lost.reason instanceof ClerkError);
+  await kv[Symbol.asyncDispose]();
+});
+
+/** A transport that answers with these, one after the other; the last one again and again. */
+function answers(...list: readonly (Response | Error)[]): { transport: Transport; keys: string[] } {
+  const keys: string[] = [];
+  const transport: Transport = (_url, { headers }) => {
+    keys.push(new Headers(headers).get("idempotency-key") ?? "");
+    const answer = list[Math.min(keys.length, list.length) - 1]!;
+    return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer.clone());
+  };
+  return { transport, keys };
+}
+
+function problem(status: number, code: string, retryable: boolean, outcome: string): Response {
+  return Response.json({ title: "T", detail: "D", code, retryable, outcome }, { status });
+}
+
+Deno.test("Clerk: a write whose answer is lost is repeated under one key, and then applied once", async () => {
+  const { transport, keys } = answers(
+    new TypeError("connection reset"),
+    problem(504, "outcome-unknown", true, "unknown"),
+    problem(503, "unavailable", true, "not-applied"),
+    Response.json({ revision: 7, version: 1 }),
+  );
+  const kv = new Clerk({ endpoints: ["http://x", "http://y"], transport });
+  assertEquals((await kv.put("k", "v")).revision, 7);
+  assertEquals([keys.length, new Set(keys).size], [4, 1]);
+});
+
+Deno.test("Clerk: what is not answered in time says what may have become of it", async () => {
+  const refused = new TypeError("Connection refused");
+  const lost = new TypeError("connection reset");
+  const kv = (...list: readonly (Response | Error)[]): Clerk =>
+    new Clerk({ endpoints: ["http://x"], timeoutMs: 200, ...answers(...list) });
+  await assertRejects(() => kv(refused).put("k", "v"), UnavailableError);
+  const unknown = await assertRejects(() => kv(lost).put("k", "v"), OutcomeUnknownError);
+  assertEquals(unknown.outcome, "unknown");
+  await assertRejects(() => kv(lost, refused).put("k", "v"), OutcomeUnknownError);
+  await assertRejects(() => kv(lost).get("k"), UnavailableError);
+  const internal = problem(500, "internal", false, "unknown");
+  await assertRejects(() => kv(internal).put("k", "v"), OutcomeUnknownError);
+  await assertRejects(() => kv(new Response("?", { status: 418 })).get("k"), OutcomeUnknownError);
+});
+
+Deno.test("Clerk: a signal aborts a request, and a write that was sent is in doubt then", async () => {
+  const never: Transport = (_url, { signal }) =>
+    new Promise((_, reject) => signal!.addEventListener("abort", () => reject(signal!.reason)));
+  const kv = new Clerk({ endpoints: ["http://x"], transport: never });
+  const soon = (): AbortSignal => AbortSignal.timeout(20);
+  await assertRejects(() => kv.get("k", { signal: soon() }), AbortedError);
+  await assertRejects(() => kv.put("k", "v", { signal: soon() }), OutcomeUnknownError);
+  await assertRejects(() => kv.put("k", "v", { signal: AbortSignal.abort() }), AbortedError);
+});
+
+Deno.test("Clerk: a listing that ends before its last line is an error, not a short list", async () => {
+  const line = JSON.stringify({ key: "aw==", value: "", revision: 1, created: 1, version: 1 });
+  const { transport } = answers(new Response(`${line}\n`));
+  const kv = new Clerk({ endpoints: ["http://x"], transport });
+  const error = await assertRejects(() => keysOf(kv.range()), ClerkError, "cut short");
+  assertEquals(error.code, "cut-short");
+});
+
+Deno.test("Clerk: endpoints must be addresses, and there must be one", () => {
+  assertThrows(() => new Clerk({ endpoints: [] }), RangeError);
+  assertThrows(() => new Clerk({ endpoints: ["127.0.0.1:8001"] }), RangeError);
+});
