@@ -100,6 +100,10 @@ export const DEFAULT_SNAPSHOT_TRIGGER: SnapshotTrigger = {
 /** What a group needs of its process. */
 export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> {
   readonly group: GroupId;
+  /** Gets what each entry changed, in order; default nobody does. */
+  readonly onChanges?: (changes: readonly unknown[]) => void;
+  /** The machine has loaded another state. */
+  readonly onLoaded?: () => void;
   /** What the group replicates; nothing else may change it. */
   readonly machine: Machine;
   readonly id: NodeId;
@@ -217,6 +221,8 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
           machine,
           entries: (from, through, bytesMax) => log.slice(from, through, bytesMax),
           scheduler: ports.scheduler,
+          ...(options.onChanges === undefined ? {} : { onChanges: options.onChanges }),
+          ...(options.onLoaded === undefined ? {} : { onLoaded: options.onLoaded }),
           onConfig: (config) => this.#agree(config),
           onAudit: (index, hash) => audit.signal({ type: "Applied", index, hash }),
           snapshotAfter: options.snapshotAfter ?? DEFAULT_SNAPSHOT_TRIGGER,

@@ -96,6 +96,15 @@ export const SNAPSHOT_AFTER_ENTRIES = 1_000_000;
  */
 export const BACKUPS_MAX = 2;
 
+/** Watchers of a node; one more is refused as overloaded. */
+export const WATCHES_MAX = 20_000;
+
+/**
+ * Bytes of changes that wait for a watcher to read them; beyond, they are dropped, and it reads them from
+ * the log of changes when it comes to it.
+ */
+export const WATCH_UNREAD_BYTES_MAX = 64 * 1024;
+
 /** Scans of a node that are being read at a time, each of which keeps what changes meanwhile. More are refused. */
 export const SCANS_MAX = 64;
 

@@ -84,6 +84,10 @@ export interface MachineActorOptions<Result> {
   /** Committed entries from `from` on, as views of the log. */
   readonly entries: (from: LogIndex, through: LogIndex, bytesMax: number) => EntryRun[];
   readonly scheduler: Scheduler;
+  /** Gets what each entry changed, in order. */
+  readonly onChanges?: (changes: readonly unknown[]) => void;
+  /** The machine has loaded another state: what led there is not known. */
+  readonly onLoaded?: () => void;
   /**
    * Gets each configuration that the group has agreed on, before the entries behind it are applied.
    *
@@ -173,7 +177,7 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
   }
 
   #apply(): void {
-    const { machine, entries, onConfig, onAudit } = this.#options;
+    const { machine, entries, onConfig, onAudit, onChanges } = this.#options;
     if (this.#continues || this.#loading !== undefined) return;
     if (machine.lastApplied >= this.#committed) return;
     const runs = entries(machine.lastApplied + 1, this.#committed, APPLY_BYTES_MAX);
@@ -188,8 +192,9 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
       forEachEntry(run, (index, timeMs, kind, payload) => {
         if (kind === "config") onConfig(decodeConfig(payload));
         const requests = kind === "command" ? unpackRequests(payload) : NO_REQUESTS;
-        const { results } = machine.apply({ index, term, timeMs, kind, requests });
+        const { results, changes } = machine.apply({ index, term, timeMs, kind, requests });
         this.#answer(index, term, results);
+        if (changes.length > 0) onChanges?.(changes);
         if (index % AUDIT_ENTRIES === 0) onAudit(index, machine.stateHash());
       });
     }
@@ -226,6 +231,7 @@ export class MachineActor<Result> extends Actor<never, never, MachineSignal<Resu
       while (loading.bytes < through) {
         if (loading.steps.next().done !== true) continue;
         this.#loading = undefined;
+        this.#options.onLoaded?.();
         this.#settleCovered();
         return loading.done(undefined);
       }

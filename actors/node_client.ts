@@ -28,6 +28,7 @@ import { type Command, encodeCommand } from "../storage/kv/command.ts";
 import type { CommandResult } from "../storage/kv/command_result.ts";
 import type { KvBounds, KvItem, KvRange } from "../storage/kv/entry.ts";
 import type { KvStore } from "../storage/kv/kv_store.ts";
+import { intervalOf } from "../storage/kv/operations/interval.ts";
 import type { Lease } from "../storage/kv/leases.ts";
 import type {
   Backup,
@@ -41,17 +42,19 @@ import type {
   ReadContext,
   ReadOptions,
   TakenSnapshot,
+  WatchSource,
 } from "../transport/http/gateway_port.ts";
 import { GatewayError } from "../transport/http/problem.ts";
 import type { StoredSnapshot } from "../storage/log/snapshot_store.ts";
 import type { Backups } from "./backups.ts";
 import { type ActorRef, CallError, CallTimeoutError, type LocalRef } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
-import { BACKUPS_MAX, SCANS_MAX } from "./limits.ts";
+import { BACKUPS_MAX, SCANS_MAX, WATCHES_MAX } from "./limits.ts";
 import type { Demand } from "./snapshot_actor.ts";
 import { LeaderWatch, RETRY_PAUSE_MS, retryPauseMs } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
 import type { KvAnswer } from "./group.ts";
+import type { WatchHub } from "./watch_hub.ts";
 import { isResult, type RaftRequest } from "./raft_request.ts";
 
 /** How long a request waits for the cluster to agree on the version that it belongs to. */
@@ -63,6 +66,7 @@ export interface NodeClientOptions {
   readonly group: GroupId;
   readonly core: RaftCore;
   readonly store: KvStore;
+  readonly watches: WatchHub;
   readonly backups: Backups;
   readonly snapshots: LocalRef<never, never, Demand>;
   readonly ports: Ports;
@@ -145,6 +149,7 @@ export class NodeClient implements GatewayPort {
   /** Must be called once the node is stopping: requests that wait are answered now. */
   stopping(): void {
     this.#leaderWatch.wake();
+    this.#options.watches.end();
   }
 
   async write(command: Command, timeoutMs: number): Promise<CommandResult> {
@@ -212,6 +217,12 @@ export class NodeClient implements GatewayPort {
     await this.#freshness(options);
     const count = this.#options.store.count(bounds);
     return { count, context: this.#readContext() };
+  }
+
+  watch(bounds: KvBounds, from: number | undefined): WatchSource {
+    const watch = this.#options.watches.watch(intervalOf(bounds), from);
+    if (watch !== undefined) return watch;
+    throw new GatewayError("overloaded", `There are ${WATCHES_MAX} watches already`);
   }
 
   async lease(

@@ -17,6 +17,7 @@ import type { BackupCounters } from "./backups.ts";
 import type { ScheduledCounters } from "./scheduled_backups.ts";
 import type { ActorMetrics } from "./runtime/cell.ts";
 import type { GatewayCounters } from "./node_client.ts";
+import type { WatchHub } from "./watch_hub.ts";
 import type { PeersStatus } from "./peers.ts";
 import type { RaftCounters } from "./raft_actor.ts";
 import type { SnapshotCounters } from "./snapshot_actor.ts";
@@ -37,6 +38,7 @@ export interface NodeMetricsSource {
   readonly store: KvStore;
   readonly counters: RaftCounters;
   readonly gatewayCounters: GatewayCounters;
+  readonly watches: WatchHub;
   readonly peers: PeersStatus;
   readonly actors: readonly ActorMetrics[];
   readonly leaderChanges: number;
@@ -97,6 +99,23 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
     counter("etcd_server_proposals_failed_total", "Proposals refused", counters.proposalsRefused),
     counter("etcd_server_read_indexes_failed_total", "Read indexes refused", counters.readsRefused),
     counter("statecraft_proposals_total", "Proposals received", counters.proposals),
+    gauge("statecraft_watches", "Watches", source.watches.size),
+    gauge(
+      "statecraft_watch_log_bytes",
+      "Bytes of changes kept for watches",
+      source.watches.logBytes,
+    ),
+    counter(
+      "statecraft_watch_changes_total",
+      "Changes handed to watches",
+      source.watches.counters.delivered,
+    ),
+    counter(
+      "statecraft_watches_refused_total",
+      "Watches refused, since there were too many",
+      source.watches.counters.refused,
+    ),
+    gauge("statecraft_leases", "Leases", store.leaseCount),
     counter("statecraft_reads_total", "Reads that were not stale", gatewayCounters.reads),
     counter("statecraft_read_barriers_total", "Read indexes that reads shared", counters.reads),
     {

@@ -36,6 +36,7 @@ import {
   readDirectory,
 } from "../storage/log/data_directory.ts";
 import type { Disk } from "../storage/log/disk.ts";
+import type { KvChange } from "../storage/kv/key_space.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
 import { readMembers } from "../storage/log/members_file.ts";
 import { type PeerIdentities, StoredPeerIdentities } from "../storage/log/peer_identities.ts";
@@ -79,6 +80,7 @@ import type { Log, Ports, TimerHandle } from "./runtime/ports.ts";
 import { ActorSystem } from "./runtime/system.ts";
 import { type BackupSchedule, ScheduledBackups } from "./scheduled_backups.ts";
 import { SpaceWatch } from "./space_watch.ts";
+import { WatchHub } from "./watch_hub.ts";
 
 /** How often a leader compares the cluster versions that the members' builds know. */
 const VERSIONS_MS = 1_000;
@@ -179,6 +181,7 @@ export interface ProcessOptions {
 interface HostedGroup {
   readonly host: KvGroup;
   readonly client: NodeClient;
+  readonly watches: WatchHub;
   readonly commit: Histogram;
   leaderChanges: number;
   /** Made when it is first asked for. */
@@ -468,6 +471,8 @@ export class Process {
     const commit = new Histogram(COMMIT_BUCKETS_SECONDS);
     const host: KvGroup = new GroupHost({
       group,
+      onChanges: (changes) => watches.changed(changes as readonly KvChange[]),
+      onLoaded: () => watches.reset(host.machine.revision),
       machine: new KvStore(),
       id: this.id,
       // Who has lost its log asks those whom it knew last.
@@ -495,11 +500,14 @@ export class Process {
       onRoleChange: (change) => this.#roleChanged(group, change),
       onCommit: (durationMs) => commit.observe(durationMs / 1000),
     });
+    // Nothing is applied before the constructor has ended.
+    const watches = new WatchHub(host.machine.revision);
     onGroup?.(host);
     const client = new NodeClient({
       group,
       core: host.core,
       store: host.machine,
+      watches,
       backups: host.backups,
       snapshots: host.snapshots,
       ports,
@@ -511,7 +519,7 @@ export class Process {
       links: () => linkFacts(this.#peers.status().peers, ports.clock.monotonicMs()),
       isStopping: () => this.#stopping !== undefined,
     });
-    return { host, client, commit, leaderChanges: 0, gateway: undefined };
+    return { host, client, watches, commit, leaderChanges: 0, gateway: undefined };
   }
 
   /** The members of the founding, with the addresses that this start was given. */
@@ -712,12 +720,13 @@ export class Process {
   }
 
   #metrics(group: GroupId): string {
-    const { host, client, leaderChanges, commit } = this.#hosted(group);
+    const { host, client, watches, leaderChanges, commit } = this.#hosted(group);
     return formatNodeMetrics({
       core: host.core,
       store: host.machine,
       counters: host.raftActor.counters,
       gatewayCounters: client.counters,
+      watches,
       peers: this.#peers.status(),
       actors: this.system.metrics(),
       leaderChanges,

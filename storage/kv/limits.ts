@@ -135,6 +135,12 @@ export const SESSION_RESULT_BYTES_MAX = 64 * 1024 * 1024;
  */
 export const EXPIRED_PER_ENTRY_MAX = 16;
 
+/** Bytes of changes that a node keeps for watchers who come back; the oldest go. */
+export const CHANGE_LOG_BYTES_MAX = 32 * 1024 * 1024;
+
+/** Bytes that a change counts for besides its key and its values. */
+export const CHANGE_BYTES = 100;
+
 /** Small values share buffers of this many bytes, so one value keeps at most so many bytes alive. */
 export const VALUE_SLAB_BYTES = 2_048;
 

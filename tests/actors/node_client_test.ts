@@ -15,6 +15,7 @@ import {
   UnreachableError,
 } from "../../actors/runtime/actor.ts";
 import { RETRY_PAUSE_MS } from "../../actors/leader_watch.ts";
+import { WatchHub } from "../../actors/watch_hub.ts";
 import { NodeClient } from "../../actors/node_client.ts";
 import { Backups } from "../../actors/backups.ts";
 import type { Demand } from "../../actors/snapshot_actor.ts";
@@ -126,6 +127,7 @@ class Bench {
       factsAt: () => this.hasFacts ? facts : undefined,
     });
     this.gateway = new NodeClient({
+      watches: new WatchHub(0),
       audit: { differences: [], isWrong: false },
       group: 0,
       core,

@@ -249,3 +249,16 @@ Deno.test("the cluster's id depends on who is in it, and not on the order", () =
   assertEquals(clusterIdOf(new Map([a, b])), clusterIdOf(new Map([b, a])));
   assert(clusterIdOf(new Map([a, b])) !== clusterIdOf(new Map([a, c])));
 });
+
+Deno.test("stopping ends watches, and tells them from where to go on", async () => {
+  await inDirectory(async (options) => {
+    const node = await startNode(options);
+    await put(node, "k", "v");
+    const response = await fetch(`${node.httpAddress}/v1/watch?prefix=`);
+    const text = response.text();
+    await put(node, "k", "w");
+    await node.stop();
+    const [, ended] = /event: ended\ndata: (.*)\n/.exec(await text)!;
+    assertEquals(JSON.parse(ended!), { from: node.status().revision + 1 });
+  });
+});

@@ -1101,6 +1101,34 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage, actors],
   },
   {
+    name: "a watcher that reads slowly misses changes",
+    file: "actors/watch_hub.ts",
+    find: "    this.#next = unread[0]!.revision;",
+    replace: "    this.#next = change.revision + 1;",
+    suspects: ["tests/actors/watch_hub_test.ts"],
+  },
+  {
+    name: "a watcher that comes back is told of a revision twice",
+    file: "transport/http/routes/watch.ts",
+    find: "    return Number(seen) + 1;",
+    replace: "    return Number(seen);",
+    suspects: ["tests/transport/http_gateway_test.ts"],
+  },
+  {
+    name: "a watch goes on over a state that was loaded in place of another",
+    file: "actors/watch_hub.ts",
+    find: '    for (const [watch, from] of all) watch.finish({ type: "ended", from });',
+    replace: "    void all;",
+    suspects: ["tests/actors/watch_hub_test.ts"],
+  },
+  {
+    name: "who asks for changes that are not kept any more is not told",
+    file: "storage/kv/change_log.ts",
+    find: "    if (revision <= this.#floor) return undefined;",
+    replace: "",
+    suspects: ["tests/actors/watch_hub_test.ts"],
+  },
+  {
     name: "a client forgets that its write may have been applied",
     file: "machines/clerk_machine.ts",
     find:

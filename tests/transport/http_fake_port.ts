@@ -35,10 +35,12 @@ import type {
   ReadContext,
   ReadOptions,
   TakenSnapshot,
+  WatchSource,
 } from "../../transport/http/gateway_port.ts";
 import type { Lease } from "../../storage/kv/leases.ts";
+import { WatchHub } from "../../actors/watch_hub.ts";
+import { intervalOf } from "../../storage/kv/operations/interval.ts";
 import { Backups } from "../../actors/backups.ts";
-import { applyRequest } from "../storage/kv/apply.ts";
 
 const CHART: ChartDescription = {
   id: "fake",
@@ -69,7 +71,12 @@ export class FakePort implements GatewayPort {
 
   write(command: Command): Promise<CommandResult> {
     this.writes.push(command);
-    return Promise.resolve(applyRequest(this.#store, encodeCommand(command)));
+    const { changes, results } = this.#store.apply({
+      ...{ index: this.#store.lastApplied + 1, term: 1, timeMs: this.nowMs, kind: "command" },
+      requests: [encodeCommand(command)],
+    });
+    this.watches.changed(changes);
+    return Promise.resolve(results[0]!);
   }
 
   get(
@@ -101,6 +108,12 @@ export class FakePort implements GatewayPort {
   ): Promise<{ count: number; context: ReadContext }> {
     this.reads.push(consistency);
     return Promise.resolve({ count: this.#store.count(bounds), context: this.#context() });
+  }
+
+  readonly watches = new WatchHub(0);
+
+  watch(bounds: KvBounds, from: number | undefined): WatchSource {
+    return this.watches.watch(intervalOf(bounds), from)!;
   }
 
   lease(id: number, { consistency }: ReadOptions): ReturnType<GatewayPort["lease"]> {

@@ -19,6 +19,7 @@ import { GatewayError, type ProblemCode } from "../../transport/http/problem.ts"
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
 import { leaseCases } from "./http_lease_cases.ts";
 import { txnCases } from "./http_txn_cases.ts";
+import { watchCases } from "./http_watch_cases.ts";
 import { FakePort } from "./http_fake_port.ts";
 
 interface Gateway {
@@ -53,7 +54,7 @@ function requestOf(path: string, init: RequestInit = {}): Request {
   return new Request(`http://gateway${path}`, { ...init, headers });
 }
 
-for (const { name, run } of [...httpCases, ...txnCases, ...leaseCases]) {
+for (const { name, run } of [...httpCases, ...txnCases, ...leaseCases, ...watchCases]) {
   Deno.test(`over a port: ${name}`, async () => {
     const { send, defects } = gateway();
     await run(send);
@@ -67,6 +68,7 @@ Deno.test("every problem code has its status, and says what became of the write"
     "cross-origin": [403, false, "not-applied"],
     "no-such-route": [404, false, "not-applied"],
     "key-not-found": [404, false, "not-applied"],
+    "compacted": [410, false, "not-applied"],
     "lease-not-found": [404, false, "not-applied"],
     "method-not-allowed": [405, false, "not-applied"],
     "not-acceptable": [406, false, "not-applied"],

@@ -5,6 +5,7 @@ import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
 import { leaseCases } from "./http_lease_cases.ts";
 import { txnCases } from "./http_txn_cases.ts";
+import { watchCases } from "./http_watch_cases.ts";
 
 /** Runs a test on a node of one member in a directory of its own. */
 async function withNode(
@@ -69,7 +70,7 @@ const CLOSE = "Host: x\r\nConnection: close\r\n";
 
 Deno.test("over a node", async (t) => {
   await withNode(async (_node, send) => {
-    for (const { name, run } of [...httpCases, ...txnCases, ...leaseCases]) {
+    for (const { name, run } of [...httpCases, ...txnCases, ...leaseCases, ...watchCases]) {
       await t.step(name, () => run(send));
     }
   });

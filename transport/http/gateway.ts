@@ -20,6 +20,7 @@ import { addMemberRoutes } from "./routes/members.ts";
 import { addOperationsRoutes } from "./routes/operations.ts";
 import { addSnapshotRoute } from "./routes/snapshot.ts";
 import { addTxnRoute } from "./routes/txn.ts";
+import { addWatchRoute } from "./routes/watch.ts";
 import { LargeResponses } from "./stream.ts";
 
 /** What the gateway reports besides its answers. */
@@ -50,6 +51,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   addKvRoutes(app, port, large);
   addTxnRoute(app, port);
   addLeaseRoutes(app, port);
+  addWatchRoute(app, port);
   addBackupRoute(app, port, large);
   addSnapshotRoute(app, port);
   addClusterRoutes(app, port);

@@ -7,6 +7,7 @@
  */
 import type { Command } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
+import type { KvChange } from "../../storage/kv/key_space.ts";
 import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
@@ -121,6 +122,25 @@ export interface LeaseView {
   readonly remainingMs: number;
 }
 
+/** What a watcher is told. */
+export type WatchNews =
+  /** Changes, in order; those of one revision are never in two of these. */
+  | { readonly type: "changes"; readonly changes: readonly KvChange[] }
+  /** The changes from the revision that it is at are not kept any more; the watch is over. */
+  | { readonly type: "compacted"; readonly firstRevision: number }
+  /** It can go on from here, at another node perhaps; the watch is over. */
+  | { readonly type: "ended"; readonly from: number };
+
+/** A watch on keys. Whoever gives up must call `end`. */
+export interface WatchSource {
+  /** Revision from which it goes on: it has told of all changes before. */
+  readonly from: number;
+  /** What is new; undefined if nothing is, and then `onNews` is called once when something is. */
+  take(onNews: () => void): WatchNews | undefined;
+  /** Nobody reads it any more. Idempotent. */
+  end(): void;
+}
+
 /** A snapshot that a node has of its state; its log can be cut behind it. */
 export interface TakenSnapshot {
   /** The node that has it. */
@@ -187,6 +207,12 @@ export interface GatewayPort {
     bounds: KvBounds,
     options: ReadOptions,
   ): Promise<{ readonly count: number; readonly context: ReadContext }>;
+  /**
+   * Watches the keys within bounds: from a revision on, or what is new from now on.
+   *
+   * @throws {GatewayError} `overloaded` if there are too many watches.
+   */
+  watch(bounds: KvBounds, from: number | undefined): WatchSource;
   /** A lease and its keys; undefined if there is none, or it has ended. */
   lease(id: number, options: ReadOptions): Promise<{
     readonly lease: LeaseView & { readonly keys: readonly string[] } | undefined;

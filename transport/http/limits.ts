@@ -35,6 +35,10 @@ export const RESPONSE_BYTES_MAX = 32 * 1024 * 1024;
  * client has read anything (2.9.6).
  */
 export const BACKUP_UNREAD_BYTES = 4 * 1024 * 1024;
+/** Silence after which a watch sends a comment, so that nobody takes the connection for dead. */
+export const WATCH_HEARTBEAT_MS = 10_000;
+/** Longest time that a long poll may ask to wait. More: 400. */
+export const WATCH_WAIT_MS_MAX = 5 * 60_000;
 /** Bytes that a scan counts for among the answers that are not read yet, as a backup does. */
 export const SCAN_UNREAD_BYTES = 1024 * 1024;
 /** Bytes of a value beyond which its answer is a large one. */

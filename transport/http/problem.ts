@@ -19,6 +19,7 @@ const problems = {
   "not-acceptable": { status: 406, title: "No such representation", retryable: false },
   "request-timeout": { status: 408, title: "The request took too long", retryable: true },
   "conflict": { status: 409, title: "The request conflicts with the state", retryable: false },
+  "compacted": { status: 410, title: "The changes are not kept any more", retryable: false },
   "precondition-failed": { status: 412, title: "The condition does not hold", retryable: false },
   "too-large": { status: 413, title: "The content is too large", retryable: false },
   "unsupported-media-type": {
@@ -100,7 +101,7 @@ export function problemResponse(error: unknown): Response {
   if (status === 503 || status === 429 || status === 507) {
     headers.set("retry-after", String(RETRY_AFTER_SECONDS));
   }
-  if (known.revision !== undefined && known.revision > 0) {
+  if (known.code === "precondition-failed" && (known.revision ?? 0) > 0) {
     headers.set("etag", `"${known.revision}"`);
   }
   return new Response(JSON.stringify(body) + "\n", { status, headers });

@@ -15,7 +15,7 @@ import type {
   ResultOf,
 } from "../../../storage/kv/operations/operations.ts";
 import type { Context, Hono } from "hono";
-import { VALUE_BYTES_MAX } from "../../../storage/kv/limits.ts";
+import { LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN, VALUE_BYTES_MAX } from "../../../storage/kv/limits.ts";
 import type { GatewayPort, ReadContext } from "../gateway_port.ts";
 import { intervalOf } from "../../../storage/kv/operations/interval.ts";
 import { readBody, readJson, refuseEncoded } from "../body.ts";
@@ -41,6 +41,7 @@ import {
   contentTypeOf,
   DEFAULT_CONTENT_TYPE,
   deleteParameters,
+  durationOf,
   encodingOf,
   hasKey,
   isHead,
@@ -61,7 +62,6 @@ import {
   valueParameters,
   writeParameters,
 } from "./kv_request.ts";
-import { ttlOf } from "./leases.ts";
 import { incrementOf } from "./txn.ts";
 import { execute, written } from "./write.ts";
 
@@ -72,6 +72,7 @@ import { execute, written } from "./write.ts";
 const VALUE_POLICY = "default-src 'none'; sandbox";
 /** About how many bytes of JSON an entry is besides its key and value. */
 const ITEM_BYTES = 80;
+const LEASE_TTL_MS = { min: LEASE_TTL_MS_MIN, max: LEASE_TTL_MS_MAX };
 const NDJSON = "application/x-ndjson";
 const NO_BYTES = new Uint8Array(0);
 const utf8 = new TextEncoder();
@@ -219,7 +220,7 @@ function lastingOf(
   if (ttl !== undefined && lease !== undefined) {
     throw new GatewayError("invalid-request", "Send ttl or lease, not both");
   }
-  if (ttl !== undefined) return { ttlMs: ttlOf(ttl) };
+  if (ttl !== undefined) return { ttlMs: durationOf(ttl, "ttl", LEASE_TTL_MS) };
   return lease === undefined ? undefined : { lease: leaseOfJson(lease, "lease") };
 }
 

@@ -41,6 +41,9 @@ export const listParameters = [
 ];
 export const putParameters = [...writeParameters, "ttl", "lease"];
 export const leaseParameters = [...readParameters, "encoding"];
+export const watchParameters = [
+  ...["redirect", "encoding", "key", "prefix", "start", "end", "from", "prev", "wait"],
+];
 export const leasesParameters = [...readParameters, "limit", "after"];
 export const deleteParameters = [...writeParameters, "prefix", "start", "end", "all"];
 const consistencies = ["linearizable", "lease", "follower", "stale"];
@@ -162,6 +165,22 @@ function consistencyOf(query: ReadonlyMap<string, string>): Consistency {
     throw new GatewayError("invalid-request", `consistency is one of ${consistencies.join(", ")}`);
   }
   return value as Consistency;
+}
+
+/** How long a duration such as `30s` is, in milliseconds. */
+export function durationOf(
+  text: string,
+  name: string,
+  { min, max }: { readonly min: number; readonly max: number },
+): number {
+  const found = /^(\d{1,10})(ms|s|m|h|d)$/.exec(text);
+  const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[found?.[2] ?? ""];
+  const ms = unitMs === undefined ? NaN : Number(found![1]) * unitMs;
+  if (ms >= min && ms <= max) return ms;
+  throw new GatewayError(
+    "invalid-request",
+    `${name} is a duration such as 30s, 500ms, 5m, 2h or 1d, of ${min} to ${max} ms`,
+  );
 }
 
 /** Most entries of a page. */

@@ -120,14 +120,6 @@ function ttlOfJson(body: unknown): number {
   return checkTtl(Math.round(ttlSeconds * 1000), "ttlSeconds");
 }
 
-/** How long a duration such as `30s` is, in milliseconds. */
-export function ttlOf(text: string): number {
-  const found = /^(\d{1,10})(ms|s|m|h|d)$/.exec(text);
-  if (found === null) throw invalid("ttl is a duration such as 30s, 500ms, 5m, 2h or 1d");
-  const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[found[2]!]!;
-  return checkTtl(Number(found[1]) * unitMs, "ttl");
-}
-
 function checkTtl(ttlMs: number, name: string): number {
   if (ttlMs >= LEASE_TTL_MS_MIN && ttlMs <= LEASE_TTL_MS_MAX) return ttlMs;
   throw invalid(`${name} is half a second to 366 days`);
