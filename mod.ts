@@ -74,6 +74,7 @@ export {
   ClerkError,
   type ClerkOptions,
   type ClerkRequest,
+  CompactedError,
   type Compare,
   ConflictError,
   type Entry,
@@ -92,6 +93,8 @@ export {
   type TransactionResult,
   type Transport,
   UnavailableError,
+  type WatchEvent,
+  type WatchOptions,
   type WriteOptions,
   type Written,
 } from "./actors/clerk.ts";

@@ -7,13 +7,19 @@
  *
  * @module
  */
-import { ClerkError, LeaseNotFoundError, PreconditionFailedError } from "./clerk_errors.ts";
+import {
+  AbortedError,
+  ClerkError,
+  LeaseNotFoundError,
+  PreconditionFailedError,
+} from "./clerk_errors.ts";
 import { type ClerkRequest, ClerkRequests, type Transport } from "./clerk_requests.ts";
 import { linesOf } from "./lines.ts";
 
 export {
   AbortedError,
   ClerkError,
+  CompactedError,
   ConflictError,
   InvalidRequestError,
   LeaseNotFoundError,
@@ -25,6 +31,10 @@ export type { ClerkRequest, Transport } from "./clerk_requests.ts";
 
 /** How long a request may take if nobody says so, in milliseconds. */
 export const CLERK_TIMEOUT_MS = 5_000;
+/** How long a watch waits for news in one request, in milliseconds. */
+const WATCH_WAIT_MS = 10_000;
+/** What an answer may take besides before the member is given up, in milliseconds. */
+const WATCH_MARGIN_MS = 2_000;
 /** A held lease is kept alive after this share of its time. */
 const KEEP_ALIVE_SHARE = 1 / 3;
 
@@ -125,6 +135,34 @@ export interface RangeOptions extends KeyRange, ReadOptions {
   readonly reverse?: boolean;
 }
 
+/** What a watch takes. */
+export interface WatchOptions extends KeyRange {
+  /** Only this key. */
+  readonly key?: Bytes;
+  /** From this revision on; default what is new. */
+  readonly from?: number;
+  /** With what was stored before. */
+  readonly withPrevious?: boolean;
+  /** Ends the watch; the loop over it ends then, without an error. */
+  readonly signal?: AbortSignal;
+}
+
+/** A change of a key. */
+export interface WatchEvent {
+  /** Whether the key was set or deleted. */
+  readonly type: "put" | "delete";
+  /** The key; see `keyBytes` for one that is no UTF-8. */
+  readonly key: string;
+  /** The key's bytes. */
+  readonly keyBytes: Uint8Array;
+  /** Revision of the store after the command that changed it. */
+  readonly revision: number;
+  /** What is stored now; undefined if it was deleted. */
+  readonly entry: Entry | undefined;
+  /** What was stored before, if that was asked for and there was something. */
+  readonly previous: Entry | undefined;
+}
+
 /** A compare of a transaction: of a missing key all numbers are 0, and no compare of its value holds. */
 export type Compare =
   & { readonly key: Bytes; readonly op: "==" | "!=" | "<" | ">" }
@@ -221,6 +259,8 @@ export interface TransactionResult {
  */
 export class Clerk implements AsyncDisposable {
   readonly #requests: ClerkRequests;
+  readonly #timeoutMs: number;
+  readonly #endpoints: number;
   readonly #leases = new Set<Lease>();
 
   /**
@@ -233,6 +273,8 @@ export class Clerk implements AsyncDisposable {
       if (["http:", "https:"].includes(URL.parse(endpoint)?.protocol ?? "")) continue;
       throw new RangeError(`An endpoint is http://HOST:PORT, not ${JSON.stringify(endpoint)}`);
     }
+    this.#timeoutMs = timeoutMs;
+    this.#endpoints = endpoints.length;
     this.#requests = new ClerkRequests({
       endpoints: endpoints.map((endpoint) => endpoint.replace(/\/$/, "")),
       timeoutMs,
@@ -413,6 +455,49 @@ export class Clerk implements AsyncDisposable {
   }
 
   /**
+   * The changes of keys, every one once, in the order of revisions, for as long as the loop runs: it goes on
+   * at another member when one is lost or stops, from where it was.
+   *
+   * @example Follow a configuration
+   * ```ts ignore
+   * for await (const { key, entry } of kv.watch({ prefix: "config/", signal })) apply(key, entry?.text());
+   * ```
+   *
+   * @throws {CompactedError} If no member keeps the changes from there on any more: list the keys, and watch
+   * anew from the revision after.
+   * @throws {ClerkError} Of another class of clerk_errors.ts, if no member answers in time.
+   */
+  async *watch(options: WatchOptions = {}): AsyncGenerator<WatchEvent, void> {
+    const { key, from, withPrevious, signal } = options;
+    const query = rangeQuery(options);
+    if (key !== undefined) query.set("key", percentOf(key));
+    else if (query.size === 0) query.set("prefix", "");
+    query.set("encoding", "base64");
+    if (withPrevious === true) query.set("prev", "true");
+    let next = from;
+    while (signal?.aborted !== true) {
+      // The first answer says where "what is new" begins, so that nothing is missed if the next is lost.
+      const waitMs = next === undefined ? 0 : WATCH_WAIT_MS;
+      query.set("wait", `${waitMs}ms`);
+      if (next !== undefined) query.set("from", String(next));
+      try {
+        // Each answer to a poll is whole, so that no part of a revision is told of twice.
+        const response = await this.fetch({
+          ...{ method: "GET", path: `/v1/watch${queryText(query)}` },
+          ...{ attemptMs: waitMs + WATCH_MARGIN_MS, timeoutMs: this.#patienceMs(waitMs) },
+          ...(signal === undefined ? {} : { signal }),
+        });
+        const { events, from: after } = await response.json();
+        next = after as number;
+        for (const event of events) yield eventOf(event);
+      } catch (error) {
+        if (error instanceof AbortedError) return;
+        throw error;
+      }
+    }
+  }
+
+  /**
    * Grants a lease, and keeps it alive until it is revoked or the clerk is disposed of.
    *
    * @example A key that is there while this program is
@@ -453,6 +538,11 @@ export class Clerk implements AsyncDisposable {
   /** Ends the leases that it keeps alive. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#leases].map((lease) => lease[Symbol.asyncDispose]()));
+  }
+
+  /** How long a watch tries to reach a member: each may hang for an attempt. */
+  #patienceMs(waitMs: number): number {
+    return this.#endpoints * (waitMs + WATCH_MARGIN_MS) + this.#timeoutMs;
   }
 
   /** A transaction of one operation on one key. */
@@ -642,6 +732,20 @@ function entryOf(item: Record<string, unknown>): Entry {
     lease: item["lease"] as string | undefined,
     text,
     json: <Type>() => JSON.parse(text()) as Type,
+  };
+}
+
+function eventOf(event: Record<string, unknown>): WatchEvent {
+  const { type, revision, prev } = event as unknown as {
+    readonly type: "put" | "delete";
+    readonly revision: number;
+    readonly prev?: Record<string, unknown>;
+  };
+  const keyBytes = Uint8Array.fromBase64(event["key"] as string);
+  return {
+    ...{ type, revision, keyBytes, key: new TextDecoder().decode(keyBytes) },
+    entry: type === "put" ? entryOf(event) : undefined,
+    previous: prev === undefined ? undefined : entryOf({ ...prev, key: event["key"] }),
   };
 }
 

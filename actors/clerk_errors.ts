@@ -58,6 +58,20 @@ export class LeaseNotFoundError extends ClerkError {
   override readonly name = "LeaseNotFoundError";
 }
 
+/** The changes that a watch asks for are not kept any more. */
+export class CompactedError extends ClerkError {
+  /** Its class's name. */
+  override readonly name = "CompactedError";
+  /** The first revision from which the member that said so can tell. */
+  readonly firstRevision: number;
+
+  /** See the class. */
+  constructor(message: string, firstRevision: number) {
+    super(message, { code: "compacted", status: 410 });
+    this.firstRevision = firstRevision;
+  }
+}
+
 /** The request conflicts with what is stored: a value that is no integer, a sum beyond 64 bits. */
 export class ConflictError extends ClerkError {
   /** Its class's name. */
@@ -103,6 +117,8 @@ export function errorOf(
   switch (code) {
     case "precondition-failed":
       return new PreconditionFailedError(message, revision ?? 0);
+    case "compacted":
+      return new CompactedError(message, revision ?? 0);
     case "lease-not-found":
       return new LeaseNotFoundError(message, facts);
     case "conflict":

@@ -55,6 +55,8 @@ export interface ClerkRequest {
   readonly signal?: AbortSignal;
   /** How long it may take, in milliseconds; default that of the requests. */
   readonly timeoutMs?: number;
+  /** How long one attempt may take, in milliseconds; default its share of the time that is left. */
+  readonly attemptMs?: number;
 }
 
 /** What requests need. */
@@ -147,7 +149,8 @@ export class ClerkRequests {
         const index = at++ % endpoints.length;
         const { context } = host.snapshot;
         const leftMs = deadlineMs - performance.now();
-        const attemptMs = attemptMsOf(leftMs, endpoints.length - context.asked + 1);
+        const attemptMs = request.attemptMs ??
+          attemptMsOf(leftMs, endpoints.length - context.asked + 1);
         const mine = attempt = new AbortController();
         this.#try(endpoints[index]!, request, { headers, attemptMs, attempt: mine }).then(
           (came) => {

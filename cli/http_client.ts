@@ -121,7 +121,7 @@ export function reasonOf({ name, message, cause }: Error, attemptMs: number): st
 }
 
 /** The exit code that the error of a request means. */
-function exitCodeOf({ outcome, status, name }: ClerkError): number {
+export function exitCodeOf({ outcome, status, name }: ClerkError): number {
   if (outcome === "unknown") return EXIT.outcomeUnknown;
   if (name === "UnavailableError") return EXIT.unavailable;
   if (status === 404) return EXIT.notFound;

@@ -26,6 +26,7 @@ import {
   type JsonBytes,
   transaction,
 } from "./transactions.ts";
+import { watchKeys } from "./watch.ts";
 import { checkWords, complain, EXIT, print, printBytes, UsageError } from "./usage.ts";
 
 const HELP = `Usage: deno task kv VERB [words] [flags]
@@ -44,6 +45,9 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   lease list            all leases
   lease revoke ID       end it now
   list [PREFIX]         list keys and values in order
+  watch KEY             show changes of a key as they happen, until Ctrl-C; "watch --prefix P" of every
+                        key that begins with P (--from N: from that revision on; --prev: with what was
+                        there before)
   status                who leads and how far every member is, as every endpoint sees it
   health                whether every endpoint is ready, and if not, why
   explain               why every endpoint's node is in its role (-o raw: and what may happen next)
@@ -75,7 +79,8 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   --ttl DURATION        put: how long the key lasts
   --lease ID            put: the lease that the key is attached to
   --limit N             list: at most this many keys
-  --prefix P            del, export: only keys that begin with P
+  --from N, --prev      watch: see there
+  --prefix P            del, export, watch: only keys that begin with P
   --all                 del: every key
   --force               backup: replace the file if it is there; member: also if too few voters
                         answer
@@ -96,9 +101,9 @@ failed, 5 unavailable, 6 outcome unknown.
 const flags = {
   string: [
     ...["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
-    ...["prefix", "id", "data", "peers", "revision-raise", "ttl", "lease"],
+    ...["prefix", "id", "data", "peers", "revision-raise", "ttl", "lease", "from"],
   ],
-  boolean: ["help", "force", "single", "dry-run", "learner", "all"],
+  boolean: ["help", "force", "single", "dry-run", "learner", "all", "prev"],
   alias: { output: "o" },
 } as const;
 
@@ -144,6 +149,7 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
     run: async (words, _settings, send) => show(await runLeaseVerb(words, send)),
   },
   list: { words: [0, 1], run: list },
+  watch: { words: [0, 1], run: watch },
   status: { words: [0, 0], run: surveyVerb(printStatus) },
   health: { words: [0, 0], run: surveyVerb(printHealth) },
   explain: { words: [0, 0], run: surveyVerb(printExplanations) },
@@ -278,6 +284,29 @@ async function list(
     left -= page.items.length;
     cursor = page.next;
   } while (cursor !== undefined && left > 0);
+}
+
+async function watch(
+  [key]: readonly string[],
+  settings: Settings,
+  _send: Send,
+  reach: Reach,
+): Promise<void> {
+  const [prefix, from] = [settings.text("prefix"), settings.text("from")];
+  if ((key === undefined) === (prefix === undefined)) {
+    throw new UsageError("watch takes a KEY or --prefix P");
+  }
+  const stop = new AbortController();
+  Deno.addSignalListener("SIGINT", () => stop.abort());
+  const most = { min: 0, max: Number.MAX_SAFE_INTEGER };
+  await watchKeys({
+    ...(key === undefined ? {} : { key: key.toWellFormed() }),
+    ...(prefix === undefined ? {} : { prefix: prefix.toWellFormed() }),
+    ...(from === undefined ? {} : { from: numberSetting("from", from, most) }),
+    withPrevious: settings.isOn("prev"),
+    signal: stop.signal,
+  }, { reach, output: outputOf(settings, "table"), show });
+  Deno.exit(EXIT.ok);
 }
 
 async function transact([file]: readonly string[], _settings: Settings, send: Send): Promise<void> {

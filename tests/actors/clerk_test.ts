@@ -8,6 +8,7 @@ import {
   AbortedError,
   Clerk,
   ClerkError,
+  CompactedError,
   ConflictError,
   InvalidRequestError,
   LeaseNotFoundError,
@@ -131,6 +132,32 @@ Deno.test("Clerk: every method does what it says, and fails with its own error",
       assertMatch((await kv.put("brief", "x", { ttlMs: 60_000 })).lease!, /^\d+$/);
       await assertRejects(() => kv.lease(1), InvalidRequestError);
     });
+    await t.step("watches", async () => {
+      const stop = new AbortController();
+      const seen: string[] = [];
+      const watching = (async () => {
+        const options = { prefix: "w/", withPrevious: true, signal: stop.signal };
+        for await (const { type, key, entry, previous } of kv.watch(options)) {
+          seen.push([type, key, entry?.text(), previous?.text()].join(" "));
+          if (seen.length === 3) stop.abort();
+        }
+      })();
+      // It says nothing of when it has begun, so it is given something until it has seen the first.
+      while (seen.length === 0) {
+        await kv.put("w/a", "1");
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        await kv.delete("w/a");
+      }
+      await kv.put("w/b", "2");
+      await kv.put("w/b", "3");
+      await watching;
+      assert(seen.length >= 3 && seen.every((event) => /^(put|delete) w/.test(event)), seen.join());
+      const { revision } = await kv.put("w2", "x");
+      for await (const event of kv.watch({ key: "w2", from: revision })) {
+        assertEquals([event.key, event.revision, event.entry?.text()], ["w2", revision, "x"]);
+        break;
+      }
+    });
     await t.step("every key at once", async () => {
       assert(await kv.count() > 0);
       assert(await kv.deleteRange({ prefix: "" }) > 0);
@@ -224,6 +251,31 @@ Deno.test("Clerk: a listing that ends before its last line is an error, not a sh
   const kv = new Clerk({ endpoints: ["http://x"], transport });
   const error = await assertRejects(() => keysOf(kv.range()), ClerkError, "cut short");
   assertEquals(error.code, "cut-short");
+});
+
+Deno.test("Clerk: a watch goes on where it was when an answer is lost, and says when it cannot", async () => {
+  const event = (revision: number): Record<string, unknown> => ({
+    ...{ type: "put", key: "aw==", value: "dg==", revision, created: 1, version: revision },
+  });
+  const list: (Response | Error)[] = [
+    Response.json({ events: [], from: 5 }),
+    Response.json({ events: [event(5), event(6)], from: 7 }),
+    new TypeError("connection reset"),
+    Response.json({ events: [event(7)], from: 8 }),
+    problem(410, "compacted", false, "not-applied"),
+  ];
+  const asked: string[] = [];
+  const transport: Transport = (url) => {
+    asked.push(new URL(url).searchParams.get("from") ?? "");
+    const answer = list[asked.length - 1]!;
+    return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
+  };
+  const kv = new Clerk({ endpoints: ["http://x"], transport });
+  const seen: number[] = [];
+  await assertRejects(async () => {
+    for await (const { revision } of kv.watch()) seen.push(revision);
+  }, CompactedError);
+  assertEquals([seen, asked], [[5, 6, 7], ["", "5", "7", "7", "8"]]);
 });
 
 Deno.test("Clerk: endpoints must be addresses, and there must be one", () => {

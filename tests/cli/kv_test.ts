@@ -29,7 +29,7 @@ function assertFailed({ code, stdout, stderr }: Run, expected: number, why: RegE
 }
 
 Deno.test("the verbs do what they say", async (t) => {
-  await withNode(async (kv) => {
+  await withNode(async (kv, endpoint) => {
     await t.step("put prints what it did, get the value and nothing else", async () => {
       const put = await kv(["put", "greeting", "hello"]);
       assertEquals([put.code, put.stderr], [EXIT.ok, ""]);
@@ -104,6 +104,45 @@ Deno.test("the verbs do what they say", async (t) => {
       while ((await kv(["get", "brief"])).code !== EXIT.notFound) {
         assert(performance.now() < endMs, "it is still there");
       }
+    });
+    await t.step("watch shows changes until it is interrupted", async () => {
+      const { revision } = JSON.parse((await kv(["put", "seen", "1"])).stdout);
+      await kv(["put", "seen", "2"]);
+      await kv(["del", "seen"]);
+      const script = new URL("../../cli/kv.ts", import.meta.url).pathname;
+      const watching = (...flags: string[]): Deno.ChildProcess =>
+        new Deno.Command(Deno.execPath(), {
+          args: ["run", "--quiet", "-A", script, "watch", "--from", String(revision), ...flags],
+          env: { STATECRAFT_ENDPOINTS: endpoint },
+          ...{ stdin: "null", stdout: "piped", stderr: "piped" },
+        }).spawn();
+      const shown = async (lines: number, ...flags: string[]): Promise<string> => {
+        const child = watching(...flags);
+        let text = "";
+        for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+          text += chunk;
+          if (text.split("\n").length > lines) child.kill("SIGINT");
+        }
+        const [{ code }, stderr] = await Promise.all([
+          child.status,
+          new Response(child.stderr).text(),
+        ]);
+        assertEquals([code, stderr], [EXIT.ok, ""]);
+        return text;
+      };
+      assertEquals(
+        await shown(3, "seen"),
+        `put\tseen\t1\t(revision ${revision})\nput\tseen\t2\t(revision ${revision + 1})\n` +
+          `delete\tseen\t(revision ${revision + 2})\n`,
+      );
+      const lines = (await shown(3, "--prefix", "see", "--prev", "-o", "ndjson")).trim().split(
+        "\n",
+      );
+      assertEquals(lines.map((line) => JSON.parse(line).previous), [undefined, "1", "2"]);
+      assertEquals(await shown(2, "seen", "-o", "raw"), "1\n2\n");
+      assertFailed(await kv(["watch"]), EXIT.usage, /KEY or --prefix/);
+      assertFailed(await kv(["watch", "a", "--prefix", "b"]), EXIT.usage, /KEY or --prefix/);
+      assertFailed(await kv(["watch", "a", "--from", "x"]), EXIT.usage, /from/);
     });
     await t.step("del takes a prefix, or all keys if it is told so", async () => {
       await kv(["put", "d/1", "x"]);
