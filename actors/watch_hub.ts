@@ -105,6 +105,8 @@ export class Watch implements WatchSource {
   /** A change of a key that it covers. */
   hand(change: KvChange): void {
     const unread = this.#unread;
+    // What comes after the last thing that it is told would leave a gap.
+    if (this.#last !== undefined) return;
     if (unread === undefined || change.revision < this.#next) return;
     unread.push(change);
     this.#unreadBytes += changeBytes(change);

@@ -140,16 +140,17 @@ Deno.test("watches: a node that stops, or loads another state, says where each c
   live.read();
   hub.changed([change(6, "k")]);
   hub.reset(100);
+  hub.changed([change(101, "k")]);
   live.read();
   assertEquals([live.seen, live.last], [["6 k"], "ended"]);
   const read = hub.watch(intervalOf({}))!;
-  hub.changed([change(101, "k")]);
+  hub.changed([change(102, "k")]);
   const before = hub.watch(intervalOf({}), 101)!;
   hub.end();
   assertEquals(read.take(() => {})!.type, "changes");
-  assertEquals(read.take(() => {}), { type: "ended", from: 102 });
+  assertEquals(read.take(() => {}), { type: "ended", from: 103 });
   assertEquals(before.take(() => {}), { type: "ended", from: 101 });
-  assertEquals(hub.watch(intervalOf({}))!.take(() => {}), { type: "ended", from: 102 });
+  assertEquals(hub.watch(intervalOf({}))!.take(() => {}), { type: "ended", from: 103 });
   assertEquals(hub.watch(intervalOf({}), 7)!.take(() => {}), { type: "ended", from: 7 });
 });
 

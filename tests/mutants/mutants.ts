@@ -1101,6 +1101,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [storage, actors],
   },
   {
+    name: "a watcher is told what comes after a gap",
+    file: "actors/watch_hub.ts",
+    find: "    if (this.#last !== undefined) return;\n    if (unread",
+    replace: "    if (unread",
+    suspects: ["tests/actors/watch_hub_test.ts"],
+  },
+  {
     name: "a watcher that reads slowly misses changes",
     file: "actors/watch_hub.ts",
     find: "    this.#next = unread[0]!.revision;",

@@ -23,6 +23,8 @@ import type { WireMessage } from "../../transport/wire/messages.ts";
 import type { EventLoop } from "./event_loop.ts";
 import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
 import { FreshReads } from "./invariants/inv12_fresh_reads.ts";
+import { WholeWatches } from "./invariants/inv14_whole_watches.ts";
+import { keysByRevision } from "./sim_watcher.ts";
 import { HonestSnapshots } from "./invariants/inv13_honest_snapshots.ts";
 import { HonestAcceptance } from "./invariants/inv11_honest_acceptance.ts";
 import { ElectionSafety } from "./invariants/inv1_election_safety.ts";
@@ -91,6 +93,7 @@ export class ClusterWatch {
     new HonestAcceptance(),
     new FreshReads(),
     new HonestSnapshots(),
+    new WholeWatches(),
   ];
   readonly #loop: EventLoop;
   readonly #nodes: ReadonlyMap<NodeId, SimNode>;
@@ -170,6 +173,9 @@ export class ClusterWatch {
         checksum: checksumOf(run!.bytes, 0),
         effects,
       });
+      for (const [revision, keys] of keysByRevision(applied.changes)) {
+        this.tell({ type: "changes", group, revision, keys });
+      }
       return applied;
     };
   }

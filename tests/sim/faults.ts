@@ -366,7 +366,7 @@ export const faults: readonly Fault[] = [
   {
     name: "demote-member",
     row: "E3",
-    weight: 1,
+    weight: 4,
     isPossible: (cluster) => mayChange(cluster) && votersOf(cluster).length > VOTERS_MIN,
     begin: (cluster) => {
       const id = cluster.dice.pick(votersOf(cluster));

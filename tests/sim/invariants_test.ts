@@ -8,6 +8,7 @@ import { CommittedIsDurable } from "./invariants/inv5_committed_is_durable.ts";
 import { Monotone } from "./invariants/inv6_monotone.ts";
 import { NoLostWrite } from "./invariants/inv7_no_lost_write.ts";
 import { FreshReads } from "./invariants/inv12_fresh_reads.ts";
+import { WholeWatches } from "./invariants/inv14_whole_watches.ts";
 import { HonestAcceptance } from "./invariants/inv11_honest_acceptance.ts";
 import { ExactlyOnce } from "./invariants/inv8_exactly_once.ts";
 import type { AcceptanceObserved, Invariant, Observation } from "./observation.ts";
@@ -25,6 +26,14 @@ const leader = (node: number, term: number, terms: readonly number[] = []): Obse
 });
 const append = (node: number, index: number, term: number, prevTerm: number, checksum: number) =>
   ({ type: "append", node, group, index, term, prevTerm, checksum }) as Observation;
+const changed = (revision: number, keys = "+k"): Observation => (
+  { type: "changes", group: 0, revision, keys }
+);
+const watcher = "w";
+const begins = (from: number): Observation => ({ type: "watchBegins", watcher, from });
+const watched = (revision: number, keys = "+k"): Observation => (
+  { type: "watched", watcher, group: 0, revision, keys }
+);
 const commit = (node: number, index: number, term: number, durableOn: number[]): Observation => ({
   type: "commit",
   node,
@@ -203,6 +212,17 @@ const cases: readonly {
     create: () => new FreshReads(),
     sound: [read(4, 4), read(0, 7)],
     broken: [[read(5, 4)]],
+  },
+  {
+    create: () => new WholeWatches(),
+    sound: [changed(1), changed(2), begins(1), watched(1), watched(2), begins(9)],
+    broken: [
+      [changed(1), begins(1), watched(1), watched(1)],
+      [changed(1), changed(2), begins(1), watched(2)],
+      [changed(1), changed(2), begins(2), watched(1)],
+      [changed(1), begins(1), watched(1, "+k +l")],
+      [begins(1), watched(1)],
+    ],
   },
 ];
 

@@ -127,6 +127,31 @@ export interface AckObserved {
   readonly once: string;
 }
 
+/** A node's store applied a command that changed something. */
+export interface ChangesObserved {
+  readonly type: "changes";
+  readonly group: GroupId;
+  readonly revision: number;
+  /** The keys, and whether they were set or deleted, in order. */
+  readonly keys: string;
+}
+
+/** A watcher is told of all changes from this revision on. */
+export interface WatchBeginsObserved {
+  readonly type: "watchBegins";
+  readonly watcher: string;
+  readonly from: number;
+}
+
+/** A watcher was told of all that a revision has changed. */
+export interface WatchedObserved {
+  readonly type: "watched";
+  readonly watcher: string;
+  readonly group: GroupId;
+  readonly revision: number;
+  readonly keys: string;
+}
+
 /** The run is over: faults were healed and the cluster had its time to converge. */
 export interface EndObserved {
   readonly type: "end";
@@ -156,6 +181,9 @@ export type Observation =
   | ReadObserved
   | RecoveryObserved
   | AckObserved
+  | ChangesObserved
+  | WatchBeginsObserved
+  | WatchedObserved
   | EndObserved;
 
 /** One thing that must always hold. */

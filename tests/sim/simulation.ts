@@ -18,6 +18,7 @@ import { type Fault, faults, healEverything } from "./faults.ts";
 import type { Operation } from "./history.ts";
 import { checkLinearizable } from "./linearizability.ts";
 import { timelineText } from "./timeline.ts";
+import { SimWatcher } from "./sim_watcher.ts";
 import { DEFAULT_WORKLOAD, Workload } from "./workload.ts";
 
 /** How long a snapshot may take on its way to a node that is behind, at the end of a run. */
@@ -81,6 +82,9 @@ const FAULT_MS = { min: 100, max: 8_000 };
 /** Clients go on this long after the heal. */
 const LIVENESS_MS = 3_000;
 
+/** Clients of a group that watch it. */
+const WATCHERS = 2;
+
 /** Runs a simulation. */
 export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
   const groups = Array.from({ length: options.groups }, (_, group) => group);
@@ -103,6 +107,11 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   try {
     cluster.startAll();
     for (const workload of workloads) workload.start();
+    for (const group of groups) {
+      for (let n = 1; n <= WATCHERS; n++) {
+        new SimWatcher(`watcher ${group}/${n}`, cluster, group).start();
+      }
+    }
     await safetyPhase(cluster, options, counts);
     await livenessPhase(cluster, workloads);
     violation = workloads.map(verdictOf).find((text) => text !== undefined);

@@ -1,0 +1,107 @@
+/**
+ * `deno task test:clerk`: callers of a Clerk count while leaders are killed, and a watch follows them.
+ *
+ * @module
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { printLine } from "../../cli/usage.ts";
+import { Clerk, OutcomeUnknownError, UnavailableError } from "../../mod.ts";
+import { RealCluster } from "./real_cluster.ts";
+
+/** How long a request may take: far longer than an election. */
+const TIMEOUT_MS = 20_000;
+/** Pauses before a killed node is started again, and before the next is killed. */
+const PAUSES_MS = { down: 50, up: 150 } as const;
+
+/** What was done and found. */
+export interface ClerkReport {
+  readonly kills: number;
+  readonly acknowledged: number;
+  readonly unknown: number;
+  readonly unavailable: number;
+  /** Acknowledged increments that are missing. */
+  readonly lost: number;
+  /** Increments that are there though nobody asked for so many. */
+  readonly duplicates: number;
+  readonly slowestMs: number;
+  /** Changes of the first counter that were watched, and how often one did not follow the one before. */
+  readonly watched: number;
+  readonly gaps: number;
+}
+
+/** Runs it. */
+export async function runClerks(
+  { callers, kills }: { readonly callers: number; readonly kills: number },
+): Promise<ClerkReport> {
+  await using cluster = new RealCluster(3);
+  cluster.startAll();
+  await cluster.leader();
+  await using kv = new Clerk({ endpoints: cluster.endpoints, timeoutMs: TIMEOUT_MS });
+  const counts = Array.from({ length: callers }, () => ({ acknowledged: 0, unknown: 0 }));
+  let [unavailable, slowestMs, watched, gaps] = [0, 0, 0, 0];
+  let isOver = false;
+  const keyOf = (caller: number): string => `counter-${caller}`;
+  const calls = counts.map(async (count, caller) => {
+    while (!isOver) {
+      const startMs = performance.now();
+      try {
+        await kv.increment(keyOf(caller));
+        count.acknowledged++;
+      } catch (error) {
+        if (error instanceof OutcomeUnknownError) count.unknown++;
+        else if (error instanceof UnavailableError) unavailable++;
+        else throw error;
+      }
+      slowestMs = Math.max(slowestMs, performance.now() - startMs);
+    }
+  });
+  const stop = new AbortController();
+  const watching = (async () => {
+    let last = 0n;
+    const options = { key: keyOf(0), from: 1, signal: stop.signal };
+    for await (const { entry } of kv.watch(options)) {
+      const value = BigInt(entry!.text());
+      if (value !== last + 1n) gaps++;
+      last = value;
+      watched++;
+    }
+  })();
+  for (let kill = 0; kill < kills; kill++) {
+    const { id } = await cluster.leader();
+    await cluster.kill(id);
+    await sleep(PAUSES_MS.down);
+    cluster.start(id);
+    await cluster.leader();
+    await sleep(PAUSES_MS.up);
+  }
+  isOver = true;
+  await Promise.all(calls);
+  await cluster.agree();
+  let [lost, duplicates] = [0, 0];
+  for (const [caller, { acknowledged, unknown }] of counts.entries()) {
+    const value = Number((await kv.get(keyOf(caller)))?.text() ?? 0);
+    lost += Math.max(0, acknowledged - value);
+    duplicates += Math.max(0, value - acknowledged - unknown);
+  }
+  while (watched < counts[0]!.acknowledged) await sleep(PAUSES_MS.down);
+  stop.abort();
+  await watching;
+  const sum = (pick: (count: typeof counts[number]) => number): number =>
+    counts.reduce((total, count) => total + pick(count), 0);
+  return {
+    ...{ kills, unavailable, lost, duplicates, slowestMs, watched, gaps },
+    acknowledged: sum(({ acknowledged }) => acknowledged),
+    unknown: sum(({ unknown }) => unknown),
+  };
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+if (import.meta.main) {
+  const { kills = "100", callers = "16" } = parseArgs(Deno.args, { string: ["kills", "callers"] });
+  const report = await runClerks({ kills: Number(kills), callers: Number(callers) });
+  printLine(JSON.stringify({ ...report, slowestMs: Math.round(report.slowestMs) }));
+  Deno.exit(0);
+}

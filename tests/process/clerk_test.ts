@@ -1,0 +1,14 @@
+/**
+ * The Clerk over real processes whose leaders are killed.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { runClerks } from "./clerk_runs.ts";
+
+Deno.test("a Clerk counts and watches through kills of the leader: nothing lost, twice or missing", async () => {
+  const report = await runClerks({ callers: 8, kills: 4 });
+  const { acknowledged, lost, duplicates, watched, gaps } = report;
+  assertEquals([lost, duplicates, gaps], [0, 0, 0]);
+  assert(acknowledged > 0 && watched > 0, JSON.stringify(report));
+});
