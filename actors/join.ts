@@ -16,6 +16,7 @@ import {
 } from "../machines/group_config.ts";
 import type { NodeId } from "../machines/raft_types.ts";
 import type { ClusterStatus, MemberStatus } from "../transport/http/gateway_port.ts";
+import { reasonOf } from "./clerk_requests.ts";
 import type { Log } from "./runtime/ports.ts";
 
 /** How long a node tries to join, in milliseconds. */
@@ -193,7 +194,7 @@ async function ask(url: string, path: string, init: RequestInit): Promise<unknow
     const text = await response.text();
     body = text === "" ? null : JSON.parse(text);
   } catch (error) {
-    throw new AskError(`${url}: ${(error as Error).message}`);
+    throw new AskError(`${url}: ${reasonOf(error as Error, JOIN_REQUEST_MS_MAX)}`);
   }
   if (response.ok) return body;
   const { detail = `status ${response.status}`, retryable = false } = (body ?? {}) as {
