@@ -1993,6 +1993,20 @@ export const mutants: readonly Mutant[] = [
     replace: "return this.#differences.size > this.#options.voters().length;",
     suspects: [actors],
   },
+  {
+    name: "an empty prefix in a transaction deletes every key",
+    file: "transport/http/routes/txn.ts",
+    find: "    if (isAll !== flagOf",
+    replace: "    if (false && isAll !== flagOf",
+    suspects: [transport],
+  },
+  {
+    name: "what cannot be encoded is called unknown",
+    file: "transport/http/routes/write.ts",
+    find: "if (!(error instanceof CommandError)) throw error;",
+    replace: "if (error) throw error;",
+    suspects: [transport],
+  },
   // Command line
   {
     name: "the first endpoint may take the whole time",

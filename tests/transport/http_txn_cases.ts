@@ -4,7 +4,12 @@
  * @module
  */
 import { assertEquals, assertMatch } from "@std/assert";
-import { INTEGER_MAX, KEY_BYTES_MAX, OPERATIONS_MAX } from "../../storage/kv/limits.ts";
+import {
+  INTEGER_MAX,
+  KEY_BYTES_MAX,
+  OPERATIONS_MAX,
+  VALUE_BYTES_MAX,
+} from "../../storage/kv/limits.ts";
 import { TXN_BODY_BYTES_MAX } from "../../transport/http/limits.ts";
 import { assertProblem, type HttpCase, type Send } from "./http_cases.ts";
 
@@ -206,7 +211,12 @@ export const txnCases: readonly HttpCase[] = [
         [{ success: [{ put: { key: "k", value: { base64: "%" } } }] }, /put\.value/],
         [{ success: [{ put: { key: "k", value: "\ud800" } }] }, /put\.value/],
         [{ success: [{ put: { key: "k", value: "", contentType: "" } }] }, /contentType/],
-        [{ success: [{ delete: {} }] }, /names a key, bounds, or "all"/],
+        [{ success: [{ delete: {} }] }, /names a key, or bounds, or says "all"/],
+        [{ success: [{ delete: { prefix: "" } }] }, /says "all"/],
+        [{ success: [{ delete: { start: "", end: "" } }] }, /says "all"/],
+        [{ success: [{ delete: { prefix: "", all: false } }] }, /says "all"/],
+        [{ success: [{ delete: { prefix: "a", all: "x" } }] }, /all is true or false/],
+        [{ success: [{ delete: { prefix: "a", all: true } }] }, /says "all"/],
         [{ success: [{ delete: { prefix: "a", start: "b" } }] }, /does not go with/],
         [{ success: [{ range: { limit: 0 } }] }, /range\.limit/],
         [{ success: [{ range: { reverse: 1 } }] }, /range\.reverse/],
@@ -246,6 +256,16 @@ export const txnCases: readonly HttpCase[] = [
         body: "x".repeat(TXN_BODY_BYTES_MAX + 1),
       });
       await assertProblem(large, 413, "too-large");
+      const half = "x".repeat(VALUE_BYTES_MAX - 1_000);
+      const puts = ["k", "l"].map((key) => ({ put: { key, value: half } }));
+      const tooLarge: [unknown, RegExp][] = [
+        [{ success: [{ put: { key: "k", value: `${half}${"x".repeat(1_001)}` } }] }, /value/],
+        [{ success: [{ append: { key: "k", value: `${half}${"x".repeat(1_001)}` } }] }, /value/],
+        [{ success: puts }, /bytes, more than/],
+      ];
+      for (const [body, expected] of tooLarge) {
+        assertMatch(await assertProblem(await txn(send, body), 413, "too-large"), expected);
+      }
       const method = await send("/v1/txn");
       await assertProblem(method, 405, "method-not-allowed");
     },

@@ -139,11 +139,13 @@ const READERS: Readonly<Record<string, (value: unknown, name: string) => Operati
   delete(value, name): Operation {
     const fields = fieldsOf(value, name, ["key", "prefix", "start", "end", "all"]);
     if ("key" in fields) return { type: "delete", ...keyed(fieldsOf(value, name, ["key"]), name) };
-    const { all, ...bounds } = fields;
-    if (Object.keys(bounds).length === 0 && all !== true) {
-      throw invalid(`${name} names a key, bounds, or "all": true`);
+    const interval = intervalOfFields(fields, name);
+    const isAll = interval.start === "" && interval.end === undefined;
+    // An empty bound is none, so it must not delete every key by mistake.
+    if (isAll !== flagOf(fields, "all", name)) {
+      throw invalid(`${name} names a key, or bounds, or says "all": true of every key`);
     }
-    return { type: "deleteRange", ...intervalOfFields(bounds, name) };
+    return { type: "deleteRange", ...interval };
   },
   range(value, name): Operation {
     const bounds = ["prefix", "start", "end"];

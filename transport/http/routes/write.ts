@@ -6,7 +6,8 @@
  */
 import type { Context } from "hono";
 import type { Command } from "../../../storage/kv/command.ts";
-import type { Executed } from "../../../storage/kv/command_result.ts";
+import { CommandError } from "../../../storage/kv/command_bytes.ts";
+import type { CommandResult, Executed } from "../../../storage/kv/command_result.ts";
 import {
   LEASES_MAX,
   RANGE_DELETE_KEYS_MAX,
@@ -19,7 +20,7 @@ import { timeoutOf } from "./kv_request.ts";
 
 /** @throws {GatewayError} If the command took no effect, or nobody knows. */
 export async function execute(c: Context, port: GatewayPort, command: Command): Promise<Executed> {
-  const answer = await port.write(command, timeoutOf(c));
+  const answer = await propose(port, command, timeoutOf(c));
   switch (answer.status) {
     case "ok":
       return answer;
@@ -46,6 +47,21 @@ export async function execute(c: Context, port: GatewayPort, command: Command): 
       throw new GatewayError("overloaded", "Too many idempotency keys are remembered");
     case "session-expired":
       throw new GatewayError("conflict", "The client's session has expired");
+  }
+}
+
+/** @throws {GatewayError} Also if the command cannot be encoded: nobody has proposed it then. */
+async function propose(
+  port: GatewayPort,
+  command: Command,
+  timeoutMs: number,
+): Promise<CommandResult> {
+  try {
+    return await port.write(command, timeoutMs);
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    const isTooLarge = error.code === "command-size" || error.code === "value-size";
+    throw new GatewayError(isTooLarge ? "too-large" : "invalid-request", error.message);
   }
 }
 
