@@ -62,6 +62,19 @@ for (const { name, run } of [...httpCases, ...txnCases, ...leaseCases, ...watchC
   });
 }
 
+Deno.test("a poll whose time is up just as something changes leaves that to the next poll", async () => {
+  const { port, send } = gateway();
+  const poll = send("/v1/watch?prefix=&wait=30s");
+  while (port.watches.size === 0) await Promise.resolve();
+  for (const expire of port.expiring.keys()) expire();
+  const value = new Uint8Array(1);
+  const success = [{ type: "put", key: "k", value } as const];
+  const written = port.write({ compares: [], success, failure: [] });
+  assertEquals(await (await poll).json(), { events: [], from: 1 });
+  const { events } = await (await send("/v1/watch?prefix=&wait=0s&from=1")).json();
+  assertEquals([events.length, (await written).status], [1, "ok"]);
+});
+
 Deno.test("every problem code has its status, and says what became of the write", async () => {
   const expected: Record<ProblemCode, [number, boolean, string]> = {
     "invalid-request": [400, false, "not-applied"],

@@ -80,13 +80,18 @@ async function poll(
 ): Promise<Response> {
   const news = await new Promise<WatchNews | undefined>((resolve) => {
     let takeBack = (): void => {};
+    let isTimeUp = false;
     const look = (): void => {
-      const news = watch.take(look);
+      // What comes just after the time is up belongs to the next answer, so nobody may take it here.
+      const news = isTimeUp ? undefined : watch.take(look);
       if (news === undefined) return;
       takeBack();
       resolve(news);
     };
-    takeBack = port.expireAfter(waitMs, () => resolve(undefined));
+    takeBack = port.expireAfter(waitMs, () => {
+      isTimeUp = true;
+      resolve(undefined);
+    });
     look();
   });
   const { from } = watch;
