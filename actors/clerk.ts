@@ -13,7 +13,12 @@ import {
   LeaseNotFoundError,
   PreconditionFailedError,
 } from "./clerk_errors.ts";
-import { type ClerkRequest, ClerkRequests, type Transport } from "./clerk_requests.ts";
+import {
+  type ClerkRequest,
+  ClerkRequests,
+  TIMER_MS_MAX,
+  type Transport,
+} from "./clerk_requests.ts";
 import { linesOf } from "./lines.ts";
 
 export {
@@ -441,6 +446,9 @@ export class Clerk implements AsyncDisposable {
         if (!isWhole) yield entryOf(item);
       }
     } catch (error) {
+      if (options.signal?.aborted === true) {
+        throw new AbortedError("it was aborted while it was read", { code: "aborted" });
+      }
       throw cutShort((error as Error).message);
     }
     if (!isWhole) throw cutShort("it ended before its last line");
@@ -512,6 +520,7 @@ export class Clerk implements AsyncDisposable {
     ttlMs: number,
     options: CallOptions & { readonly keepAlive?: boolean } = {},
   ): Promise<Lease> {
+    const sentMs = performance.now();
     const response = await this.fetch({
       ...{ method: "POST", path: "/v1/leases", body: JSON.stringify({ ttlSeconds: ttlMs / 1000 }) },
       headers: { "content-type": "application/json" },
@@ -519,7 +528,7 @@ export class Clerk implements AsyncDisposable {
     });
     const { id } = await response.json();
     const lease: Lease = new Lease(id, {
-      ...{ ttlMs, keepsAlive: options.keepAlive !== false, requests: this.#requests },
+      ...{ ttlMs, keepsAlive: options.keepAlive !== false, requests: this.#requests, sentMs },
       onEnd: () => void this.#leases.delete(lease),
     });
     this.#leases.add(lease);
@@ -583,8 +592,10 @@ export class Lease implements AsyncDisposable {
   /** See {@linkcode Clerk.lease}. */
   constructor(
     id: string,
-    { ttlMs, keepsAlive, requests, onEnd }: {
+    { ttlMs, sentMs, keepsAlive, requests, onEnd }: {
       readonly ttlMs: number;
+      /** When it was asked for. */
+      readonly sentMs: number;
       readonly keepsAlive: boolean;
       readonly requests: ClerkRequests;
       readonly onEnd: () => void;
@@ -594,7 +605,7 @@ export class Lease implements AsyncDisposable {
     this.ttlMs = ttlMs;
     this.#requests = requests;
     this.#onEnd = onEnd;
-    if (keepsAlive) this.#keepAliveSoon(performance.now() + ttlMs);
+    if (keepsAlive) this.#keepAliveSoon(sentMs);
   }
 
   /**
@@ -633,20 +644,23 @@ export class Lease implements AsyncDisposable {
     return this.revoke();
   }
 
-  /** Keeps it alive again and again; `endsMs`: when it ends if that fails from now on. */
-  #keepAliveSoon(endsMs: number): void {
+  /**
+   * Keeps it alive again and again. Its time began at the earliest when the request was sent that it was
+   * given it by; the answer may have taken long.
+   */
+  #keepAliveSoon(begunMs: number): void {
+    const dueMs = begunMs + this.ttlMs * KEEP_ALIVE_SHARE - performance.now();
     this.#timer = setTimeout(async () => {
       const sentMs = performance.now();
       try {
-        await this.keepAlive({ timeoutMs: Math.max(1, endsMs - sentMs) });
-        // Its time began when the request was sent, at the latest.
-        if (!this.#isOver) this.#keepAliveSoon(sentMs + this.ttlMs);
+        await this.keepAlive({ timeoutMs: Math.max(1, begunMs + this.ttlMs - sentMs) });
+        if (!this.#isOver) this.#keepAliveSoon(sentMs);
       } catch (error) {
         if (this.#isOver) return;
         this.#end();
         this.#lost.abort(error);
       }
-    }, this.ttlMs * KEEP_ALIVE_SHARE);
+    }, Math.min(TIMER_MS_MAX, Math.max(0, dueMs)));
   }
 
   #end(): void {

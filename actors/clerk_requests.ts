@@ -34,6 +34,9 @@ export const ANSWER_MARGIN_MS = 200;
 /** Least and most time that a server takes a request to have, in milliseconds. */
 const SERVER_MS = { min: 50, max: 60_000 } as const;
 
+/** A timer takes its delay as a 32-bit integer, in milliseconds; a longer one would fire at once. */
+export const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** Like `fetch`. */
 export type Transport = (url: string, init: RequestInit) => Promise<Response>;
 
@@ -51,9 +54,9 @@ export interface ClerkRequest {
   readonly isOnce?: boolean;
   /** The answer's body is read as it comes, for however long that takes. Default: within the attempt. */
   readonly isStreamed?: boolean;
-  /** Aborts it. */
+  /** Aborts it, and the reading of an answer that is streamed. */
   readonly signal?: AbortSignal;
-  /** How long it may take, in milliseconds; default that of the requests. */
+  /** How long it may take, in milliseconds, at most TIMER_MS_MAX; default that of the requests. */
   readonly timeoutMs?: number;
   /** How long one attempt may take, in milliseconds; default its share of the time that is left. */
   readonly attemptMs?: number;
@@ -95,7 +98,8 @@ export class ClerkRequests {
    */
   send(request: ClerkRequest): Promise<Response> {
     const { endpoints, timeoutMs: defaultMs } = this.#options;
-    const { method, isOnce = false, signal, timeoutMs = defaultMs } = request;
+    const { method, isOnce = false, signal } = request;
+    const timeoutMs = Math.min(TIMER_MS_MAX, request.timeoutMs ?? defaultMs);
     const deadlineMs = performance.now() + timeoutMs;
     const headers: Record<string, string> = {
       ...request.headers,
@@ -189,7 +193,7 @@ export class ClerkRequests {
       readonly attempt: AbortController;
     },
   ): Promise<Attempt & { readonly isSaid?: boolean }> {
-    const { method, path, body, isStreamed = false } = request;
+    const { method, path, body, isStreamed = false, signal } = request;
     const { transport = fetch } = this.#options;
     const isWrite = method !== "GET";
     const late = (): void => attempt.abort(new DOMException("late", "TimeoutError"));
@@ -198,7 +202,10 @@ export class ClerkRequests {
       const response = await transport(endpoint + path, {
         method,
         headers: { ...headers, "statecraft-timeout-ms": String(serverMsOf(attemptMs)) },
-        signal: attempt.signal,
+        // The request has ended for the chart when a streamed answer begins, but not for the caller.
+        signal: isStreamed && signal !== undefined
+          ? AbortSignal.any([attempt.signal, signal])
+          : attempt.signal,
         ...(body === undefined ? {} : { body }),
       });
       if (response.ok && isStreamed) return { type: "Answered", answer: response };
@@ -217,9 +224,10 @@ export class ClerkRequests {
       const isInDoubt = isWrite && problem.outcome === "unknown";
       return { type: isInDoubt ? "Lost" : "Failed", why, isSaid: true };
     } catch (error) {
-      const why = `${endpoint}: ${reasonOf(error as Error, attemptMs)}`;
+      const reason = reasonOf(error as Error, attemptMs);
+      const why = `${endpoint}: ${reason}`;
       // If the connection was refused, no node has seen the request. After any other failure one may have.
-      return { type: isWrite && !/refused/i.test(why) ? "Lost" : "Failed", why };
+      return { type: isWrite && !/refused/i.test(reason) ? "Lost" : "Failed", why };
     } finally {
       clearTimeout(timer);
     }

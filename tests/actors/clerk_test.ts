@@ -18,6 +18,7 @@ import {
   type Transport,
   UnavailableError,
 } from "../../mod.ts";
+import { TIMER_MS_MAX } from "../../actors/clerk_requests.ts";
 
 async function withNode(run: (kv: Clerk, endpoint: string) => Promise<void>): Promise<void> {
   const dataDir = await Deno.makeTempDir();
@@ -193,6 +194,36 @@ Deno.test("Clerk: a lease that cannot be kept alive says that it is lost", async
   await kv[Symbol.asyncDispose]();
 });
 
+Deno.test("Clerk: a lease's time begins when it is asked for, however late the answer comes", async () => {
+  const ttlMs = 600;
+  const { promise: keptAlive, resolve } = Promise.withResolvers<number>();
+  const transport: Transport = async (url, { headers }) => {
+    if (url.endsWith("/keepalive")) {
+      resolve(Number(new Headers(headers).get("statecraft-timeout-ms")));
+    } else await new Promise((granted) => setTimeout(granted, ttlMs * 2 / 3));
+    return Response.json({ id: "7" });
+  };
+  await using kv = new Clerk({ endpoints: ["http://x"], transport });
+  await kv.lease(ttlMs);
+  // Only the rest of its time is left for the first keepalive.
+  assert(await keptAlive <= ttlMs / 3);
+});
+
+Deno.test("Clerk: a lease and a time of many days need no attention at once", async () => {
+  const asked: string[] = [];
+  const transport: Transport = (url) => {
+    asked.push(new URL(url).pathname);
+    return new Promise((resolve) =>
+      setTimeout(() => resolve(Response.json({ id: "7", key: "aw==" })), 5)
+    );
+  };
+  await using kv = new Clerk({ endpoints: ["http://x"], transport });
+  const lease = await kv.lease(366 * 24 * 60 * 60 * 1000);
+  assertEquals((await kv.get("k", { timeoutMs: Infinity }))!.key, "k");
+  assertEquals((await kv.get("k", { timeoutMs: TIMER_MS_MAX + 1 }))!.key, "k");
+  assertEquals([asked, lease.lost.aborted], [["/v1/leases", "/v1/kv", "/v1/kv"], false]);
+});
+
 /** A transport that answers with these, one after the other; the last one again and again. */
 function answers(...list: readonly (Response | Error)[]): { transport: Transport; keys: string[] } {
   const keys: string[] = [];
@@ -226,6 +257,8 @@ Deno.test("Clerk: what is not answered in time says what may have become of it",
   const kv = (...list: readonly (Response | Error)[]): Clerk =>
     new Clerk({ endpoints: ["http://x"], timeoutMs: 200, ...answers(...list) });
   await assertRejects(() => kv(refused).put("k", "v"), UnavailableError);
+  const named = new Clerk({ endpoints: ["http://refused"], timeoutMs: 200, ...answers(lost) });
+  await assertRejects(() => named.put("k", "v"), OutcomeUnknownError);
   const unknown = await assertRejects(() => kv(lost).put("k", "v"), OutcomeUnknownError);
   assertEquals(unknown.outcome, "unknown");
   await assertRejects(() => kv(lost, refused).put("k", "v"), OutcomeUnknownError);
@@ -243,6 +276,29 @@ Deno.test("Clerk: a signal aborts a request, and a write that was sent is in dou
   await assertRejects(() => kv.get("k", { signal: soon() }), AbortedError);
   await assertRejects(() => kv.put("k", "v", { signal: soon() }), OutcomeUnknownError);
   await assertRejects(() => kv.put("k", "v", { signal: AbortSignal.abort() }), AbortedError);
+});
+
+Deno.test("Clerk: a signal aborts a listing whose member hangs in the middle", async () => {
+  const line = JSON.stringify({ key: "aw==", value: "", revision: 1, created: 1, version: 1 });
+  const transport: Transport = (_url, { signal }) => {
+    const body = new ReadableStream({
+      start(controller): void {
+        controller.enqueue(new TextEncoder().encode(`${line}\n`));
+        signal!.addEventListener("abort", () => controller.error(signal!.reason));
+      },
+    });
+    return Promise.resolve(new Response(body));
+  };
+  const kv = new Clerk({ endpoints: ["http://x"], transport });
+  const seen: string[] = [];
+  const abort = new AbortController();
+  await assertRejects(async () => {
+    for await (const { key } of kv.range({ signal: abort.signal })) {
+      seen.push(key);
+      setTimeout(() => abort.abort(), 1);
+    }
+  }, AbortedError);
+  assertEquals(seen, ["k"]);
 });
 
 Deno.test("Clerk: a listing that ends before its last line is an error, not a short list", async () => {

@@ -2007,6 +2007,27 @@ export const mutants: readonly Mutant[] = [
     replace: "if (error) throw error;",
     suspects: [transport],
   },
+  {
+    name: "a poll whose time is up takes what nobody is told",
+    file: "transport/http/routes/watch.ts",
+    find: "const news = isTimeUp ? undefined : watch.take(look);",
+    replace: "const news = watch.take(look);",
+    suspects: [transport],
+  },
+  {
+    name: "a lease's time begins with its late answer",
+    file: "actors/clerk.ts",
+    find: "    if (keepsAlive) this.#keepAliveSoon(sentMs);",
+    replace: "    if (keepsAlive) this.#keepAliveSoon(performance.now());",
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
+  {
+    name: "a signal does not end a listing that hangs",
+    file: "actors/clerk_requests.ts",
+    find: "signal: isStreamed && signal !== undefined",
+    replace: "signal: isStreamed && signal === null",
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
   // Command line
   {
     name: "the first endpoint may take the whole time",
