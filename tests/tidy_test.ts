@@ -54,6 +54,8 @@ const exceptions: Readonly<Record<string, string>> = {
     "the chart's text is made from the machine's own description, wherever it is served",
   "transport/http/routes/cluster.ts -> machines/explain.ts":
     "an explanation's text is made where its values are, wherever it is served",
+  "transport/http/routes/write.ts -> storage/kv/command_bytes.ts":
+    "a command that cannot be encoded is told apart by its error's class",
   "cli/http_client.ts -> transport/http/limits.ts":
     "the bounds of the time that a request may ask for",
   "transport/wire/codec.ts -> machines/raft_types.ts": "the bound of a term is checked on the wire",

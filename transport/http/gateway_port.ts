@@ -184,6 +184,7 @@ export interface HealthCheck {
 /** The node behind the gateway. Methods reject with GatewayError. */
 export interface GatewayPort {
   readonly nodeId: NodeId;
+  /** It rejects with a CommandError if the command cannot be encoded. */
   write(command: Command, timeoutMs: number): Promise<CommandResult>;
   get(
     key: string,
