@@ -294,13 +294,16 @@ export class KvStore implements StateMachine<CommandResult, KvChange> {
     const presentRevision = failed === undefined ? 0 : keys.get(failed.key)?.revision ?? 0;
     const operations = failed === undefined ? success : failure;
     const results = new Array<OperationResult>(operations.length);
+    let bytes = 0;
     for (let at = 0; at < operations.length; at++) {
       const operation = operations[at]!;
       const result = kindOf(operation).apply(operation, keys);
       if (typeof result === "string") return this.#undo(result);
       results[at] = result;
+      // It ends here: to read on, up to OPERATIONS_MAX times as much, would hold up every replica.
+      bytes += resultBytes([result]);
+      if (bytes > RESULT_BYTES_MAX) return this.#undo("too-large");
     }
-    if (resultBytes(results) > RESULT_BYTES_MAX) return this.#undo("too-large");
     const revision = keys.endCommand();
     return failed === undefined
       ? { status: "ok", succeeded: true, revision, results }

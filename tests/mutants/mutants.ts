@@ -1994,6 +1994,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a command reads on when its result is too large already",
+    file: "storage/kv/kv_store.ts",
+    find: "      if (bytes > RESULT_BYTES_MAX) return",
+    replace: "      if (at === operations.length - 1 && bytes > RESULT_BYTES_MAX) return",
+    suspects: [storage],
+  },
+  {
     name: "an empty prefix in a transaction deletes every key",
     file: "transport/http/routes/txn.ts",
     find: "    if (isAll !== flagOf",

@@ -139,6 +139,9 @@ Deno.test("RESULT_BYTES_MAX: a range that reads more is refused, and its command
   const command = all(increment("n", 1n), range(""));
   assertEquals(client.execute(command), { status: "too-large" });
   assertEquals(client.valueOf("n"), undefined);
+  client.put("text", "x");
+  const readsOn = all(range(""), range(""), increment("text", 1n));
+  assertEquals(client.execute(readsOn), { status: "too-large" }, "it ends where it is too much");
 });
 
 Deno.test("RANGE_DELETE_KEYS_MAX: so many keys are deleted at once, and one more are not", () => {

@@ -197,14 +197,14 @@ export class StoreModel {
         }
       }
       results.push(result);
+      if (bytes > RESULT_BYTES_MAX) {
+        undo();
+        return { status: "too-large" };
+      }
       for (const key of [...new Set([...previous.keys(), ...this.entries.keys()])].sort()) {
         const [old, entry] = [previous.get(key), this.entries.get(key)];
         if (entry !== old) made.push({ key, entry, previous: old, revision });
       }
-    }
-    if (bytes > RESULT_BYTES_MAX) {
-      undo();
-      return { status: "too-large" };
     }
     // A lease of a key goes with it, unless it never had one that is there still.
     for (const [id, { isOfKey }] of this.leases) {
