@@ -19,6 +19,7 @@ import {
   AbortedError,
   type ClerkError,
   errorOf,
+  InvalidRequestError,
   OutcomeUnknownError,
   type Problem,
   UnavailableError,
@@ -162,7 +163,7 @@ export class ClerkRequests {
             if (mine !== attempt || clerkEnd(host.snapshot) !== undefined) return;
             if (came.type === "Answered") {
               this.#first = index;
-              answer = came.answer;
+              answer = doubt === undefined ? came.answer : answerInDoubt(came.answer, doubt);
             } else {
               last = came.why;
               if (came.isSaid) said = came.why;
@@ -232,6 +233,16 @@ export class ClerkRequests {
       clearTimeout(timer);
     }
   }
+}
+
+/**
+ * What an answer tells of a request that may have been done before. A result, and an error that follows from
+ * what is stored, is the first attempt's own. But a member that could not read the request (of an older build,
+ * or a proxy) knows nothing of that attempt.
+ */
+function answerInDoubt(answer: Response | ClerkError, doubt: string): Response | ClerkError {
+  if (!(answer instanceof InvalidRequestError) || answer.code === "too-large") return answer;
+  return endError("unknown", { why: answer.message, doubt });
 }
 
 function endError(

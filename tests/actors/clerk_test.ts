@@ -262,6 +262,11 @@ Deno.test("Clerk: what is not answered in time says what may have become of it",
   const unknown = await assertRejects(() => kv(lost).put("k", "v"), OutcomeUnknownError);
   assertEquals(unknown.outcome, "unknown");
   await assertRejects(() => kv(lost, refused).put("k", "v"), OutcomeUnknownError);
+  const noRoute = problem(404, "no-such-route", false, "not-applied");
+  await assertRejects(() => kv(noRoute).increment("n"), InvalidRequestError);
+  await assertRejects(() => kv(lost, noRoute).increment("n"), OutcomeUnknownError);
+  const noLease = problem(404, "lease-not-found", false, "not-applied");
+  await assertRejects(() => kv(lost, noLease).put("k", "v"), LeaseNotFoundError);
   await assertRejects(() => kv(lost).get("k"), UnavailableError);
   const internal = problem(500, "internal", false, "unknown");
   await assertRejects(() => kv(internal).put("k", "v"), OutcomeUnknownError);

@@ -2022,6 +2022,13 @@ export const mutants: readonly Mutant[] = [
     suspects: [transport],
   },
   {
+    name: "a member that cannot read a write says that it was not applied before",
+    file: "actors/clerk_requests.ts",
+    find: "answer = doubt === undefined ?",
+    replace: "answer = doubt !== null ?",
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
+  {
     name: "a lease's time begins with its late answer",
     file: "actors/clerk.ts",
     find: "    if (keepsAlive) this.#keepAliveSoon(sentMs);",
