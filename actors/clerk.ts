@@ -527,8 +527,15 @@ export class Clerk implements AsyncDisposable {
       ...callOf(options),
     });
     const { id } = await response.json();
+    const keepsAlive = options.keepAlive !== false;
+    let begunMs = sentMs;
+    // The answer came late, so that the lease may be over already: only one that is there is held.
+    if (keepsAlive && performance.now() - sentMs >= ttlMs * KEEP_ALIVE_SHARE) {
+      begunMs = performance.now();
+      await this.fetch({ ...keepAliveOf(id), ...callOf(options) });
+    }
     const lease: Lease = new Lease(id, {
-      ...{ ttlMs, keepsAlive: options.keepAlive !== false, requests: this.#requests, sentMs },
+      ...{ ttlMs, keepsAlive, requests: this.#requests, begunMs },
       onEnd: () => void this.#leases.delete(lease),
     });
     this.#leases.add(lease);
@@ -592,10 +599,10 @@ export class Lease implements AsyncDisposable {
   /** See {@linkcode Clerk.lease}. */
   constructor(
     id: string,
-    { ttlMs, sentMs, keepsAlive, requests, onEnd }: {
+    { ttlMs, begunMs, keepsAlive, requests, onEnd }: {
       readonly ttlMs: number;
-      /** When it was asked for. */
-      readonly sentMs: number;
+      /** When it was asked for, or to be kept alive: its time began no earlier. */
+      readonly begunMs: number;
       readonly keepsAlive: boolean;
       readonly requests: ClerkRequests;
       readonly onEnd: () => void;
@@ -605,7 +612,7 @@ export class Lease implements AsyncDisposable {
     this.ttlMs = ttlMs;
     this.#requests = requests;
     this.#onEnd = onEnd;
-    if (keepsAlive) this.#keepAliveSoon(sentMs);
+    if (keepsAlive) this.#keepAliveSoon(begunMs);
   }
 
   /**
@@ -623,8 +630,7 @@ export class Lease implements AsyncDisposable {
    * @throws {ClerkError} Of another class of clerk_errors.ts.
    */
   async keepAlive(options: CallOptions = {}): Promise<void> {
-    const path = `/v1/leases/${this.id}/keepalive`;
-    await (await this.#requests.send({ method: "POST", path, ...options })).body?.cancel();
+    await (await this.#requests.send({ ...keepAliveOf(this.id), ...options })).body?.cancel();
   }
 
   /** Ends it now, and deletes its keys; that it has ended already is no error. Idempotent. */
@@ -668,6 +674,10 @@ export class Lease implements AsyncDisposable {
     clearTimeout(this.#timer);
     this.#onEnd();
   }
+}
+
+function keepAliveOf(id: string): { readonly method: "POST"; readonly path: string } {
+  return { method: "POST", path: `/v1/leases/${id}/keepalive` };
 }
 
 function callOf({ signal, timeoutMs }: CallOptions): CallOptions {

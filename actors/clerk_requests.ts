@@ -18,6 +18,7 @@ import {
 import {
   AbortedError,
   type ClerkError,
+  CompactedError,
   errorOf,
   InvalidRequestError,
   OutcomeUnknownError,
@@ -115,6 +116,8 @@ export class ClerkRequests {
       let said: string | undefined;
       let doubt: string | undefined;
       let answer: Response | ClerkError | undefined;
+      // Each member keeps changes of its own, so another one may have those that this one does not.
+      let compacted: CompactedError | undefined;
       const isWrite = method !== "GET";
       const start = startClerk({ endpoints: endpoints.length, isWrite, mayRepeat: !isOnce });
       const host = new ChartHost(clerkMachine, start, {
@@ -161,6 +164,13 @@ export class ClerkRequests {
           (came) => {
             // The request has ended, or gone on, without it.
             if (mine !== attempt || clerkEnd(host.snapshot) !== undefined) return;
+            const isCompacted = came.type === "Answered" && came.answer instanceof CompactedError;
+            if (isCompacted) compacted = came.answer as CompactedError;
+            if (compacted !== undefined && (isCompacted || came.type !== "Answered")) {
+              answer = compacted;
+              const isLast = host.snapshot.context.asked >= endpoints.length;
+              return take({ type: isLast ? "Answered" : "Failed" });
+            }
             if (came.type === "Answered") {
               this.#first = index;
               answer = doubt === undefined ? came.answer : answerInDoubt(came.answer, doubt);

@@ -194,19 +194,21 @@ Deno.test("Clerk: a lease that cannot be kept alive says that it is lost", async
   await kv[Symbol.asyncDispose]();
 });
 
-Deno.test("Clerk: a lease's time begins when it is asked for, however late the answer comes", async () => {
+Deno.test("Clerk: a lease's time begins when it is asked for: one that comes late is kept alive first", async () => {
   const ttlMs = 600;
-  const { promise: keptAlive, resolve } = Promise.withResolvers<number>();
-  const transport: Transport = async (url, { headers }) => {
-    if (url.endsWith("/keepalive")) {
-      resolve(Number(new Headers(headers).get("statecraft-timeout-ms")));
-    } else await new Promise((granted) => setTimeout(granted, ttlMs * 2 / 3));
-    return Response.json({ id: "7" });
+  const asked: string[] = [];
+  const transport: Transport = async (url) => {
+    asked.push(new URL(url).pathname);
+    if (asked.length === 1) await new Promise((resolve) => setTimeout(resolve, ttlMs * 2 / 3));
+    return asked.length === 3
+      ? problem(404, "lease-not-found", false, "not-applied")
+      : Response.json({ id: "7" });
   };
   await using kv = new Clerk({ endpoints: ["http://x"], transport });
-  await kv.lease(ttlMs);
-  // Only the rest of its time is left for the first keepalive.
-  assert(await keptAlive <= ttlMs / 3);
+  const lease = await kv.lease(ttlMs);
+  assertEquals(asked, ["/v1/leases", "/v1/leases/7/keepalive"]);
+  await new Promise((resolve) => lease.lost.addEventListener("abort", resolve));
+  assert(lease.lost.reason instanceof LeaseNotFoundError);
 });
 
 Deno.test("Clerk: a lease and a time of many days need no attention at once", async () => {
@@ -337,6 +339,29 @@ Deno.test("Clerk: a watch goes on where it was when an answer is lost, and says 
     for await (const { revision } of kv.watch()) seen.push(revision);
   }, CompactedError);
   assertEquals([seen, asked], [[5, 6, 7], ["", "5", "7", "7", "8"]]);
+});
+
+Deno.test("Clerk: a watch asks every member before it says that changes are not kept any more", async () => {
+  const keeps = new Set<string>(["z"]);
+  const asked: string[] = [];
+  const transport: Transport = (url) => {
+    const { hostname } = new URL(url);
+    asked.push(hostname);
+    if (hostname === "y") return Promise.reject(new TypeError("connection reset"));
+    const isKept = keeps.delete(hostname);
+    const event = { type: "put", key: "aw==", value: "dg==", revision: 5, created: 1, version: 1 };
+    return Promise.resolve(
+      isKept
+        ? Response.json({ events: [event], from: 6 })
+        : problem(410, "compacted", false, "not-applied"),
+    );
+  };
+  const kv = new Clerk({ endpoints: ["http://x", "http://y", "http://z"], transport });
+  const seen: number[] = [];
+  await assertRejects(async () => {
+    for await (const { revision } of kv.watch({ from: 5 })) seen.push(revision);
+  }, CompactedError);
+  assertEquals([seen, asked], [[5], ["x", "y", "z", "z", "x", "y"]]);
 });
 
 Deno.test("Clerk: endpoints must be addresses, and there must be one", () => {

@@ -2029,10 +2029,17 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors/clerk_test.ts"],
   },
   {
+    name: "a watch gives up at the first member that does not keep the changes",
+    file: "actors/clerk_requests.ts",
+    find: "      return take({ type: isLast ?",
+    replace: "      return take({ type: isLast || true ?",
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
+  {
     name: "a lease's time begins with its late answer",
     file: "actors/clerk.ts",
-    find: "    if (keepsAlive) this.#keepAliveSoon(sentMs);",
-    replace: "    if (keepsAlive) this.#keepAliveSoon(performance.now());",
+    find: "performance.now() - sentMs >= ttlMs",
+    replace: "0 >= ttlMs",
     suspects: ["tests/actors/clerk_test.ts"],
   },
   {
