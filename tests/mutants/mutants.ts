@@ -2036,6 +2036,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors/clerk_test.ts"],
   },
   {
+    name: "a poll whose client is gone waits on",
+    file: "transport/http/routes/watch.ts",
+    find: '    gone.addEventListener("abort", end, { once: true });\n',
+    replace: "    void gone;\n",
+    suspects: [transport],
+  },
+  {
     name: "a lease's time begins with its late answer",
     file: "actors/clerk.ts",
     find: "performance.now() - sentMs >= ttlMs",

@@ -75,6 +75,16 @@ Deno.test("a poll whose time is up just as something changes leaves that to the 
   assertEquals([events.length, (await written).status], [1, "ok"]);
 });
 
+Deno.test("a poll whose client goes away ends its watch", async () => {
+  const { port, send } = gateway();
+  const client = new AbortController();
+  const poll = send("/v1/watch?prefix=&wait=30s", { signal: client.signal });
+  while (port.watches.size === 0) await Promise.resolve();
+  client.abort();
+  await poll;
+  assertEquals([port.watches.size, port.expiring.size], [0, 0]);
+});
+
 Deno.test("every problem code has its status, and says what became of the write", async () => {
   const expected: Record<ProblemCode, [number, boolean, string]> = {
     "invalid-request": [400, false, "not-applied"],

@@ -39,7 +39,7 @@ export function addWatchRoute(app: Hono, port: GatewayPort): void {
     const watch = port.watch(bounds, from);
     return waitMs === undefined
       ? events(watch, form, port)
-      : poll(watch, { ...form, waitMs }, port);
+      : poll(watch, { ...form, waitMs, gone: c.req.raw.signal }, port);
   });
 }
 
@@ -75,7 +75,7 @@ function events(watch: WatchSource, form: Form, port: GatewayPort): Response {
 /** What is new within the time, as JSON; and where to go on. */
 async function poll(
   watch: WatchSource,
-  { waitMs, ...form }: Form & { readonly waitMs: number },
+  { waitMs, gone, ...form }: Form & { readonly waitMs: number; readonly gone: AbortSignal },
   port: GatewayPort,
 ): Promise<Response> {
   const news = await new Promise<WatchNews | undefined>((resolve) => {
@@ -88,10 +88,14 @@ async function poll(
       takeBack();
       resolve(news);
     };
-    takeBack = port.expireAfter(waitMs, () => {
+    const end = (): void => {
       isTimeUp = true;
+      takeBack();
       resolve(undefined);
-    });
+    };
+    takeBack = port.expireAfter(waitMs, end);
+    // Else the watches of clients that went away would fill the room of the others.
+    gone.addEventListener("abort", end, { once: true });
     look();
   });
   const { from } = watch;
