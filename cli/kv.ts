@@ -305,7 +305,10 @@ async function watch(
     ...(from === undefined ? {} : { from: numberSetting("from", from, most) }),
     withPrevious: settings.isOn("prev"),
     signal: stop.signal,
-  }, { reach, output: outputOf(settings, "table"), show });
+  }, {
+    ...{ reach, output: outputOf(settings, "table"), show },
+    isTerminal: Deno.stdout.isTerminal(),
+  });
   Deno.exit(EXIT.ok);
 }
 

@@ -5,6 +5,7 @@
  */
 import { Clerk, ClerkError, type WatchEvent, type WatchOptions } from "../mod.ts";
 import { ClientError, exitCodeOf, type Reach } from "./http_client.ts";
+import { escapeCell } from "./terminal_text.ts";
 
 /** How changes are shown. */
 export type WatchOutput = "table" | "json" | "ndjson" | "raw";
@@ -16,15 +17,17 @@ export type WatchOutput = "table" | "json" | "ndjson" | "raw";
  */
 export async function watchKeys(
   options: WatchOptions,
-  { reach, output, show }: {
+  { reach, output, show, isTerminal }: {
     readonly reach: Reach;
     readonly output: string;
     readonly show: (text: string) => void;
+    /** Whether it is shown on a terminal, where a change must stay one line. */
+    readonly isTerminal: boolean;
   },
 ): Promise<void> {
   try {
     for await (const event of new Clerk(reach).watch(options)) {
-      show(lineOf(event, output as WatchOutput));
+      show(lineOf(event, output as WatchOutput, isTerminal ? escapeCell : asItIs));
     }
   } catch (error) {
     if (!(error instanceof ClerkError)) throw error;
@@ -32,7 +35,13 @@ export async function watchKeys(
   }
 }
 
-function lineOf(event: WatchEvent, output: WatchOutput): string {
+function lineOf(
+  event: WatchEvent,
+  output: WatchOutput,
+  shown: (text: string) => string,
+): string {
+  const cellOf = (text: ReturnType<typeof textOf>): string =>
+    typeof text === "string" ? shown(text) : `base64:${text.base64}`;
   const { type, revision, entry, previous } = event;
   const key = textOf(event.keyBytes);
   if (output === "raw") return entry === undefined ? "" : `${cellOf(textOf(entry.value))}\n`;
@@ -57,6 +66,6 @@ function textOf(bytes: Uint8Array): string | { readonly base64: string } {
   }
 }
 
-function cellOf(text: ReturnType<typeof textOf>): string {
-  return typeof text === "string" ? text : `base64:${text.base64}`;
+function asItIs(text: string): string {
+  return text;
 }
