@@ -419,6 +419,8 @@ Deno.test("a lost disk: a leader that never met it takes it out of the cluster f
   assertEquals(directories, [[1, "directory-1"], [2, undefined], [3, "directory-3"]]);
   assertEquals(configWith(replaced, { promote: [2] }, () => "new").members[1]!.directory, "new");
   assertEquals(configWith(met, { remove: [3] }, () => undefined).removed, ["directory-3"]);
+  // What the members have agreed on counts more than what this leader remembers.
+  assertEquals(configWith(met, { remove: [3] }, () => "another").removed, ["directory-3"]);
 });
 
 Deno.test("a lost disk: the member comes back empty as a learner, and is promoted again", () => {

@@ -810,7 +810,7 @@ export const mutants: readonly Mutant[] = [
     suspects: [core],
   },
   {
-    name: "a leader removes only a directory that it has met",
+    name: "a leader takes out the directory that it remembers, not the one that was agreed on",
     file: "machines/membership_change.ts",
     find: "const directory = member.directory ?? directoryOf(member.id);",
     replace: "const directory = directoryOf(member.id);",

@@ -123,6 +123,7 @@ export class SimCluster {
   readonly #options: SimClusterOptions;
   readonly #watch: ClusterWatch;
   readonly #founding: ReadonlyMap<NodeId, HostPort>;
+  #members: PlacedConfig;
   /** Nodes that the cluster has removed, and that have ended. */
   readonly #removed = new Set<NodeId>();
   /** Changes of the members that were made. */
@@ -148,6 +149,7 @@ export class SimCluster {
     this.network.onSend = (way, frame, message) => this.#watch.sent(way, frame, message);
     const ids = Array.from({ length: options.nodes }, (_, offset) => offset + 1);
     this.#founding = new Map(ids.map((id) => [id, SimNetwork.addressOf(id)]));
+    this.#members = { index: 0, config: foundingConfig({ voters: ids }) };
     const build = options.build ??
       (isDrawn && this.dice.chance(0.75) ? CLUSTER_VERSIONS.max : 1);
     for (const id of ids) this.#addNode(id, { build });
@@ -192,12 +194,12 @@ export class SimCluster {
     return [...this.nodes.keys()].filter((id) => !this.#removed.has(id));
   }
 
-  /** The newest configuration that a running node knows to be committed; that of the founding if none does. */
+  /**
+   * The newest configuration that a node has known to be committed; that of the founding if none has. It is
+   * kept: those who know it may all be down, or have the next one in force that nobody has committed yet.
+   */
   get members(): PlacedConfig {
-    let newest: PlacedConfig = {
-      index: 0,
-      config: foundingConfig({ voters: [...this.#founding.keys()] }),
-    };
+    let newest = this.#members;
     for (const id of this.nodes.keys()) {
       const state = this.host(id)?.core.state;
       if (state === undefined) continue;
@@ -205,6 +207,7 @@ export class SimCluster {
       const { current } = state.configs;
       if (current.index <= index && current.index > newest.index) newest = current;
     }
+    this.#members = newest;
     return newest;
   }
 
