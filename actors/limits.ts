@@ -139,5 +139,12 @@ export const SPACE_HANDOVER_MS = 30_000;
 export const HANDOVER_MS_MAX = 1_500;
 /** How long a stop waits for the requests in flight; then it goes on without them. */
 export const DRAIN_MS_MAX = 2_000;
+/** How long a stop waits for a member's answer to its leave; there are two rounds. */
+export const LEAVE_MS_MAX = 500;
+/**
+ * How long a member that has said that it stops is believed, if its link stays up: longer than a stop may
+ * take.
+ */
+export const LEAVING_NODE_MS_MAX = 10_000;
 /** How long a stop may take to drain the actors' mailboxes. */
 export const ACTOR_STOP_MS_MAX = 1_000;

@@ -79,6 +79,8 @@ export interface NodeClientOptions {
   readonly links: () => readonly LinkFact[];
   /** What the comparison of states has found. */
   readonly audit: Pick<AuditActor, "differences" | "isWrong">;
+  /** Whether another node has said that it stops, and takes nothing more (actors/leave.ts). */
+  readonly isLeaving: (node: NodeId) => boolean;
   /** Whether the node is stopping. */
   readonly isStopping: () => boolean;
 }
@@ -465,7 +467,9 @@ export class NodeClient implements GatewayPort {
     let mayHaveHadEffect = false;
     for (let attempts = 1;; attempts++) {
       const leader = this.#options.core.context.leaderId ?? this.nodeId;
-      const attempt = await this.#ask(this.#options.raftOn(leader), request, deadlineMs);
+      const attempt: Attempt = this.#options.isLeaving(leader)
+        ? { kind: "no-effect", detail: `node ${leader} is stopping` }
+        : await this.#ask(this.#options.raftOn(leader), request, deadlineMs);
       if (attempt.kind === "unknown") {
         mayHaveHadEffect = true;
         if (!mayRepeat) throw new GatewayError("outcome-unknown", attempt.detail);

@@ -71,6 +71,7 @@ import {
   formatNodeMetrics,
   FSYNC_BUCKETS_SECONDS,
 } from "./node_metrics.ts";
+import { LeaveTaking } from "./leave.ts";
 import { MemberRemovedError } from "./members.ts";
 import { OwnMembership } from "./own_membership.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
@@ -202,6 +203,7 @@ export class Process {
   readonly #undo: (() => void)[];
   readonly #fsync = new Histogram(FSYNC_BUCKETS_SECONDS);
   readonly #wal: Wal;
+  readonly #leave: LeaveTaking;
   readonly #walActor: WalHost;
   readonly #snapshots: SnapshotStore;
   readonly #space: SpaceWatch;
@@ -307,6 +309,7 @@ export class Process {
       packSyncMsMin: compression.logSyncMsMin,
       onSync: (durationMs) => this.#fsync.observe(durationMs / 1000),
     });
+    this.#leave = new LeaveTaking(this.system, ports);
     this.#joined = directory.joined && placedConfigOf(directory.joined);
     this.#remembered = directory.isLogLost ? newerOf(readMembers(disk), this.#joined) : undefined;
     for (const group of options.groups) {
@@ -363,6 +366,7 @@ export class Process {
           this.#membership.tell(peer);
           this.#compareVersions();
         }
+        if (link === "lost") this.#leave.linkLost(peer);
         options.onLink?.(peer, link);
       },
     });
@@ -517,6 +521,7 @@ export class Process {
       metrics: () => this.#metrics(group),
       httpAddressOf: (node) => this.#httpAddressOf(node),
       links: () => linkFacts(this.#peers.status().peers, ports.clock.monotonicMs()),
+      isLeaving: (node) => this.#leave.isLeaving(node),
       isStopping: () => this.#stopping !== undefined,
     });
     return { host, client, watches, commit, leaderChanges: 0, gateway: undefined };
@@ -605,24 +610,31 @@ export class Process {
   }
 
   /**
-   * Waits until this node has answered the calls of other nodes. It took their writes while it led,
-   * and answers them once it hears from the next leader whether they are committed.
+   * Takes leave of the other nodes and answers their calls. It took their writes while it led, and answers
+   * them once it hears from the next leader whether they are committed.
    */
   async #answerPeers(): Promise<void> {
+    if (this.#failed) return;
     const { clock } = this.#options.world.ports;
+    await this.#leave.tell(this.#connected());
     const untilMs = clock.monotonicMs() + DRAIN_MS_MAX;
     while (this.system.status().inboundCalls > 0 && clock.monotonicMs() < untilMs) {
       await this.#pause(ANSWERED_POLL_MS);
     }
+    await this.#leave.tell(this.#connected());
+  }
+
+  /** The peers that there is a link to. */
+  #connected(): NodeId[] {
+    return this.#peers.status().peers.filter(({ state }) => state.startsWith("connected"))
+      .map(({ peer }) => peer);
   }
 
   /** Hands leadership to the connected voter that has most of the log. */
   async #handOver({ core, raft, group }: KvGroup): Promise<void> {
     if (core.role !== "leader") return;
     const { voters } = core.context;
-    const connected = this.#peers.status().peers
-      .filter(({ peer, state }) => voters.includes(peer) && state.startsWith("connected"))
-      .map(({ peer }) => peer);
+    const connected = this.#connected().filter((peer) => voters.includes(peer));
     const to = core.state.leadership?.holdsMost(connected);
     if (to === undefined) return;
     try {

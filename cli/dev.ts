@@ -14,6 +14,8 @@ const DEV_NODES_MAX = 9;
 /** How long the cluster may take to elect its first leader. */
 const DEV_START_MS_MAX = 60_000;
 const POLL_MS = 50;
+/** How long the others wait for one that stops, before they are told to. */
+const STOP_TURN_MS = 1_000;
 
 const HELP = `Usage: deno task dev [flags]
 
@@ -165,6 +167,7 @@ function quoted(word: string): string {
   return /^[\w./:=,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
+/** One after the other, so that a leader hands over to a member that stays, while there is one. */
 async function stopAll(members: readonly Member[]): Promise<void> {
   for (const { child } of members) {
     try {
@@ -172,6 +175,10 @@ async function stopAll(members: readonly Member[]): Promise<void> {
     } catch {
       // It has ended already.
     }
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const isLate = new Promise<void>((resolve) => timer = setTimeout(resolve, STOP_TURN_MS));
+    await Promise.race([child.status, isLate]);
+    clearTimeout(timer);
   }
   await Promise.all(members.map(({ child }) => child.status));
 }

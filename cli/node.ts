@@ -51,6 +51,8 @@ const SNAPSHOT_AFTER_BOUNDS = { min: 1_000, max: 2 ** 40 };
 
 /** A stop that takes longer is cut short. */
 export const STOP_MS_MAX = 5_000;
+/** A signal that comes so soon after the first is its echo. */
+export const SIGNAL_ECHO_MS = 250;
 
 /** Errors that name a path within the data directory, or none. */
 const storageErrors =
@@ -284,12 +286,18 @@ function choice<Value extends string>(
   return text as Value;
 }
 
-/** The first signal stops in order, the second at once. The answer does what a signal does. */
+/**
+ * The first signal stops in order, the second at once. The answer does what a signal does.
+ *
+ * Ctrl-C reaches the whole process group, and `deno task` passes it on once more: what follows the first
+ * signal so soon is the same wish.
+ */
 function stopOnSignals(node: StatecraftNode, lines: LineWriter): () => void {
-  let stopping = false;
+  let stopMs: number | undefined;
   const stop = (): void => {
-    if (stopping) Deno.exit(EXIT.failure);
-    stopping = true;
+    if (stopMs !== undefined && performance.now() - stopMs < SIGNAL_ECHO_MS) return;
+    if (stopMs !== undefined) Deno.exit(EXIT.failure);
+    stopMs = performance.now();
     setTimeout(() => {
       lines.write("statecraft node: the stop took too long and was cut short");
       exit(lines, EXIT.failure);

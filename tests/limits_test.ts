@@ -1,6 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { CALL_TIMEOUT_MS_MAX, MAILBOX_CAPACITY } from "../actors/runtime/limits.ts";
-import { ACTOR_STOP_MS_MAX, DRAIN_MS_MAX, HANDOVER_MS_MAX } from "../actors/limits.ts";
+import {
+  ACTOR_STOP_MS_MAX,
+  DRAIN_MS_MAX,
+  HANDOVER_MS_MAX,
+  LEAVE_MS_MAX,
+  LEAVING_NODE_MS_MAX,
+} from "../actors/limits.ts";
 import { STOP_MS_MAX } from "../cli/node.ts";
 import { DEFAULT_TIMING } from "../machines/group_state.ts";
 import { REQUEST_BYTES_MAX, REQUEST_HEADER_BYTES } from "../machines/request_batch.ts";
@@ -37,6 +43,8 @@ Deno.test("a mailbox holds every request that the gateway lets in", () => {
 
 Deno.test("an orderly stop ends before it is cut short", () => {
   assert(HANDOVER_MS_MAX + DRAIN_MS_MAX + ACTOR_STOP_MS_MAX < STOP_MS_MAX);
+  assert(2 * LEAVE_MS_MAX < DRAIN_MS_MAX);
+  assert(LEAVING_NODE_MS_MAX > STOP_MS_MAX);
   assert(HANDOVER_MS_MAX > 2 * DEFAULT_TIMING.electionTimeoutMsMax);
 });
 

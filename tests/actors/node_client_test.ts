@@ -87,6 +87,8 @@ class Bench {
   readonly asked: string[] = [];
   readonly payloads: Uint8Array[] = [];
   stopping = false;
+  /** Nodes that have said that they stop. */
+  readonly leaving = new Set<number>();
   links: readonly LinkFact[] = [];
   /** Whether the Raft actor takes what is in its mailbox. */
   takes = true;
@@ -142,6 +144,7 @@ class Bench {
       metrics: () => "",
       httpAddressOf: () => undefined,
       links: () => this.links,
+      isLeaving: (node) => this.leaving.has(node),
       isStopping: () => this.stopping,
     });
   }
@@ -211,6 +214,13 @@ Deno.test("what surely had no effect is tried again until it has one", async () 
   const bench = new Bench(...none, refused("transferring"), answer(OK));
   assertEquals(await bench.run(bench.gateway.write(PUT, REQUEST_TIMEOUT_MS)), OK);
   assertEquals(bench.asked.length, 5);
+});
+
+Deno.test("nothing is forwarded to a leader that has said that it stops", async () => {
+  const bench = new Bench(answer({ status: "refused", reason: "overloaded", leader: 0 }));
+  bench.leaving.add(2);
+  await bench.fails(bench.gateway.write(PUT, REQUEST_TIMEOUT_MS), "unavailable", "not-applied");
+  assertEquals(bench.asked, []);
 });
 
 Deno.test("without a leader a write is unavailable once its time is up, and not applied", async () => {

@@ -21,6 +21,7 @@ const core = "tests/machines";
 const storage = "tests/storage";
 const transport = "tests/transport";
 const actors = "tests/actors";
+const sim = "tests/sim";
 
 /** All of them: the classic faults of Raft implementations, and those that were found here. */
 export const mutants: readonly Mutant[] = [
@@ -815,6 +816,13 @@ export const mutants: readonly Mutant[] = [
     find: "const directory = member.directory ?? directoryOf(member.id);",
     replace: "const directory = directoryOf(member.id);",
     suspects: [core],
+  },
+  {
+    name: "a node that stops closes its links before it has taken leave",
+    file: "actors/leave.ts",
+    find: "await Promise.all(nodes.map((node) =>",
+    replace: "void Promise.all(nodes.map((node) =>",
+    suspects: [sim],
   },
   {
     name: "a node joins by what may never be committed",

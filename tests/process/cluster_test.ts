@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { ClusterStatus } from "../../transport/http/gateway_port.ts";
+import { SIGNAL_ECHO_MS } from "../../cli/node.ts";
 import { killAll, killLeaders } from "./kill_runs.ts";
 import { eventually, persist, RealCluster } from "./real_cluster.ts";
 
@@ -181,10 +182,21 @@ Deno.test("a second signal ends a node at once", async () => {
   await new Promise((resolve) => setTimeout(resolve, 100));
   node.signal("SIGTERM");
   await eventually("the stop", () => / stopping /.test(node.stderr) ? true : undefined);
+  await new Promise((resolve) => setTimeout(resolve, SIGNAL_ECHO_MS));
   node.signal("SIGINT");
   const { code, stderr } = await node.ended;
   await waiting;
   assert(code === 1 || / stopped\n$/.test(stderr), `${code} ${stderr}`);
+});
+
+Deno.test("SIGNAL_ECHO_MS: Ctrl-C that deno task passes on once more is one signal", async () => {
+  await using cluster = await started();
+  const leader = await cluster.leader();
+  leader.signal("SIGINT");
+  leader.signal("SIGTERM");
+  const { code, stderr } = await leader.ended;
+  assertEquals(code, 0, stderr);
+  assertMatch(stderr, / stopped\n$/);
 });
 
 Deno.test("leaders killed under load: every append exactly once and in order", async () => {

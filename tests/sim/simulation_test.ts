@@ -123,3 +123,44 @@ Deno.test("disks are lost of a minority only, and of nodes that all others have 
   cluster.wipe(4);
   assertEquals(wipeable(), [], "two of five are lost");
 });
+
+/** Writes at the followers while the leader stops, and what their answers say of the writes. */
+async function outcomesOfStop(seed: number): Promise<string[]> {
+  const cluster = new SimCluster({ seed, nodes: 3 });
+  for (const id of cluster.ids) cluster.start(id);
+  assert(cluster.runUntilTrue(10_000, () => cluster.leader() !== undefined));
+  cluster.run(1_000);
+  const leader = cluster.leader()!;
+  const outcomes: string[] = [];
+  let isOver = false;
+  const write = (id: number): void => {
+    if (isOver) return;
+    const headers = { host: "node" };
+    const request = new Request("http://node/v1/kv/key", { method: "PUT", body: "value", headers });
+    const answered = cluster.awaitPromise();
+    Promise.resolve(cluster.node(id).process!.gateway(0)(request)).then(async (response) => {
+      const { outcome } = await response.json() as { readonly outcome?: string };
+      outcomes.push(outcome ?? "applied");
+      answered();
+      cluster.loop.after(1, () => write(id));
+    });
+  };
+  for (const id of cluster.ids.filter((each) => each !== leader)) {
+    for (let writer = 0; writer < 4; writer++) write(id);
+  }
+  await cluster.play(10 + seed / 8);
+  const hasEnded = cluster.stop(leader);
+  assert(await cluster.playUntilTrue(6_000, hasEnded));
+  assertEquals(cluster.failures, []);
+  isOver = true;
+  await cluster.play(1_000);
+  return outcomes;
+}
+
+Deno.test("a leader that stops leaves no write in doubt that another node has forwarded (60 seeds)", async () => {
+  for (const seed of seedsFrom(1, 60)) {
+    const outcomes = await outcomesOfStop(seed);
+    assert(outcomes.length > 20, `seed ${seed}: ${outcomes.length} writes`);
+    assertEquals(outcomes.filter((each) => each !== "applied"), [], `seed ${seed}`);
+  }
+});
