@@ -2023,13 +2023,6 @@ export const mutants: readonly Mutant[] = [
     suspects: [transport],
   },
   {
-    name: "a poll whose time is up takes what nobody is told",
-    file: "transport/http/routes/watch.ts",
-    find: "const news = isTimeUp ? undefined : watch.take(look);",
-    replace: "const news = watch.take(look);",
-    suspects: [transport],
-  },
-  {
     name: "a member that cannot read a write says that it was not applied before",
     file: "actors/clerk_requests.ts",
     find: "answer = doubt === undefined ?",
@@ -2046,8 +2039,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a poll whose client is gone waits on",
     file: "transport/http/routes/watch.ts",
-    find: '    gone.addEventListener("abort", end, { once: true });\n',
-    replace: "    void gone;\n",
+    find: "      takeBack();\n      watch.end();\n    },\n  });",
+    replace: "      takeBack();\n    },\n  });",
     suspects: [transport],
   },
   {

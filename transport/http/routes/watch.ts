@@ -39,7 +39,7 @@ export function addWatchRoute(app: Hono, port: GatewayPort): void {
     const watch = port.watch(bounds, from);
     return waitMs === undefined
       ? events(watch, form, port)
-      : poll(watch, { ...form, waitMs, gone: c.req.raw.signal }, port);
+      : poll(watch, { ...form, waitMs }, port);
   });
 }
 
@@ -72,40 +72,52 @@ function events(watch: WatchSource, form: Form, port: GatewayPort): Response {
   return new Response(body, { headers });
 }
 
-/** What is new within the time, as JSON; and where to go on. */
-async function poll(
+/**
+ * What is new within the time, as JSON; and where to go on.
+ *
+ * An answer that has to wait has begun by then: a client that goes away cancels its body, and so frees the
+ * watch. If the changes are lost while it waits, it says nothing, and the next poll is told so.
+ */
+function poll(
   watch: WatchSource,
-  { waitMs, gone, ...form }: Form & { readonly waitMs: number; readonly gone: AbortSignal },
+  { waitMs, ...form }: Form & { readonly waitMs: number },
   port: GatewayPort,
-): Promise<Response> {
-  const news = await new Promise<WatchNews | undefined>((resolve) => {
-    let takeBack = (): void => {};
-    let isTimeUp = false;
-    const look = (): void => {
-      // What comes just after the time is up belongs to the next answer, so nobody may take it here.
-      const news = isTimeUp ? undefined : watch.take(look);
-      if (news === undefined) return;
+): Response {
+  const headers = { "content-type": "application/json", "cache-control": "no-store" };
+  const answerOf = (news: WatchNews | undefined): string => {
+    const { from } = watch;
+    // In the same turn: what comes now belongs to the next answer, and nobody may take it here.
+    watch.end();
+    const changes = news?.type === "changes" ? news.changes : [];
+    return JSON.stringify({ events: changes.map((change) => eventOf(change, form)), from }) + "\n";
+  };
+  let tell = (_: WatchNews | undefined): void => {};
+  const look = (): void => {
+    const news = watch.take(look);
+    if (news !== undefined) tell(news);
+  };
+  const news = watch.take(look);
+  if (news?.type === "compacted") {
+    watch.end();
+    throw compacted(news.firstRevision);
+  }
+  if (news !== undefined || waitMs === 0) return new Response(answerOf(news), { headers });
+  let takeBack = (): void => {};
+  const body = new ReadableStream<Uint8Array>({
+    start: (controller) => {
+      tell = (news) => {
+        takeBack();
+        controller.enqueue(utf8.encode(answerOf(news)));
+        controller.close();
+      };
+      takeBack = port.expireAfter(waitMs, () => tell(undefined));
+    },
+    cancel: () => {
       takeBack();
-      resolve(news);
-    };
-    const end = (): void => {
-      isTimeUp = true;
-      takeBack();
-      resolve(undefined);
-    };
-    takeBack = port.expireAfter(waitMs, end);
-    // Else the watches of clients that went away would fill the room of the others.
-    gone.addEventListener("abort", end, { once: true });
-    look();
+      watch.end();
+    },
   });
-  const { from } = watch;
-  watch.end();
-  if (news?.type === "compacted") throw compacted(news.firstRevision);
-  const changes = news?.type === "changes" ? news.changes : [];
-  const body = { events: changes.map((change) => eventOf(change, form)), from };
-  return new Response(JSON.stringify(body) + "\n", {
-    headers: { "content-type": "application/json", "cache-control": "no-store" },
-  });
+  return new Response(body, { headers });
 }
 
 function eventsOf(news: WatchNews, form: Form): string {
