@@ -205,6 +205,7 @@ export class KeySpace {
   /** Ends a command; returns the revision of the store, which is a new one if it changed anything. */
   endCommand(): number {
     if (this.#changes.length > this.#settled) this.#revision++;
+    if (this.#changes.length > this.#settled + 1) this.#mergeChanges();
     this.#settled = this.#changes.length;
     this.leases.endCommand();
     return this.#revision;
@@ -231,6 +232,25 @@ export class KeySpace {
     this.#changes = [];
     this.#settled = 0;
     return changes;
+  }
+
+  /**
+   * Makes one change of a key of all that the command at hand did to it: that is what a revision changed,
+   * and a command that appends often to a large value must not crowd other changes out.
+   */
+  #mergeChanges(): void {
+    const merged = new Map<string, Change>();
+    for (const change of this.#changes.splice(this.#settled)) {
+      const first = merged.get(change.key);
+      merged.set(
+        change.key,
+        first === undefined ? change : { ...change, previous: first.previous },
+      );
+    }
+    for (const change of merged.values()) {
+      const isSeen = change.entry !== undefined || change.previous !== undefined;
+      if (isSeen) this.#changes.push(change);
+    }
   }
 
   #store(

@@ -2037,6 +2037,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors/clerk_test.ts"],
   },
   {
+    name: "a revision tells of every step that its command made with a key",
+    file: "storage/kv/key_space.ts",
+    find: "if (this.#changes.length > this.#settled + 1) this.#mergeChanges();",
+    replace: "if (this.#changes.length > Infinity) this.#mergeChanges();",
+    suspects: ["tests/storage/kv"],
+  },
+  {
     name: "a poll whose client is gone waits on",
     file: "transport/http/routes/watch.ts",
     find: "      takeBack();\n      watch.end();\n    },\n  });",

@@ -211,7 +211,11 @@ export class StoreModel {
       if (isOfKey && this.#keysOf(id).length === 0) this.leases.delete(id);
     }
     if (made.length > 0) this.revision = revision;
-    changes.push(...made);
+    // A revision changes a key once, however often the command did.
+    for (const key of new Set(made.map((one) => one.key))) {
+      const [previous, entry] = [before.get(key), this.entries.get(key)];
+      if (previous !== entry) changes.push({ key, entry, previous, revision });
+    }
     const done = { status: "ok", revision: this.revision, results } as const;
     return failed === undefined
       ? { ...done, succeeded: true }

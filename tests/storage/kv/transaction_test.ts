@@ -14,6 +14,8 @@ import {
 } from "../../../storage/kv/limits.ts";
 import type { Once } from "../../../storage/kv/once.ts";
 import type { Operation } from "../../../storage/kv/operations/operations.ts";
+import type { KvEntry } from "../../../storage/kv/entry.ts";
+import { KvStore } from "../../../storage/kv/kv_store.ts";
 import { Client, compareOf, done, loadState } from "./client.ts";
 import { commandOf } from "./command_of.ts";
 
@@ -32,6 +34,32 @@ const onces: readonly Once[] = [
 function all(...success: Operation[]): Command {
   return { compares: [], success, failure: [] };
 }
+
+Deno.test("a revision changes a key once, however often its command did", () => {
+  const store = new KvStore();
+  const execute = (...success: Operation[]): string[] => {
+    const requests = [encodeCommand(all(...success))];
+    const index = store.lastApplied + 1;
+    const { changes } = store.apply({ index, term: 1, timeMs: 0, kind: "command", requests });
+    return changes.map(({ key, entry, previous, revision }) => {
+      const text = (value: KvEntry | undefined): string =>
+        value === undefined ? "none" : new TextDecoder().decode(value.value);
+      return `${revision} ${key}: ${text(previous)} -> ${text(entry)}`;
+    });
+  };
+  assertEquals(execute(put("b", "1"), put("a", "1")), ["1 b: none -> 1", "1 a: none -> 1"]);
+  assertEquals(
+    execute(put("a", "2"), append("b", toBytes("2")), put("a", "3"), append("b", toBytes("3"))),
+    ["2 a: 1 -> 3", "2 b: 1 -> 123"],
+  );
+  assertEquals(execute(remove("a"), put("a", "4"), remove("b")), [
+    "3 a: 3 -> 4",
+    "3 b: 123 -> none",
+  ]);
+  // What was there neither before nor after is no change, though the revision is a new one.
+  assertEquals(execute(put("c", "1"), remove("c")), []);
+  assertEquals([store.revision, execute(put("c", "2"))], [4, ["5 c: none -> 2"]]);
+});
 
 Deno.test("operations see what those before them did, and all of them have one revision", () => {
   const client = new Client();
