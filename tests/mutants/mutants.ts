@@ -2044,6 +2044,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/storage/kv"],
   },
   {
+    name: "a watch that told of nothing does not say where it is",
+    file: "transport/http/routes/watch.ts",
+    find: "send(utf8.encode(`: heartbeat\\n${seen()}`));",
+    replace: "send(utf8.encode(`: heartbeat\\n\\n`));",
+    suspects: [transport],
+  },
+  {
     name: "a poll whose client is gone waits on",
     file: "transport/http/routes/watch.ts",
     find: "      takeBack();\n      watch.end();\n    },\n  });",

@@ -13,6 +13,7 @@ import {
   RESPONSE_CHUNK_BYTES,
   RESPONSE_STALL_MS_MAX,
   SCAN_UNREAD_BYTES,
+  WATCH_HEARTBEAT_MS,
   WHOLE_BODY_BYTES_MAX,
 } from "../../transport/http/limits.ts";
 import { GatewayError, type ProblemCode } from "../../transport/http/problem.ts";
@@ -73,6 +74,21 @@ Deno.test("a poll whose time is up just as something changes leaves that to the 
   assertEquals(await (await poll).json(), { events: [], from: 1 });
   const { events } = await (await send("/v1/watch?prefix=&wait=0s&from=1")).json();
   assertEquals([events.length, (await written).status], [1, "ok"]);
+});
+
+Deno.test("WATCH_HEARTBEAT_MS: a silent watch says where it is, so that it is not behind when it comes back", async () => {
+  const { port, send } = gateway();
+  const reader = (await send("/v1/watch?key=a")).body!.getReader();
+  const next = async (): Promise<string> => new TextDecoder().decode((await reader.read()).value);
+  assertEquals(await next(), "id: 0\n\n");
+  const heartbeat = next();
+  while (port.expiring.size === 0) await Promise.resolve();
+  assertEquals([...port.expiring.values()], [WATCH_HEARTBEAT_MS]);
+  const put = { type: "put", key: "b", value: new Uint8Array() } as const;
+  await port.write({ compares: [], success: [put], failure: [] });
+  for (const expire of port.expiring.keys()) expire();
+  assertEquals(await heartbeat, ": heartbeat\nid: 1\n\n");
+  await reader.cancel();
 });
 
 Deno.test("a poll whose client goes away ends its watch", async () => {

@@ -20,6 +20,8 @@ class Events {
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #decoder = new TextDecoder();
   #text = "";
+  /** What a client that comes back sends. */
+  lastId = "";
 
   constructor(response: Response) {
     assertEquals(response.headers.get("content-type"), "text/event-stream");
@@ -29,7 +31,8 @@ class Events {
   /** The next events; fewer if the stream ends. */
   async next(count: number): Promise<Event[]> {
     const events: Event[] = [];
-    while (events.length < count) {
+    // The beginning is read even if no event is asked for.
+    while (events.length < count || this.lastId === "") {
       const end = this.#text.indexOf("\n\n");
       if (end < 0) {
         const { done, value } = await this.#reader.read();
@@ -39,9 +42,10 @@ class Events {
       }
       const lines = this.#text.slice(0, end).split("\n");
       this.#text = this.#text.slice(end + 2);
-      if (lines[0]!.startsWith(":")) continue;
       const field = (name: string): string | undefined =>
         lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+      this.lastId = field("id") ?? this.lastId;
+      if (field("data") === undefined) continue;
       events.push({ id: field("id"), type: field("event")!, data: JSON.parse(field("data")!) });
     }
     return events;
@@ -64,6 +68,30 @@ async function remove(send: Send, key: string): Promise<number> {
 
 /** The cases. */
 export const watchCases: readonly HttpCase[] = [
+  {
+    name: "watch: a client that comes back before its first event goes on where it began",
+    run: async (send) => {
+      const before = await put(send, "watch9/a", "1");
+      const events = new Events(await send("/v1/watch?prefix=watch9/"));
+      await events.next(0);
+      await events.cancel();
+      assertEquals(events.lastId, String(before));
+      const missed = await put(send, "watch9/a", "2");
+      const headers = { "last-event-id": events.lastId };
+      const again = new Events(await send("/v1/watch?prefix=watch9/", { headers }));
+      const [event] = await again.next(1);
+      await again.cancel();
+      assertEquals(event!.data["revision"], missed);
+    },
+  },
+  {
+    name: "watch: from=0 is from the first revision",
+    run: async (send) => {
+      const response = await send("/v1/watch?prefix=watch10/&from=0&wait=0s");
+      const first = await send("/v1/watch?prefix=watch10/&from=1&wait=0s");
+      assertEquals([response.status, await response.text()], [first.status, await first.text()]);
+    },
+  },
   {
     name:
       "watch: puts and deletes of a prefix as server-sent events, in order, each with its revision",

@@ -3,6 +3,8 @@
  *
  * A revision's changes are sent together, and only the last of them has an `id`. So a client that comes back
  * with `Last-Event-ID` misses nothing; if its connection was cut within a revision, it is sent that anew.
+ * The beginning and each heartbeat have an id as well, without an event: a client that was told of nothing
+ * yet goes on where it began, and one whose keys seldom change is not behind the changes that are kept.
  *
  * @module
  */
@@ -16,7 +18,6 @@ import { bytesAs, checkKey, type JsonEncoding, keyAs, percentDecode } from "../v
 import { boundsOf, durationOf, encodingOf, isOn, queryOf, watchParameters } from "./kv_request.ts";
 
 const utf8 = new TextEncoder();
-const HEARTBEAT = utf8.encode(": heartbeat\n\n");
 
 /** How changes are written. */
 interface Form {
@@ -46,7 +47,9 @@ export function addWatchRoute(app: Hono, port: GatewayPort): void {
 /** Server-sent events, for as long as the client reads. */
 function events(watch: WatchSource, form: Form, port: GatewayPort): Response {
   let takeBack = (): void => {};
+  const seen = (): string => `id: ${watch.from - 1}\n\n`;
   const body = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(utf8.encode(seen())),
     pull: (controller) =>
       new Promise<void>((resolve) => {
         const send = (bytes: Uint8Array): void => {
@@ -60,7 +63,9 @@ function events(watch: WatchSource, form: Form, port: GatewayPort): Response {
           send(utf8.encode(eventsOf(news, form)));
           if (news.type !== "changes") controller.close();
         };
-        takeBack = port.expireAfter(WATCH_HEARTBEAT_MS, () => send(HEARTBEAT));
+        takeBack = port.expireAfter(WATCH_HEARTBEAT_MS, () => {
+          send(utf8.encode(`: heartbeat\n${seen()}`));
+        });
         look();
       }),
     cancel: () => {
@@ -182,7 +187,8 @@ function fromOf(c: Context, query: ReadonlyMap<string, string>): number | undefi
   const text = query.get("from");
   if (text === undefined) return undefined;
   if (!/^\d{1,15}$/.test(text)) throw invalid("from is a revision, such as 17");
-  return Number(text);
+  // The first revision is 1, so nothing is before it.
+  return Math.max(1, Number(text));
 }
 
 function compacted(firstRevision: number): GatewayError {
