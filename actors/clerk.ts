@@ -11,6 +11,7 @@ import {
   AbortedError,
   ClerkError,
   LeaseNotFoundError,
+  LockHeldError,
   PreconditionFailedError,
 } from "./clerk_errors.ts";
 import {
@@ -19,8 +20,10 @@ import {
   TIMER_MS_MAX,
   type Transport,
 } from "./clerk_requests.ts";
+import { Lock } from "./clerk_lock.ts";
 import { linesOf } from "./lines.ts";
 
+export { Lock } from "./clerk_lock.ts";
 export {
   AbortedError,
   ClerkError,
@@ -28,6 +31,7 @@ export {
   ConflictError,
   InvalidRequestError,
   LeaseNotFoundError,
+  LockHeldError,
   OutcomeUnknownError,
   PreconditionFailedError,
   UnavailableError,
@@ -36,10 +40,12 @@ export type { ClerkRequest, Transport } from "./clerk_requests.ts";
 
 /** How long a request may take if nobody says so, in milliseconds. */
 export const CLERK_TIMEOUT_MS = 5_000;
-/** How long a watch waits for news in one request, in milliseconds. */
+/** How long a watch or a lock waits in one request, in milliseconds. */
 const WATCH_WAIT_MS = 10_000;
 /** What an answer may take besides before the member is given up, in milliseconds. */
 const WATCH_MARGIN_MS = 2_000;
+/** How long a lock outlives a holder that is gone if nobody says so, in milliseconds. */
+export const LOCK_TTL_MS = 10_000;
 /** A held lease is kept alive after this share of its time. */
 const KEEP_ALIVE_SHARE = 1 / 3;
 
@@ -150,6 +156,28 @@ export interface WatchOptions extends KeyRange {
   readonly withPrevious?: boolean;
   /** Ends the watch; the loop over it ends then, without an error. */
   readonly signal?: AbortSignal;
+}
+
+/** What taking a lock takes. */
+export interface LockOptions {
+  /** How long the lock outlives a holder that is gone, in milliseconds; default LOCK_TTL_MS. */
+  readonly ttlMs?: number;
+  /** How long to wait for it, in milliseconds; default as long as it takes. */
+  readonly waitMs?: number;
+  /** What others are told of who holds it, at most 1024 bytes. */
+  readonly value?: Bytes;
+  /** Gives up waiting. */
+  readonly signal?: AbortSignal;
+}
+
+/** Who holds a lock. */
+export interface LockHolder {
+  /** See {@linkcode Lock.fencingToken}. */
+  readonly fencingToken: number;
+  /** The lease that the lock is lost with. */
+  readonly lease: string;
+  /** What the holder says of itself; empty if nothing. */
+  readonly value: Uint8Array;
 }
 
 /** A change of a key. */
@@ -540,6 +568,98 @@ export class Clerk implements AsyncDisposable {
     });
     this.#leases.add(lease);
     return lease;
+  }
+
+  /**
+   * Takes a lock once it is free; who waits for it gets it in order. It is held until it is released, or its
+   * lease is lost.
+   *
+   * @example Only one of several programs does this at a time
+   * ```ts ignore
+   * await using lock = await kv.lock("nightly");
+   * await work({ fencingToken: lock.fencingToken, signal: lock.lost });
+   * ```
+   *
+   * @throws {LockHeldError} If it was not free in `waitMs`.
+   * @throws {LeaseNotFoundError} If the lease was lost while it waited.
+   * @throws {ClerkError} As {@linkcode put}.
+   */
+  async lock(name: Bytes, options: LockOptions = {}): Promise<Lock> {
+    const { ttlMs = LOCK_TTL_MS, waitMs = Infinity, value = "", signal } = options;
+    const untilMs = performance.now() + waitMs;
+    const lease = await this.lease(ttlMs, signal === undefined ? {} : { signal });
+    try {
+      const ends = signal === undefined ? lease.lost : AbortSignal.any([signal, lease.lost]);
+      for (;;) {
+        const turnMs = Math.ceil(Math.min(WATCH_WAIT_MS, Math.max(0, untilMs - performance.now())));
+        const held = await this.#takeLock(name, { lease, turnMs, value, signal: ends });
+        if (!(held instanceof LockHeldError)) return held;
+        if (performance.now() >= untilMs) throw held;
+      }
+    } catch (error) {
+      // So it gives its place up. If that fails, too, the place goes with the lease.
+      await lease.revoke().catch(() => {});
+      if (signal?.aborted === true) {
+        throw new AbortedError("It was aborted while it waited for the lock", { code: "aborted" });
+      }
+      throw lease.lost.aborted ? lease.lost.reason : error;
+    }
+  }
+
+  /**
+   * Waits until it is elected: as {@linkcode lock}, and the others are told who was.
+   *
+   * @example
+   * ```ts ignore
+   * await using term = await kv.elect("scheduler", "http://10.0.0.7:9000");
+   * await lead(term.lost);
+   * ```
+   */
+  elect(name: Bytes, value: Bytes, options: Omit<LockOptions, "value"> = {}): Promise<Lock> {
+    return this.lock(name, { ...options, value });
+  }
+
+  /**
+   * Who holds a lock, or was elected; undefined if nobody does.
+   *
+   * @throws {ClerkError} As {@linkcode get}.
+   */
+  async holder(name: Bytes, options: ReadOptions = {}): Promise<LockHolder | undefined> {
+    const query = readQuery(options);
+    query.set("encoding", "base64");
+    const path = `/v1/locks/${percentOf(name)}${queryText(query)}`;
+    const { holder } = await (await this.fetch({ method: "GET", path, ...callOf(options) })).json();
+    if (holder === undefined) return undefined;
+    const { fencingToken, lease, value = "" } = holder;
+    return { fencingToken, lease, value: Uint8Array.fromBase64(value) };
+  }
+
+  /** Waits for a lock for a while; the error if another holds it still. */
+  async #takeLock(
+    name: Bytes,
+    { lease, turnMs, value, signal }: {
+      readonly lease: Lease;
+      readonly turnMs: number;
+      readonly value: Bytes;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<Lock | LockHeldError> {
+    const wish = {
+      lease: lease.id,
+      wait: `${turnMs}ms`,
+      value: { base64: bytesOf(value).toBase64() },
+    };
+    try {
+      const response = await this.fetch({
+        ...{ method: "POST", path: `/v1/locks/${percentOf(name)}`, body: JSON.stringify(wish) },
+        headers: { "content-type": "application/json" },
+        ...{ attemptMs: turnMs + WATCH_MARGIN_MS, timeoutMs: this.#patienceMs(turnMs), signal },
+      });
+      return new Lock(await response.json(), lease);
+    } catch (error) {
+      if (error instanceof LockHeldError) return error;
+      throw error;
+    }
   }
 
   /**

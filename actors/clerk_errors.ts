@@ -72,6 +72,12 @@ export class CompactedError extends ClerkError {
   }
 }
 
+/** The lock is held by another, and was not free in the time that was waited. */
+export class LockHeldError extends ClerkError {
+  /** Its class's name. */
+  override readonly name = "LockHeldError";
+}
+
 /** The request conflicts with what is stored: a value that is no integer, a sum beyond 64 bits. */
 export class ConflictError extends ClerkError {
   /** Its class's name. */
@@ -121,6 +127,8 @@ export function errorOf(
       return new CompactedError(message, revision ?? 0);
     case "lease-not-found":
       return new LeaseNotFoundError(message, facts);
+    case "lock-held":
+      return new LockHeldError(message, facts);
     case "conflict":
       return new ConflictError(message, facts);
     default:

@@ -13,6 +13,7 @@ import {
   send,
 } from "./http_client.ts";
 import { runLeaseVerb } from "./leases.ts";
+import { holdLock, showHolder } from "./locks.ts";
 import { runMemberVerb } from "./members.ts";
 import { exportKeys, loadKeys, scanKeys } from "./ndjson.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
@@ -44,6 +45,10 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   lease get ID          what it has left, and its keys
   lease list            all leases
   lease revoke ID       end it now
+  lock NAME             take a lock once it is free and hold it until Ctrl-C (--ttl: how long it
+                        outlives this program, default 10s; --wait 5s: give up then); --show: who holds
+                        it
+  elect NAME VALUE      wait until elected, and stay so until Ctrl-C; "elect NAME" shows who is
   list [PREFIX]         list keys and values in order
   watch KEY             show changes of a key as they happen, until Ctrl-C; "watch --prefix P" of every
                         key that begins with P (--from N: from that revision on; --prev: with what was
@@ -76,10 +81,11 @@ const HELP = `Usage: deno task kv VERB [words] [flags]
   --timeout DURATION    give up after this long (default 5s)
   --consistency LEVEL   linearizable, lease, follower or stale (default linearizable)
   --if-revision N       put, del, append: only if the key is at revision N; 0: only if it is missing
-  --ttl DURATION        put: how long the key lasts
+  --ttl DURATION        put: how long the key lasts; lock, elect: see there
   --lease ID            put: the lease that the key is attached to
   --limit N             list: at most this many keys
   --from N, --prev      watch: see there
+  --wait DURATION       lock, elect: give up after this long
   --prefix P            del, export, watch: only keys that begin with P
   --all                 del: every key
   --force               backup: replace the file if it is there; member: also if too few voters
@@ -101,9 +107,9 @@ failed, 5 unavailable, 6 outcome unknown.
 const flags = {
   string: [
     ...["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
-    ...["prefix", "id", "data", "peers", "revision-raise", "ttl", "lease", "from"],
+    ...["prefix", "id", "data", "peers", "revision-raise", "ttl", "lease", "from", "wait"],
   ],
-  boolean: ["help", "force", "single", "dry-run", "learner", "all", "prev"],
+  boolean: ["help", "force", "single", "dry-run", "learner", "all", "prev", "show"],
   alias: { output: "o" },
 } as const;
 
@@ -148,6 +154,8 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
     words: [1, 2],
     run: async (words, _settings, send) => show(await runLeaseVerb(words, send)),
   },
+  lock: { words: [1, 1], run: lock },
+  elect: { words: [1, 2], run: elect },
   list: { words: [0, 1], run: list },
   watch: { words: [0, 1], run: watch },
   status: { words: [0, 0], run: surveyVerb(printStatus) },
@@ -309,6 +317,48 @@ async function watch(
     ...{ reach, output: outputOf(settings, "table"), show },
     isTerminal: Deno.stdout.isTerminal(),
   });
+  Deno.exit(EXIT.ok);
+}
+
+async function lock(
+  [name]: readonly string[],
+  settings: Settings,
+  _send: Send,
+  reach: Reach,
+): Promise<void> {
+  if (settings.isOn("show")) {
+    return await showHolder(name!.toWellFormed(), { ...{ reach, show }, isValueOnly: false });
+  }
+  await hold(name!, undefined, { settings, reach });
+}
+
+async function elect(
+  [name, value]: readonly string[],
+  settings: Settings,
+  _send: Send,
+  reach: Reach,
+): Promise<void> {
+  if (value !== undefined) return await hold(name!, value, { settings, reach });
+  const isValueOnly = outputOf(settings, "table") !== "json";
+  await showHolder(name!.toWellFormed(), { ...{ reach, show }, isValueOnly });
+}
+
+async function hold(
+  name: string,
+  value: string | undefined,
+  { settings, reach }: { readonly settings: Settings; readonly reach: Reach },
+): Promise<void> {
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => stop.abort());
+  }
+  const [ttl, wait] = [settings.text("ttl"), settings.text("wait")];
+  await holdLock(name.toWellFormed(), {
+    ...(ttl === undefined ? {} : { ttlMs: durationSetting("ttl", ttl) }),
+    ...(wait === undefined ? {} : { waitMs: durationSetting("wait", wait) }),
+    ...(value === undefined ? {} : { value: value.toWellFormed() }),
+    signal: stop.signal,
+  }, { reach, show });
   Deno.exit(EXIT.ok);
 }
 

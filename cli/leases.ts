@@ -4,7 +4,7 @@
  * @module
  */
 import type { ClientRequest } from "./http_client.ts";
-import { durationSetting } from "./settings.ts";
+import { durationOf } from "./settings.ts";
 import { checkWords, UsageError } from "./usage.ts";
 
 type Send = (request: ClientRequest) => Promise<Response>;
@@ -16,7 +16,7 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
   grant: {
     words: [1, 1],
     run: (duration, send) => {
-      const ttlSeconds = durationSetting("DURATION", duration) / 1000;
+      const ttlSeconds = durationOf("lease grant", duration) / 1000;
       const headers = { "content-type": "application/json" };
       return send({ method: "POST", path: PATH, headers, body: JSON.stringify({ ttlSeconds }) });
     },

@@ -171,9 +171,18 @@ function peersSetting(text: string): Map<number, { hostname: string; port: numbe
 
 /** A duration such as `5s`, `250ms`, `2m` or `1h`, in milliseconds. */
 export function durationSetting(flag: string, text: string): number {
-  const match = /^(\d+)(ms|s|m|h)$/.exec(text);
-  if (match === null) throw new UsageError(`--${flag} takes a duration such as 5s, not "${text}"`);
-  const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+  return durationOf(`--${flag}`, text);
+}
+
+/** As {@linkcode durationSetting}, of a word that `name` names. */
+export function durationOf(name: string, text: string): number {
+  const match = /^(\d{1,12})(ms|s|m|h|d)$/.exec(text);
+  if (match === null) {
+    throw new UsageError(
+      `${name} takes a duration such as 500ms, 30s, 5m, 2h or 1d, not "${text}"`,
+    );
+  }
+  const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
   return Number(match[1]) * units[match[2] as keyof typeof units];
 }
 

@@ -12,6 +12,7 @@ import {
   ConflictError,
   InvalidRequestError,
   LeaseNotFoundError,
+  LockHeldError,
   OutcomeUnknownError,
   PreconditionFailedError,
   startNode,
@@ -362,6 +363,68 @@ Deno.test("Clerk: a watch asks every member before it says that changes are not 
     for await (const { revision } of kv.watch({ from: 5 })) seen.push(revision);
   }, CompactedError);
   assertEquals([seen, asked], [[5], ["x", "y", "z", "z", "x", "y"]]);
+});
+
+Deno.test("Clerk: a lock is one's at a time, in order, with a token that grows", async () => {
+  await withNode(async (kv, endpoint) => {
+    await using other = new Clerk({ endpoints: [endpoint], timeoutMs: 30_000 });
+    assertEquals(await kv.holder("l/\xff"), undefined);
+    const first = await kv.lock("l/\xff", { value: "me" });
+    const holder = (await other.holder("l/\xff"))!;
+    assertEquals([holder.fencingToken, new TextDecoder().decode(holder.value)], [
+      first.fencingToken,
+      "me",
+    ]);
+    await assertRejects(() => other.lock("l/\xff", { waitMs: 50 }), LockHeldError);
+    const gone = new AbortController();
+    const aborted = other.lock("l/\xff", { signal: gone.signal });
+    const second = other.elect("l/\xff", "you");
+    while (
+      (await (await kv.fetch({ method: "GET", path: "/v1/locks/l%2F%C3%BF" })).json()).waiting < 2
+    );
+    aborted.catch(() => {});
+    second.catch(() => {});
+    gone.abort();
+    await assertRejects(() => aborted, AbortedError);
+    // What is done only while the lock is held.
+    const guarded = (key: string, created: number): Promise<{ succeeded: boolean }> =>
+      kv.transact({
+        compare: [{ key, target: "created", op: "==", created }],
+        success: [{ put: { key: "guarded", value: String(created) } }],
+      });
+    assert((await guarded(first.key, first.fencingToken)).succeeded);
+    await first.release();
+    await first.release();
+    assert(!(await guarded(first.key, first.fencingToken)).succeeded);
+    {
+      await using held = await second;
+      assert(held.fencingToken > first.fencingToken);
+      assertEquals((await kv.holder("l/\xff"))?.fencingToken, held.fencingToken);
+      assert(!held.lost.aborted);
+    }
+    assertEquals(await kv.holder("l/\xff"), undefined);
+  });
+});
+
+Deno.test("Clerk: a lock is lost with its lease, and who waits is told that its lease is", async () => {
+  await withNode(async (kv) => {
+    const held = await kv.lock("l", { ttlMs: 600 });
+    const waiting = kv.lock("l", { ttlMs: 600 });
+    let places: { readonly lease: string; readonly token: number }[] = [];
+    while (places.length < 2) {
+      places = (await Array.fromAsync(kv.range({ prefix: "_locks/l/" })))
+        .map(({ lease, created }) => ({ lease: lease!, token: created }));
+    }
+    const refused = assertRejects(() => waiting, LeaseNotFoundError);
+    const lost = new Promise((resolve) => held.lost.addEventListener("abort", resolve));
+    // The one that waits first, or it would hold the lock.
+    for (const { lease } of places.sort((one, other) => other.token - one.token)) {
+      await (await kv.fetch({ method: "DELETE", path: `/v1/leases/${lease}` })).body?.cancel();
+    }
+    await lost;
+    await refused;
+    assertEquals(await kv.holder("l"), undefined);
+  });
 });
 
 Deno.test("Clerk: endpoints must be addresses, and there must be one", () => {

@@ -96,7 +96,7 @@ Deno.test("the verbs do what they say", async (t) => {
       assertEquals(JSON.parse((await kv(["lease", "revoke", id])).stdout).deleted, 1);
       assertFailed(await kv(["lease", "get", id]), EXIT.notFound, /no such lease/);
       assertFailed(await kv(["put", "k", "x", "--lease", id]), EXIT.notFound, /no such lease/);
-      assertFailed(await kv(["lease", "grant", "x"]), EXIT.usage, /DURATION/);
+      assertFailed(await kv(["lease", "grant", "x"]), EXIT.usage, /lease grant takes a duration/);
       assertFailed(await kv(["lease", "renew", id]), EXIT.usage, /lease takes grant/);
       assertFailed(await kv(["lease", "get", "x"]), EXIT.usage, /lease's id/);
       assertEquals((await kv(["put", "brief", "x", "--ttl", "1s"])).code, EXIT.ok);

@@ -147,13 +147,14 @@ Deno.test("values are read strictly", () => {
   for (const text of ["", "1", "1=", "x=a", "0=a", "1=a,1=b", "1=a,", `${2 ** 31 + 1}=a`]) {
     assertThrows(() => memberListSetting("m", text, (value) => value), UsageError, "--m", text);
   }
-  assertEquals(["250ms", "5s", "2m", "1h"].map((text) => durationSetting("d", text)), [
+  assertEquals(["250ms", "5s", "2m", "1h", "366d"].map((text) => durationSetting("d", text)), [
     250,
     5_000,
     120_000,
     3_600_000,
+    366 * 86_400_000,
   ]);
-  for (const text of ["5", "s", "-1s", "1.5s", "1d", "1 s"]) {
+  for (const text of ["5", "s", "-1s", "1.5s", "1w", "1 s"]) {
     assertThrows(() => durationSetting("d", text), UsageError, "--d takes a duration", text);
   }
 });

@@ -1,5 +1,6 @@
 /**
- * `deno task test:clerk`: callers of a Clerk count while leaders are killed, and a watch follows them.
+ * `deno task test:clerk`: callers of a Clerk count while leaders are killed, and a watch follows them;
+ * then they want one lock.
  *
  * @module
  */
@@ -10,6 +11,8 @@ import { RealCluster } from "./real_cluster.ts";
 
 /** How long a request may take: far longer than an election. */
 const TIMEOUT_MS = 20_000;
+/** How long a lock outlives its holder: longer than an election. */
+const LOCK_TTL_MS = 5_000;
 /** Pauses before a killed node is started again, and before the next is killed. */
 const PAUSES_MS = { down: 50, up: 150 } as const;
 
@@ -95,6 +98,62 @@ export async function runClerks(
   };
 }
 
+/** What was done with a lock, and found. */
+export interface LockReport {
+  readonly kills: number;
+  /** Times that somebody held it. */
+  readonly held: number;
+  /** Times that somebody lost it while it was held. */
+  readonly lost: number;
+  /** Times that two held it at once, neither of whom had lost it. */
+  readonly shared: number;
+  /** Tokens that were written though a later holder had written before. */
+  readonly unordered: number;
+}
+
+/** Callers want one lock while leaders are killed. Each writes its token while it holds the lock. */
+export async function runLocks(
+  { callers, kills }: { readonly callers: number; readonly kills: number },
+): Promise<LockReport> {
+  await using cluster = new RealCluster(3);
+  cluster.startAll();
+  await cluster.leader();
+  const { endpoints } = cluster;
+  const inside = new Set<AbortSignal>();
+  let [held, lost, shared] = [0, 0, 0];
+  let isOver = false;
+  const calls = Array.from({ length: callers }, async () => {
+    await using kv = new Clerk({ endpoints, timeoutMs: TIMEOUT_MS });
+    while (!isOver) {
+      await using lock = await kv.lock("lock", { ttlMs: LOCK_TTL_MS });
+      held++;
+      if ([...inside].some((other) => !other.aborted)) shared++;
+      inside.add(lock.lost);
+      const { key, fencingToken } = lock;
+      await kv.transact({
+        compare: [{ key, target: "created", op: "==", created: fencingToken }],
+        success: [{ append: { key: "tokens", value: `${fencingToken} ` } }],
+      });
+      if (lock.lost.aborted) lost++;
+      inside.delete(lock.lost);
+    }
+  });
+  for (let kill = 0; kill < kills; kill++) {
+    const { id } = await cluster.leader();
+    await cluster.kill(id);
+    await sleep(PAUSES_MS.down);
+    cluster.start(id);
+    await cluster.leader();
+    await sleep(PAUSES_MS.up);
+  }
+  isOver = true;
+  await Promise.all(calls);
+  await using kv = new Clerk({ endpoints, timeoutMs: TIMEOUT_MS });
+  const tokens = (await kv.get("tokens"))!.text().trim().split(" ").map(Number);
+  const unordered = tokens.filter((token, at) => at > 0 && token <= tokens[at - 1]!).length;
+  return { kills, held, lost, shared, unordered };
+}
+
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
@@ -103,5 +162,6 @@ if (import.meta.main) {
   const { kills = "100", callers = "16" } = parseArgs(Deno.args, { string: ["kills", "callers"] });
   const report = await runClerks({ kills: Number(kills), callers: Number(callers) });
   printLine(JSON.stringify({ ...report, slowestMs: Math.round(report.slowestMs) }));
+  printLine(JSON.stringify(await runLocks({ kills: Number(kills), callers: Number(callers) })));
   Deno.exit(0);
 }

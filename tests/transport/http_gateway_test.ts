@@ -20,6 +20,7 @@ import { GatewayError, type ProblemCode } from "../../transport/http/problem.ts"
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
 import { leaseCases } from "./http_lease_cases.ts";
 import { txnCases } from "./http_txn_cases.ts";
+import { lockCases } from "./http_lock_cases.ts";
 import { watchCases } from "./http_watch_cases.ts";
 import { FakePort } from "./http_fake_port.ts";
 
@@ -55,7 +56,9 @@ function requestOf(path: string, init: RequestInit = {}): Request {
   return new Request(`http://gateway${path}`, { ...init, headers });
 }
 
-for (const { name, run } of [...httpCases, ...txnCases, ...leaseCases, ...watchCases]) {
+for (
+  const { name, run } of [...httpCases, ...txnCases, ...leaseCases, ...lockCases, ...watchCases]
+) {
   Deno.test(`over a port: ${name}`, async () => {
     const { send, defects } = gateway();
     await run(send);
@@ -106,6 +109,7 @@ Deno.test("every problem code has its status, and says what became of the write"
     "cross-origin": [403, false, "not-applied"],
     "no-such-route": [404, false, "not-applied"],
     "key-not-found": [404, false, "not-applied"],
+    "lock-held": [409, false, "not-applied"],
     "compacted": [410, false, "not-applied"],
     "lease-not-found": [404, false, "not-applied"],
     "method-not-allowed": [405, false, "not-applied"],

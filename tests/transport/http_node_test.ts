@@ -4,6 +4,7 @@ import { startNode, type StatecraftNode } from "../../mod.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
 import { leaseCases } from "./http_lease_cases.ts";
+import { lockCases } from "./http_lock_cases.ts";
 import { txnCases } from "./http_txn_cases.ts";
 import { watchCases } from "./http_watch_cases.ts";
 
@@ -70,7 +71,9 @@ const CLOSE = "Host: x\r\nConnection: close\r\n";
 
 Deno.test("over a node", async (t) => {
   await withNode(async (_node, send) => {
-    for (const { name, run } of [...httpCases, ...txnCases, ...leaseCases, ...watchCases]) {
+    for (
+      const { name, run } of [...httpCases, ...txnCases, ...leaseCases, ...lockCases, ...watchCases]
+    ) {
       await t.step(name, () => run(send));
     }
   });

@@ -16,6 +16,7 @@ import { addBackupRoute } from "./routes/backup.ts";
 import { addClusterRoutes } from "./routes/cluster.ts";
 import { addKvRoutes } from "./routes/kv.ts";
 import { addLeaseRoutes } from "./routes/leases.ts";
+import { addLockRoutes } from "./routes/locks.ts";
 import { addMemberRoutes } from "./routes/members.ts";
 import { addOperationsRoutes } from "./routes/operations.ts";
 import { addSnapshotRoute } from "./routes/snapshot.ts";
@@ -51,6 +52,7 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
   addKvRoutes(app, port, large);
   addTxnRoute(app, port);
   addLeaseRoutes(app, port);
+  addLockRoutes(app, port);
   addWatchRoute(app, port);
   addBackupRoute(app, port, large);
   addSnapshotRoute(app, port);

@@ -39,6 +39,20 @@ export const BACKUP_UNREAD_BYTES = 4 * 1024 * 1024;
 export const WATCH_HEARTBEAT_MS = 10_000;
 /** Longest time that a long poll may ask to wait. More: 400. */
 export const WATCH_WAIT_MS_MAX = 5 * 60_000;
+/** Longest time that a request may wait for a lock. More: 400. */
+export const LOCK_WAIT_MS_MAX = 5 * 60_000;
+/** Bytes of a lock's name. Longer: 400. */
+export const LOCK_NAME_BYTES_MAX = 256;
+/** Bytes of what a place in a lock's queue says of whom it is for. Longer: 413. */
+export const LOCK_VALUE_BYTES_MAX = 1024;
+/** Most that wait for a lock. More: 429. */
+export const LOCK_WAITERS_MAX = 1_000;
+/** Most keys under a lock's prefix, those that came too many and are about to leave among them. More: 429. */
+export const LOCK_KEYS_MAX = 20_000;
+/** Most requests that wait for locks on a node, so that others have room. More: 429. */
+export const LOCK_WAITS_MAX = 4_096;
+/** A waiter's lease is kept alive after this share of its time. */
+export const LOCK_KEEP_ALIVE_SHARE = 1 / 3;
 /** Bytes that a scan counts for among the answers that are not read yet, as a backup does. */
 export const SCAN_UNREAD_BYTES = 1024 * 1024;
 /** Bytes of a value beyond which its answer is a large one. */

@@ -19,6 +19,7 @@ const problems = {
   "not-acceptable": { status: 406, title: "No such representation", retryable: false },
   "request-timeout": { status: 408, title: "The request took too long", retryable: true },
   "conflict": { status: 409, title: "The request conflicts with the state", retryable: false },
+  "lock-held": { status: 409, title: "The lock is held by another", retryable: false },
   "compacted": { status: 410, title: "The changes are not kept any more", retryable: false },
   "precondition-failed": { status: 412, title: "The condition does not hold", retryable: false },
   "too-large": { status: 413, title: "The content is too large", retryable: false },

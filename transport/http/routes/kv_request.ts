@@ -288,7 +288,7 @@ export function onceOf(
   c: Context,
   { key: storeKey, action, body, besides }: {
     readonly key: string;
-    readonly action: Operation["type"] | "txn";
+    readonly action: Operation["type"] | "txn" | "lock";
     readonly body: Uint8Array;
     /** What else tells it from another; left out if nothing does. */
     readonly besides?: string;

@@ -261,7 +261,8 @@ function fieldsOf(value: unknown, name: string, known: readonly string[] | undef
   }
   const unknown = known && Object.keys(value).find((field) => !known.includes(field));
   if (unknown === undefined) return value as Fields;
-  throw invalid(`${name} has the unknown field ${JSON.stringify(unknown)}`);
+  const has = known!.length === 0 ? "" : `; it has ${known!.join(", ")}`;
+  throw invalid(`${name} has the unknown field ${JSON.stringify(unknown)}${has}`);
 }
 
 function flagOf(fields: Fields, flag: string, name: string): boolean {
