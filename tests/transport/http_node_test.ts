@@ -4,6 +4,7 @@ import { startNode, type StatecraftNode } from "../../mod.ts";
 import { VALUE_BYTES_MAX } from "../../storage/kv/limits.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
 import { leaseCases } from "./http_lease_cases.ts";
+import { checked } from "./openapi_check.ts";
 import { lockCases } from "./http_lock_cases.ts";
 import { txnCases } from "./http_txn_cases.ts";
 import { watchCases } from "./http_watch_cases.ts";
@@ -74,7 +75,7 @@ Deno.test("over a node", async (t) => {
     for (
       const { name, run } of [...httpCases, ...txnCases, ...leaseCases, ...lockCases, ...watchCases]
     ) {
-      await t.step(name, () => run(send));
+      await t.step(name, () => run(checked(send)));
     }
   });
 });

@@ -45,8 +45,11 @@ const methods = ["GET", "PUT", "POST", "PATCH", "DELETE"];
 /** A request handler for `Deno.serve`. */
 export type GatewayHandler = (request: Request) => Response | Promise<Response>;
 
-/** Builds the gateway of one node. */
-export function createGateway(port: GatewayPort, options: GatewayOptions): GatewayHandler {
+/** All routes, and what is answered where there is none or one fails. */
+export function createRoutes(
+  port: GatewayPort,
+  options: GatewayOptions,
+): { readonly app: Hono; readonly metrics: HttpMetrics } {
   const app = new Hono({ strict: true });
   const large = new LargeResponses(port);
   addKvRoutes(app, port, large);
@@ -65,6 +68,12 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
     if (!(error instanceof GatewayError)) options.onDefect(error);
     return problemResponse(error);
   });
+  return { app, metrics };
+}
+
+/** Builds the gateway of one node. */
+export function createGateway(port: GatewayPort, options: GatewayOptions): GatewayHandler {
+  const { app, metrics } = createRoutes(port, options);
   let inFlight = 0;
   const answer = (request: Request): Response | Promise<Response> => {
     try {

@@ -16,7 +16,7 @@ const HTTP_BUCKETS_SECONDS: readonly number[] = [
   ...[0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60],
 ];
 
-const methods = ["GET", "HEAD", "PUT", "POST", "DELETE"];
+const methods = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"];
 
 interface Answered {
   readonly labels: { readonly method: string; readonly route: string };
@@ -31,6 +31,7 @@ export class HttpMetrics {
   readonly #app: Pick<Hono, "routes">;
   /** Paths that are routes as they stand; read at the first answer, when all routes are there. */
   #plainRoutes: ReadonlySet<string> | undefined;
+  #openRoutes: readonly OpenRoute[] = [];
 
   /** Counts by the routes of `app`. */
   constructor(app: Pick<Hono, "routes">) {
@@ -80,7 +81,25 @@ export class HttpMetrics {
     const target = targetOf(request);
     const query = target.indexOf("?");
     const path = query < 0 ? target : target.slice(0, query);
-    this.#plainRoutes ??= new Set(this.#app.routes.map((route) => route.path));
-    return this.#plainRoutes.has(path) ? path : "other";
+    if (this.#plainRoutes === undefined) {
+      const paths = new Set(this.#app.routes.map((route) => route.path));
+      this.#openRoutes = [...paths].filter((route) => /[:*]/.test(route)).map(openRoute);
+      this.#plainRoutes = paths;
+    }
+    if (this.#plainRoutes.has(path)) return path;
+    return this.#openRoutes.find(({ pattern }) => pattern.test(path))?.label ?? "other";
   }
+}
+
+/** A route with a part that the client names, as its label and what its paths match. */
+interface OpenRoute {
+  readonly label: string;
+  readonly pattern: RegExp;
+}
+
+function openRoute(route: string): OpenRoute {
+  return {
+    label: route.replace(/:(\w+)/g, "{$1}").replace("*", "{name}"),
+    pattern: new RegExp(`^${route.replace(/:\w+/g, "[^/]+").replace("*", ".+")}$`),
+  };
 }

@@ -47,6 +47,9 @@ const problems = {
 /** A problem's code. */
 export type ProblemCode = keyof typeof problems;
 
+/** All of them. */
+export const problemCodes = Object.keys(problems) as readonly ProblemCode[];
+
 /** Seconds after which a client may try again; an election takes about one. */
 const RETRY_AFTER_SECONDS = 1;
 

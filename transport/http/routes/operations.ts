@@ -6,6 +6,7 @@
 import type { Context, Hono } from "hono";
 import type { GatewayPort, HealthCheck } from "../gateway_port.ts";
 import type { HttpMetrics } from "../metrics.ts";
+import { openApiDocument } from "../openapi/document.ts";
 
 /** What the gateway knows of itself. */
 export interface OperationsOptions {
@@ -25,6 +26,11 @@ export function addOperationsRoutes(
   app.get("/metrics", (c) => {
     c.header("content-type", "text/plain; version=0.0.4; charset=utf-8");
     return c.body(port.metrics() + metrics.format());
+  });
+  let document: string | undefined;
+  app.get("/openapi.json", () => {
+    document ??= JSON.stringify(openApiDocument(version), undefined, 2) + "\n";
+    return new Response(document, { headers: { "content-type": "application/json" } });
   });
   app.get("/version", (c) => c.json({ version, api: "v1", deno: Deno.version.deno }));
 }
