@@ -19,7 +19,7 @@ import {
 import type { RaftTiming } from "../machines/group_state.ts";
 import { RaftCore } from "../machines/raft_core.ts";
 import { peersOf } from "../machines/replication.ts";
-import { type RaftStep, type RoleChange, roleChangeOf } from "../machines/raft_step.ts";
+import { type RoleChange, roleChangeOf, transitionOf } from "../machines/raft_step.ts";
 import type { EntryRun, GroupId, LogIndex, NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { StateMachine } from "../machines/state_machine.ts";
 import type { CommandResult } from "../storage/kv/command_result.ts";
@@ -52,6 +52,7 @@ import type { Log } from "./runtime/ports.ts";
 import type { ActorSystem } from "./runtime/system.ts";
 import { configOf, refOf, SnapshotActor, type SnapshotSignal } from "./snapshot_actor.ts";
 import type { SnapshotFacts, StateSource } from "./state_file.ts";
+import { Timeline } from "./timeline.ts";
 import { type DiskCondition, WalActor, type WalSignal } from "./wal_actor.ts";
 
 /** Name of the actor that other nodes ask about a group. */
@@ -132,6 +133,8 @@ export interface GroupHostOptions<Result, Machine extends StateMachine<Result>> 
   readonly send: (to: NodeId, message: RaftMessage) => void;
   /** The highest cluster version that this build knows; default that of {@linkcode CLUSTER_VERSIONS}. */
   readonly clusterVersionMax?: number;
+  /** Differs between two lives of this node; not asked before it runs. Default 0. */
+  readonly incarnation?: () => number;
   readonly onRoleChange?: (change: RoleChange) => void;
   /** As of RaftActorOptions. */
   readonly onMembers?: (placed: PlacedConfig, isCommitted: boolean) => void;
@@ -148,6 +151,8 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
   readonly snapshotActor: SnapshotActor;
   readonly auditActor: AuditActor;
   readonly backups: Backups;
+  /** What its chart has done. */
+  readonly timeline: Timeline;
   /** Takes, sends and receives its snapshots. */
   readonly snapshots: LocalRef<never, never, SnapshotSignal>;
   /** The Raft actor, for requests of this node. */
@@ -168,6 +173,10 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
     const { onRoleChange, onCommit } = options;
     const { ports } = system;
     this.group = group;
+    this.timeline = new Timeline({
+      life: options.incarnation ?? (() => 0),
+      nowMs: () => ports.clock.monotonicMs(),
+    });
     this.#system = system;
     this.machine = machine;
     this.#clusterVersionMax = options.clusterVersionMax ?? CLUSTER_VERSIONS.max;
@@ -209,7 +218,13 @@ export class GroupHost<Result, Machine extends StateMachine<Result>> {
       ...(snapshot === undefined ? {} : { snapshot: refOf(snapshot) }),
       isLogLost: options.isLogLost === true,
       remembered: options.remembered,
-      ...(onRoleChange === undefined ? {} : { onStep: (step) => tellChange(step, onRoleChange) }),
+      onStep: (step) => {
+        const transition = transitionOf(step);
+        if (transition === undefined) return;
+        this.timeline.note(transition);
+        const change = roleChangeOf(step);
+        if (change !== undefined) onRoleChange?.(change);
+      },
     });
     type Signal = MachineSignal<Result>;
     const machineActor: LocalRef<never, never, Signal> = system.spawn<never, never, Signal>({
@@ -385,8 +400,3 @@ export type KvGroup = GroupHost<CommandResult, KvStore>;
 
 /** What the Raft actor of such a group answers. */
 export type KvAnswer = RaftAnswer<CommandResult>;
-
-function tellChange(step: RaftStep, onRoleChange: (change: RoleChange) => void): void {
-  const change = roleChangeOf(step);
-  if (change !== undefined) onRoleChange(change);
-}

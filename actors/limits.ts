@@ -96,6 +96,10 @@ export const SNAPSHOT_AFTER_ENTRIES = 1_000_000;
  */
 export const BACKUPS_MAX = 2;
 
+/** Transitions of a group's chart that a node keeps for those who look later. */
+export const TIMELINE_LENGTH = 256;
+/** Those who watch a node's chart; one more is refused as overloaded. */
+export const TIMELINE_VIEWERS_MAX = 256;
 /** Watchers of a node; one more is refused as overloaded. */
 export const WATCHES_MAX = 20_000;
 

@@ -20,7 +20,7 @@ import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import type { GatewayHandler } from "../transport/http/gateway.ts";
 import { HttpServer } from "../transport/http/server.ts";
 import { formatHostPort, type HostPort, parseHostPort } from "../transport/wire/network.ts";
-import { createTcpNetwork } from "../transport/wire/tcp.ts";
+import { createTcpNetwork, type TcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
 import { BACKUP_EVERY_MS, BACKUPS_KEPT, COMPRESSION, type CompressionMode } from "./limits.ts";
 import type { SnapshotTrigger } from "./machine_actor.ts";
@@ -132,6 +132,7 @@ export class StatecraftNode implements AsyncDisposable {
   /** The member's id. */
   readonly id: NodeId;
   readonly #process: Process;
+  readonly #network: TcpNetwork;
   #asking: ReturnType<typeof setInterval> | undefined;
   #isStopped = false;
 
@@ -147,11 +148,12 @@ export class StatecraftNode implements AsyncDisposable {
     const httpPeers = new Map(options.httpPeers ?? derivedHttpPeers(members));
     let server: HttpServer | undefined;
     this.id = id;
+    this.#network = createTcpNetwork(() => server?.shed("the peers need a file descriptor"));
     this.#process = Process.start({
       world: {
         ports: denoPorts,
         disk: new DenoDisk(dataDir, () => server?.shed("the log needs a file descriptor")),
-        network: createTcpNetwork(() => server?.shed("the peers need a file descriptor")),
+        network: this.#network,
         serveHttp: (handler) => {
           server = listenHttp(options, handler, log);
           if (options.httpPeers?.has(id) !== true) {
@@ -229,11 +231,12 @@ export class StatecraftNode implements AsyncDisposable {
     return this.#process.explain();
   }
 
-  /** Stops in order; resolves when everything is closed. Idempotent. */
-  stop(): Promise<void> {
+  /** Stops in order; resolves when everything is closed, and its ports can be used again. Idempotent. */
+  async stop(): Promise<void> {
     this.#isStopped = true;
     clearInterval(this.#asking);
-    return this.#process.stop();
+    await this.#process.stop();
+    await this.#network.portsFree();
   }
 
   /** As {@linkcode stop}. */
@@ -262,8 +265,10 @@ async function originOf(options: NodeOptions): Promise<Origin> {
   if (join === undefined) {
     const members = membersOf(options);
     const directory = ownerOf(options, members);
-    // A single member that others have joined stays where they look for it.
-    const wasJoined = single === true && facts?.latest !== undefined;
+    // A single member that others have joined stays where they look for it. Alone it takes any free port:
+    // by now another program may have the one that it had.
+    const wasJoined = single === true && facts !== undefined &&
+      (facts.latest?.config.members.length ?? 0) > 1;
     const at = wasJoined ? knownOrigin(options, facts).listen : listenAddressOf(options, members);
     return { members: single === true ? new Map([[id, at]]) : members, directory, listen: at };
   }

@@ -42,6 +42,7 @@ import type {
   ReadContext,
   ReadOptions,
   TakenSnapshot,
+  TransitionSource,
   WatchSource,
 } from "../transport/http/gateway_port.ts";
 import { GatewayError } from "../transport/http/problem.ts";
@@ -49,11 +50,12 @@ import type { StoredSnapshot } from "../storage/log/snapshot_store.ts";
 import type { Backups } from "./backups.ts";
 import { type ActorRef, CallError, CallTimeoutError, type LocalRef } from "./runtime/actor.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
-import { BACKUPS_MAX, SCANS_MAX, WATCHES_MAX } from "./limits.ts";
+import { BACKUPS_MAX, SCANS_MAX, TIMELINE_VIEWERS_MAX, WATCHES_MAX } from "./limits.ts";
 import type { Demand } from "./snapshot_actor.ts";
 import { LeaderWatch, RETRY_PAUSE_MS, retryPauseMs } from "./leader_watch.ts";
 import type { Ports } from "./runtime/ports.ts";
 import type { KvAnswer } from "./group.ts";
+import type { Timeline } from "./timeline.ts";
 import type { WatchHub } from "./watch_hub.ts";
 import { isResult, type RaftRequest } from "./raft_request.ts";
 
@@ -67,6 +69,7 @@ export interface NodeClientOptions {
   readonly core: RaftCore;
   readonly store: KvStore;
   readonly watches: WatchHub;
+  readonly timeline: Timeline;
   readonly backups: Backups;
   readonly snapshots: LocalRef<never, never, Demand>;
   readonly ports: Ports;
@@ -152,6 +155,7 @@ export class NodeClient implements GatewayPort {
   stopping(): void {
     this.#leaderWatch.wake();
     this.#options.watches.end();
+    this.#options.timeline.end();
   }
 
   async write(command: Command, timeoutMs: number): Promise<CommandResult> {
@@ -336,6 +340,12 @@ export class NodeClient implements GatewayPort {
 
   chart(): { chart: ChartDescription; active: readonly string[] } {
     return { chart: this.#chart, active: activePaths(this.#options.core.snapshot.value) };
+  }
+
+  transitions(after: string | undefined): TransitionSource {
+    const source = this.#options.timeline.view(after);
+    if (source !== undefined) return source;
+    throw new GatewayError("overloaded", `${TIMELINE_VIEWERS_MAX} watch the chart already`);
   }
 
   explain(): Explanation {

@@ -169,6 +169,11 @@ export class Peers implements RemoteLink {
     }
   }
 
+  /** Differs between two lives of this process. */
+  get incarnation(): number {
+    return this.#host.incarnation;
+  }
+
   /** Where it really listens. */
   get address(): HostPort {
     return this.#greeter.address;

@@ -501,6 +501,7 @@ export class Process {
       log: this.#options.log,
       ...(build === undefined ? {} : { clusterVersionMax: build.clusterVersionMax }),
       send: (to, message) => void this.#peers.send(to, message),
+      incarnation: () => this.#peers.incarnation,
       onRoleChange: (change) => this.#roleChanged(group, change),
       onCommit: (durationMs) => commit.observe(durationMs / 1000),
     });
@@ -512,6 +513,7 @@ export class Process {
       core: host.core,
       store: host.machine,
       watches,
+      timeline: host.timeline,
       backups: host.backups,
       snapshots: host.snapshots,
       ports,

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { activePaths } from "./chart.ts";
 import type { ChartStep } from "./chart_host.ts";
 import type { RaftEvent, raftMachine, RaftSnapshot, Role } from "./raft_machine.ts";
 import type { NodeId, Term } from "./raft_types.ts";
@@ -21,6 +22,19 @@ export interface RoleChange {
   readonly leaderId: NodeId | undefined;
 }
 
+/** The chart has gone from some of its states to others, or follows another leader or term. */
+export interface Transition {
+  /** Paths of the states that were active, parents before children. */
+  readonly from: readonly string[];
+  /** Paths of those that are now. */
+  readonly to: readonly string[];
+  /** The type of the event that caused it. */
+  readonly cause: RaftEvent["type"];
+  readonly role: Role;
+  readonly term: Term;
+  readonly leader: NodeId | undefined;
+}
+
 /** The role in a snapshot's state value. */
 export function roleOf(snapshot: RaftSnapshot): Role {
   const { role } = snapshot.value;
@@ -36,6 +50,18 @@ export function roleChangeOf({ event, from, to }: RaftStep): RoleChange | undefi
   const { currentTerm: term, leaderId } = to.context;
   if (was === is && from.context.leaderId === leaderId) return undefined;
   return { from: was, to: is, cause: event.type, term, leaderId };
+}
+
+/** Where the step led; undefined if the chart is where it was. */
+export function transitionOf({ event, from, to }: RaftStep): Transition | undefined {
+  if (from === to) return undefined;
+  const { currentTerm: term, leaderId: leader } = to.context;
+  const was = activePaths(from.value);
+  const is = activePaths(to.value);
+  const isSame = was.length === is.length && was.every((path, at) => path === is[at]) &&
+    from.context.leaderId === leader && from.context.currentTerm === term;
+  if (isSame) return undefined;
+  return { from: was, to: is, cause: event.type, role: roleOf(to), term, leader };
 }
 
 /**

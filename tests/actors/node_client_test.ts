@@ -15,6 +15,7 @@ import {
   UnreachableError,
 } from "../../actors/runtime/actor.ts";
 import { RETRY_PAUSE_MS } from "../../actors/leader_watch.ts";
+import { Timeline } from "../../actors/timeline.ts";
 import { WatchHub } from "../../actors/watch_hub.ts";
 import { NodeClient } from "../../actors/node_client.ts";
 import { Backups } from "../../actors/backups.ts";
@@ -130,6 +131,7 @@ class Bench {
     });
     this.gateway = new NodeClient({
       watches: new WatchHub(0),
+      timeline: new Timeline({ life: () => 1, nowMs: () => 0 }),
       audit: { differences: [], isWrong: false },
       group: 0,
       core,

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { BACKUP_EVERY_MS, BACKUPS_KEPT } from "../../actors/limits.ts";
 import { checkTiming, clusterIdOf, type NodeOptions } from "../../actors/node.ts";
+import { readDirectory } from "../../storage/log/data_directory.ts";
+import { DenoDisk } from "../../storage/log/deno_disk.ts";
 import { startNode, type StatecraftNode } from "../../mod.ts";
 
 const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
@@ -36,6 +38,26 @@ Deno.test("what was acknowledged is there after a restart, with its revisions", 
     await using node = await startNode(options);
     assertEquals(await get(node, "a"), "two");
     assertEquals(node.status().revision, 2);
+  });
+});
+
+Deno.test("a member that is alone starts though another program has the Raft port that it had", async () => {
+  await inDirectory(async (options) => {
+    const first = await startNode(options);
+    assertEquals(await put(first, "a", "one"), 201);
+    const { raftAddress } = first.status().members[0]!;
+    const disk = new DenoDisk(options.dataDir);
+    const known = (): string | undefined => readDirectory(disk)?.latest?.config.members[0]?.raft;
+    while (known() !== raftAddress) await new Promise((done) => setTimeout(done, 10));
+    await first.stop();
+    const port = Number(raftAddress.split(":").at(-1));
+    const other = Deno.listen({ hostname: "127.0.0.1", port });
+    try {
+      await using node = await startNode(options);
+      assertEquals(await get(node, "a"), "one");
+    } finally {
+      other.close();
+    }
   });
 });
 

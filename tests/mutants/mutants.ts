@@ -2086,6 +2086,27 @@ export const mutants: readonly Mutant[] = [
     suspects: [transport],
   },
   {
+    name: "a viewer of the chart goes on from where it was in another life of the node",
+    file: "actors/timeline.ts",
+    find: "life === String(this.#life()) ?",
+    replace: "life !== undefined ?",
+    suspects: [transport],
+  },
+  {
+    name: "a stop does not wait until its ports are free",
+    file: "actors/node.ts",
+    find: "    await this.#network.portsFree();\n",
+    replace: "",
+    suspects: [actors],
+  },
+  {
+    name: "a member that is alone wants the port that it had",
+    file: "actors/node.ts",
+    find: "(facts.latest?.config.members.length ?? 0) > 1",
+    replace: "facts.latest !== undefined",
+    suspects: [actors],
+  },
+  {
     name: "a poll whose client is gone waits on",
     file: "transport/http/routes/watch.ts",
     find: "      takeBack();\n      watch.end();\n    },\n  });",

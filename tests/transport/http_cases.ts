@@ -846,7 +846,7 @@ export const httpCases: readonly HttpCase[] = [
   {
     name: "an unknown path is 404, a known one with another method 405 with what it allows",
     run: async (send) => {
-      for (const path of ["/", "/v1", "/v1/kv/", "/v2/kv/a"]) {
+      for (const path of ["/index.html", "/v1", "/v1/kv/", "/v2/kv/a"]) {
         await assertProblem(await send(path), 404, "no-such-route");
       }
       const requests: [string, string, string][] = [

@@ -21,6 +21,7 @@ import type { KvBounds, KvItem, KvRange } from "../../storage/kv/entry.ts";
 import { KvStore } from "../../storage/kv/kv_store.ts";
 import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
+import { Timeline } from "../../actors/timeline.ts";
 import type {
   Backup,
   ChangeOptions,
@@ -35,6 +36,7 @@ import type {
   ReadContext,
   ReadOptions,
   TakenSnapshot,
+  TransitionSource,
   WatchSource,
 } from "../../transport/http/gateway_port.ts";
 import type { Lease } from "../../storage/kv/leases.ts";
@@ -111,6 +113,7 @@ export class FakePort implements GatewayPort {
   }
 
   readonly watches = new WatchHub(0);
+  readonly timeline = new Timeline({ life: () => 7, nowMs: () => this.nowMs });
 
   watch(bounds: KvBounds, from: number | undefined): WatchSource {
     return this.watches.watch(intervalOf(bounds), from)!;
@@ -211,6 +214,10 @@ export class FakePort implements GatewayPort {
 
   chart(): { chart: ChartDescription; active: readonly string[] } {
     return { chart: CHART, active: ["fake"] };
+  }
+
+  transitions(after: string | undefined): TransitionSource {
+    return this.timeline.view(after)!;
   }
 
   explain(): Explanation {

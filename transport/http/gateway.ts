@@ -18,6 +18,8 @@ import { addKvRoutes } from "./routes/kv.ts";
 import { addLeaseRoutes } from "./routes/leases.ts";
 import { addLockRoutes } from "./routes/locks.ts";
 import { addMemberRoutes } from "./routes/members.ts";
+import { addPageRoutes } from "./routes/page.ts";
+import { addRaftEventsRoute } from "./routes/raft_events.ts";
 import { addOperationsRoutes } from "./routes/operations.ts";
 import { addSnapshotRoute } from "./routes/snapshot.ts";
 import { addTxnRoute } from "./routes/txn.ts";
@@ -61,6 +63,8 @@ export function createRoutes(
   addSnapshotRoute(app, port);
   addClusterRoutes(app, port);
   addMemberRoutes(app, port);
+  addRaftEventsRoute(app, port);
+  addPageRoutes(app);
   const metrics = new HttpMetrics(app);
   addOperationsRoutes(app, port, { version: options.version, metrics });
   app.notFound((c) => noRoute(app, c.req.path));

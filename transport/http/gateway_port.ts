@@ -13,6 +13,7 @@ import type { ChartDescription } from "../../machines/chart.ts";
 import type { Explanation } from "../../machines/explain.ts";
 import type { ChangeReport } from "../../machines/membership_change.ts";
 import type { Role } from "../../machines/raft_machine.ts";
+import type { Transition } from "../../machines/raft_step.ts";
 import type { GroupId, LogIndex, NodeId, Term } from "../../machines/raft_types.ts";
 
 /** How fresh a read must be: as of now, or (`stale`) as this node has it. ARCHITECTURE.md says how. */
@@ -141,6 +142,25 @@ export interface WatchSource {
   end(): void;
 }
 
+/** What the chart of a node has done. */
+export interface ChartTransitionTold extends Transition {
+  /** No other has it, in this life of the node or another. */
+  readonly id: string;
+  /** Milliseconds from then to when it is told. */
+  readonly agoMs: number;
+}
+
+/** A view of what the chart does. Whoever gives up must call `end`. */
+export interface TransitionSource {
+  /**
+   * What it did since the last call; if that is nothing, `onNews` is called once when it does something, or
+   * it says that nothing comes any more.
+   */
+  take(onNews: () => void): readonly ChartTransitionTold[] | "ended";
+  /** Nobody looks any more. Idempotent. */
+  end(): void;
+}
+
 /** A snapshot that a node has of its state; its log can be cut behind it. */
 export interface TakenSnapshot {
   /** The node that has it. */
@@ -244,6 +264,12 @@ export interface GatewayPort {
   changeMembers(change: unknown, options: ChangeOptions): Promise<MembersChanged>;
   status(): ClusterStatus;
   chart(): { readonly chart: ChartDescription; readonly active: readonly string[] };
+  /**
+   * What the chart has done, as far as that is kept, after the transition with that id, and does from now on.
+   *
+   * @throws {GatewayError} `overloaded` if too many look at it.
+   */
+  transitions(after: string | undefined): TransitionSource;
   explain(): Explanation;
   /** Whether the process works; if not, it should be restarted. */
   liveness(): readonly HealthCheck[];

@@ -26,17 +26,37 @@ import { WireError } from "./messages.ts";
 /** Deno's TCP as {@linkcode Network}: no delay (Nagle), bounded queues, needs `--allow-net`. */
 export const tcpNetwork: Network = createTcpNetwork(() => {});
 
+/** A network on ports of this machine. */
+export interface TcpNetwork extends Network {
+  /** Resolves once no listener that was closed holds its port any more, which takes the runtime a moment. */
+  portsFree(): Promise<void>;
+}
+
 /**
  * As {@linkcode tcpNetwork}. `makeRoom` is called when no file descriptor is left for a connection,
  * to close others; the connection itself is accepted or dialled later.
  */
-export function createTcpNetwork(makeRoom: () => void): Network {
+export function createTcpNetwork(makeRoom: () => void): TcpNetwork {
+  const closing = new Set<Promise<void>>();
   const tell = (error: unknown): void => {
     if (isOutOfDescriptors(error)) makeRoom();
   };
   return {
-    listen: (at, accept) => listenTcp(at, accept, tell),
+    listen: (at, accept) => {
+      const { accepting, ...listener } = listenTcp(at, accept, tell);
+      return {
+        ...listener,
+        close: () => {
+          listener.close();
+          closing.add(accepting);
+          accepting.finally(() => closing.delete(accepting));
+        },
+      };
+    },
     dial: (to, handlers) => TcpConnection.dial(to, handlers, tell),
+    portsFree: async () => {
+      await Promise.all(closing);
+    },
   };
 }
 
@@ -49,11 +69,11 @@ function listenTcp(
   at: HostPort,
   accept: (connection: Connection) => ConnectionHandlers,
   onError: (error: unknown) => void,
-): Listener {
+): Listener & { readonly accepting: Promise<void> } {
   const listener = Deno.listen({ hostname: at.hostname, port: at.port, transport: "tcp" });
   const stop = new AbortController();
-  acceptAll(listener, stop.signal, { accept, onError });
   return {
+    accepting: acceptAll(listener, stop.signal, { accept, onError }),
     address: { hostname: listener.addr.hostname, port: listener.addr.port },
     close: () => {
       if (stop.signal.aborted) return;

@@ -9,6 +9,7 @@
  */
 import {
   deleteParameters,
+  eventsParameters,
   itemParameters,
   leaseParameters,
   leasesParameters,
@@ -372,6 +373,19 @@ const paths: Readonly<Record<string, Readonly<Record<string, Operation>>>> = {
       answers: { 200: { ...json("Chart"), ...text } },
     },
   },
+  "/v1/raft/events": {
+    get: {
+      summary: "The chart's transitions as they happen, after those that are kept",
+      tag: "operations",
+      query: eventsParameters,
+      headers: ["Last-Event-ID"],
+      answers: { 200: { "text/event-stream": { type: "string" } } },
+    },
+  },
+  "/": page("A page for people, with the chart as it runs", "text/html"),
+  "/ui": page("As /", "text/html"),
+  "/ui/page.css": page("What the page looks like", "text/css"),
+  "/ui/page.js": page("The page's live part", "text/javascript"),
   "/livez": health("Whether the process works"),
   "/readyz": health("Whether requests should be sent here"),
   "/healthz": health("As /readyz"),
@@ -394,6 +408,10 @@ function health(summary: string): Readonly<Record<string, Operation>> {
   return {
     get: { summary, tag: "operations", query: ["verbose"], answers: { 200: text, 503: text } },
   };
+}
+
+function page(summary: string, type: string): Readonly<Record<string, Operation>> {
+  return { get: { summary, tag: "operations", answers: { 200: { [type]: { type: "string" } } } } };
 }
 
 /** The document, for a build of this version. */

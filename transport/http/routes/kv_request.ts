@@ -44,6 +44,7 @@ export const leaseParameters = [...readParameters, "encoding"];
 export const watchParameters = [
   ...["redirect", "encoding", "key", "prefix", "start", "end", "from", "prev", "wait"],
 ];
+export const eventsParameters = ["redirect"];
 export const leasesParameters = [...readParameters, "limit", "after"];
 export const deleteParameters = [...writeParameters, "prefix", "start", "end", "all"];
 const consistencies = ["linearizable", "lease", "follower", "stale"];

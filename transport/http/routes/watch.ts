@@ -11,6 +11,7 @@
 import type { Context, Hono } from "hono";
 import type { KvChange } from "../../../storage/kv/key_space.ts";
 import type { KvBounds, KvEntry } from "../../../storage/kv/entry.ts";
+import { eventStream } from "../event_stream.ts";
 import type { GatewayPort, WatchNews, WatchSource } from "../gateway_port.ts";
 import { WATCH_HEARTBEAT_MS, WATCH_WAIT_MS_MAX } from "../limits.ts";
 import { GatewayError } from "../problem.ts";
@@ -46,35 +47,18 @@ export function addWatchRoute(app: Hono, port: GatewayPort): void {
 
 /** Server-sent events, for as long as the client reads. */
 function events(watch: WatchSource, form: Form, port: GatewayPort): Response {
-  let takeBack = (): void => {};
   const seen = (): string => `id: ${watch.from - 1}\n\n`;
-  const body = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(utf8.encode(seen())),
-    pull: (controller) =>
-      new Promise<void>((resolve) => {
-        const send = (bytes: Uint8Array): void => {
-          takeBack();
-          controller.enqueue(bytes);
-          resolve();
-        };
-        const look = (): void => {
-          const news = watch.take(look);
-          if (news === undefined) return;
-          send(utf8.encode(eventsOf(news, form)));
-          if (news.type !== "changes") controller.close();
-        };
-        takeBack = port.expireAfter(WATCH_HEARTBEAT_MS, () => {
-          send(utf8.encode(`: heartbeat\n${seen()}`));
-        });
-        look();
-      }),
-    cancel: () => {
-      takeBack();
-      watch.end();
+  return eventStream({
+    first: seen(),
+    heartbeatMs: WATCH_HEARTBEAT_MS,
+    heartbeat: () => `: heartbeat\n${seen()}`,
+    next: (onNews) => {
+      const news = watch.take(onNews);
+      if (news === undefined) return undefined;
+      return { text: eventsOf(news, form), isLast: news.type !== "changes" };
     },
-  }, { highWaterMark: 0 });
-  const headers = { "content-type": "text/event-stream", "cache-control": "no-store" };
-  return new Response(body, { headers });
+    end: () => watch.end(),
+  }, port);
 }
 
 /**
