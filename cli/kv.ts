@@ -12,13 +12,15 @@ import {
   type Reach,
   send,
 } from "./http_client.ts";
+import { completionOf } from "./completion.ts";
+import { flagsOf, switches, valueFlags, verbHelp, wholeHelp } from "./kv_help.ts";
 import { runLeaseVerb } from "./leases.ts";
 import { holdLock, showHolder } from "./locks.ts";
 import { runMemberVerb } from "./members.ts";
 import { exportKeys, loadKeys, scanKeys } from "./ndjson.ts";
 import { durationSetting, numberSetting, readSettings, type Settings } from "./settings.ts";
 import { takeSnapshots } from "./snapshot_verb.ts";
-import { printExplanations, printHealth, printStatus } from "./survey.ts";
+import { printExplanations, printHealth, printStatus, printVersions } from "./survey.ts";
 import { escapeBytes, escapeCell, escapeText } from "./terminal_text.ts";
 import {
   compareAndSet,
@@ -30,86 +32,9 @@ import {
 import { watchKeys } from "./watch.ts";
 import { checkWords, complain, EXIT, print, printBytes, UsageError } from "./usage.ts";
 
-const HELP = `Usage: deno task kv VERB [words] [flags]
-
-  put KEY VALUE         store a value ("-" reads it from stdin); --ttl 30s deletes it then, --lease ID
-                        when that lease ends
-  get KEY               print a value
-  del KEY               delete a key; "del --prefix P" every key that begins with P
-  append KEY VALUE      add to the end of a value ("-" reads from stdin)
-  incr KEY [BY]         add BY, by default 1, to the number at a key
-  cas KEY OLD NEW       store NEW if OLD is stored now
-  txn [FILE]            execute the transaction that the JSON in a file, by default stdin, says
-  lease grant DURATION  a lease, with whose end its keys are deleted
-  lease keepalive ID    give it all its time again
-  lease get ID          what it has left, and its keys
-  lease list            all leases
-  lease revoke ID       end it now
-  lock NAME             take a lock once it is free and hold it until Ctrl-C (--ttl: how long it
-                        outlives this program, default 10s; --wait 5s: give up then); --show: who holds
-                        it
-  elect NAME VALUE      wait until elected, and stay so until Ctrl-C; "elect NAME" shows who is
-  list [PREFIX]         list keys and values in order
-  watch KEY             show changes of a key as they happen, until Ctrl-C; "watch --prefix P" of every
-                        key that begins with P (--from N: from that revision on; --prev: with what was
-                        there before)
-  status                who leads and how far every member is, as every endpoint sees it
-  health                whether every endpoint is ready, and if not, why
-  explain               why every endpoint's node is in its role (-o raw: and what may happen next)
-  transfer NODE         hand leadership to a voter
-  member list           the members: who votes, how far behind they are, what they run
-  member add ID RAFT [HTTP]
-                        take a node in, as a learner that is promoted when it has caught up
-                        (--learner: that stays one); start it with --join
-  member remove ID...   take members out; the leader hands over when it is one of them
-  member promote ID...  make learners voters, caught up or not
-  member demote ID...   make voters learners that stay learners
-  member replace ID     the member's disk is lost: let it come back with an empty one
-  member replace ID NEWID RAFT [HTTP]
-                        let another node take its place when it has caught up
-  member update ID raft=HOST:PORT http=URL
-                        the member is somewhere else now
-                        every change prints what it does to the quorum first; --dry-run stops there
-  snapshot              let every endpoint's node take a snapshot now, so that its log can be cut
-  backup FILE           write the whole state, as of now, into a file
-  export                print keys, values and content types, a line of JSON each
-  load [FILE]           put what such lines say, by default those on stdin; can be repeated
-  restore FILE          found a member of a new cluster from that file, offline; each member restores
-                        the same file with the same --peers
-
-  --endpoints LIST      comma list (default http://127.0.0.1:8001,…:8002,…:8003)
-  --timeout DURATION    give up after this long (default 5s)
-  --consistency LEVEL   linearizable, lease, follower or stale (default linearizable)
-  --if-revision N       put, del, append: only if the key is at revision N; 0: only if it is missing
-  --ttl DURATION        put: how long the key lasts; lock, elect: see there
-  --lease ID            put: the lease that the key is attached to
-  --limit N             list: at most this many keys
-  --from N, --prev      watch: see there
-  --wait DURATION       lock, elect: give up after this long
-  --prefix P            del, export, watch: only keys that begin with P
-  --all                 del: every key
-  --force               backup: replace the file if it is there; member: also if too few voters
-                        answer
-  --dry-run, --learner  member: see there
-  --id N, --data DIR    restore: the member, and its directory (default ./data/node-<id>)
-  --peers LIST          restore: every member of the new cluster, as for deno task node
-  --single              restore: a cluster of this member alone
-  --revision-raise N    restore: what to add to the revision, so that no ETag of the old cluster
-                        stands for anything in the new one (default 1000000000)
-  -o, --output FORMAT   table, json, ndjson or raw
-  --help
-
---endpoints can be set as STATECRAFT_ENDPOINTS, and so on.
-Exit codes: 0 ok, 1 failure, 2 usage, 3 not found (restore: the file is damaged), 4 precondition
-failed, 5 unavailable, 6 outcome unknown.
-`;
-
 const flags = {
-  string: [
-    ...["endpoints", "timeout", "consistency", "if-revision", "limit", "output"],
-    ...["prefix", "id", "data", "peers", "revision-raise", "ttl", "lease", "from", "wait"],
-  ],
-  boolean: ["help", "force", "single", "dry-run", "learner", "all", "prev", "show"],
+  string: Object.keys(valueFlags),
+  boolean: Object.keys(switches),
   alias: { output: "o" },
 } as const;
 
@@ -182,6 +107,11 @@ const verbs: Readonly<Record<string, { readonly words: readonly [number, number]
   },
   load: { words: [0, 1], run: load },
   restore: { words: [1, 1], run: ([file], settings) => restore(file!, settings) },
+  version: { words: [0, 0], run: surveyVerb(printVersions) },
+  completion: {
+    words: [1, 1],
+    run: ([shell]) => Promise.resolve(print(completionOf(shell!))),
+  },
 };
 
 async function put([key, value]: readonly string[], settings: Settings, send: Send): Promise<void> {
@@ -490,13 +420,12 @@ function bytesToJson(bytes: Uint8Array): JsonBytes {
   }
 }
 
-/** How many words a verb takes. */
 async function main(): Promise<void> {
   try {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
     const [name, ...words] = settings.words;
-    if (settings.isOn("help") || name === undefined) {
-      print(HELP);
+    if (name === undefined) {
+      print(wholeHelp());
       Deno.exit(settings.isOn("help") ? EXIT.ok : EXIT.usage);
     }
     const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
@@ -505,7 +434,16 @@ async function main(): Promise<void> {
         `unknown verb "${name}"; the verbs are ${Object.keys(verbs).join(", ")}`,
       );
     }
+    if (settings.isOn("help")) {
+      print(verbHelp(name));
+      Deno.exit(EXIT.ok);
+    }
     checkWords(name, words, verb.words);
+    // What is ignored may be a condition that the caller relies on.
+    const stranger = settings.given.find((flag) => !flagsOf(name).includes(flag));
+    if (stranger !== undefined) {
+      throw new UsageError(`${name} takes no --${stranger}; see kv ${name} --help`);
+    }
     const endpoints = (settings.text("endpoints") ?? DEFAULT_ENDPOINTS).split(",")
       .map((endpoint) => endpoint.trim().replace(/\/$/, ""));
     for (const endpoint of endpoints) {

@@ -21,6 +21,8 @@ export interface FlagTable {
 /** Words and settings of a command line; every value is text, as it was given. */
 export interface Settings {
   readonly words: readonly string[];
+  /** Flags that the command line itself has. */
+  readonly given: readonly string[];
   text(flag: string): string | undefined;
   isOn(flag: string): boolean;
 }
@@ -55,6 +57,9 @@ export function readSettings(
     (fromFlags[flag] as string | undefined) ?? environment(envName(flag)) ?? file[flag];
   return {
     words: parsed._.map(String),
+    given: [...table.string, ...table.boolean].filter((flag) =>
+      fromFlags[flag] !== undefined && fromFlags[flag] !== false
+    ),
     text,
     isOn: (flag) => fromFlags[flag] === true || isTrue(environment(envName(flag)) ?? file[flag]),
   };

@@ -1,12 +1,12 @@
 /**
- * What every endpoint says of the cluster: `kv status`, `kv health` and `kv explain`.
+ * What every endpoint says of the cluster: `kv status`, `kv health`, `kv explain` and `kv version`.
  *
  * The view of a single node does not show what an operator looks for, such as a second leader, a
  * node of another cluster or a node that hangs. So every endpoint is asked, and each has a row.
  *
  * @module
  */
-import { type Explanation, explanationToText } from "../mod.ts";
+import { type Explanation, explanationToText, VERSION } from "../mod.ts";
 import type { ClusterStatus } from "../transport/http/gateway_port.ts";
 import { type Answer, askAll, ClientError, jsonIn, type Reach } from "./http_client.ts";
 import { EXIT } from "./usage.ts";
@@ -121,6 +121,29 @@ export async function printExplanations(reach: Reach, output: string, show: Show
   }
   if (answers.every((answer) => answer.failure !== undefined)) {
     throw new ClientError("no endpoint answers", EXIT.unavailable);
+  }
+}
+
+/** Prints the version of this client, and of every endpoint's node as far as it answers. */
+export async function printVersions(reach: Reach, output: string, show: Show): Promise<void> {
+  const answers = await askAll({ path: "/version", accept: "application/json" }, reach);
+  const rows = answers.map((answer) => {
+    const { endpoint } = answer;
+    if (answer.failure !== undefined) return { endpoint, failure: answer.failure };
+    const { version } = (jsonIn(answer.body) ?? {}) as { readonly version?: unknown };
+    if (typeof version === "string") return { endpoint, version };
+    return { endpoint, failure: `is no Statecraft node: ${answer.status} ${oneLine(answer.body)}` };
+  });
+  if (output === "ndjson") {
+    for (const row of [{ client: VERSION }, ...rows]) show(JSON.stringify(row) + "\n");
+  } else if (output !== "table") {
+    show(JSON.stringify({ client: VERSION, endpoints: rows }) + "\n");
+  } else {
+    show(`client ${VERSION}\n`);
+    show(table(
+      ["ENDPOINT", "VERSION"],
+      rows.map(({ endpoint, version, failure }) => [endpoint, version ?? failure!]),
+    ));
   }
 }
 

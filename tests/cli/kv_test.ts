@@ -2,14 +2,9 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { EXIT } from "../../cli/usage.ts";
 import { startNode } from "../../mod.ts";
 import { GatewayError, problemResponse } from "../../transport/http/problem.ts";
-import { type Kv, kvAt, type Run } from "./run_kv.ts";
+import { type Kv, kvAt, refusedEndpoint, type Run } from "./run_kv.ts";
 
 /** An endpoint where nobody listens. */
-function refusedEndpoint(): string {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return `http://127.0.0.1:${listener.addr.port}`;
-}
-
 /** Steps on a node of one member. */
 async function withNode(run: (kv: Kv, endpoint: string) => Promise<void>): Promise<void> {
   const dataDir = await Deno.makeTempDir();

@@ -19,6 +19,12 @@ const script = new URL("../../cli/kv.ts", import.meta.url).pathname;
 
 const PERMISSIONS = ["--allow-net", "--allow-env", "--allow-read", "--allow-write"];
 
+/** An endpoint that nobody listens on. */
+export function refusedEndpoint(): string {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return `http://127.0.0.1:${listener.addr.port}`;
+}
+
 /** A client of these endpoints. */
 export function kvAt(endpoints: string, env: Record<string, string> = {}): Kv {
   return async (args, stdin) => {

@@ -2046,7 +2046,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a watch that told of nothing does not say where it is",
     file: "transport/http/routes/watch.ts",
-    find: "send(utf8.encode(`: heartbeat\\n${seen()}`));",
+    find: "heartbeat: () => `: heartbeat\\n${seen()}`,",
     replace: "send(utf8.encode(`: heartbeat\\n\\n`));",
     suspects: [transport],
   },

@@ -1,7 +1,7 @@
 /**
  * A stand-in for `jsr:@std/assert` over `node:assert/strict`, for machines that cannot reach JSR.
- * It exports only what this project uses, with the same signatures; delete the `links` entry of
- * deno.json to use the original.
+ * It exports only what this project uses, with the same signatures; name
+ * `jsr:@std/assert` in deno.json's `imports` to use the original.
  *
  * @module
  */
