@@ -67,12 +67,18 @@ export { type HostPort, parseHostPort } from "./transport/wire/network.ts";
 // The client.
 export {
   AbortedError,
+  type Attempt,
+  type AttemptOptions,
   type Bytes,
+  type CallLimits,
   type CallOptions,
   Clerk,
   CLERK_TIMEOUT_MS,
   ClerkError,
+  type ClerkLink,
+  type ClerkLinkOptions,
   type ClerkOptions,
+  type ClerkPorts,
   type ClerkRequest,
   CompactedError,
   type Compare,

@@ -3,7 +3,7 @@
  * that are down or have no leader are passed over, a write whose answer was lost is repeated and still
  * applied once, and an error says what became of the request.
  *
- * It needs `fetch` only, so it runs in browsers and in Node as well.
+ * Over HTTP it needs `fetch` only, so it runs in browsers and in Node as well.
  *
  * @module
  */
@@ -15,11 +15,46 @@ import {
   PreconditionFailedError,
 } from "./clerk_errors.ts";
 import {
+  entryOf,
+  HttpKeyCalls,
+  percentOf,
+  queryText,
+  rangeQuery,
+  readQuery,
+} from "./clerk_http.ts";
+import {
+  type ClerkLink,
+  type ClerkPorts,
   type ClerkRequest,
-  ClerkRequests,
+  type CommandLink,
+  HttpLink,
+  limitsOf,
   TIMER_MS_MAX,
   type Transport,
-} from "./clerk_requests.ts";
+} from "./clerk_link.ts";
+import { ClerkRequests } from "./clerk_requests.ts";
+import { CommandKeyCalls } from "./clerk_commands.ts";
+import { WireLink } from "./clerk_wire.ts";
+import { type HostPort, parseHostPort } from "../transport/wire/network.ts";
+import { tcpNetwork } from "../transport/wire/tcp.ts";
+import {
+  type Bytes,
+  bytesOf,
+  type CallOptions,
+  type Compare,
+  type Entry,
+  type KeyCalls,
+  type KeyRange,
+  type Operation,
+  type OperationResult,
+  type PutOptions,
+  type RangeOptions,
+  type ReadOptions,
+  type Transaction,
+  type TransactionResult,
+  type WriteOptions,
+  type Written,
+} from "./clerk_types.ts";
 import { Lock } from "./clerk_lock.ts";
 import { linesOf } from "./lines.ts";
 
@@ -36,7 +71,32 @@ export {
   PreconditionFailedError,
   UnavailableError,
 } from "./clerk_errors.ts";
-export type { ClerkRequest, Transport } from "./clerk_requests.ts";
+export type {
+  Attempt,
+  AttemptOptions,
+  CallLimits,
+  ClerkLink,
+  ClerkPorts,
+  ClerkRequest,
+  Transport,
+} from "./clerk_link.ts";
+export type { Clock, Random, TimerHandle, Timers } from "./runtime/ports.ts";
+export type {
+  Bytes,
+  CallOptions,
+  Compare,
+  Entry,
+  KeyRange,
+  Operation,
+  OperationResult,
+  PutOptions,
+  RangeOptions,
+  ReadOptions,
+  Transaction,
+  TransactionResult,
+  WriteOptions,
+  Written,
+} from "./clerk_types.ts";
 
 /** How long a request may take if nobody says so, in milliseconds. */
 export const CLERK_TIMEOUT_MS = 5_000;
@@ -49,101 +109,26 @@ export const LOCK_TTL_MS = 10_000;
 /** A held lease is kept alive after this share of its time. */
 const KEEP_ALIVE_SHARE = 1 / 3;
 
-/** A key or a value: its bytes, or a text that stands for its UTF-8. */
-export type Bytes = string | Uint8Array;
-
 /** Where the cluster is. */
 export interface ClerkOptions {
-  /** HTTP addresses of members, such as `http://127.0.0.1:8001`; one is enough, more survive its loss. */
+  /**
+   * Where members are; one is enough, more survive its loss. Either HTTP addresses, such as
+   * `http://127.0.0.1:8001`; or Raft addresses, such as `tcp://127.0.0.1:7001`: then it speaks the members' own
+   * wire, which is faster, and takes Deno.
+   */
   readonly endpoints: readonly string[];
   /** How long a request may take, in milliseconds; default CLERK_TIMEOUT_MS. */
   readonly timeoutMs?: number;
-  /** Makes the requests; default `fetch`. */
+  /** Makes the requests over HTTP; default `fetch`. */
   readonly transport?: Transport;
 }
 
-/** What any request takes. */
-export interface CallOptions {
-  /** Aborts it. */
-  readonly signal?: AbortSignal;
-  /** How long it may take, in milliseconds. */
-  readonly timeoutMs?: number;
-}
-
-/** What a read takes. */
-export interface ReadOptions extends CallOptions {
-  /** How fresh it must be; default linearizable: as of now. */
-  readonly consistency?: "linearizable" | "lease" | "follower" | "stale";
-  /** The store must have reached this revision. */
-  readonly minRevision?: number;
-}
-
-/** A condition of a write, and what goes with it. */
-export interface WriteOptions extends CallOptions {
-  /** Only if the key is at this revision. */
-  readonly ifRevision?: number;
-  /** Only if the key does not exist. */
-  readonly ifAbsent?: boolean;
-}
-
-/** What a put takes besides. */
-export interface PutOptions extends WriteOptions {
-  /** The key lasts so long, in milliseconds. */
-  readonly ttlMs?: number;
-  /** The key is deleted when this lease ends. */
-  readonly lease?: string | Lease;
-  /** The value's content type. */
-  readonly contentType?: string;
-}
-
-/** What is stored at a key. */
-export interface Entry {
-  /** The key; see `keyBytes` for one that is no UTF-8. */
-  readonly key: string;
-  /** The key's bytes. */
-  readonly keyBytes: Uint8Array;
-  /** The value. */
-  readonly value: Uint8Array;
-  /** Its content type, if it was stored with one. */
-  readonly contentType: string | undefined;
-  /** Revision of the key's last change. */
-  readonly revision: number;
-  /** Revision of its creation. */
-  readonly created: number;
-  /** Changes since then, which is the first. */
-  readonly version: number;
-  /** The lease with whose end it is deleted. */
-  readonly lease: string | undefined;
-  /** The value as text. */
-  text(): string;
-  /** The value as the JSON that it holds. The caller says of which type that is. */
-  json<Type = unknown>(): Type;
-}
-
-/** What a write did. */
-export interface Written {
-  /** Revision of the store after it. */
-  readonly revision: number;
-  /** Changes of the key since its creation. */
-  readonly version: number;
-}
-
-/** Which keys: a prefix, or bounds. */
-export interface KeyRange {
-  /** Keys that begin with this. */
-  readonly prefix?: Bytes;
-  /** From this key on. */
-  readonly start?: Bytes;
-  /** Up to this key, which is not among them. */
-  readonly end?: Bytes;
-}
-
-/** What a listing takes. */
-export interface RangeOptions extends KeyRange, ReadOptions {
-  /** Most entries. */
-  readonly limit?: number;
-  /** In descending order. */
-  readonly reverse?: boolean;
+/** A way to the members that is there already. */
+export interface ClerkLinkOptions extends Pick<ClerkOptions, "timeoutMs"> {
+  /** See {@linkcode ClerkLink}. */
+  readonly link: ClerkLink;
+  /** Time and chance; default those of this program. */
+  readonly ports?: ClerkPorts;
 }
 
 /** What a watch takes. */
@@ -196,82 +181,6 @@ export interface WatchEvent {
   readonly previous: Entry | undefined;
 }
 
-/** A compare of a transaction: of a missing key all numbers are 0, and no compare of its value holds. */
-export type Compare =
-  & { readonly key: Bytes; readonly op: "==" | "!=" | "<" | ">" }
-  & (
-    | { readonly target: "value"; readonly value: Bytes }
-    | { readonly target: "version"; readonly version: number }
-    | { readonly target: "created"; readonly created: number }
-    | { readonly target: "revision"; readonly revision: number }
-    | { readonly target: "lease"; readonly lease: string | 0 }
-  );
-
-/** An operation of a transaction. */
-export type Operation =
-  | {
-    readonly put: {
-      readonly key: Bytes;
-      readonly value: Bytes;
-      readonly contentType?: string;
-      readonly lease?: string;
-    };
-  }
-  | { readonly append: { readonly key: Bytes; readonly value: Bytes } }
-  | { readonly increment: { readonly key: Bytes; readonly by?: number | bigint } }
-  | { readonly get: { readonly key: Bytes } }
-  | { readonly delete: { readonly key: Bytes } | (KeyRange & { readonly all?: boolean }) }
-  | {
-    readonly range: KeyRange & {
-      readonly limit?: number;
-      readonly reverse?: boolean;
-    };
-  };
-
-/** The result of an operation, under the operation's name. */
-export interface OperationResult {
-  /** Of a put. */
-  readonly put?: { readonly version: number; readonly created: boolean; readonly lease?: string };
-  /** Of an append. */
-  readonly append?: {
-    readonly version: number;
-    readonly length: number;
-    readonly created: boolean;
-  };
-  /** Of an increment. */
-  readonly increment?: {
-    readonly value: bigint;
-    readonly version: number;
-    readonly created: boolean;
-  };
-  /** Of a get; undefined if there is no such key, or it was no get. */
-  readonly get?: Entry | undefined;
-  /** Of a delete. */
-  readonly delete?: { readonly deleted: number };
-  /** Of a range. */
-  readonly range?: { readonly items: readonly Entry[]; readonly count: number };
-}
-
-/** A transaction: the compares choose the list, which takes effect whole or not at all. */
-export interface Transaction {
-  /** If all of them hold, `success` is executed, else `failure`. */
-  readonly compare?: readonly Compare[];
-  /** See `compare`. */
-  readonly success?: readonly Operation[];
-  /** See `compare`. */
-  readonly failure?: readonly Operation[];
-}
-
-/** What a transaction did. */
-export interface TransactionResult {
-  /** Whether all compares held. */
-  readonly succeeded: boolean;
-  /** Revision of the store after it. */
-  readonly revision: number;
-  /** One for each operation of the list that was executed. */
-  readonly results: readonly OperationResult[];
-}
-
 /**
  * A client of a cluster.
  *
@@ -293,26 +202,28 @@ export interface TransactionResult {
 export class Clerk implements AsyncDisposable {
   readonly #requests: ClerkRequests;
   readonly #timeoutMs: number;
-  readonly #endpoints: number;
+  readonly #link: ClerkLink;
+  readonly #keys: KeyCalls;
   readonly #leases = new Set<Lease>();
 
   /**
    * Asks nobody yet.
    *
-   * @throws {RangeError} If there is no endpoint, or one is no `http://HOST:PORT`.
+   * @throws {RangeError} If there is no endpoint, or the endpoints are not all of one of both kinds.
    */
-  constructor({ endpoints, timeoutMs = CLERK_TIMEOUT_MS, transport }: ClerkOptions) {
-    for (const endpoint of endpoints) {
-      if (["http:", "https:"].includes(URL.parse(endpoint)?.protocol ?? "")) continue;
-      throw new RangeError(`An endpoint is http://HOST:PORT, not ${JSON.stringify(endpoint)}`);
-    }
+  constructor(options: ClerkOptions | ClerkLinkOptions) {
+    const { timeoutMs = CLERK_TIMEOUT_MS } = options;
+    const link = "link" in options ? options.link : linkTo(options);
     this.#timeoutMs = timeoutMs;
-    this.#endpoints = endpoints.length;
-    this.#requests = new ClerkRequests({
-      endpoints: endpoints.map((endpoint) => endpoint.replace(/\/$/, "")),
-      timeoutMs,
-      ...(transport === undefined ? {} : { transport }),
+    this.#link = link;
+    const { ports } = options as Partial<ClerkLinkOptions>;
+    const requests = new ClerkRequests({
+      ...{ link, timeoutMs },
+      ...(ports === undefined ? {} : { ports }),
     });
+    this.#requests = requests;
+    const http = new HttpKeyCalls((request) => requests.send(request));
+    this.#keys = isCommandLink(link) ? new CommandKeyCalls({ link, requests, http }) : http;
   }
 
   /**
@@ -322,24 +233,12 @@ export class Clerk implements AsyncDisposable {
    * @throws {LeaseNotFoundError} If a lease is given and has ended.
    * @throws {ClerkError} Of another class of clerk_errors.ts.
    */
-  async put(
+  put(
     key: Bytes,
     value: Bytes,
     options: PutOptions = {},
   ): Promise<Written & { readonly lease?: string }> {
-    const { ttlMs, lease, contentType } = options;
-    const query = new Map<string, string>();
-    if (ttlMs !== undefined) query.set("ttl", `${ttlMs}ms`);
-    if (lease !== undefined) query.set("lease", typeof lease === "string" ? lease : lease.id);
-    const response = await this.fetch({
-      ...{ method: "PUT", path: keyPath(key, query), body: bytesOf(value) },
-      headers: {
-        "content-type": contentType ?? "application/octet-stream",
-        ...conditionOf(options),
-      },
-      ...callOf(options),
-    });
-    return await response.json();
+    return this.#keys.put(key, value, options);
   }
 
   /**
@@ -347,25 +246,13 @@ export class Clerk implements AsyncDisposable {
    *
    * @throws {ClerkError} Of a class of clerk_errors.ts.
    */
-  async get(key: Bytes, options: ReadOptions = {}): Promise<Entry | undefined> {
-    const query = readQuery(options);
-    query.set("encoding", "base64");
-    try {
-      const request = { method: "GET", path: keyPath(key, query), ...callOf(options) } as const;
-      return entryOf(await (await this.fetch(request)).json());
-    } catch (error) {
-      if (error instanceof ClerkError && error.code === "key-not-found") return undefined;
-      throw error;
-    }
+  get(key: Bytes, options: ReadOptions = {}): Promise<Entry | undefined> {
+    return this.#keys.get(key, options);
   }
 
   /** Deletes a key; answers whether it was there. Throws as {@linkcode put}. */
-  async delete(key: Bytes, options: WriteOptions = {}): Promise<boolean> {
-    const response = await this.fetch({
-      ...{ method: "DELETE", path: keyPath(key, new Map()), headers: conditionOf(options) },
-      ...callOf(options),
-    });
-    return (await response.json()).deleted > 0;
+  delete(key: Bytes, options: WriteOptions = {}): Promise<boolean> {
+    return this.#keys.delete(key, options);
   }
 
   /**
@@ -379,7 +266,7 @@ export class Clerk implements AsyncDisposable {
     const isWhole = ["prefix", "start", "end"].every((name) => (query.get(name) ?? "") === "");
     if (isWhole) query.set("all", "true");
     const path = `/v1/kv${queryText(query)}`;
-    const response = await this.fetch({ method: "DELETE", path, ...callOf(options) });
+    const response = await this.fetch({ method: "DELETE", path, ...limitsOf(options) });
     return (await response.json()).deleted;
   }
 
@@ -432,22 +319,8 @@ export class Clerk implements AsyncDisposable {
    * @throws {ConflictError} If an operation cannot be done: nothing was changed.
    * @throws {InvalidRequestError} If it means nothing, or is too large.
    */
-  async transact(
-    { compare = [], success = [], failure = [] }: Transaction,
-    options: CallOptions = {},
-  ): Promise<TransactionResult> {
-    const body = JSON.stringify({
-      compare: compare.map(jsonOf),
-      success: success.map(jsonOf),
-      failure: failure.map(jsonOf),
-    });
-    const response = await this.fetch({
-      ...{ method: "POST", path: "/v1/txn?encoding=base64", body },
-      headers: { "content-type": "application/json" },
-      ...callOf(options),
-    });
-    const { succeeded, revision, results } = await response.json();
-    return { succeeded, revision, results: results.map(resultOf) };
+  transact(transaction: Transaction, options: CallOptions = {}): Promise<TransactionResult> {
+    return this.#keys.transact(transaction, options);
   }
 
   /**
@@ -464,7 +337,7 @@ export class Clerk implements AsyncDisposable {
     const { body } = await this.fetch({
       ...{ method: "GET", path: `/v1/kv${queryText(query)}`, isStreamed: true },
       headers: { accept: "application/x-ndjson" },
-      ...callOf(options),
+      ...limitsOf(options),
     });
     let isWhole = false;
     try {
@@ -487,7 +360,7 @@ export class Clerk implements AsyncDisposable {
     const query = new Map([...readQuery(options), ...rangeQuery(options)]);
     query.set("count_only", "true");
     const path = `/v1/kv${queryText(query)}`;
-    return (await (await this.fetch({ method: "GET", path, ...callOf(options) })).json()).count;
+    return (await (await this.fetch({ method: "GET", path, ...limitsOf(options) })).json()).count;
   }
 
   /**
@@ -552,7 +425,7 @@ export class Clerk implements AsyncDisposable {
     const response = await this.fetch({
       ...{ method: "POST", path: "/v1/leases", body: JSON.stringify({ ttlSeconds: ttlMs / 1000 }) },
       headers: { "content-type": "application/json" },
-      ...callOf(options),
+      ...limitsOf(options),
     });
     const { id } = await response.json();
     const keepsAlive = options.keepAlive !== false;
@@ -560,7 +433,7 @@ export class Clerk implements AsyncDisposable {
     // The answer came late, so that the lease may be over already: only one that is there is held.
     if (keepsAlive && performance.now() - sentMs >= ttlMs * KEEP_ALIVE_SHARE) {
       begunMs = performance.now();
-      await this.fetch({ ...keepAliveOf(id), ...callOf(options) });
+      await this.fetch({ ...keepAliveOf(id), ...limitsOf(options) });
     }
     const lease: Lease = new Lease(id, {
       ...{ ttlMs, keepsAlive, requests: this.#requests, begunMs },
@@ -628,7 +501,8 @@ export class Clerk implements AsyncDisposable {
     const query = readQuery(options);
     query.set("encoding", "base64");
     const path = `/v1/locks/${percentOf(name)}${queryText(query)}`;
-    const { holder } = await (await this.fetch({ method: "GET", path, ...callOf(options) })).json();
+    const { holder } = await (await this.fetch({ method: "GET", path, ...limitsOf(options) }))
+      .json();
     if (holder === undefined) return undefined;
     const { fencingToken, lease, value = "" } = holder;
     return { fencingToken, lease, value: Uint8Array.fromBase64(value) };
@@ -671,14 +545,15 @@ export class Clerk implements AsyncDisposable {
     return this.#requests.send(request);
   }
 
-  /** Ends the leases that it keeps alive. */
+  /** Ends the leases that it keeps alive, and closes its connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#leases].map((lease) => lease[Symbol.asyncDispose]()));
+    this.#link.close();
   }
 
   /** How long a watch tries to reach a member: each may hang for an attempt. */
   #patienceMs(waitMs: number): number {
-    return this.#endpoints * (waitMs + WATCH_MARGIN_MS) + this.#timeoutMs;
+    return this.#link.size * (waitMs + WATCH_MARGIN_MS) + this.#timeoutMs;
   }
 
   /** A transaction of one operation on one key. */
@@ -800,85 +675,6 @@ function keepAliveOf(id: string): { readonly method: "POST"; readonly path: stri
   return { method: "POST", path: `/v1/leases/${id}/keepalive` };
 }
 
-function callOf({ signal, timeoutMs }: CallOptions): CallOptions {
-  return {
-    ...(signal === undefined ? {} : { signal }),
-    ...(timeoutMs === undefined ? {} : { timeoutMs }),
-  };
-}
-
-function bytesOf(bytes: Bytes): Uint8Array<ArrayBuffer> {
-  return typeof bytes === "string"
-    ? new TextEncoder().encode(bytes)
-    : bytes as Uint8Array<ArrayBuffer>;
-}
-
-/** The query names the key, since a path cannot hold every key. */
-function keyPath(key: Bytes, query: ReadonlyMap<string, string>): string {
-  return `/v1/kv${queryText(new Map([["key", percentOf(key)], ...query]))}`;
-}
-
-/** Values are percent-encoded already. */
-function queryText(query: ReadonlyMap<string, string>): string {
-  if (query.size === 0) return "";
-  return `?${[...query].map(([name, value]) => `${name}=${value}`).join("&")}`;
-}
-
-/** Every byte but letters and digits as `%XX`. */
-function percentOf(bytes: Bytes): string {
-  return Array.from(bytesOf(bytes), (byte) => {
-    const char = String.fromCharCode(byte);
-    return /[A-Za-z0-9]/.test(char) ? char : `%${byte.toString(16).padStart(2, "0")}`;
-  }).join("");
-}
-
-function readQuery({ consistency, minRevision }: ReadOptions): Map<string, string> {
-  const query = new Map<string, string>();
-  if (consistency !== undefined) query.set("consistency", consistency);
-  if (minRevision !== undefined) query.set("min_revision", String(minRevision));
-  return query;
-}
-
-function rangeQuery({ prefix, start, end }: KeyRange): Map<string, string> {
-  const query = new Map<string, string>();
-  if (prefix !== undefined) query.set("prefix", percentOf(prefix));
-  if (start !== undefined) query.set("start", percentOf(start));
-  if (end !== undefined) query.set("end", percentOf(end));
-  return query;
-}
-
-function conditionOf({ ifRevision, ifAbsent }: WriteOptions): Record<string, string> {
-  if (ifAbsent === true) return { "if-none-match": "*" };
-  return ifRevision === undefined ? {} : { "if-match": `"${ifRevision}"` };
-}
-
-/** A compare or an operation as the HTTP interface takes it. */
-function jsonOf(value: unknown): unknown {
-  if (value instanceof Uint8Array) return { base64: value.toBase64() };
-  if (typeof value === "bigint") return String(value);
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, jsonOf(each)]));
-}
-
-/** An item of a listing or of a transaction, whose bytes are base64. */
-function entryOf(item: Record<string, unknown>): Entry {
-  const keyBytes = Uint8Array.fromBase64(item["key"] as string);
-  const value = Uint8Array.fromBase64((item["value"] as string | undefined) ?? "");
-  const text = (): string => new TextDecoder().decode(value);
-  return {
-    key: new TextDecoder().decode(keyBytes),
-    keyBytes,
-    value,
-    contentType: item["contentType"] as string | undefined,
-    revision: item["revision"] as number,
-    created: item["created"] as number,
-    version: item["version"] as number,
-    lease: item["lease"] as string | undefined,
-    text,
-    json: <Type>() => JSON.parse(text()) as Type,
-  };
-}
-
 function eventOf(event: Record<string, unknown>): WatchEvent {
   const { type, revision, prev } = event as unknown as {
     readonly type: "put" | "delete";
@@ -893,20 +689,26 @@ function eventOf(event: Record<string, unknown>): WatchEvent {
   };
 }
 
-function resultOf(result: Record<string, Record<string, unknown> | null>): OperationResult {
-  const { get, increment, range } = result;
-  if (get !== undefined) return { get: get === null ? undefined : entryOf(get) };
-  if (increment) {
-    const { value, version, created } = increment as Record<string, never>;
-    return { increment: { value: BigInt(value!), version: version!, created: created! } };
-  }
-  if (range) {
-    const { items, count } = range as { items: Record<string, unknown>[]; count: number };
-    return { range: { items: items.map(entryOf), count } };
-  }
-  return result as OperationResult;
-}
-
 function cutShort(why: string): ClerkError {
   return new ClerkError(`The answer was cut short: ${why}`, { code: "cut-short" });
+}
+
+function isCommandLink(link: ClerkLink): link is CommandLink {
+  return "execute" in link;
+}
+
+/** @throws {RangeError} See the constructor of {@linkcode Clerk}. */
+function linkTo({ endpoints, transport }: ClerkOptions): ClerkLink {
+  const schemes = endpoints.map((endpoint) => URL.parse(endpoint)?.protocol ?? "");
+  if (schemes.every((scheme) => scheme === "http:" || scheme === "https:")) {
+    return new HttpLink(endpoints.map((endpoint) => endpoint.replace(/\/$/, "")), transport);
+  }
+  const addresses = endpoints.map((endpoint) =>
+    parseHostPort(/^tcp:\/\/([^/]+)\/?$/.exec(endpoint)?.[1] ?? "")
+  );
+  const wrong = endpoints.find((_, at) => addresses[at] === undefined);
+  if (wrong === undefined) return new WireLink(addresses as HostPort[], { network: tcpNetwork });
+  throw new RangeError(
+    `An endpoint is http://HOST:PORT, or all are tcp://HOST:PORT, not ${JSON.stringify(wrong)}`,
+  );
 }

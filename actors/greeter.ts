@@ -7,6 +7,7 @@
 import { GREETING_MS_MAX } from "../machines/peer_machine.ts";
 import type { NodeId } from "../machines/raft_types.ts";
 import { isNoSpace } from "../storage/log/disk.ts";
+import { clientHelloOf } from "../transport/wire/client_codec.ts";
 import { type Codec, decodedOf } from "../transport/wire/codec.ts";
 import { PROTOCOL_MAGIC } from "../transport/wire/limits.ts";
 import type {
@@ -117,6 +118,8 @@ export class Greeter {
     this.#forget(connection);
     const codec = this.#host.createCodec(this.#host.versions.min);
     const hello = decodedOf(codec, body);
+    const client = hello === undefined ? clientHelloOf(body) : undefined;
+    if (client !== undefined) return this.#host.acceptClient(connection, client);
     if (hello?.type !== "Hello") {
       this.#counters.garbage++;
       this.#log("garbage", connection, NOBODY);

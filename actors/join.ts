@@ -16,7 +16,7 @@ import {
 } from "../machines/group_config.ts";
 import type { NodeId } from "../machines/raft_types.ts";
 import type { ClusterStatus, MemberStatus } from "../transport/http/gateway_port.ts";
-import { reasonOf } from "./clerk_requests.ts";
+import { reasonOf } from "./clerk_link.ts";
 import type { Log } from "./runtime/ports.ts";
 
 /** How long a node tries to join, in milliseconds. */

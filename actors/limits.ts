@@ -100,6 +100,14 @@ export const BACKUPS_MAX = 2;
 export const TIMELINE_LENGTH = 256;
 /** Those who watch a node's chart; one more is refused as overloaded. */
 export const TIMELINE_VIEWERS_MAX = 256;
+/** Connections of clients on the wire of their own; one more is turned away with a reason. */
+export const CLIENT_CONNECTIONS_MAX = 1_024;
+/** Requests of one connection that are in flight; one more is answered as overloaded. */
+export const CLIENT_REQUESTS_MAX = 8_192;
+/** Longest frame of a client: the largest value as the body of a request, and what is around it. */
+export const CLIENT_FRAME_BYTES_MAX = 4 * 1024 * 1024;
+/** Least and most time that a request of a client gets, in milliseconds. */
+export const CLIENT_TIMEOUT_MS = { min: 50, max: 60_000 } as const;
 /** Watchers of a node; one more is refused as overloaded. */
 export const WATCHES_MAX = 20_000;
 

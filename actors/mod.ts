@@ -140,5 +140,6 @@ export type {
   Listener,
   Network,
 } from "../transport/wire/network.ts";
+export type { ClientHello } from "../transport/wire/client_codec.ts";
 export { tcpNetwork } from "../transport/wire/tcp.ts";
 export type * from "../transport/wire/messages.ts";

@@ -24,6 +24,7 @@ import { createTcpNetwork, type TcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
 import { BACKUP_EVERY_MS, BACKUPS_KEPT, COMPRESSION, type CompressionMode } from "./limits.ts";
 import type { SnapshotTrigger } from "./machine_actor.ts";
+import type { Clerk } from "./clerk.ts";
 import { askForMembers, joinCluster } from "./join.ts";
 import { type BuildVersions, Process } from "./process.ts";
 import type { Log } from "./runtime/ports.ts";
@@ -214,6 +215,24 @@ export class StatecraftNode implements AsyncDisposable {
     // It keeps no process alive that has nothing else to do.
     Deno.unrefTimer(asking);
     this.#asking = asking;
+  }
+
+  /**
+   * A client of the cluster that goes through this node, without a network.
+   *
+   * @example
+   * ```ts
+   * import { startNode } from "statecraft";
+   *
+   * const dataDir = await Deno.makeTempDir();
+   * const http = { hostname: "127.0.0.1", port: 0 };
+   * await using node = await startNode({ id: 1, single: true, dataDir, http });
+   * await node.kv.put("greeting", "hello");
+   * console.assert((await node.kv.get("greeting"))?.text() === "hello");
+   * ```
+   */
+  get kv(): Clerk {
+    return this.#process.kv;
   }
 
   /** Where this member serves HTTP. */

@@ -158,9 +158,17 @@ export class NodeClient implements GatewayPort {
     this.#options.timeline.end();
   }
 
-  async write(command: Command, timeoutMs: number): Promise<CommandResult> {
-    const request: RaftRequest = { type: "Propose", payload: encodeCommand(command) };
+  write(command: Command, timeoutMs: number): Promise<CommandResult> {
     const mayRepeat = command.once !== undefined;
+    return this.execute(encodeCommand(command), { mayRepeat, timeoutMs });
+  }
+
+  /** As {@linkcode write}, of a command's bytes, which the leader checks. */
+  async execute(
+    payload: Uint8Array,
+    { mayRepeat, timeoutMs }: { readonly mayRepeat: boolean; readonly timeoutMs: number },
+  ): Promise<CommandResult> {
+    const request: RaftRequest = { type: "Propose", payload };
     const answer = await this.#askLeader(request, { mayRepeat, timeoutMs });
     if (isResult(answer)) return answer;
     throw new GatewayError("outcome-unknown", `The leader answered a write with ${answer.status}`);

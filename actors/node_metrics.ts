@@ -17,6 +17,7 @@ import type { BackupCounters } from "./backups.ts";
 import type { ScheduledCounters } from "./scheduled_backups.ts";
 import type { ActorMetrics } from "./runtime/cell.ts";
 import type { GatewayCounters } from "./node_client.ts";
+import type { ClientConnections } from "./client_connections.ts";
 import type { WatchHub } from "./watch_hub.ts";
 import type { PeersStatus } from "./peers.ts";
 import type { RaftCounters } from "./raft_actor.ts";
@@ -39,6 +40,7 @@ export interface NodeMetricsSource {
   readonly counters: RaftCounters;
   readonly gatewayCounters: GatewayCounters;
   readonly watches: WatchHub;
+  readonly clients: Pick<ClientConnections, "size" | "counters">;
   readonly peers: PeersStatus;
   readonly actors: readonly ActorMetrics[];
   readonly leaderChanges: number;
@@ -99,6 +101,27 @@ export function formatNodeMetrics(source: NodeMetricsSource): string {
     counter("etcd_server_proposals_failed_total", "Proposals refused", counters.proposalsRefused),
     counter("etcd_server_read_indexes_failed_total", "Read indexes refused", counters.readsRefused),
     counter("statecraft_proposals_total", "Proposals received", counters.proposals),
+    gauge("statecraft_clients", "Connections of clients on their wire", source.clients.size),
+    counter(
+      "statecraft_client_requests_total",
+      "Requests that came over them",
+      source.clients.counters.requests,
+    ),
+    counter(
+      "statecraft_client_connections_refused_total",
+      "Such connections that were turned away",
+      source.clients.counters.refused,
+    ),
+    counter(
+      "statecraft_client_violations_total",
+      "Such connections that were closed for what came over them",
+      source.clients.counters.violations,
+    ),
+    counter(
+      "statecraft_client_unread_total",
+      "Such connections that were closed since the client did not read",
+      source.clients.counters.unread,
+    ),
     gauge("statecraft_watches", "Watches", source.watches.size),
     gauge(
       "statecraft_watch_log_bytes",

@@ -24,6 +24,7 @@ import {
   SUSPECT_MS_MAX,
 } from "../machines/peer_machine.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
+import type { ClientHello } from "../transport/wire/client_codec.ts";
 import type { Codec } from "../transport/wire/codec.ts";
 import { FRAME_BYTES_MAX, PACKED_FRAMES_VERSION } from "../transport/wire/limits.ts";
 import { packFrame, unpackBody } from "../transport/wire/packed_frame.ts";
@@ -65,6 +66,11 @@ export interface PeerHost extends KnownDirectories {
   readonly incarnation: number;
   /** The peer says that this node's own was. */
   readonly onRemoved: (peer: NodeId) => void;
+  /** A client says hello: what handles its frames from then on, or undefined if it was turned away. */
+  readonly acceptClient: (
+    connection: Connection,
+    hello: ClientHello,
+  ) => ConnectionHandlers | undefined;
   /** A node that is no peer says hello; see PeersOptions. */
   readonly mayBeMember: (node: NodeId) => boolean;
   readonly network: Network;

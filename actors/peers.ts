@@ -10,7 +10,13 @@ import { COMPRESSION, type CompressionPolicy } from "./limits.ts";
 import type { NodeId, RaftMessage } from "../machines/raft_types.ts";
 import type { PeerIdentities } from "../storage/log/peer_identities.ts";
 import type { Codec } from "../transport/wire/codec.ts";
-import type { HostPort, Network } from "../transport/wire/network.ts";
+import type { ClientHello } from "../transport/wire/client_codec.ts";
+import type {
+  Connection,
+  ConnectionHandlers,
+  HostPort,
+  Network,
+} from "../transport/wire/network.ts";
 import type { ActorWire } from "../transport/wire/messages.ts";
 import { Greeter, type GreeterCounters } from "./greeter.ts";
 import { knock } from "./knock.ts";
@@ -57,6 +63,11 @@ export interface PeersOptions {
   readonly versions?: VersionRange;
   /** The highest cluster version that this build knows; default that of {@linkcode CLUSTER_VERSIONS}. */
   readonly clusterVersionMax?: number;
+  /** Takes a client that has said hello; default none is served. */
+  readonly acceptClient?: (
+    connection: Connection,
+    hello: ClientHello,
+  ) => ConnectionHandlers | undefined;
   /** Makes the codec of one connection, which speaks one of them. */
   readonly createCodec: (version: number) => Codec;
   /** Which frames are compressed; default COMPRESSION.adaptive. */
@@ -140,6 +151,7 @@ export class Peers implements RemoteLink {
       isRemoved: options.isRemoved ?? (() => false),
       isSaidRemoved: options.isSaidRemoved ?? (() => false),
       onRemoved: options.onRemoved ?? (() => {}),
+      acceptClient: options.acceptClient ?? ((connection) => void connection.close()),
       mayBeMember: options.mayBeMember ?? (() => false),
       incarnation: 1 + Math.floor(ports.random.next() * INCARNATION_MAX),
       network,

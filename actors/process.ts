@@ -36,6 +36,9 @@ import {
   readDirectory,
 } from "../storage/log/data_directory.ts";
 import type { Disk } from "../storage/log/disk.ts";
+import { Clerk } from "./clerk.ts";
+import { LocalLink } from "./clerk_local.ts";
+import { ClientConnections } from "./client_connections.ts";
 import type { KvChange } from "../storage/kv/key_space.ts";
 import { KvStore } from "../storage/kv/kv_store.ts";
 import { readMembers } from "../storage/log/members_file.ts";
@@ -199,6 +202,8 @@ export class Process {
   readonly identities: PeerIdentities;
   /** The actors. */
   readonly system: ActorSystem;
+  /** A client of the cluster, through this node. */
+  readonly kv: Clerk;
   readonly #options: ProcessOptions;
   readonly #undo: (() => void)[];
   readonly #fsync = new Histogram(FSYNC_BUCKETS_SECONDS);
@@ -212,6 +217,7 @@ export class Process {
   #relievedMs = -Infinity;
   readonly #groups = new Map<GroupId, HostedGroup>();
   readonly #peers: Peers;
+  readonly #clients: ClientConnections;
   readonly #membership: OwnMembership;
   /** What this node has joined with. */
   readonly #joined: PlacedConfig | undefined;
@@ -338,7 +344,16 @@ export class Process {
       log,
     });
     const { members } = this.#membership;
+    const clientHost = {
+      clusterId: this.clusterId,
+      port: leading!.client,
+      gateway: this.gateway(),
+      onDefect: (error: unknown) => log("error", "client-defect", { error: String(error) }),
+    };
+    this.#clients = new ClientConnections(clientHost);
+    this.kv = new Clerk({ link: new LocalLink(clientHost), ports });
     this.#peers = startPeers({
+      acceptClient: (connection, hello) => this.#clients.accept(connection, hello),
       listen: options.listen,
       self: this.id,
       clusterId: this.clusterId,
@@ -371,6 +386,7 @@ export class Process {
       },
     });
     undo.push(() => this.#peers.stop());
+    undo.push(() => this.#clients.stop());
     members.tend();
     this.#space.start();
     undo.push(() => this.#space.stop());
@@ -596,6 +612,7 @@ export class Process {
       log("warn", "http-stop-failed", { error: String(error) });
     });
     const groups = [...this.#groups.values()];
+    this.#clients.drain();
     if (!this.#failed) await Promise.all(groups.map(({ host }) => this.#handOver(host)));
     for (const { client } of groups) client.stopping();
     for (const { host } of groups) host.backups.stop();
@@ -741,6 +758,7 @@ export class Process {
       counters: host.raftActor.counters,
       gatewayCounters: client.counters,
       watches,
+      clients: this.#clients,
       peers: this.#peers.status(),
       actors: this.system.metrics(),
       leaderChanges,

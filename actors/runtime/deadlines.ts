@@ -66,7 +66,11 @@ export class Deadlines {
   #arm(tick: number, nowMs: number): void {
     this.#disarm();
     this.#timerTick = tick;
-    const delayMs = Math.max(1, tick * DEADLINE_RESOLUTION_MS - nowMs);
+    // No later than once around the wheel, which looks again then: a timer does not take any delay.
+    const delayMs = Math.min(
+      DEADLINE_SLOTS * DEADLINE_RESOLUTION_MS,
+      Math.max(1, tick * DEADLINE_RESOLUTION_MS - nowMs),
+    );
     this.#timer = this.#timers.set(delayMs, () => {
       this.#timer = undefined;
       this.#advance();

@@ -139,6 +139,11 @@ function readLists(reader: CommandReader, once: number): Command {
   return command;
 }
 
+/** Whether a repeat of the command is recognised, so that it may be proposed again. Reads two bytes. */
+export function isRepeatable(bytes: Uint8Array): boolean {
+  return bytes.length >= HEADER_BYTES && bytes[1]! >>> 2 !== 0;
+}
+
 /** The cluster version since which entries may hold the command. */
 export function clusterVersionOf({ compares, success, failure }: Command): number {
   let version = compares.some(({ target }) => target === "lease") ? RANGES_VERSION : 1;

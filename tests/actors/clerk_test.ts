@@ -19,14 +19,24 @@ import {
   type Transport,
   UnavailableError,
 } from "../../mod.ts";
-import { TIMER_MS_MAX } from "../../actors/clerk_requests.ts";
+import { TIMER_MS_MAX } from "../../actors/clerk_link.ts";
 
-async function withNode(run: (kv: Clerk, endpoint: string) => Promise<void>): Promise<void> {
+/** The ways of a Clerk to a node. */
+const WAYS = ["HTTP", "the wire", "the same program"] as const;
+
+async function withNode(
+  run: (kv: Clerk, endpoint: string) => Promise<void>,
+  way: (typeof WAYS)[number] = "HTTP",
+): Promise<void> {
   const dataDir = await Deno.makeTempDir();
   try {
     const http = { hostname: "127.0.0.1", port: 0 };
     await using node = await startNode({ id: 1, single: true, dataDir, http });
-    await using kv = new Clerk({ endpoints: [node.httpAddress], timeoutMs: 30_000 });
+    if (way === "the same program") return await run(node.kv, node.httpAddress);
+    const endpoint = way === "HTTP"
+      ? node.httpAddress
+      : `tcp://${node.status().members[0]!.raftAddress}`;
+    await using kv = new Clerk({ endpoints: [endpoint], timeoutMs: 30_000 });
     await run(kv, node.httpAddress);
   } finally {
     await Deno.remove(dataDir, { recursive: true });
@@ -37,136 +47,152 @@ async function keysOf(entries: AsyncIterable<{ readonly key: string }>): Promise
   return (await Array.fromAsync(entries)).map(({ key }) => key);
 }
 
-Deno.test("Clerk: every method does what it says, and fails with its own error", async (t) => {
-  await withNode(async (kv) => {
-    await t.step("put, get, delete; texts, bytes and JSON", async () => {
-      const { revision, version } = await kv.put("a", "hällo", { contentType: "text/plain" });
-      const entry = (await kv.get("a"))!;
-      assertEquals([entry.key, entry.text(), entry.contentType], ["a", "hällo", "text/plain"]);
-      assertEquals([entry.revision, entry.created, entry.version], [revision, revision, version]);
-      await kv.put("json", JSON.stringify({ n: 1 }));
-      assertEquals((await kv.get("json"))!.json<{ n: number }>().n, 1);
-      assertEquals(await kv.get("none"), undefined);
-      assertEquals([await kv.delete("a"), await kv.delete("a")], [true, false]);
-    });
-    await t.step("any bytes are a key and a value, also what a URL would take apart", async () => {
-      const all = Uint8Array.from({ length: 256 }, (_, byte) => byte);
-      for (const key of [all, ".", "..", "/", "a//b/", "?&=#%", "\u{1f600}", new Uint8Array([0])]) {
-        await kv.put(key, all);
-        const entry = (await kv.get(key))!;
-        assertEquals([entry.value, entry.keyBytes], [
-          all,
-          typeof key === "string" ? new TextEncoder().encode(key) : key,
-        ]);
-        assertEquals((await kv.append(key, "x")).length, 257);
-        assertEquals(await kv.delete(key), true);
-      }
-    });
-    await t.step("conditions", async () => {
-      const { revision } = await kv.put("c", "1", { ifAbsent: true });
-      const taken = await assertRejects(
-        () => kv.put("c", "2", { ifAbsent: true }),
-        PreconditionFailedError,
-      );
-      assertEquals([taken.revision, taken.outcome], [revision, "not-applied"]);
-      await kv.put("c", "2", { ifRevision: revision });
-      await assertRejects(() => kv.delete("c", { ifRevision: revision }), PreconditionFailedError);
-      const behind = { ifRevision: revision };
-      await assertRejects(() => kv.append("c", "x", behind), PreconditionFailedError);
-      await assertRejects(() => kv.increment("c", 1, behind), PreconditionFailedError);
-      assertEquals(await kv.compareAndSet("c", "1", "3"), false);
-      assertEquals(await kv.compareAndSet("c", "2", "3"), true);
-      assertEquals(await kv.compareAndSet("new", undefined, "x"), true);
-      assertEquals(await kv.compareAndSet("new", undefined, "x"), false);
-    });
-    await t.step("increments are 64-bit", async () => {
-      assertEquals((await kv.increment("n")).value, 1n);
-      assertEquals((await kv.increment("n", 2n ** 62n)).value, 2n ** 62n + 1n);
-      await assertRejects(() => kv.increment("n", 2n ** 62n), ConflictError, "64-bit");
-      await kv.put("n", "x");
-      await assertRejects(() => kv.increment("n"), ConflictError, "decimal");
-    });
-    await t.step("transactions", async () => {
-      const { succeeded, results } = await kv.transact({
-        compare: [{ key: "t", target: "version", op: "==", version: 0 }],
-        success: [
-          { put: { key: "t", value: new Uint8Array([255]) } },
-          { increment: { key: "t/n", by: 5n } },
-          { get: { key: "t" } },
-          { get: { key: "none" } },
-          { range: { prefix: "t/" } },
-          { delete: { key: "t/n" } },
-        ],
+for (const way of WAYS) {
+  Deno.test(`Clerk over ${way}: every method does what it says, and fails with its own error`, async (t) => {
+    await withNode(async (kv) => {
+      await t.step("put, get, delete; texts, bytes and JSON", async () => {
+        const { revision, version } = await kv.put("a", "hällo", { contentType: "text/plain" });
+        const entry = (await kv.get("a"))!;
+        assertEquals([entry.key, entry.text(), entry.contentType], ["a", "hällo", "text/plain"]);
+        assertEquals([entry.revision, entry.created, entry.version], [revision, revision, version]);
+        await kv.put("json", JSON.stringify({ n: 1 }));
+        assertEquals((await kv.get("json"))!.json<{ n: number }>().n, 1);
+        assertEquals(await kv.get("none"), undefined);
+        assertEquals([await kv.delete("a"), await kv.delete("a")], [true, false]);
       });
-      assertEquals([succeeded, results.length], [true, 6]);
-      assertEquals(results[1]!.increment!.value, 5n);
-      assertEquals(results[2]!.get!.value, new Uint8Array([255]));
-      assertEquals(results[3]!.get, undefined);
-      assertEquals(results[4]!.range!.items.map(({ key, text }) => [key, text()]), [["t/n", "5"]]);
-      assertEquals(results[5]!.delete, { deleted: 1 });
-      await assertRejects(() => kv.transact({}), InvalidRequestError, "no operation");
-    });
-    await t.step("ranges", async () => {
-      for (const key of ["r/1", "r/2", "r/3"]) await kv.put(key, key);
-      assertEquals(await keysOf(kv.range({ prefix: "r/" })), ["r/1", "r/2", "r/3"]);
-      assertEquals(await keysOf(kv.range({ start: "r/1", end: "r/3", reverse: true })), [
-        ...["r/2", "r/1"],
-      ]);
-      assertEquals(await keysOf(kv.range({ prefix: "r/", limit: 1 })), ["r/1"]);
-      for await (const { key } of kv.range({ prefix: "r/" })) if (key === "r/1") break;
-      assertEquals(await kv.count({ prefix: "r/" }), 3);
-      assertEquals(await kv.deleteRange({ prefix: "r/" }), 3);
-      await assertRejects(
-        () => keysOf(kv.range({ prefix: "a", start: "b" })),
-        InvalidRequestError,
+      await t.step(
+        "any bytes are a key and a value, also what a URL would take apart",
+        async () => {
+          const all = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+          for (
+            const key of [all, ".", "..", "/", "a//b/", "?&=#%", "\u{1f600}", new Uint8Array([0])]
+          ) {
+            await kv.put(key, all);
+            const entry = (await kv.get(key))!;
+            assertEquals([entry.value, entry.keyBytes], [
+              all,
+              typeof key === "string" ? new TextEncoder().encode(key) : key,
+            ]);
+            assertEquals((await kv.append(key, "x")).length, 257);
+            assertEquals(await kv.delete(key), true);
+          }
+        },
       );
-    });
-    await t.step("leases", async () => {
-      const lease = await kv.lease(60_000, { keepAlive: false });
-      await kv.put("leased", "x", { lease });
-      assertEquals((await kv.get("leased"))!.lease, lease.id);
-      await lease.keepAlive();
-      await lease.revoke();
-      await lease.revoke();
-      assertEquals(await kv.get("leased"), undefined);
-      await assertRejects(() => lease.keepAlive(), LeaseNotFoundError);
-      await assertRejects(() => kv.put("leased", "x", { lease }), LeaseNotFoundError);
-      assertMatch((await kv.put("brief", "x", { ttlMs: 60_000 })).lease!, /^\d+$/);
-      await assertRejects(() => kv.lease(1), InvalidRequestError);
-    });
-    await t.step("watches", async () => {
-      const stop = new AbortController();
-      const seen: string[] = [];
-      const watching = (async () => {
-        const options = { prefix: "w/", withPrevious: true, signal: stop.signal };
-        for await (const { type, key, entry, previous } of kv.watch(options)) {
-          seen.push([type, key, entry?.text(), previous?.text()].join(" "));
-          if (seen.length === 3) stop.abort();
+      await t.step("conditions", async () => {
+        const { revision } = await kv.put("c", "1", { ifAbsent: true });
+        const taken = await assertRejects(
+          () => kv.put("c", "2", { ifAbsent: true }),
+          PreconditionFailedError,
+        );
+        assertEquals([taken.revision, taken.outcome], [revision, "not-applied"]);
+        await kv.put("c", "2", { ifRevision: revision });
+        await assertRejects(
+          () => kv.delete("c", { ifRevision: revision }),
+          PreconditionFailedError,
+        );
+        const behind = { ifRevision: revision };
+        await assertRejects(() => kv.append("c", "x", behind), PreconditionFailedError);
+        await assertRejects(() => kv.increment("c", 1, behind), PreconditionFailedError);
+        assertEquals(await kv.compareAndSet("c", "1", "3"), false);
+        assertEquals(await kv.compareAndSet("c", "2", "3"), true);
+        assertEquals(await kv.compareAndSet("new", undefined, "x"), true);
+        assertEquals(await kv.compareAndSet("new", undefined, "x"), false);
+      });
+      await t.step("increments are 64-bit", async () => {
+        assertEquals((await kv.increment("n")).value, 1n);
+        assertEquals((await kv.increment("n", 2n ** 62n)).value, 2n ** 62n + 1n);
+        await assertRejects(() => kv.increment("n", 2n ** 62n), ConflictError, "64-bit");
+        await kv.put("n", "x");
+        await assertRejects(() => kv.increment("n"), ConflictError, "decimal");
+      });
+      await t.step("transactions", async () => {
+        const { succeeded, results } = await kv.transact({
+          compare: [{ key: "t", target: "version", op: "==", version: 0 }],
+          success: [
+            { put: { key: "t", value: new Uint8Array([255]) } },
+            { increment: { key: "t/n", by: 5n } },
+            { get: { key: "t" } },
+            { get: { key: "none" } },
+            { range: { prefix: "t/" } },
+            { delete: { key: "t/n" } },
+          ],
+        });
+        assertEquals([succeeded, results.length], [true, 6]);
+        assertEquals(results[1]!.increment!.value, 5n);
+        assertEquals(results[2]!.get!.value, new Uint8Array([255]));
+        assertEquals(results[3]!.get, undefined);
+        assertEquals(results[4]!.range!.items.map(({ key, text }) => [key, text()]), [[
+          "t/n",
+          "5",
+        ]]);
+        assertEquals(results[5]!.delete, { deleted: 1 });
+        await assertRejects(() => kv.transact({}), InvalidRequestError, "no operation");
+      });
+      await t.step("ranges", async () => {
+        for (const key of ["r/1", "r/2", "r/3"]) await kv.put(key, key);
+        assertEquals(await keysOf(kv.range({ prefix: "r/" })), ["r/1", "r/2", "r/3"]);
+        assertEquals(await keysOf(kv.range({ start: "r/1", end: "r/3", reverse: true })), [
+          ...["r/2", "r/1"],
+        ]);
+        assertEquals(await keysOf(kv.range({ prefix: "r/", limit: 1 })), ["r/1"]);
+        for await (const { key } of kv.range({ prefix: "r/" })) if (key === "r/1") break;
+        assertEquals(await kv.count({ prefix: "r/" }), 3);
+        assertEquals(await kv.deleteRange({ prefix: "r/" }), 3);
+        await assertRejects(
+          () => keysOf(kv.range({ prefix: "a", start: "b" })),
+          InvalidRequestError,
+        );
+      });
+      await t.step("leases", async () => {
+        const lease = await kv.lease(60_000, { keepAlive: false });
+        await kv.put("leased", "x", { lease });
+        assertEquals((await kv.get("leased"))!.lease, lease.id);
+        await lease.keepAlive();
+        await lease.revoke();
+        await lease.revoke();
+        assertEquals(await kv.get("leased"), undefined);
+        await assertRejects(() => lease.keepAlive(), LeaseNotFoundError);
+        await assertRejects(() => kv.put("leased", "x", { lease }), LeaseNotFoundError);
+        assertMatch((await kv.put("brief", "x", { ttlMs: 60_000 })).lease!, /^\d+$/);
+        await assertRejects(() => kv.lease(1), InvalidRequestError);
+      });
+      await t.step("watches", async () => {
+        const stop = new AbortController();
+        const seen: string[] = [];
+        const watching = (async () => {
+          const options = { prefix: "w/", withPrevious: true, signal: stop.signal };
+          for await (const { type, key, entry, previous } of kv.watch(options)) {
+            seen.push([type, key, entry?.text(), previous?.text()].join(" "));
+            if (seen.length === 3) stop.abort();
+          }
+        })();
+        // It says nothing of when it has begun, so it is given something until it has seen the first.
+        while (seen.length === 0) {
+          await kv.put("w/a", "1");
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          await kv.delete("w/a");
         }
-      })();
-      // It says nothing of when it has begun, so it is given something until it has seen the first.
-      while (seen.length === 0) {
-        await kv.put("w/a", "1");
-        await new Promise((resolve) => setTimeout(resolve, 20));
-        await kv.delete("w/a");
-      }
-      await kv.put("w/b", "2");
-      await kv.put("w/b", "3");
-      await watching;
-      assert(seen.length >= 3 && seen.every((event) => /^(put|delete) w/.test(event)), seen.join());
-      const { revision } = await kv.put("w2", "x");
-      for await (const event of kv.watch({ key: "w2", from: revision })) {
-        assertEquals([event.key, event.revision, event.entry?.text()], ["w2", revision, "x"]);
-        break;
-      }
-    });
-    await t.step("every key at once", async () => {
-      assert(await kv.count() > 0);
-      assert(await kv.deleteRange({ prefix: "" }) > 0);
-      assertEquals(await kv.count(), 0);
-    });
+        await kv.put("w/b", "2");
+        await kv.put("w/b", "3");
+        await watching;
+        assert(
+          seen.length >= 3 && seen.every((event) => /^(put|delete) w/.test(event)),
+          seen.join(),
+        );
+        const { revision } = await kv.put("w2", "x");
+        for await (const event of kv.watch({ key: "w2", from: revision })) {
+          assertEquals([event.key, event.revision, event.entry?.text()], ["w2", revision, "x"]);
+          break;
+        }
+      });
+      await t.step("every key at once", async () => {
+        assert(await kv.count() > 0);
+        assert(await kv.deleteRange({ prefix: "" }) > 0);
+        assertEquals(await kv.count(), 0);
+      });
+    }, way);
   });
-});
+}
 
 Deno.test("Clerk: a held lease outlives its time, and ends with the clerk", async () => {
   await withNode(async (kv, endpoint) => {

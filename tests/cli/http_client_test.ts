@@ -6,7 +6,8 @@ import {
   ClientError,
   send,
 } from "../../cli/http_client.ts";
-import { ANSWER_MARGIN_MS, ATTEMPT_MS_MIN } from "../../actors/clerk_requests.ts";
+import { ANSWER_MARGIN_MS } from "../../actors/clerk_link.ts";
+import { ATTEMPT_MS_MIN } from "../../actors/clerk_requests.ts";
 import { REQUEST_TIMEOUT_MS_MAX, REQUEST_TIMEOUT_MS_MIN } from "../../transport/http/limits.ts";
 import { EXIT } from "../../cli/usage.ts";
 import { GatewayError, problemResponse } from "../../transport/http/problem.ts";

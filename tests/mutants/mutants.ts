@@ -1154,7 +1154,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a client gives each attempt of a write a key of its own",
-    file: "actors/clerk_requests.ts",
+    file: "actors/clerk_link.ts",
     find: '        headers: { ...headers, "statecraft-timeout-ms"',
     replace:
       '        headers: { ...headers, "idempotency-key": crypto.randomUUID(), "statecraft-timeout-ms"',
@@ -2106,6 +2106,56 @@ export const mutants: readonly Mutant[] = [
     replace: "facts.latest !== undefined",
     suspects: [actors],
   },
+  // The clients' wire
+  {
+    name: "a write that was sent counts as not sent when its connection is lost",
+    file: "actors/clerk_wire.ts",
+    find: 'isWrite && !unsent.has(id) ? "Lost"',
+    replace: 'isWrite && unsent.has(id) ? "Lost"',
+    suspects: ["tests/actors/clerk_wire_test.ts"],
+  },
+  {
+    name: "a session gives more places than it answers for",
+    file: "actors/clerk_sessions.ts",
+    find: "session.next - oldest < SESSION_WINDOW",
+    replace: "session.next - oldest < 2 * SESSION_WINDOW",
+    suspects: ["tests/actors/clerk_wire_test.ts"],
+  },
+  {
+    name: "a write in doubt is repeated in another session",
+    file: "actors/clerk_requests.ts",
+    find: 'answer.code === "session-expired" ||',
+    replace: 'answer.code === "no-session" ||',
+    suspects: ["tests/actors/clerk_wire_test.ts"],
+  },
+  {
+    name: "a member repeats a client's command that no repeat of is recognised",
+    file: "storage/kv/command.ts",
+    find: "bytes[1]! >>> 2 !== 0",
+    replace: "bytes[1]! >>> 2 >= 0",
+    suspects: ["tests/actors/client_connections_test.ts"],
+  },
+  {
+    name: "a body goes on for a client that does not want it",
+    file: "actors/client_connections.ts",
+    find: "if (transfer !== undefined) abort(transfer);",
+    replace: "if (transfer === undefined) return;",
+    suspects: ["tests/actors/client_connections_test.ts"],
+  },
+  {
+    name: "a body is sent faster than the client reads",
+    file: "actors/client_connections.ts",
+    find: "      transfer.credit--;\n",
+    replace: "",
+    suspects: ["tests/actors/client_connections_test.ts"],
+  },
+  {
+    name: "a member that stops takes requests of clients",
+    file: "actors/client_connections.ts",
+    find: "if (this.#all.isStopping()) {",
+    replace: "if (this.#all.isStopping() && ask.id === 0) {",
+    suspects: ["tests/actors/client_connections_test.ts"],
+  },
   {
     name: "a poll whose client is gone waits on",
     file: "transport/http/routes/watch.ts",
@@ -2122,7 +2172,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "a signal does not end a listing that hangs",
-    file: "actors/clerk_requests.ts",
+    file: "actors/clerk_link.ts",
     find: "signal: isStreamed && signal !== undefined",
     replace: "signal: isStreamed && signal === null",
     suspects: ["tests/actors/clerk_test.ts"],

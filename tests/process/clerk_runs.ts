@@ -1,5 +1,5 @@
 /**
- * `deno task test:clerk`: callers of a Clerk count while leaders are killed, and a watch follows them;
+ * `deno task test:clerk [--kills 100] [--callers 16] [--way http|wire]`: callers of a Clerk count while leaders are killed, and a watch follows them;
  * then they want one lock.
  *
  * @module
@@ -15,6 +15,19 @@ const TIMEOUT_MS = 20_000;
 const LOCK_TTL_MS = 5_000;
 /** Pauses before a killed node is started again, and before the next is killed. */
 const PAUSES_MS = { down: 50, up: 150 } as const;
+
+/** How much is done, and which way the Clerks go. */
+export interface RunOptions {
+  readonly callers: number;
+  readonly kills: number;
+  /** Default http. */
+  readonly way?: "http" | "wire";
+}
+
+function endpointsOf(cluster: RealCluster, way: "http" | "wire"): string[] {
+  if (way === "http") return cluster.endpoints;
+  return [1, 2, 3].map((id) => `tcp://127.0.0.1:${cluster.raftPort(id)}`);
+}
 
 /** What was done and found. */
 export interface ClerkReport {
@@ -34,12 +47,12 @@ export interface ClerkReport {
 
 /** Runs it. */
 export async function runClerks(
-  { callers, kills }: { readonly callers: number; readonly kills: number },
+  { callers, kills, way = "http" }: RunOptions,
 ): Promise<ClerkReport> {
   await using cluster = new RealCluster(3);
   cluster.startAll();
   await cluster.leader();
-  await using kv = new Clerk({ endpoints: cluster.endpoints, timeoutMs: TIMEOUT_MS });
+  await using kv = new Clerk({ endpoints: endpointsOf(cluster, way), timeoutMs: TIMEOUT_MS });
   const counts = Array.from({ length: callers }, () => ({ acknowledged: 0, unknown: 0 }));
   let [unavailable, slowestMs, watched, gaps] = [0, 0, 0, 0];
   let isOver = false;
@@ -113,12 +126,12 @@ export interface LockReport {
 
 /** Callers want one lock while leaders are killed. Each writes its token while it holds the lock. */
 export async function runLocks(
-  { callers, kills }: { readonly callers: number; readonly kills: number },
+  { callers, kills, way = "http" }: RunOptions,
 ): Promise<LockReport> {
   await using cluster = new RealCluster(3);
   cluster.startAll();
   await cluster.leader();
-  const { endpoints } = cluster;
+  const endpoints = endpointsOf(cluster, way);
   const inside = new Set<AbortSignal>();
   let [held, lost, shared] = [0, 0, 0];
   let isOver = false;
@@ -159,9 +172,14 @@ function sleep(ms: number): Promise<void> {
 }
 
 if (import.meta.main) {
-  const { kills = "100", callers = "16" } = parseArgs(Deno.args, { string: ["kills", "callers"] });
-  const report = await runClerks({ kills: Number(kills), callers: Number(callers) });
-  printLine(JSON.stringify({ ...report, slowestMs: Math.round(report.slowestMs) }));
-  printLine(JSON.stringify(await runLocks({ kills: Number(kills), callers: Number(callers) })));
+  const { kills = "100", callers = "16", way } = parseArgs(Deno.args, {
+    string: ["kills", "callers", "way"],
+  });
+  for (const each of way === undefined ? ["http", "wire"] as const : [way as "http" | "wire"]) {
+    const options = { kills: Number(kills), callers: Number(callers), way: each };
+    const report = await runClerks(options);
+    printLine(JSON.stringify({ way: each, ...report, slowestMs: Math.round(report.slowestMs) }));
+    printLine(JSON.stringify({ way: each, ...await runLocks(options) }));
+  }
   Deno.exit(0);
 }

@@ -81,17 +81,25 @@ export class GatewayError extends Error {
   }
 }
 
-/**
- * The problem document for any error. For one that is not a GatewayError the client learns nothing
- * but "internal", and the outcome is unknown, because nobody knows how far the request had come.
- */
-export function problemResponse(error: unknown): Response {
+/** What is told of an error, over HTTP and over the clients' wire. */
+export interface Problem {
+  readonly title: string;
+  readonly status: number;
+  readonly detail: string;
+  readonly code: ProblemCode;
+  readonly retryable: boolean;
+  readonly outcome: Outcome;
+  readonly leader?: NodeId;
+  readonly revision?: number;
+}
+
+/** As {@linkcode problemResponse}, as plain values. */
+export function problemOf(error: unknown): Problem {
   const known = error instanceof GatewayError
     ? error
     : new GatewayError("internal", "The node's log has the cause");
   const { status, title, retryable } = problems[known.code];
-  const body = {
-    type: `urn:statecraft:problem:${known.code}`,
+  return {
     title,
     status,
     detail: known.message,
@@ -101,12 +109,20 @@ export function problemResponse(error: unknown): Response {
     ...(known.leader === undefined ? {} : { leader: known.leader }),
     ...(known.revision === undefined ? {} : { revision: known.revision }),
   };
+}
+
+/**
+ * The problem document for any error. For one that is not a GatewayError the client learns nothing
+ * but "internal", and the outcome is unknown, because nobody knows how far the request had come.
+ */
+export function problemResponse(error: unknown): Response {
+  const problem = problemOf(error);
+  const { status, code, revision = 0 } = problem;
+  const body = { type: `urn:statecraft:problem:${code}`, ...problem };
   const headers = new Headers({ "content-type": "application/problem+json" });
   if (status === 503 || status === 429 || status === 507) {
     headers.set("retry-after", String(RETRY_AFTER_SECONDS));
   }
-  if (known.code === "precondition-failed" && (known.revision ?? 0) > 0) {
-    headers.set("etag", `"${known.revision}"`);
-  }
+  if (code === "precondition-failed" && revision > 0) headers.set("etag", `"${revision}"`);
   return new Response(JSON.stringify(body) + "\n", { status, headers });
 }

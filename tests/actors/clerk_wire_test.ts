@@ -1,0 +1,228 @@
+/**
+ * The client's side of its wire: places in sessions, and what the loss of a connection tells.
+ */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { CLERK_SESSIONS_MAX, ClerkSessions, type Place } from "../../actors/clerk_sessions.ts";
+import { Clerk, ClerkError, OutcomeUnknownError, UnavailableError } from "../../mod.ts";
+import { WireLink } from "../../actors/clerk_wire.ts";
+import { decodeCommand } from "../../storage/kv/command.ts";
+import { SESSION_WINDOW } from "../../storage/kv/limits.ts";
+import {
+  type ClientAnswer,
+  type ClientAsk,
+  clientAskOf,
+  ClientCodec,
+  clientHelloOf,
+} from "../../transport/wire/client_codec.ts";
+import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
+import type { WireValue } from "../../transport/wire/messages.ts";
+import type {
+  Connection,
+  ConnectionHandlers,
+  HostPort,
+  Network,
+} from "../../transport/wire/network.ts";
+
+const codec = new ClientCodec();
+
+/** Members that a test plays: each request is handed to it, with a way to answer or to cut. */
+class PlayedNetwork implements Pick<Network, "dial"> {
+  readonly dialled: number[] = [];
+  readonly #onAsk: (member: number, ask: ClientAsk, line: Line) => void;
+  refuses = new Set<number>();
+
+  constructor(onAsk: (member: number, ask: ClientAsk, line: Line) => void) {
+    this.#onAsk = onAsk;
+  }
+
+  dial({ port }: HostPort, handlers: ConnectionHandlers): Connection {
+    this.dialled.push(port);
+    let isOpen = true;
+    const line: Line = {
+      answer: (answer) => {
+        if (isOpen) handlers.onFrame(codec.answer(answer).slice(FRAME_HEADER_BYTES));
+      },
+      cut: () => {
+        if (!isOpen) return;
+        isOpen = false;
+        handlers.onClose({ code: "connection-lost", detail: "cut" });
+      },
+    };
+    setTimeout(() => {
+      if (this.refuses.has(port)) return line.cut();
+      handlers.onOpen?.();
+    }, 0);
+    return {
+      ...{ remote: "played", bufferedBytes: 0, setFrameLimit: () => {} },
+      send: (frame) => {
+        const body = frame.slice(FRAME_HEADER_BYTES);
+        setTimeout(() => {
+          if (!isOpen) return;
+          if (clientHelloOf(body) === undefined) {
+            return this.#onAsk(port, clientAskOf(body), line);
+          }
+          const welcome = { refusal: "", version: 1, clusterId: "abc", node: port } as const;
+          handlers.onFrame(
+            codec.welcome({ type: "ClientWelcome", ...welcome }).slice(FRAME_HEADER_BYTES),
+          );
+        }, 0);
+        return true;
+      },
+      close: () => void (isOpen = false),
+      end: () => void (isOpen = false),
+    };
+  }
+}
+
+interface Line {
+  readonly answer: (answer: ClientAnswer) => void;
+  readonly cut: () => void;
+}
+
+function clerkOf(network: PlayedNetwork, members = 1, timeoutMs = 2_000): Clerk {
+  const endpoints = Array.from({ length: members }, (_, at) => ({ hostname: "m", port: at + 1 }));
+  return new Clerk({ link: new WireLink(endpoints, { network }), timeoutMs });
+}
+
+function sequenceOf(ask: ClientAsk): number {
+  if (ask.type !== "Execute") return 0;
+  const { once } = decodeCommand(ask.payload);
+  return once?.type === "session" ? once.sequence : 0;
+}
+
+function done({ id }: ClientAsk, { leader = 1, results }: {
+  readonly leader?: number;
+  readonly results: readonly WireValue[];
+}): ClientAnswer {
+  const result = { status: "ok", revision: 9, succeeded: true, results };
+  return { type: "Executed", id, leader, result };
+}
+
+const PUT = { type: "put", version: 1, created: true };
+
+Deno.test("clerk wire: a write whose connection is cut is sent again with its place, and what waited for the welcome with it", async () => {
+  const places: number[] = [];
+  let cuts = 0;
+  const network = new PlayedNetwork((_member, ask, line) => {
+    if (ask.type !== "Execute") return;
+    const sequence = sequenceOf(ask);
+    places.push(sequence);
+    if (sequence > 1 && cuts++ === 0) return line.cut();
+    line.answer(done(ask, { results: sequence === 1 ? [] : [PUT] }));
+  });
+  await using kv = clerkOf(network);
+  assertEquals((await kv.put("a", "1")).revision, 9);
+  assertEquals(places, [1, 2, 2]);
+});
+
+Deno.test("clerk wire: what may have been done is in doubt if nobody answers, what was not sent is not", async () => {
+  const network = new PlayedNetwork((_member, ask, line) => {
+    if (sequenceOf(ask) === 1) line.answer(done(ask, { results: [] }));
+  });
+  await using kv = clerkOf(network, 1, 400);
+  await assertRejects(() => kv.put("a", "1"), OutcomeUnknownError);
+  const nobody = new PlayedNetwork(() => {});
+  nobody.refuses.add(1);
+  await using other = clerkOf(nobody, 1, 400);
+  await assertRejects(() => other.put("a", "1"), UnavailableError);
+});
+
+Deno.test("clerk wire: requests go to the leader once an answer has named it", async () => {
+  const asked: number[] = [];
+  const network = new PlayedNetwork((member, ask, line) => {
+    if (ask.type !== "Get") return;
+    asked.push(member);
+    line.answer({ type: "Got", id: ask.id, leader: 3, entry: undefined });
+  });
+  await using kv = clerkOf(network, 3);
+  await kv.get("a");
+  // The leader is looked for among those that are not connected yet.
+  while (network.dialled.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await kv.get("a");
+  await kv.get("a");
+  assertEquals(asked, [1, 3, 3]);
+});
+
+Deno.test("clerk wire: a session that has ended is replaced if that is safe, and told of if not", async () => {
+  let sessions = 0;
+  let isCut = false;
+  const network = new PlayedNetwork((_member, ask, line) => {
+    if (ask.type !== "Execute") return;
+    const sequence = sequenceOf(ask);
+    if (sequence === 1) {
+      sessions++;
+      return line.answer(done(ask, { results: [] }));
+    }
+    if (isCut) {
+      isCut = false;
+      return line.cut();
+    }
+    if (sessions < 2) {
+      return line.answer({
+        type: "Executed",
+        id: ask.id,
+        leader: 1,
+        result: { status: "session-expired" },
+      });
+    }
+    line.answer(done(ask, { results: [PUT] }));
+  });
+  await using kv = clerkOf(network);
+  assertEquals((await kv.put("a", "1")).version, 1);
+  assertEquals(sessions, 2);
+  // Now an attempt was lost before: it may have been applied in the session that is gone.
+  await using other = clerkOf(network);
+  sessions = 0;
+  isCut = true;
+  const error = await assertRejects(() => other.put("a", "1"), OutcomeUnknownError);
+  assert((error as ClerkError).message.includes("session"), String(error));
+});
+
+Deno.test("clerk wire: an answer for other operations is no success", async () => {
+  const network = new PlayedNetwork((_member, ask, line) =>
+    line.answer(
+      done(ask, { results: sequenceOf(ask) === 1 ? [] : [{ type: "delete", deleted: 1 }] }),
+    )
+  );
+  await using kv = clerkOf(network);
+  const error = await assertRejects(() => kv.put("a", "1"), ClerkError);
+  assertEquals((error as ClerkError).outcome, "unknown");
+});
+
+Deno.test("clerk sessions: as many places are given out as a session answers for, then there is another", async () => {
+  const begun: string[] = [];
+  const sessions = new ClerkSessions(({ clientId, sequence }) => {
+    assertEquals(sequence, 1);
+    begun.push(clientId);
+    return Promise.resolve();
+  });
+  assertEquals(sessions.take(), undefined);
+  const places: Place[] = [await sessions.wait()];
+  for (let place = sessions.take(); place !== undefined; place = sessions.take()) {
+    places.push(place);
+  }
+  assertEquals([begun.length, places.length], [1, SESSION_WINDOW]);
+  assertEquals(places.map(({ once }) => once.sequence), places.map((_, at) => at + 2));
+  // A later one that is done makes no room: the oldest is the one that must not fall out.
+  places[5]!.release();
+  assertEquals(sessions.take(), undefined);
+  places[0]!.release();
+  assertEquals(sessions.take()!.once.sequence, SESSION_WINDOW + 2);
+  assertEquals((await sessions.wait()).once.clientId, begun[1]!);
+
+  for (;;) {
+    if (sessions.take() !== undefined) continue;
+    if (begun.length === CLERK_SESSIONS_MAX) break;
+    await sessions.wait();
+  }
+  let isThere = false;
+  const waiting = sessions.wait().then((place) => {
+    isThere = true;
+    return place;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert(!isThere, `there are more than ${CLERK_SESSIONS_MAX} sessions`);
+  places[1]!.release();
+  assertEquals((await waiting).once.clientId, begun[0]!);
+});

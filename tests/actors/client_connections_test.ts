@@ -1,0 +1,265 @@
+/**
+ * The member's side of the clients' wire, over connections that a test reads and cuts.
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { ClientConnections, type ClientHost } from "../../actors/client_connections.ts";
+import {
+  CLIENT_CONNECTIONS_MAX,
+  CLIENT_FRAME_BYTES_MAX,
+  CLIENT_REQUESTS_MAX,
+  CLIENT_TIMEOUT_MS,
+} from "../../actors/limits.ts";
+import { encodeCommand } from "../../storage/kv/command.ts";
+import type { CommandResult } from "../../storage/kv/command_result.ts";
+import { GatewayError } from "../../transport/http/problem.ts";
+import {
+  type ClientAnswer,
+  clientAnswerOf,
+  type ClientAsk,
+  ClientCodec,
+  clientWelcomeOf,
+  PIECES_AHEAD,
+} from "../../transport/wire/client_codec.ts";
+import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
+import type { Connection, ConnectionHandlers } from "../../transport/wire/network.ts";
+
+const codec = new ClientCodec();
+const HELLO = { type: "ClientHello", versionMin: 1, versionMax: 1 } as const;
+const DONE: CommandResult = { status: "ok", revision: 1, succeeded: true, results: [] };
+
+class FakeConnection implements Connection {
+  readonly remote = "test";
+  readonly bufferedBytes = 0;
+  readonly sent: Uint8Array[] = [];
+  handlers: ConnectionHandlers | undefined;
+  end_ = "open";
+  isFull = false;
+  frameLimit = 0;
+
+  send(frame: Uint8Array): boolean {
+    if (this.isFull) return false;
+    this.sent.push(frame.subarray(FRAME_HEADER_BYTES));
+    return true;
+  }
+
+  setFrameLimit(bytesMax: number): void {
+    this.frameLimit = bytesMax;
+  }
+
+  close(): void {
+    this.end_ = "closed";
+  }
+
+  end(): void {
+    this.end_ = "ended";
+  }
+
+  ask(ask: ClientAsk): void {
+    this.handlers!.onFrame(codec.ask(ask).subarray(FRAME_HEADER_BYTES));
+  }
+
+  /** The answers since the welcome. */
+  async answers(): Promise<ClientAnswer[]> {
+    for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    return this.sent.slice(1).map(clientAnswerOf);
+  }
+}
+
+interface Set {
+  readonly clients: ClientConnections;
+  readonly executed: { readonly mayRepeat: boolean; readonly timeoutMs: number }[];
+  readonly defects: unknown[];
+  connect(hello?: { versionMin: number; versionMax: number }): FakeConnection;
+}
+
+function setUp(
+  overrides: Partial<ClientHost["port"]> & Pick<Partial<ClientHost>, "gateway"> = {},
+): Set {
+  const executed: Set["executed"] = [];
+  const defects: unknown[] = [];
+  const clients = new ClientConnections({
+    clusterId: "abc",
+    port: {
+      nodeId: 2,
+      leader: () => 3,
+      execute: (_payload, options) => {
+        executed.push(options);
+        return Promise.resolve(DONE);
+      },
+      get: () => Promise.reject(new GatewayError("unavailable", "no leader")),
+      ...overrides,
+    },
+    gateway: overrides.gateway ?? (() => new Response("hello")),
+    onDefect: (error) => void defects.push(error),
+  });
+  return {
+    ...{ clients, executed, defects },
+    connect: (hello = HELLO) => {
+      const connection = new FakeConnection();
+      connection.handlers = clients.accept(connection, { ...HELLO, ...hello });
+      return connection;
+    },
+  };
+}
+
+const command = encodeCommand({
+  ...{ compares: [], failure: [], success: [{ type: "get", key: "a" }] },
+});
+const once = encodeCommand({
+  ...{ compares: [], failure: [], success: [{ type: "get", key: "a" }] },
+  once: { type: "session", clientId: "c", sequence: 1 },
+});
+
+Deno.test("client connections: a client is welcome, or told why not", () => {
+  const { clients, connect } = setUp();
+  const welcome = clientWelcomeOf(connect().sent[0]!);
+  assertEquals([welcome.refusal, welcome.version, welcome.clusterId, welcome.node], [
+    "",
+    1,
+    "abc",
+    2,
+  ]);
+  const late = connect({ versionMin: 2, versionMax: 9 });
+  assertStringIncludes(clientWelcomeOf(late.sent[0]!).refusal, "versions 1 to 1");
+  assertEquals([late.end_, late.handlers], ["ended", undefined]);
+  while (clients.size < CLIENT_CONNECTIONS_MAX) connect();
+  const many = connect();
+  assertStringIncludes(clientWelcomeOf(many.sent[0]!).refusal, String(CLIENT_CONNECTIONS_MAX));
+  clients.stop();
+  assertEquals([clients.size, clients.counters.refused], [0, 2]);
+  assertStringIncludes(clientWelcomeOf(connect().sent[0]!).refusal, "stopping");
+});
+
+Deno.test("client connections: a command is repeated by the node only if a repeat is recognised", async () => {
+  const { connect, executed } = setUp();
+  const connection = connect();
+  assertEquals(connection.frameLimit, CLIENT_FRAME_BYTES_MAX);
+  connection.ask({ type: "Execute", id: 1, timeoutMs: 0, payload: command });
+  connection.ask({ type: "Execute", id: 2, timeoutMs: 2 ** 40, payload: once });
+  connection.ask({ type: "Execute", id: 3, timeoutMs: 700, payload: new Uint8Array(0) });
+  assertEquals((await connection.answers()).map((answer) => [answer.type, answer.id]), [
+    ["Executed", 1],
+    ["Executed", 2],
+    ["Executed", 3],
+  ]);
+  assertEquals(executed, [
+    { mayRepeat: false, timeoutMs: CLIENT_TIMEOUT_MS.min },
+    { mayRepeat: true, timeoutMs: CLIENT_TIMEOUT_MS.max },
+    { mayRepeat: false, timeoutMs: 700 },
+  ]);
+});
+
+Deno.test("client connections: an error is its problem, and one that nobody expected tells nothing", async () => {
+  const { connect, defects } = setUp({
+    execute: () => Promise.reject(new Error("secret")),
+  });
+  const connection = connect();
+  connection.ask({
+    type: "Get",
+    id: 1,
+    timeoutMs: 100,
+    consistency: "stale",
+    minRevision: 0,
+    key: "a",
+  });
+  connection.ask({ type: "Execute", id: 2, timeoutMs: 100, payload: command });
+  const problems = (await connection.answers()).map((answer) =>
+    answer.type === "Failed" ? [answer.leader, answer.problem.code, answer.problem.outcome] : []
+  );
+  assertEquals(problems, [[3, "unavailable", "not-applied"], [3, "internal", "unknown"]]);
+  assertEquals(defects.length, 1);
+});
+
+Deno.test("client connections: so many requests are in flight, and a stop takes no more", async () => {
+  const waiting: (() => void)[] = [];
+  const { connect, clients } = setUp({
+    execute: () => new Promise((resolve) => waiting.push(() => resolve(DONE))),
+  });
+  const connection = connect();
+  for (let id = 1; id <= CLIENT_REQUESTS_MAX + 1; id++) {
+    connection.ask({ type: "Execute", id, timeoutMs: 100, payload: command });
+  }
+  const codeOf = (answer: ClientAnswer | undefined): unknown =>
+    answer?.type === "Failed" ? [answer.id, answer.problem.code] : answer?.type;
+  assertEquals((await connection.answers()).map(codeOf), [[CLIENT_REQUESTS_MAX + 1, "overloaded"]]);
+  clients.drain();
+  connection.ask({ type: "Execute", id: 9_999, timeoutMs: 100, payload: command });
+  for (const answer of waiting) answer();
+  const answers = await connection.answers();
+  assertEquals(codeOf(answers[1]), [9_999, "unavailable"]);
+  assertEquals(answers.length, 2 + CLIENT_REQUESTS_MAX);
+});
+
+Deno.test("client connections: what is no request closes the connection, and so does a client that does not read", async () => {
+  const { connect, clients } = setUp();
+  const [liar, sleeper] = [connect(), connect()];
+  liar.handlers!.onFrame(new Uint8Array([0xc1]));
+  assertEquals(liar.end_, "closed");
+  sleeper.isFull = true;
+  sleeper.ask({ type: "Execute", id: 1, timeoutMs: 100, payload: command });
+  await sleeper.answers();
+  assertEquals(sleeper.end_, "closed");
+  assertEquals([clients.size, clients.counters.violations, clients.counters.unread], [0, 1, 1]);
+});
+
+Deno.test("client connections: a body comes as fast as it is asked for, and no further once it is not wanted", async () => {
+  let made = 0;
+  let cancelled = false;
+  const { connect } = setUp({
+    gateway: () =>
+      new Response(
+        new ReadableStream({
+          pull: (controller) => {
+            controller.enqueue(new Uint8Array([made++]));
+            if (made > 100) controller.close();
+          },
+          cancel: () => void (cancelled = true),
+        }, { highWaterMark: 0 }),
+      ),
+  });
+  const connection = connect();
+  const headers = {};
+  connection.ask({
+    ...{ type: "Fetch", id: 1, method: "GET", target: "/x", headers, body: new Uint8Array(0) },
+  });
+  assertEquals((await connection.answers()).length, PIECES_AHEAD);
+  connection.ask({ type: "Pull", id: 1 });
+  connection.ask({ type: "Pull", id: 77 });
+  assertEquals((await connection.answers()).length, PIECES_AHEAD + 1);
+  connection.ask({ type: "Cancel", id: 1 });
+  await connection.answers();
+  assert(cancelled, "the body goes on");
+  assertEquals(made, PIECES_AHEAD + 1);
+});
+
+Deno.test("client connections: a lost connection ends its requests; a body that breaks says so", async () => {
+  let signal: AbortSignal | undefined;
+  const { connect } = setUp({
+    gateway: (request) => {
+      signal = request.signal;
+      const { pathname, host } = new URL(request.url);
+      assertEquals(request.headers.get("host"), host);
+      if (pathname === "/broken") {
+        return new Response(new ReadableStream({ pull: (c) => c.error(new Error("cut")) }));
+      }
+      return new Promise<Response>(() => {});
+    },
+  });
+  const connection = connect();
+  const ask = { type: "Fetch", method: "GET", body: new Uint8Array(0) } as const;
+  connection.ask({ ...ask, id: 1, target: "/broken", headers: { host: "elsewhere" } });
+  connection.ask({ ...ask, id: 2, target: "//evil/x", headers: {} });
+  connection.ask({ ...ask, id: 3, target: "http://evil/", headers: {} });
+  connection.ask({ ...ask, id: 4, method: "NO SUCH", target: "/", headers: {} });
+  const answers = await connection.answers();
+  assertEquals(answers.map(({ type, id }) => [type, id]).sort(), [
+    ["Broken", 1],
+    ["Failed", 3],
+    ["Failed", 4],
+  ]);
+  connection.ask({ ...ask, id: 5, target: "/slow", headers: {} });
+  await connection.answers();
+  connection.handlers!.onClose({ code: "connection-lost", detail: "test" });
+  assert(signal!.aborted, "it goes on for a client that is gone");
+});
