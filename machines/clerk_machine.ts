@@ -157,11 +157,17 @@ export type ClerkSnapshot = SnapshotFrom<typeof clerkMachine>;
 /** How a request ended. */
 export type ClerkEnd = "answered" | "unavailable" | "unknown" | "aborted";
 
+/** Snapshots are never changed, so all requests of a kind begin with the same one. */
+const starts = new Map<string, ClerkSnapshot>();
+
 /** Where the chart starts; its first effect is to ask an endpoint. */
 export function startClerk(
   input: Pick<ClerkContext, "endpoints" | "isWrite" | "mayRepeat">,
 ): ClerkSnapshot {
-  return initialTransition(clerkMachine, input)[0];
+  const kind = `${input.endpoints} ${input.isWrite} ${input.mayRepeat}`;
+  let start = starts.get(kind);
+  if (start === undefined) starts.set(kind, start = initialTransition(clerkMachine, input)[0]);
+  return start;
 }
 
 /** How the request ended; undefined if it goes on. */

@@ -7,10 +7,66 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { assign, type EventFrom, initialTransition, setup, transition } from "xstate";
 import { getAdjacencyMap } from "xstate/graph";
+import { type ClerkEvent, clerkMachine } from "../../machines/clerk_machine.ts";
 import { type PeerEvent, peerMachine } from "../../machines/peer_machine.ts";
 import { raftMachine } from "../../machines/raft_machine.ts";
 import { step } from "../../machines/step.ts";
 import { exploreEdges, INPUTS, nameOf } from "./exploration.ts";
+
+Deno.test("step: what is remembered of a step is what it does again, on every edge of the client's chart", () => {
+  const events: ClerkEvent[] = [
+    ...[{ type: "Answered" }, { type: "Failed" }, { type: "Lost" }] as const,
+    ...[{ type: "PauseOver" }, { type: "TimeUp" }, { type: "Aborted" }] as const,
+  ];
+  for (const [isWrite, mayRepeat] of [[true, true], [true, false], [false, true]] as const) {
+    const input = { endpoints: 2, isWrite, mayRepeat };
+    const map = getAdjacencyMap(clerkMachine, { events, input, limit: 10_000 });
+    for (const { state } of Object.values(map)) {
+      for (const event of events) {
+        const [expected, actions] = transition(clerkMachine, state, event);
+        for (let time = 0; time < 3; time++) {
+          const { snapshot, effects } = step(clerkMachine, state, event);
+          assertEquals([snapshot.value, snapshot.context], [expected.value, expected.context]);
+          assertEquals(effects.map((effect) => effect.name), actions.map(({ type }) => type));
+        }
+      }
+    }
+  }
+});
+
+Deno.test("step: what a guard or an assignment takes from an event is not remembered", () => {
+  const picky = setup({
+    types: {} as { context: { readonly last: number }; events: { type: "Go"; to: number } },
+  }).createMachine({
+    id: "picky",
+    context: { last: 0 },
+    initial: "here",
+    states: {
+      here: {
+        on: {
+          Go: [
+            { guard: ({ event }) => event.to > 1, target: "far" },
+            { guard: ({ event }) => event.to === 1, target: "near" },
+          ],
+        },
+      },
+      near: { on: { Go: { target: "far", actions: assign({ last: ({ event }) => event.to }) } } },
+      far: { on: { Go: "here" } },
+    },
+  });
+  const [start] = initialTransition(picky);
+  for (const [to, place] of [[2, "far"], [1, "near"], [0, "here"], [2, "far"]] as const) {
+    assertEquals(step(picky, start, { type: "Go", to }).snapshot.value, place);
+  }
+  const { snapshot: near } = step(picky, start, { type: "Go", to: 1 });
+  for (const to of [5, 7]) {
+    assertEquals(step(picky, near, { type: "Go", to }).snapshot.context, { last: to });
+  }
+  const { snapshot: far } = step(picky, start, { type: "Go", to: 2 });
+  const again = step(picky, far, { type: "Go", to: 3 }).snapshot;
+  assertEquals(again.value, "here");
+  assertStrictEquals(step(picky, far, { type: "Go", to: 4 }).snapshot, again);
+});
 
 for (const [name, input] of Object.entries(INPUTS)) {
   Deno.test(`step: equals transition() on every edge of the Raft chart (${name})`, () => {

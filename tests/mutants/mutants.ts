@@ -2106,6 +2106,20 @@ export const mutants: readonly Mutant[] = [
     replace: "facts.latest !== undefined",
     suspects: [actors],
   },
+  {
+    name: "a step that a guard chose is remembered for every event of its type",
+    file: "machines/step.ts",
+    find: "next.context === snapshot.context && isUnguarded(snapshot, event.type) &&",
+    replace: "next.context === snapshot.context &&",
+    suspects: ["tests/machines/step_test.ts"],
+  },
+  {
+    name: "a step that assigns from its event is remembered for every event of its type",
+    file: "machines/step.ts",
+    find: "const isPlain = next.context === snapshot.context &&",
+    replace: "const isPlain =",
+    suspects: ["tests/machines/step_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that was sent counts as not sent when its connection is lost",
