@@ -30,6 +30,11 @@ export {
   VERSION,
 } from "./actors/node.ts";
 export {
+  type GatewayStartOptions,
+  type RunningGateway,
+  startGateway,
+} from "./actors/gateway_process.ts";
+export {
   checkBackup,
   type OnRead,
   RestoreError,

@@ -545,10 +545,10 @@ export class Clerk implements AsyncDisposable {
     return this.#requests.send(request);
   }
 
-  /** Ends the leases that it keeps alive, and closes its connections. */
+  /** Ends the leases that it keeps alive, aborts what is under way, and closes its connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.#leases].map((lease) => lease[Symbol.asyncDispose]()));
-    this.#link.close();
+    this.#requests.close();
   }
 
   /** How long a watch tries to reach a member: each may hang for an attempt. */

@@ -23,7 +23,7 @@ import {
   PreconditionFailedError,
 } from "./clerk_errors.ts";
 import type { HttpKeyCalls } from "./clerk_http.ts";
-import { type Attempt, type CommandLink, limitsOf } from "./clerk_link.ts";
+import { type Attempt, type CommandLink, limitsOf, type Reading } from "./clerk_link.ts";
 import type { ClerkRequests } from "./clerk_requests.ts";
 import { ClerkSessions } from "./clerk_sessions.ts";
 import {
@@ -98,12 +98,12 @@ export class CommandKeyCalls implements KeyCalls {
       ...(consistency === undefined ? {} : { consistency }),
       ...(minRevision === undefined ? {} : { minRevision }),
     };
-    const found = await this.#requests.run<WireEntry | undefined>({
+    const { entry } = await this.#requests.run<Reading>({
       ...limitsOf(options),
       ...{ isWrite: false, mayRepeat: true },
       attempt: (at, call) => this.#link.get(at, name, { ...call, ...freshness }),
     });
-    return found === undefined ? undefined : entryOf(name, found);
+    return entry === undefined ? undefined : entryOf(name, entry);
   }
 
   /** See {@linkcode KeyCalls.delete}. */
@@ -159,7 +159,8 @@ export class CommandKeyCalls implements KeyCalls {
     options: CallOptions,
   ): Promise<Executed> {
     for (let tries = 1;; tries++) {
-      const place = this.#sessions.take() ?? await this.#sessions.wait();
+      const place = this.#sessions.take() ??
+        await this.#requests.within(this.#sessions.wait(), options, (late) => late.release());
       try {
         const payload = encoded({ ...command, once: place.once });
         const result = await this.#propose(payload, options);

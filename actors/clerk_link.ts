@@ -84,6 +84,8 @@ export interface AttemptOptions {
   readonly attemptMs: number;
   /** The attempt says by this how it is given up. */
   readonly onCancel: (cancel: () => void) => void;
+  /** `fetch`: an answer that says no is an answer as well, which is passed on. Default false. */
+  readonly passes?: boolean;
 }
 
 /** A way to the members. */
@@ -126,7 +128,18 @@ export interface CommandLink extends ClerkLink {
     at: number,
     key: string,
     options: AttemptOptions & Freshness,
-  ): Promise<Attempt<WireEntry | undefined>>;
+  ): Promise<Attempt<Reading>>;
+}
+
+/** What a read saw, and where. */
+export interface Reading {
+  readonly entry: WireEntry | undefined;
+  /** Of the store. */
+  readonly revision: number;
+  readonly servedBy: number;
+  /** 0 if none was known. */
+  readonly leader: number;
+  readonly term: number;
 }
 
 /** Members over HTTP. */
@@ -179,12 +192,21 @@ export class HttpLink implements ClerkLink {
   }
 }
 
+/** Statuses of problems after which another attempt may do better. */
+const RETRIED: readonly number[] = [429, 503, 504, 507];
+
 /** What an answer over HTTP comes to. */
 export async function attemptOf(
   response: Response,
-  { isWrite, isStreamed }: { readonly isWrite: boolean; readonly isStreamed: boolean },
+  { isWrite, isStreamed, passes = false }: {
+    readonly isWrite: boolean;
+    readonly isStreamed: boolean;
+    readonly passes?: boolean;
+  },
 ): Promise<Attempt<Response>> {
-  if (response.ok && isStreamed) return { type: "Answered", answer: response };
+  const isProblem = response.headers.get("content-type") === "application/problem+json";
+  const isEnd = response.ok || (passes && !(isProblem && RETRIED.includes(response.status)));
+  if (isEnd && isStreamed) return { type: "Answered", answer: response };
   const bytes = await response.bytes();
   const { status } = response;
   if (response.ok || status === 304) {

@@ -4,7 +4,6 @@
  * @module
  */
 import type { CommandResult } from "../storage/kv/command_result.ts";
-import type { WireEntry } from "../transport/wire/client_codec.ts";
 import { problemOf } from "../transport/http/problem.ts";
 import type { ClientHost } from "./client_connections.ts";
 import {
@@ -15,6 +14,7 @@ import {
   type ClerkRequest,
   type CommandLink,
   type Freshness,
+  type Reading,
   serverMsOf,
 } from "./clerk_link.ts";
 
@@ -44,14 +44,16 @@ export class LocalLink implements CommandLink {
     _at: number,
     key: string,
     { attemptMs, consistency = "linearizable", minRevision }: AttemptOptions & Freshness,
-  ): Promise<Attempt<WireEntry | undefined>> {
+  ): Promise<Attempt<Reading>> {
     return attempted(false, async () => {
-      const { entry } = await this.#host.port.get(key, {
+      const { entry, context } = await this.#host.port.get(key, {
         ...{ consistency, timeoutMs: serverMsOf(attemptMs) },
         ...(minRevision === undefined ? {} : { minRevision }),
       });
+      const { leaderId: leader = 0, ...where } = context;
       // The store's own bytes must not be changed by whoever gets them.
-      return entry && { ...entry, lease: entry.lease, value: entry.value.slice() };
+      const own = entry && { ...entry, lease: entry.lease, value: entry.value.slice() };
+      return { ...where, leader, entry: own };
     });
   }
 

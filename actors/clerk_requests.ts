@@ -67,6 +67,9 @@ export class ClerkRequests {
   readonly #options: ClerkRequestsOptions;
   readonly #ports: ClerkPorts;
   readonly #deadlines: Deadlines;
+  /** How each request that is under way is aborted. */
+  readonly #aborts = new Set<() => void>();
+  #isClosed = false;
   #first = 0;
 
   /** @throws {RangeError} If there is no endpoint. */
@@ -94,6 +97,52 @@ export class ClerkRequests {
       isWrite: method !== "GET",
       mayRepeat: !isOnce,
       attempt: (at, options) => this.#options.link.fetch(at, whole, options),
+    });
+  }
+
+  /** Aborts what is under way, and takes nothing more. Idempotent. */
+  close(): void {
+    this.#isClosed = true;
+    for (const abort of [...this.#aborts]) abort();
+    this.#options.link.close();
+  }
+
+  /**
+   * Waits for what a request needs before it can be sent, no longer than the request may take.
+   *
+   * @throws {ClerkError} `unavailable` or `aborted`: nothing was sent. What comes later goes to `onLate`.
+   */
+  within<Value>(
+    needed: Promise<Value>,
+    { signal, timeoutMs }: CallLimits,
+    onLate: (value: Value) => void,
+  ): Promise<Value> {
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      const giveUp = (end: "unavailable" | "aborted", why: string): void => {
+        isOver = true;
+        reject(endError(end, { why, doubt: undefined }));
+      };
+      const late: Deadline = {
+        ...{ place: -1, tick: 0 },
+        expire: () => giveUp("unavailable", "no session could be begun in time"),
+      };
+      const abort = (): void => giveUp("aborted", "it was aborted before it was sent");
+      needed.then((value) => isOver ? onLate(value) : undefined, () => {});
+      if (signal?.aborted === true) return abort();
+      this.#deadlines.set(late, Math.min(TIMER_MS_MAX, timeoutMs ?? this.#options.timeoutMs));
+      signal?.addEventListener("abort", abort);
+      const done = (): void => {
+        this.#deadlines.clear(late);
+        signal?.removeEventListener("abort", abort);
+      };
+      needed.then((value) => {
+        done();
+        resolve(value);
+      }, (error) => {
+        done();
+        reject(error);
+      });
     });
   }
 
@@ -137,6 +186,7 @@ export class ClerkRequests {
         const end = clerkEnd(host.snapshot);
         if (end === undefined) return;
         this.#deadlines.clear(deadline);
+        this.#aborts.delete(abort);
         signal?.removeEventListener("abort", abort);
         if (end !== "answered") return reject(endError(end, { why: said ?? last, doubt }));
         if (answer instanceof ClerkError) reject(answer);
@@ -191,10 +241,11 @@ export class ClerkRequests {
       };
       const abort = (): void => take({ type: "Aborted" });
       const deadline: Deadline = { place: -1, tick: 0, expire: () => take({ type: "TimeUp" }) };
-      if (signal?.aborted === true) {
+      if (signal?.aborted === true || this.#isClosed) {
         return reject(endError("aborted", { why: "it was aborted before it was sent", doubt }));
       }
       this.#deadlines.set(deadline, timeoutMs);
+      this.#aborts.add(abort);
       signal?.addEventListener("abort", abort);
       // The chart's first effect; its initial state has performed none.
       ask();

@@ -9,6 +9,7 @@
  * @module
  */
 import { SESSION_WINDOW } from "../storage/kv/limits.ts";
+import { ClerkError, UnavailableError } from "./clerk_errors.ts";
 import type { Once } from "../storage/kv/once.ts";
 
 /** Sessions that one client has at most: places for 4,096 commands at a time. The others wait. */
@@ -72,6 +73,12 @@ export class ClerkSessions {
       try {
         await this.#begin({ type: "session", clientId, sequence: 1 });
         this.#open.push({ clientId, taken: new Set(), next: 2, isOver: false });
+      } catch (error) {
+        // Whether there is such a session now or not: what it was for has not been sent.
+        if (!(error instanceof ClerkError)) throw error;
+        throw new UnavailableError(`No session could be begun: ${error.message}`, {
+          code: "unavailable",
+        });
       } finally {
         this.#beginning = undefined;
       }

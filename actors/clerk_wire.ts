@@ -15,7 +15,6 @@ import {
   type ClientAsk,
   ClientCodec,
   clientWelcomeOf,
-  type WireEntry,
 } from "../transport/wire/client_codec.ts";
 import { FRAME_BYTES_MAX } from "../transport/wire/limits.ts";
 import { WireError } from "../transport/wire/messages.ts";
@@ -36,6 +35,7 @@ import {
   type CommandLink,
   type Freshness,
   programPorts,
+  type Reading,
   serverMsOf,
 } from "./clerk_link.ts";
 import { bytesOf } from "./clerk_types.ts";
@@ -87,6 +87,11 @@ export class WireLink implements CommandLink {
     return at < 0 ? undefined : at;
   }
 
+  /** Members that are connected. */
+  get up(): number {
+    return this.#members.filter(({ isUp }) => isUp).length;
+  }
+
   execute(
     at: number,
     payload: Uint8Array,
@@ -109,20 +114,24 @@ export class WireLink implements CommandLink {
     { attemptMs, onCancel, consistency = "linearizable", minRevision = 0 }:
       & AttemptOptions
       & Freshness,
-  ): Promise<Attempt<WireEntry | undefined>> {
+  ): Promise<Attempt<Reading>> {
     const timeoutMs = Math.round(serverMsOf(attemptMs));
     const ask = { type: "Get", timeoutMs, consistency, minRevision, key } as const;
-    return this.#ask<WireEntry | undefined>(at, ask, {
+    return this.#ask<Reading>(at, ask, {
       ...{ isWrite: false, attemptMs, onCancel },
-      read: (answer) =>
-        answer.type === "Got" ? { type: "Answered", answer: answer.entry } : undefined,
+      read: (answer) => {
+        if (answer.type !== "Got") return undefined;
+        const { entry, revision, leader, term } = answer;
+        const servedBy = this.#members[at]!.node ?? 0;
+        return { type: "Answered", answer: { entry, revision, servedBy, leader, term } };
+      },
     });
   }
 
   async fetch(
     at: number,
     { method, path, headers, body, isStreamed = false, signal }: ClerkRequest,
-    { attemptMs, onCancel }: AttemptOptions,
+    { attemptMs, onCancel, passes = false }: AttemptOptions,
   ): Promise<Attempt<Response>> {
     const isWrite = method !== "GET";
     const member = this.#members[at]!;
@@ -148,7 +157,7 @@ export class WireLink implements CommandLink {
     if (answered.type !== "Answered" || !(answered.answer instanceof Response)) return answered;
     if (isStreamed) {
       signal?.addEventListener("abort", () => begun?.break("it was aborted"));
-      return await attemptOf(answered.answer, { isWrite, isStreamed });
+      return await attemptOf(answered.answer, { isWrite, isStreamed, passes });
     }
     // The rest of the body has the attempt's time as well.
     onCancel(() => begun?.break("it was aborted"));
@@ -407,11 +416,16 @@ class FetchedBody {
     { pull, cancel }: { readonly pull: () => void; readonly cancel: () => void },
   ) {
     const isEmpty = status === 204 || status === 304 || (isLast && body.length === 0);
+    this.#isOver = isLast;
+    if (isLast) {
+      const whole = isEmpty ? null : body as Uint8Array<ArrayBuffer>;
+      this.response = new Response(whole, { status, headers });
+      return;
+    }
     const stream = new ReadableStream<Uint8Array>({
       start: (controller) => {
         this.#controller = controller;
         if (body.length > 0) controller.enqueue(body);
-        if (isLast) controller.close();
       },
       // One piece is asked for whenever one was read.
       pull: () => {
@@ -422,7 +436,6 @@ class FetchedBody {
         cancel();
       },
     });
-    this.#isOver = isLast;
     this.response = new Response(isEmpty ? null : stream, { status, headers });
   }
 

@@ -213,8 +213,9 @@ class ClientConnection {
           ...{ consistency, timeoutMs: timeoutOf(ask) },
           ...(minRevision === 0 ? {} : { minRevision }),
         });
+        const { leaderId: leader = 0, term, revision } = context;
         const found = entry && { ...entry, lease: entry.lease };
-        this.#send({ type: "Got", id, leader: context.leaderId ?? 0, entry: found });
+        this.#send({ ...{ type: "Got", id, leader, term, revision }, entry: found });
         return;
       }
       case "Fetch":
@@ -237,36 +238,53 @@ class ClientConnection {
       const response = await this.#host.gateway(
         requestOf({ method, target, headers, body }, transfer),
       );
-      await this.#transfer(id, response, transfer);
+      await this.#transfer(id, response, { transfer, isHead: method === "HEAD" });
     } finally {
       this.#transfers.delete(id);
     }
   }
 
   /** Sends an answer and its body, a piece at a time, as fast as the client reads. */
-  async #transfer(id: number, response: Response, transfer: Transfer): Promise<void> {
+  async #transfer(
+    id: number,
+    response: Response,
+    { transfer, isHead }: { readonly transfer: Transfer; readonly isHead: boolean },
+  ): Promise<void> {
     const { status } = response;
     const headers = Object.fromEntries(response.headers);
     const reader = response.body?.getReader();
     if (reader === undefined) {
-      const body = new Uint8Array(0);
-      return this.#send({ type: "Fetched", id, status, headers, isLast: true, body });
+      return this.#send({ type: "Fetched", id, status, headers, isLast: true, body: NO_BYTES });
     }
     transfer.reader = reader;
     if (transfer.abort.signal.aborted) return await cancelQuietly(reader);
+    // A read that has begun already: most bodies are found to be whole by it, and one frame carries them.
+    let next: Promise<ReadableStreamReadResult<Uint8Array>> | undefined;
     for (let isFirst = true;; isFirst = false) {
       while (transfer.credit === 0 && !transfer.abort.signal.aborted) {
         await new Promise<void>((resolve) => transfer.wake = resolve);
       }
       if (transfer.abort.signal.aborted) return await cancelQuietly(reader);
       let piece: ReadableStreamReadResult<Uint8Array>;
+      let isLast = false;
       try {
-        piece = await reader.read();
+        piece = await (next ?? reader.read());
+        next = undefined;
+        if (!piece.done && isFirst) {
+          next = reader.read();
+          isLast = await isOver(next);
+        }
       } catch (error) {
         return this.#send({ type: "Broken", id, why: (error as Error).message });
       }
-      const isLast = piece.done;
-      const body = piece.value ?? new Uint8Array(0);
+      isLast ||= piece.done;
+      const body = piece.value ?? NO_BYTES;
+      if (isHead) {
+        // How long the body would be is known if it is whole.
+        if (isLast && body.length > 0) headers["content-length"] ??= String(body.length);
+        this.#send({ type: "Fetched", id, status, headers, isLast: true, body: NO_BYTES });
+        return isLast ? undefined : await cancelQuietly(reader);
+      }
       transfer.credit--;
       if (isFirst) this.#send({ type: "Fetched", id, status, headers, isLast, body });
       else this.#send({ type: "Piece", id, isLast, body });
@@ -325,6 +343,19 @@ function abort(transfer: Transfer): void {
   transfer.wake();
   if (transfer.reader !== undefined) void cancelQuietly(transfer.reader);
 }
+
+/** Whether a read finds, without waiting, that there is nothing more. */
+async function isOver(read: Promise<ReadableStreamReadResult<Uint8Array>>): Promise<boolean> {
+  let result: ReadableStreamReadResult<Uint8Array> | undefined;
+  read.then((came) => result = came, () => {});
+  for (let turn = 0; turn < READ_TURNS && result === undefined; turn++) await Promise.resolve();
+  return result?.done === true;
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** Microtasks after which the end of a body that is there as a whole has been read. */
+const READ_TURNS = 8;
 
 async function cancelQuietly(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
   await reader.cancel().catch(() => {});

@@ -618,7 +618,8 @@ export class Process {
     for (const { host } of groups) host.backups.stop();
     // A request that is not answered by then ends with the process. A server that drains cannot be
     // aborted: its signal throws BadResource (Deno 2.9.6).
-    const ended = [drained, this.#answerPeers(), this.#scheduled?.stop()];
+    const kv = this.kv[Symbol.asyncDispose]().catch(() => {});
+    const ended = [drained, kv, this.#answerPeers(), this.#scheduled?.stop()];
     await this.#within(DRAIN_MS_MAX, Promise.all(ended));
     if (!this.#failed) await this.system.stop({ deadlineMs: ACTOR_STOP_MS_MAX });
     await new Promise<void>((resolve) => this.#walActor.actor.whenIdle(resolve));

@@ -3,7 +3,13 @@
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CLERK_SESSIONS_MAX, ClerkSessions, type Place } from "../../actors/clerk_sessions.ts";
-import { Clerk, ClerkError, OutcomeUnknownError, UnavailableError } from "../../mod.ts";
+import {
+  AbortedError,
+  Clerk,
+  ClerkError,
+  OutcomeUnknownError,
+  UnavailableError,
+} from "../../mod.ts";
 import { WireLink } from "../../actors/clerk_wire.ts";
 import { decodeCommand } from "../../storage/kv/command.ts";
 import { SESSION_WINDOW } from "../../storage/kv/limits.ts";
@@ -121,6 +127,15 @@ Deno.test("clerk wire: what may have been done is in doubt if nobody answers, wh
   });
   await using kv = clerkOf(network, 1, 400);
   await assertRejects(() => kv.put("a", "1"), OutcomeUnknownError);
+  // Not even a session could be begun: the write was not sent.
+  const mute = new PlayedNetwork(() => {});
+  await using silent = clerkOf(mute, 1, 400);
+  await assertRejects(() => silent.put("a", "1", { timeoutMs: 100 }), UnavailableError);
+  await assertRejects(() => silent.put("a", "1"), UnavailableError);
+  await assertRejects(
+    () => silent.put("a", "1", { signal: AbortSignal.timeout(20) }),
+    AbortedError,
+  );
   const nobody = new PlayedNetwork(() => {});
   nobody.refuses.add(1);
   await using other = clerkOf(nobody, 1, 400);
@@ -132,7 +147,7 @@ Deno.test("clerk wire: requests go to the leader once an answer has named it", a
   const network = new PlayedNetwork((member, ask, line) => {
     if (ask.type !== "Get") return;
     asked.push(member);
-    line.answer({ type: "Got", id: ask.id, leader: 3, entry: undefined });
+    line.answer({ type: "Got", id: ask.id, leader: 3, term: 1, revision: 0, entry: undefined });
   });
   await using kv = clerkOf(network, 3);
   await kv.get("a");
@@ -177,6 +192,28 @@ Deno.test("clerk wire: a session that has ended is replaced if that is safe, and
   isCut = true;
   const error = await assertRejects(() => other.put("a", "1"), OutcomeUnknownError);
   assert((error as ClerkError).message.includes("session"), String(error));
+});
+
+Deno.test("clerk wire: a place that comes when nobody waits for it any more is given back", async () => {
+  let begin = (): void => {};
+  let beginnings = 0;
+  const network = new PlayedNetwork((_member, ask, line) => {
+    const sequence = sequenceOf(ask);
+    if (sequence > 1) return line.answer(done(ask, { results: [PUT] }));
+    beginnings++;
+    begin = () => line.answer(done(ask, { results: [] }));
+  });
+  await using kv = clerkOf(network, 1, 5_000);
+  const early = Array.from(
+    { length: SESSION_WINDOW },
+    () => assertRejects(() => kv.put("a", "1", { timeoutMs: 50 }), UnavailableError),
+  );
+  await Promise.all(early);
+  begin();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  // The one session has all of its places for those who come now.
+  await Promise.all(Array.from({ length: SESSION_WINDOW }, () => kv.put("a", "1")));
+  assertEquals(beginnings, 1);
 });
 
 Deno.test("clerk wire: an answer for other operations is no success", async () => {

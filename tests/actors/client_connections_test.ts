@@ -230,7 +230,8 @@ Deno.test("client connections: a body comes as fast as it is asked for, and no f
   connection.ask({ type: "Cancel", id: 1 });
   await connection.answers();
   assert(cancelled, "the body goes on");
-  assertEquals(made, PIECES_AHEAD + 1);
+  // One read may have begun ahead.
+  assert(made <= PIECES_AHEAD + 2, `${made} pieces were made`);
 });
 
 Deno.test("client connections: a lost connection ends its requests; a body that breaks says so", async () => {

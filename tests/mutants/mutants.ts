@@ -2120,6 +2120,27 @@ export const mutants: readonly Mutant[] = [
     replace: "const isPlain =",
     suspects: ["tests/machines/step_test.ts"],
   },
+  {
+    name: "a place in a session that comes too late is never given back",
+    file: "actors/clerk_requests.ts",
+    find: "needed.then((value) => isOver ? onLate(value) : undefined, () => {});",
+    replace: "needed.catch(() => {});",
+    suspects: ["tests/actors/clerk_wire_test.ts"],
+  },
+  {
+    name: "a client that is closed goes on asking",
+    file: "actors/clerk_requests.ts",
+    find: "for (const abort of [...this.#aborts]) abort();",
+    replace: "for (const abort of []) abort();",
+    suspects: ["tests/transport/http_front_test.ts"],
+  },
+  {
+    name: "a gateway passes on what a page of another site sends",
+    file: "transport/http/gateway.ts",
+    find: "      checkOrigin(request);\n",
+    replace: "",
+    suspects: [transport],
+  },
   // The clients' wire
   {
     name: "a write that was sent counts as not sent when its connection is lost",

@@ -57,7 +57,7 @@ const answers: fc.Arbitrary<ClientAnswer> = fc.oneof(
     result: fc.constant({ status: "ok", revision: 7, succeeded: true, results: [] }),
   }),
   fc.record({
-    ...{ type: fc.constant("Got" as const), id, leader },
+    ...{ type: fc.constant("Got" as const), id, leader, term: id, revision: id },
     entry: fc.option(entry, { nil: undefined }),
   }),
   fc.record({

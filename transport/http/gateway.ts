@@ -6,15 +6,16 @@
  *
  * @module
  */
-import { Hono } from "hono";
-import type { GatewayPort } from "./gateway_port.ts";
+import { type Context, Hono } from "hono";
+import type { GatewayPort, ItemPort } from "./gateway_port.ts";
 import { REQUESTS_IN_FLIGHT_MAX } from "./limits.ts";
 import { HttpMetrics } from "./metrics.ts";
 import { checkOrigin, checkTarget, targetOf } from "./target.ts";
 import { GatewayError, problemResponse } from "./problem.ts";
 import { addBackupRoute } from "./routes/backup.ts";
 import { addClusterRoutes } from "./routes/cluster.ts";
-import { addKvRoutes } from "./routes/kv.ts";
+import { addItemRoutes, addKvRoutes } from "./routes/kv.ts";
+import { isHead } from "./routes/kv_request.ts";
 import { addLeaseRoutes } from "./routes/leases.ts";
 import { addLockRoutes } from "./routes/locks.ts";
 import { addMemberRoutes } from "./routes/members.ts";
@@ -78,6 +79,61 @@ export function createRoutes(
 /** Builds the gateway of one node. */
 export function createGateway(port: GatewayPort, options: GatewayOptions): GatewayHandler {
   const { app, metrics } = createRoutes(port, options);
+  return guarded(app, metrics, {
+    ...options,
+    before: (request) => redirectIsWanted(request.url) ? redirect(request, port) : undefined,
+  });
+}
+
+/**
+ * Builds a gateway in front of the nodes: it answers for single keys and transactions by itself, and has
+ * the nodes answer what else they serve.
+ */
+export function createFrontGateway(
+  port: ItemPort,
+  options: GatewayOptions & {
+    /** Has a node answer. */
+    readonly elsewhere: (request: Request, isHead: boolean) => Promise<Response>;
+    /** Further metrics. */
+    readonly metrics: () => string;
+  },
+): GatewayHandler {
+  const app = new Hono({ strict: true });
+  const metrics = new HttpMetrics(app);
+  // A route of keys would take it as well.
+  const elsewhere = (c: Context): Promise<Response> => options.elsewhere(c.req.raw, isHead(c));
+  app.all("/v1/kv", elsewhere);
+  addItemRoutes(app, port, new LargeResponses(port));
+  addTxnRoute(app, port);
+  app.get("/livez", (c) => c.text("ok\n"));
+  app.get("/metrics", (c) => {
+    c.header("content-type", "text/plain; version=0.0.4; charset=utf-8");
+    return c.body(options.metrics() + metrics.format());
+  });
+  app.all("*", elsewhere);
+  app.onError((error) => {
+    if (!(error instanceof GatewayError)) options.onDefect(error);
+    return problemResponse(error);
+  });
+  return guarded(app, metrics, {
+    ...options,
+    // Only the nodes know where their leader is.
+    before: (request) =>
+      redirectIsWanted(request.url)
+        ? options.elsewhere(request, request.method === "HEAD")
+        : undefined,
+  });
+}
+
+/** Checks requests, bounds how many are in flight, and counts the answers. */
+function guarded(
+  app: Hono,
+  metrics: HttpMetrics,
+  options: Pick<GatewayOptions, "nowMs"> & {
+    /** Answers a request before the routes do. */
+    readonly before: (request: Request) => Response | Promise<Response> | undefined;
+  },
+): GatewayHandler {
   let inFlight = 0;
   const answer = (request: Request): Response | Promise<Response> => {
     try {
@@ -86,10 +142,8 @@ export function createGateway(port: GatewayPort, options: GatewayOptions): Gatew
     } catch (error) {
       return problemResponse(error);
     }
-    if (redirectIsWanted(request.url)) {
-      const response = redirect(request, port);
-      if (response !== undefined) return response;
-    }
+    const early = options.before(request);
+    if (early !== undefined) return early;
     // Probes and metrics are answered even then: an overloaded node must not be restarted.
     if (inFlight >= REQUESTS_IN_FLIGHT_MAX && request.url.includes("/v1/")) {
       const detail = `${REQUESTS_IN_FLIGHT_MAX} requests are in flight already`;

@@ -287,3 +287,6 @@ export interface GatewayPort {
    */
   expireAfter(delayMs: number, expire: () => void): () => void;
 }
+
+/** What the routes of single keys and transactions need. */
+export type ItemPort = Pick<GatewayPort, "write" | "get" | "expireAfter">;

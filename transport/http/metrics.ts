@@ -83,7 +83,8 @@ export class HttpMetrics {
     const path = query < 0 ? target : target.slice(0, query);
     if (this.#plainRoutes === undefined) {
       const paths = new Set(this.#app.routes.map((route) => route.path));
-      this.#openRoutes = [...paths].filter((route) => /[:*]/.test(route)).map(openRoute);
+      this.#openRoutes = [...paths].filter((route) => /[:*]/.test(route) && route !== "/*")
+        .map(openRoute);
       this.#plainRoutes = paths;
     }
     if (this.#plainRoutes.has(path)) return path;

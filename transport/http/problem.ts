@@ -50,6 +50,11 @@ export type ProblemCode = keyof typeof problems;
 /** All of them. */
 export const problemCodes = Object.keys(problems) as readonly ProblemCode[];
 
+/** Whether it is one of them. */
+export function isProblemCode(code: string): code is ProblemCode {
+  return Object.hasOwn(problems, code);
+}
+
 /** Seconds after which a client may try again; an election takes about one. */
 const RETRY_AFTER_SECONDS = 1;
 

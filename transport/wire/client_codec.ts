@@ -120,6 +120,9 @@ export type ClientAnswer =
     readonly type: "Got";
     readonly id: number;
     readonly leader: number;
+    readonly term: number;
+    /** Of the store. */
+    readonly revision: number;
     readonly entry: WireEntry | undefined;
   }
   | {
@@ -238,9 +241,11 @@ export class ClientCodec {
       }
       case "Got": {
         const { entry } = answer;
-        const w = this.#begin(TAGS.Got, entry === undefined ? 2 : 8);
+        const w = this.#begin(TAGS.Got, entry === undefined ? 4 : 10);
         w.uint(answer.id);
         w.uint(answer.leader);
+        w.uint(answer.term);
+        w.uint(answer.revision);
         if (entry === undefined) return w.end();
         w.bin(entry.value);
         w.string(entry.contentType ?? "");
@@ -372,23 +377,11 @@ export function clientAnswerOf(body: Uint8Array): ClientAnswer {
     }
     case TAGS.Got: {
       const leader = cursor.uint("leader", NODE_ID_MAX);
-      if (length < 9) {
-        endOf(cursor, length, 3);
-        return { type: "Got", id, leader, entry: undefined };
-      }
-      const value = cursor.bin("value");
-      const contentType = cursor.string("contentType", TEXT_CHARS_MAX);
-      const created = cursor.uint("created", INTEGER_MAX);
+      const term = cursor.uint("term", INTEGER_MAX);
       const revision = cursor.uint("revision", INTEGER_MAX);
-      const version = cursor.uint("version", INTEGER_MAX);
-      const lease = cursor.uint("lease", INTEGER_MAX);
-      endOf(cursor, length, 9);
-      const entry = {
-        ...{ value, created, revision, version },
-        contentType: contentType === "" ? undefined : contentType,
-        lease: lease === NONE ? undefined : lease,
-      };
-      return { type: "Got", id, leader, entry };
+      const entry = length < 11 ? undefined : entryOf(cursor);
+      endOf(cursor, length, entry === undefined ? 5 : 11);
+      return { type: "Got", id, leader, term, revision, entry };
     }
     case TAGS.Fetched: {
       const status = cursor.uint("status", 599, 200);
@@ -418,6 +411,20 @@ export function clientAnswerOf(body: Uint8Array): ClientAnswer {
     default:
       throw new WireError("unknown-tag", `Cannot read a member's frame: its tag is ${tag}`);
   }
+}
+
+function entryOf(cursor: BodyCursor): WireEntry {
+  const value = cursor.bin("value");
+  const contentType = cursor.string("contentType", TEXT_CHARS_MAX);
+  const created = cursor.uint("created", INTEGER_MAX);
+  const revision = cursor.uint("revision", INTEGER_MAX);
+  const version = cursor.uint("version", INTEGER_MAX);
+  const lease = cursor.uint("lease", INTEGER_MAX);
+  return {
+    ...{ value, created, revision, version },
+    contentType: contentType === "" ? undefined : contentType,
+    lease: lease === NONE ? undefined : lease,
+  };
 }
 
 /** Skips the fields that a later version has appended. */

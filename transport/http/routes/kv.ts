@@ -16,7 +16,7 @@ import type {
 } from "../../../storage/kv/operations/operations.ts";
 import type { Context, Hono } from "hono";
 import { LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN, VALUE_BYTES_MAX } from "../../../storage/kv/limits.ts";
-import type { GatewayPort, ReadContext } from "../gateway_port.ts";
+import type { GatewayPort, ItemPort, ReadContext } from "../gateway_port.ts";
 import { intervalOf } from "../../../storage/kv/operations/interval.ts";
 import { readBody, readJson, refuseEncoded } from "../body.ts";
 import {
@@ -78,19 +78,25 @@ const NO_BYTES = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
 /** What the routes share. */
-interface Routes {
-  readonly port: GatewayPort;
+interface Routes<Port extends ItemPort = ItemPort> {
+  readonly port: Port;
   readonly large: LargeResponses;
 }
 
 /** Adds the routes. The key is the rest of the path, or `?key=` where a path cannot hold it. */
 export function addKvRoutes(app: Hono, port: GatewayPort, large: LargeResponses): void {
-  const routes: Routes = { port, large };
+  const routes: Routes<GatewayPort> = { port, large };
   app.get("/v1/kv", (c) => hasKey(c) ? item(c, routes) : list(c, routes));
   app.put("/v1/kv", (c) => put(c, port, keyInQuery(c, putParameters)));
   app.delete("/v1/kv", (c) => {
     return hasKey(c) ? remove(c, port, keyInQuery(c)) : removeRange(c, port);
   });
+  addItemRoutes(app, port, large);
+}
+
+/** Adds those whose path names the key. */
+export function addItemRoutes(app: Hono, port: ItemPort, large: LargeResponses): void {
+  const routes: Routes = { port, large };
   app.get("/v1/kv/*", (c) => get(c, routes));
   app.put("/v1/kv/*", (c) => put(c, port, keyToWrite(c, putParameters)));
   app.delete("/v1/kv/*", (c) => remove(c, port, keyToWrite(c)));
@@ -180,7 +186,7 @@ function conditionalAnswer(
 }
 
 /** On POST the last segment of the path is the verb. */
-function post(c: Context, port: GatewayPort): Promise<Response> {
+function post(c: Context, port: ItemPort): Promise<Response> {
   const rest = pathRest(c.req.url);
   const slash = rest.lastIndexOf("/");
   const verb = rest.slice(slash + 1);
@@ -193,7 +199,7 @@ function post(c: Context, port: GatewayPort): Promise<Response> {
   return act(c, port, keyFromPath(rest.slice(0, slash)));
 }
 
-async function put(c: Context, port: GatewayPort, key: string): Promise<Response> {
+async function put(c: Context, port: ItemPort, key: string): Promise<Response> {
   refuseEncoded(c.req.raw);
   const compares = comparesOf(c, key);
   const contentType = contentTypeOf(c);
@@ -227,7 +233,7 @@ function lastingOf(
 /** A put that lasts as long as a lease: its own, which the same command grants, or another. */
 async function putLeased(
   c: Context,
-  port: GatewayPort,
+  port: ItemPort,
   { key, value, contentType, lasting }: {
     readonly key: string;
     readonly value: Uint8Array;
@@ -253,7 +259,7 @@ async function putLeased(
   return stored(executed, body, created ? 201 : 200);
 }
 
-async function append(c: Context, port: GatewayPort, key: string): Promise<Response> {
+async function append(c: Context, port: ItemPort, key: string): Promise<Response> {
   refuseEncoded(c.req.raw);
   const compares = comparesOf(c, key);
   const value = await readBody(c.req.raw, VALUE_BYTES_MAX, port);
@@ -264,7 +270,7 @@ async function append(c: Context, port: GatewayPort, key: string): Promise<Respo
   return stored(executed, { revision: executed.revision, version, length }, 200);
 }
 
-async function increment(c: Context, port: GatewayPort, key: string): Promise<Response> {
+async function increment(c: Context, port: ItemPort, key: string): Promise<Response> {
   const compares = comparesOf(c, key);
   const body = await readJson(c.req.raw, JSON_BODY_BYTES_MAX, port, {});
   const isObject = typeof body === "object" && body !== null && !Array.isArray(body);
@@ -279,7 +285,7 @@ async function increment(c: Context, port: GatewayPort, key: string): Promise<Re
   return stored(executed, { value, revision: executed.revision, version }, 200);
 }
 
-async function removeRange(c: Context, port: GatewayPort): Promise<Response> {
+async function removeRange(c: Context, port: ItemPort): Promise<Response> {
   const query = queryOf(c.req.url, deleteParameters);
   const bounds = boundsOf(query);
   const isWhole = Object.values(bounds).every((bound) => bound === undefined || bound === "");
@@ -300,7 +306,7 @@ async function removeRange(c: Context, port: GatewayPort): Promise<Response> {
   return written(executed, { deleted: result.deleted, revision: executed.revision });
 }
 
-async function remove(c: Context, port: GatewayPort, key: string): Promise<Response> {
+async function remove(c: Context, port: ItemPort, key: string): Promise<Response> {
   const compares = comparesOf(c, key);
   const operation = { type: "delete", key } as const;
   const once = onceOf(c, { key, action: "delete", body: NO_BYTES });
@@ -308,7 +314,7 @@ async function remove(c: Context, port: GatewayPort, key: string): Promise<Respo
   return written(executed, { deleted: result.deleted, revision: executed.revision });
 }
 
-async function list(c: Context, { port, large }: Routes): Promise<Response> {
+async function list(c: Context, { port, large }: Routes<GatewayPort>): Promise<Response> {
   const query = queryOf(c.req.url, listParameters);
   const bounds = boundsOf(query);
   const options = readOptionsOf(c, query);
@@ -338,7 +344,7 @@ async function list(c: Context, { port, large }: Routes): Promise<Response> {
 /** A listing of any length at one moment, a line an item, made as the client reads it. */
 async function scan(
   c: Context,
-  { port, large }: Routes,
+  { port, large }: Routes<GatewayPort>,
   query: ReadonlyMap<string, string>,
 ): Promise<Response> {
   const keysOnly = isOn(query, "keys_only");
@@ -420,7 +426,7 @@ function sizeOf({ key, value }: KvItem): number {
 /** Applies a write of one operation; throws an error that says why if it took no effect. */
 async function apply<Type extends Operation["type"]>(
   c: Context,
-  port: GatewayPort,
+  port: ItemPort,
   { operation, compares, once }: {
     readonly operation: OperationOf<Type>;
     readonly compares: readonly Compare[];

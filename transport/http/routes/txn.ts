@@ -18,7 +18,7 @@ import type { Operation, OperationResult } from "../../../storage/kv/operations/
 import { intervalOf, type KeyInterval } from "../../../storage/kv/operations/interval.ts";
 import { integerOf } from "../../../storage/kv/operations/integer.ts";
 import { readJson } from "../body.ts";
-import type { GatewayPort } from "../gateway_port.ts";
+import type { ItemPort } from "../gateway_port.ts";
 import { LIST_LIMIT_DEFAULT, TXN_BODY_BYTES_MAX } from "../limits.ts";
 import { GatewayError } from "../problem.ts";
 import {
@@ -38,7 +38,7 @@ const OPERATORS: readonly unknown[] = ["==", "!=", "<", ">"] satisfies CompareOp
 const NUMBERS: readonly unknown[] = ["revision", "version", "created", "lease"];
 
 /** Adds the route. */
-export function addTxnRoute(app: Hono, port: GatewayPort): void {
+export function addTxnRoute(app: Hono, port: ItemPort): void {
   app.post("/v1/txn", async (c: Context) => {
     const encoding = encodingOf(queryOf(c.req.url, [...writeParameters, "encoding"]));
     const body = await readJson(c.req.raw, TXN_BODY_BYTES_MAX, port);

@@ -14,12 +14,12 @@ import {
   RESULT_BYTES_MAX,
   VALUE_BYTES_MAX,
 } from "../../../storage/kv/limits.ts";
-import type { GatewayPort } from "../gateway_port.ts";
+import type { ItemPort } from "../gateway_port.ts";
 import { GatewayError } from "../problem.ts";
 import { timeoutOf } from "./kv_request.ts";
 
 /** @throws {GatewayError} If the command took no effect, or nobody knows. */
-export async function execute(c: Context, port: GatewayPort, command: Command): Promise<Executed> {
+export async function execute(c: Context, port: ItemPort, command: Command): Promise<Executed> {
   const answer = await propose(port, command, timeoutOf(c));
   switch (answer.status) {
     case "ok":
@@ -52,7 +52,7 @@ export async function execute(c: Context, port: GatewayPort, command: Command): 
 
 /** @throws {GatewayError} Also if the command cannot be encoded: nobody has proposed it then. */
 async function propose(
-  port: GatewayPort,
+  port: ItemPort,
   command: Command,
   timeoutMs: number,
 ): Promise<CommandResult> {
