@@ -223,7 +223,9 @@ export class Clerk implements AsyncDisposable {
     });
     this.#requests = requests;
     const http = new HttpKeyCalls((request) => requests.send(request));
-    this.#keys = isCommandLink(link) ? new CommandKeyCalls({ link, requests, http }) : http;
+    this.#keys = isCommandLink(link)
+      ? new CommandKeyCalls({ ...{ link, requests, http }, newId: idsOf(ports) })
+      : http;
   }
 
   /**
@@ -691,6 +693,14 @@ function eventOf(event: Record<string, unknown>): WatchEvent {
 
 function cutShort(why: string): ClerkError {
   return new ClerkError(`The answer was cut short: ${why}`, { code: "cut-short" });
+}
+
+/** Ids of sessions that are drawn from the ports' chance, so that a run of a simulator can be repeated. */
+function idsOf(ports: ClerkPorts | undefined): (() => string) | undefined {
+  if (ports === undefined) return undefined;
+  const part = (): string =>
+    Math.floor(ports.random.next() * 2 ** 52).toString(16).padStart(13, "0");
+  return () => `${part()}${part()}${part()}`;
 }
 
 function isCommandLink(link: ClerkLink): link is CommandLink {

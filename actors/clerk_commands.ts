@@ -56,7 +56,8 @@ export class CommandKeyCalls implements KeyCalls {
 
   /** `http` does, over the same link, what is no command of its own. */
   constructor(
-    { link, requests, http }: {
+    { link, requests, http, newId }: {
+      readonly newId: (() => string) | undefined;
       readonly link: CommandLink;
       readonly requests: ClerkRequests;
       readonly http: HttpKeyCalls;
@@ -68,7 +69,7 @@ export class CommandKeyCalls implements KeyCalls {
     this.#sessions = new ClerkSessions(async (once) => {
       const nothing = { compares: [], success: [], failure: [], once };
       await this.#propose(encodeCommand(nothing), {});
-    });
+    }, newId);
   }
 
   /** See {@linkcode KeyCalls.put}. */

@@ -35,13 +35,21 @@ interface OpenSession {
 /** Gives places of sessions, which it begins as they are needed. */
 export class ClerkSessions {
   readonly #begin: (once: Place["once"]) => Promise<void>;
+  readonly #newId: () => string;
   readonly #open: OpenSession[] = [];
   #beginning: Promise<void> | undefined;
   #waiting: (() => void)[] = [];
 
-  /** `begin` has a command without effect applied with its first place. */
-  constructor(begin: (once: Place["once"]) => Promise<void>) {
+  /**
+   * `begin` has a command without effect applied with its first place. `newId` must not give an id twice, in
+   * any client.
+   */
+  constructor(
+    begin: (once: Place["once"]) => Promise<void>,
+    newId: () => string = () => crypto.randomUUID(),
+  ) {
     this.#begin = begin;
+    this.#newId = newId;
   }
 
   /** A place; undefined if that takes a wait. */
@@ -69,7 +77,7 @@ export class ClerkSessions {
 
   #beginOne(): Promise<void> {
     return this.#beginning ??= (async () => {
-      const clientId = crypto.randomUUID();
+      const clientId = this.#newId();
       try {
         await this.#begin({ type: "session", clientId, sequence: 1 });
         this.#open.push({ clientId, taken: new Set(), next: 2, isOver: false });

@@ -44,6 +44,9 @@ export const GOOD_NETWORK: NetworkQuality = {
   delayMsMean: 0.3,
 };
 
+/** Nodes from this id on are clients: they have no peers, and what they send is none of Raft's. */
+export const CLIENT_NODE_MIN = 1_000;
+
 /** What is drawn once for a run: bounds of the operating system that the product does not set. */
 export interface NetworkTraits {
   /** Share of arrivals that are cut in two at any byte. */
@@ -259,6 +262,12 @@ export class SimNetwork {
   /** Lets the connection send a frame: once, later, or twice. */
   sending(connection: SimConnection, frame: Uint8Array): void {
     const { way } = connection;
+    if (isClients(way)) {
+      this.counters.sent++;
+      this.counters.bytes += frame.length;
+      connection.sendNow(frame);
+      return;
+    }
     let decoded: WireMessage | undefined;
     const message = (): WireMessage => decoded ??= this.#decode(frame.subarray(FRAME_HEADER_BYTES));
     this.counters.sent++;
@@ -285,11 +294,13 @@ export class SimNetwork {
   /** A frame found no room, or no connection. */
   dropped({ way }: SimConnection, frame: Uint8Array): void {
     this.counters.dropped++;
+    if (isClients(way)) return;
     this.onFate?.("dropped", way, this.#decode(frame.subarray(FRAME_HEADER_BYTES)));
   }
 
   /** Tells the play which frame has arrived. */
   arrived({ from, to }: Way, body: Uint8Array): void {
+    if (isClients({ from, to })) return;
     this.onFate?.("arrived", { from: to, to: from }, this.#decode(body));
   }
 
@@ -378,6 +389,11 @@ export class SimNetwork {
     if (this.#old.length < OLD_FRAMES_MAX) this.#old.push(old);
     else this.#old[this.dice.below(OLD_FRAMES_MAX)] = old;
   }
+}
+
+/** Whether it is between a client and a node. */
+function isClients({ from, to }: Way): boolean {
+  return from >= CLIENT_NODE_MIN || to >= CLIENT_NODE_MIN;
 }
 
 /** From which node to which. */

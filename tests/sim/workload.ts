@@ -4,6 +4,7 @@
  * @module
  */
 import type { GroupId } from "../../machines/raft_types.ts";
+import { ClerkClient } from "./clerk_client.ts";
 import type { SimCluster } from "./cluster.ts";
 import { HttpClient } from "./http_client.ts";
 import type { Operation } from "./history.ts";
@@ -14,8 +15,10 @@ import type { SimClient } from "./sim_client.ts";
 export interface WorkloadOptions {
   readonly group: GroupId;
   readonly clients: number;
-  /** How many of them speak HTTP; the others ask the Raft actors, with sessions. */
+  /** How many of them speak HTTP; those that are neither ask the Raft actors, with sessions. */
   readonly httpClients: number;
+  /** How many are Clerks, on the clients' wire, which serves the first group. */
+  readonly clerks: number;
   /** Operations a second of all clients together, if answers are prompt. */
   readonly operationsPerSecond: number;
   /** Keys in use at a time. */
@@ -31,6 +34,7 @@ export const DEFAULT_WORKLOAD: WorkloadOptions = {
   group: 0,
   clients: 5,
   httpClients: 2,
+  clerks: 1,
   operationsPerSecond: 50,
   keys: 3,
   operationsPerKey: 60,
@@ -49,11 +53,14 @@ export class Workload {
   constructor(cluster: SimCluster, options: WorkloadOptions = DEFAULT_WORKLOAD) {
     this.#cluster = cluster;
     this.#options = options;
+    const clerks = options.group === DEFAULT_WORKLOAD.group ? options.clerks : 0;
     this.#clients = Array.from(
       { length: options.clients },
       (_, number) =>
         number < options.httpClients
           ? new HttpClient(cluster, options, number, this)
+          : number < options.httpClients + clerks
+          ? new ClerkClient(cluster, options, number, this)
           : new SessionClient(cluster, options, number, this),
     );
   }
