@@ -1,5 +1,5 @@
 /**
- * `deno task load`: an HTTP load generator for a cluster on this machine.
+ * `deno task load`: a load generator for a cluster on this machine, over HTTP or the clients' wire.
  *
  * p50 (p99) is the latency that half (99 %) of the successful requests did not exceed; see
  * load_run.ts for what a latency is in the closed and in the open loop. Errors are counted apart
@@ -19,6 +19,7 @@ import {
   runLoad,
   sendEachKey,
 } from "./load_run.ts";
+import { wireCallers } from "./load_wire.ts";
 
 /** Longest run. */
 const DURATION_MS_MAX = 10 * 60_000;
@@ -30,8 +31,10 @@ const HELP = `Usage: deno task load [flags]
 
 Sends requests to a cluster on this machine and measures how long they take.
 
-  --endpoints LIST     comma list (default http://127.0.0.1:8001); --url is the same
-  --connections N      kept alive, one request at a time on each (default 64)
+  --endpoints LIST     comma list (default http://127.0.0.1:8001); --url is the same. Raft addresses,
+                       tcp://127.0.0.1:7001,…, for the clients' wire
+  --connections N      kept alive, one request at a time on each (default 64); on the wire: callers of
+                       one Clerk
   --duration D         such as 10s, at most 10m (default 10s)
   --warmup D           not measured (default 1s)
   --rate N             open loop: this many requests per second (default: closed loop)
@@ -58,9 +61,12 @@ const flags = {
 
 /** Where an endpoint listens; only this machine is a target. */
 export function loopbackAddress(endpoint: string): { hostname: string; port: number } {
-  const url = URL.parse(endpoint);
+  // A scheme that URL does not know has other rules for what a host is.
+  const url = URL.parse(endpoint.replace(/^tcp:/, "http:"));
   if (url === null || url.protocol !== "http:" || url.pathname !== "/") {
-    throw new UsageError(`--endpoints takes http://HOST:PORT, not "${endpoint}"`);
+    throw new UsageError(
+      `--endpoints takes http://HOST:PORT or tcp://HOST:PORT, not "${endpoint}"`,
+    );
   }
   const hostname = url.hostname.replace(/^\[(.*)\]$/, "$1");
   if (hostname !== "localhost" && hostname !== "::1" && !/^127\.\d+\.\d+\.\d+$/.test(hostname)) {
@@ -72,7 +78,11 @@ export function loopbackAddress(endpoint: string): { hostname: string; port: num
 /** The run that the settings ask for, and what writes its keys first, if it reads any. */
 export function loadOptionsOf(
   settings: Settings,
-): { readonly keysFirst: RequestTemplate | undefined; readonly run: LoadOptions } {
+): {
+  readonly keysFirst: RequestTemplate | undefined;
+  readonly isWire: boolean;
+  readonly run: LoadOptions;
+} {
   if (settings.words.length > 0) throw new UsageError(`unexpected word "${settings.words[0]}"`);
   const number = (flag: string, byDefault: number, min: number, max: number): number =>
     numberSetting(flag, settings.text(flag) ?? String(byDefault), { min, max });
@@ -86,7 +96,12 @@ export function loadOptionsOf(
     throw new UsageError(`--key-size ${sizes.keyBytes} is too small for ${sizes.keys} keys`);
   }
   const list = settings.text("endpoints") ?? settings.text("url") ?? "http://127.0.0.1:8001";
-  const endpoints = list.split(",").map((endpoint) => loopbackAddress(endpoint.trim()));
+  const texts = list.split(",").map((endpoint) => endpoint.trim());
+  const endpoints = texts.map(loopbackAddress);
+  const isWire = texts[0]!.startsWith("tcp:");
+  if (texts.some((text) => text.startsWith("tcp:") !== isWire)) {
+    throw new UsageError("--endpoints are all http: or all tcp:");
+  }
   const durationMs = durationSetting("duration", settings.text("duration") ?? "10s");
   const warmupMs = durationSetting("warmup", settings.text("warmup") ?? "1s");
   if (durationMs < 1 || durationMs + warmupMs > DURATION_MS_MAX) {
@@ -109,7 +124,7 @@ export function loadOptionsOf(
       .filter(({ weight }) => weight > 0),
     ...(rate === undefined ? {} : { ratePerSecond: number("rate", 0, 1, RATE_MAX) }),
   };
-  return { keysFirst: gets === 0 ? undefined : put, run };
+  return { keysFirst: gets === 0 ? undefined : put, isWire, run };
 }
 
 /** What values are like; a letter many times by default. */
@@ -148,10 +163,14 @@ async function main(): Promise<void> {
     if (output !== "table" && output !== "json") {
       throw new UsageError(`--output is one of table, json, not "${output}"`);
     }
-    const { keysFirst, run } = loadOptionsOf(settings);
-    if (keysFirst !== undefined) await sendEachKey(run.endpoints, keysFirst);
+    const { keysFirst, isWire, run } = loadOptionsOf(settings);
+    const callers = isWire ? wireCallers(run.endpoints) : undefined;
+    const { open } = callers ?? {};
+    if (keysFirst !== undefined) await sendEachKey(run.endpoints, keysFirst, open);
     const onProgress = (progress: LoadProgress): void => complain(progressText(progress));
-    const summary = summaryOf(await runLoad({ ...run, onProgress }));
+    const way = open === undefined ? {} : { open };
+    const summary = summaryOf(await runLoad({ ...run, ...way, onProgress }));
+    await callers?.close();
     if (output === "json") return print(JSON.stringify(summary) + "\n");
     for (const [name, value] of Object.entries(summary)) {
       const shown = typeof value === "object" ? JSON.stringify(value) : String(value);

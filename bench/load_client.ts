@@ -8,6 +8,8 @@
  * @module
  */
 
+import type { ReadOptions } from "../mod.ts";
+
 /** Bytes asked of the socket in one read; a larger response takes several. */
 const READ_BYTES = 64 * 1024;
 /** Requests up to this are sent while the answer is awaited: a socket's buffer takes them whole. */
@@ -30,6 +32,12 @@ export interface RequestTemplate {
   readonly keys: readonly Uint8Array[];
   /** What the last `bytes` of the request are cut out of, each time at another place. */
   readonly values?: { readonly pool: Uint8Array; readonly bytes: number };
+  /** The same as an operation of a Clerk, if it is one. */
+  readonly operation?: {
+    readonly type: "put" | "get";
+    readonly value?: Uint8Array;
+    readonly options?: ReadOptions;
+  };
 }
 
 /** A connection that answers in order. */

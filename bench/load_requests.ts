@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { ReadOptions } from "../mod.ts";
 import type { RequestTemplate } from "./load_client.ts";
 
 /** Sizes of what is written. */
@@ -61,14 +62,17 @@ export function statecraftPut(sizes: Sizes): RequestTemplate {
     keys,
     ` HTTP/1.1\r\nHost: load\r\n${head}\r\n${valueOf(sizes)}`,
   );
+  const operation = { type: "put", value: new TextEncoder().encode(valueOf(sizes)) } as const;
   const pool = poolOf(content);
-  return pool === undefined ? put : { ...put, values: { pool, bytes } };
+  return { ...put, operation, ...(pool === undefined ? {} : { values: { pool, bytes } }) };
 }
 
 /** `GET /v1/kv/{key}`. */
 export function statecraftGet(sizes: Sizes, consistency: string | undefined): RequestTemplate {
   const query = consistency === undefined ? "" : `?consistency=${consistency}`;
-  return template("GET /v1/kv/", keysOf(sizes), `${query} HTTP/1.1\r\nHost: load\r\n\r\n`);
+  const get = template("GET /v1/kv/", keysOf(sizes), `${query} HTTP/1.1\r\nHost: load\r\n\r\n`);
+  const options = consistency === undefined ? {} : { consistency } as ReadOptions;
+  return { ...get, operation: { type: "get", options } };
 }
 
 /** `POST /v3/kv/put`. */

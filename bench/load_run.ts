@@ -27,6 +27,8 @@ export interface LoadOptions {
   readonly durationMs: number;
   /** Time at the start that is not counted. */
   readonly warmupMs: number;
+  /** Opens a connection, or what stands for one; default HTTP at one of the endpoints. */
+  readonly open?: (at: number) => Promise<LoadLine>;
   /** Requests per second for the open loop; absent: closed loop. */
   readonly ratePerSecond?: number;
   /** What is sent, each as often as its weight says. */
@@ -36,6 +38,9 @@ export interface LoadOptions {
   /** Called about every second. */
   readonly onProgress?: (progress: LoadProgress) => void;
 }
+
+/** A way on which one request is under way at a time. */
+export type LoadLine = Pick<LoadConnection, "request" | "close">;
 
 /** How far a run is. */
 export interface LoadProgress {
@@ -68,10 +73,11 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
 export async function sendEachKey(
   endpoints: LoadOptions["endpoints"],
   template: RequestTemplate,
+  open: LoadOptions["open"] = (at) => LoadConnection.open(endpoints[at % endpoints.length]!),
 ): Promise<void> {
   let next = 0;
   const workers = Array.from({ length: EACH_KEY_CONNECTIONS }, async (_, at) => {
-    const connection = await LoadConnection.open(endpoints[at % endpoints.length]!);
+    const connection = await open(at);
     try {
       for (let key = next++; key < template.keys.length; key = next++) {
         const status = await connection.request(template, key);
@@ -121,12 +127,12 @@ class LoadRun {
 
   /** One connection's life, dialled again when it is lost. */
   async #work(at: number): Promise<void> {
-    const { endpoints } = this.#options;
+    const { endpoints, open } = this.#options;
     const address = endpoints[at % endpoints.length]!;
     while (performance.now() < this.#endMs) {
-      let connection: LoadConnection | undefined;
+      let connection: LoadLine | undefined;
       try {
-        connection = await LoadConnection.open(address);
+        connection = await (open?.(at) ?? LoadConnection.open(address));
         await this.#send(connection);
       } catch (error) {
         this.#failed(connection === undefined ? "connect failed" : (error as Error).message);
@@ -137,7 +143,7 @@ class LoadRun {
     }
   }
 
-  async #send(connection: LoadConnection): Promise<void> {
+  async #send(connection: LoadLine): Promise<void> {
     const { ratePerSecond, onAnswer } = this.#options;
     for (;;) {
       let fromMs = performance.now();

@@ -4,9 +4,10 @@ import { LatencyHistogram } from "../../bench/load_histogram.ts";
 import { statecraftGet, statecraftPut } from "../../bench/load_requests.ts";
 import { type LoadOptions, runLoad, sendEachKey } from "../../bench/load_run.ts";
 import { loadOptionsOf, loopbackAddress } from "../../bench/load.ts";
+import { wireCallers } from "../../bench/load_wire.ts";
 import { readSettings } from "../../cli/settings.ts";
 import { UsageError } from "../../cli/usage.ts";
-import { startNode } from "../../mod.ts";
+import { parseHostPort, startNode } from "../../mod.ts";
 
 Deno.test("a percentile is the true one or at most 1/32 above it", () => {
   const latency = fc.oneof(fc.nat(40), fc.nat(100_000), fc.nat(2 ** 31 - 1));
@@ -41,11 +42,13 @@ Deno.test("load goes to this machine only", () => {
     "http://127.0.0.1:8001/v1",
   ];
   for (const other of others) assertThrows(() => loopbackAddress(other), UsageError);
+  assertEquals(loopbackAddress("tcp://[::1]:7001"), { hostname: "::1", port: 7001 });
+  assertThrows(() => loopbackAddress("tcp://10.0.0.1:7001"), UsageError);
 });
 
 Deno.test("a command line of the generator that cannot be run is refused", () => {
   const flags = {
-    string: ["mix", "duration", "warmup", "keys", "key-size", "rate", "connections"],
+    string: ["mix", "duration", "warmup", "keys", "key-size", "rate", "connections", "endpoints"],
     boolean: [],
   };
   const options = (...args: string[]): unknown =>
@@ -60,6 +63,7 @@ Deno.test("a command line of the generator that cannot be run is refused", () =>
     ["--keys", "1000", "--key-size", "2"],
     ["--rate", "0"],
     ["--connections", "0"],
+    ["--endpoints", "http://127.0.0.1:1,tcp://127.0.0.1:2"],
     ["extra"],
   ];
   for (const args of refused) assertThrows(() => options(...args), UsageError, undefined, args[1]);
@@ -102,6 +106,16 @@ Deno.test("a run counts what the server answered, in both loops, and errors apar
     const missing = statecraftGet({ ...sizes, keyBytes: 9 }, undefined);
     const errors = await runLoad({ ...base, mix: [{ template: missing, weight: 1 }] });
     assertEquals([errors.operations, [...errors.errors.keys()]], [0, ["http 404"]]);
+
+    const raft = parseHostPort(node.status().members[0]!.raftAddress)!;
+    const { open, close } = wireCallers([raft]);
+    const fromRevision = await revision();
+    const both = [{ template: put, weight: 1 }, { template: get, weight: 1 }];
+    const wire = await runLoad({ ...base, open, mix: both });
+    await close();
+    assertEquals([...wire.errors], []);
+    const written2 = (await revision()) - fromRevision;
+    assert(written2 > 0 && written2 < wire.operations, "there are puts and gets on the wire");
   } finally {
     await Deno.remove(dataDir, { recursive: true });
   }
