@@ -25,6 +25,7 @@ import type { Connection, ConnectionHandlers } from "../transport/wire/network.t
 import {
   CLIENT_CONNECTIONS_MAX,
   CLIENT_FRAME_BYTES_MAX,
+  CLIENT_REQUEST_BYTES_MAX,
   CLIENT_REQUESTS_MAX,
   CLIENT_TIMEOUT_MS,
 } from "./limits.ts";
@@ -64,6 +65,7 @@ export class ClientConnections {
   readonly #host: ClientHost;
   readonly #open = new Set<ClientConnection>();
   readonly #counters = { requests: 0, refused: 0, violations: 0, unread: 0 };
+  readonly #held = { bytes: 0 };
   #isStopping = false;
 
   /** Takes none before `accept`. */
@@ -102,6 +104,7 @@ export class ClientConnections {
     connection.setFrameLimit(CLIENT_FRAME_BYTES_MAX);
     const client = new ClientConnection(connection, this.#host, {
       counters: this.#counters,
+      held: this.#held,
       isStopping: () => this.#isStopping,
       onClosed: () => void this.#open.delete(client),
     });
@@ -134,6 +137,8 @@ interface Transfer {
 /** What a connection has of all of them. */
 interface Shared {
   readonly counters: { requests: number; violations: number; unread: number };
+  /** Bytes of the requests in flight. */
+  readonly held: { bytes: number };
   readonly isStopping: () => boolean;
   readonly onClosed: () => void;
 }
@@ -185,8 +190,17 @@ class ClientConnection {
       const detail = `${CLIENT_REQUESTS_MAX} requests of this connection are in flight already`;
       return this.#fail(ask.id, new GatewayError("overloaded", detail));
     }
+    const { length } = body;
+    if (this.#all.held.bytes + length > CLIENT_REQUEST_BYTES_MAX) {
+      const detail = `Requests in flight have ${CLIENT_REQUEST_BYTES_MAX} bytes already`;
+      return this.#fail(ask.id, new GatewayError("overloaded", detail));
+    }
     this.#inFlight++;
-    const done = (): void => void this.#inFlight--;
+    this.#all.held.bytes += length;
+    const done = (): void => {
+      this.#inFlight--;
+      this.#all.held.bytes -= length;
+    };
     this.#do(ask).then(done, (error) => {
       done();
       if (!(error instanceof GatewayError)) this.#host.onDefect(error);

@@ -104,6 +104,8 @@ export const TIMELINE_VIEWERS_MAX = 256;
 export const CLIENT_CONNECTIONS_MAX = 1_024;
 /** Requests of one connection that are in flight; one more is answered as overloaded. */
 export const CLIENT_REQUESTS_MAX = 8_192;
+/** Bytes of the requests of all connections that are in flight; one more is answered as overloaded. */
+export const CLIENT_REQUEST_BYTES_MAX = 64 * 1024 * 1024;
 /** Longest frame of a client: the largest value as the body of a request, and what is around it. */
 export const CLIENT_FRAME_BYTES_MAX = 4 * 1024 * 1024;
 /** Least and most time that a request of a client gets, in milliseconds. */

@@ -6,6 +6,7 @@ import { ClientConnections, type ClientHost } from "../../actors/client_connecti
 import {
   CLIENT_CONNECTIONS_MAX,
   CLIENT_FRAME_BYTES_MAX,
+  CLIENT_REQUEST_BYTES_MAX,
   CLIENT_REQUESTS_MAX,
   CLIENT_TIMEOUT_MS,
 } from "../../actors/limits.ts";
@@ -189,6 +190,25 @@ Deno.test("client connections: so many requests are in flight, and a stop takes 
   const answers = await connection.answers();
   assertEquals(codeOf(answers[1]), [9_999, "unavailable"]);
   assertEquals(answers.length, 2 + CLIENT_REQUESTS_MAX);
+});
+
+Deno.test("client connections: bytes of requests in flight are bounded over all connections", async () => {
+  const waiting: (() => void)[] = [];
+  const { connect } = setUp({
+    execute: () => new Promise((resolve) => waiting.push(() => resolve(DONE))),
+  });
+  const [one, other] = [connect(), connect()];
+  const payload = new Uint8Array(1024 * 1024);
+  const count = Math.floor(CLIENT_REQUEST_BYTES_MAX / (payload.length + 32));
+  for (let id = 1; id <= count; id++) one.ask({ type: "Execute", id, timeoutMs: 100, payload });
+  other.ask({ type: "Execute", id: 1, timeoutMs: 100, payload });
+  const [refused] = await other.answers();
+  assertEquals(refused?.type === "Failed" && refused.problem.code, "overloaded");
+  for (const answer of waiting.splice(0)) answer();
+  await one.answers();
+  other.ask({ type: "Execute", id: 2, timeoutMs: 100, payload });
+  await other.answers();
+  assertEquals(waiting.length, 1);
 });
 
 Deno.test("client connections: what is no request closes the connection, and so does a client that does not read", async () => {

@@ -2141,6 +2141,20 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     suspects: [transport],
   },
+  {
+    name: "bodies that were answered count on",
+    file: "transport/http/gateway.ts",
+    find: "      bodiesBytes -= bodyBytes;\n",
+    replace: "",
+    suspects: [transport],
+  },
+  {
+    name: "requests of clients that were answered count on",
+    file: "actors/client_connections.ts",
+    find: "      this.#all.held.bytes -= length;\n",
+    replace: "",
+    suspects: ["tests/actors/client_connections_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that was sent counts as not sent when its connection is lost",

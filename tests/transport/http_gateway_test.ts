@@ -6,6 +6,7 @@ import { createGateway, type GatewayHandler } from "../../transport/http/gateway
 import { openSnapshot } from "../../storage/log/snapshot_file.ts";
 import {
   BACKUP_UNREAD_BYTES,
+  BODIES_BYTES_MAX,
   BODY_MS_MAX,
   REQUEST_TIMEOUT_MS,
   REQUESTS_IN_FLIGHT_MAX,
@@ -237,6 +238,28 @@ Deno.test("one request more than REQUESTS_IN_FLIGHT_MAX is 429, health and metri
   finish();
   for (const response of await Promise.all(waiting)) assertEquals(response.status, 404);
   await assertProblem(await send("/v1/kv/a"), 404, "key-not-found");
+});
+
+Deno.test("BODIES_BYTES_MAX: bodies of requests in flight are bounded, and those without one go on", async () => {
+  const { port, handler, send } = gateway();
+  let finish: () => void = () => {};
+  const finished = new Promise<void>((resolve) => finish = resolve);
+  const write = port.write.bind(port);
+  port.write = async (command) => (await finished, await write(command));
+  const body = new Uint8Array(VALUE_BYTES_MAX);
+  const headers = { "content-length": String(body.length) };
+  const put = (): Promise<Response> =>
+    Promise.resolve(handler(requestOf("/v1/kv/a", { method: "PUT", headers, body })));
+  const waiting = Array.from({ length: BODIES_BYTES_MAX / VALUE_BYTES_MAX }, put);
+  await assertProblem(await put(), 429, "overloaded", { retryable: true });
+  // One of unknown length may be as long as any.
+  const chunked = { method: "PUT", body: "x", headers: { "transfer-encoding": "chunked" } };
+  const unknown = await handler(requestOf("/v1/kv/b", chunked));
+  await assertProblem(unknown, 429, "overloaded", { retryable: true });
+  await assertProblem(await send("/v1/kv/c"), 404, "key-not-found");
+  finish();
+  for (const response of await Promise.all(waiting)) assert(response.ok);
+  assert((await put()).ok, "there is room again");
 });
 
 Deno.test("RESPONSE_BYTES_MAX: answers that nobody reads are bounded, and given up in time", async () => {

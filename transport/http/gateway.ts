@@ -8,7 +8,7 @@
  */
 import { type Context, Hono } from "hono";
 import type { GatewayPort, ItemPort } from "./gateway_port.ts";
-import { REQUESTS_IN_FLIGHT_MAX } from "./limits.ts";
+import { BODIES_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX, TXN_BODY_BYTES_MAX } from "./limits.ts";
 import { HttpMetrics } from "./metrics.ts";
 import { checkOrigin, checkTarget, targetOf } from "./target.ts";
 import { GatewayError, problemResponse } from "./problem.ts";
@@ -135,7 +135,8 @@ function guarded(
   },
 ): GatewayHandler {
   let inFlight = 0;
-  const answer = (request: Request): Response | Promise<Response> => {
+  let bodiesBytes = 0;
+  const answer = (request: Request, bodyBytes: number): Response | Promise<Response> => {
     try {
       checkTarget(request);
       checkOrigin(request);
@@ -149,25 +150,40 @@ function guarded(
       const detail = `${REQUESTS_IN_FLIGHT_MAX} requests are in flight already`;
       return problemResponse(new GatewayError("overloaded", detail));
     }
+    if (bodyBytes > 0 && bodiesBytes + bodyBytes > BODIES_BYTES_MAX) {
+      const detail = `Requests in flight have ${BODIES_BYTES_MAX} bytes of bodies already`;
+      return problemResponse(new GatewayError("overloaded", detail));
+    }
     return request.method === "HEAD" ? answerHead(app, request) : app.fetch(request);
   };
   return (request) => {
     const startMs = options.nowMs();
     const note = (status: number): void =>
       metrics.observe(request, status, options.nowMs() - startMs);
-    const response = answer(request);
+    const bodyBytes = bodyBytesOf(request);
+    const response = answer(request, bodyBytes);
     if (!(response instanceof Promise)) {
       note(response.status);
       return response;
     }
     inFlight++;
+    bodiesBytes += bodyBytes;
     const leave = (status: number): void => {
       inFlight--;
+      bodiesBytes -= bodyBytes;
       note(status);
     };
     response.then(({ status }) => leave(status), () => leave(500));
     return response;
   };
+}
+
+/** How many bytes of a body the request may hold: what is longer is refused before it is read. */
+function bodyBytesOf({ method, headers }: Request): number {
+  if (method === "GET" || method === "HEAD" || method === "DELETE") return 0;
+  const declared = headers.get("content-length");
+  if (declared !== null) return Math.min(Number(declared) || 0, TXN_BODY_BYTES_MAX);
+  return headers.has("transfer-encoding") ? TXN_BODY_BYTES_MAX : 0;
 }
 
 /**

@@ -22,6 +22,11 @@ export const WHOLE_BODY_BYTES_MAX = 64 * 1024;
 export const BODY_MS_MAX = 30_000;
 /** Requests being answered at once. More: 429. */
 export const REQUESTS_IN_FLIGHT_MAX = 8192;
+/**
+ * Bytes of the bodies of requests that are being answered: a body is kept until its write is committed. One of
+ * unknown length counts as TXN_BODY_BYTES_MAX. More: 429.
+ */
+export const BODIES_BYTES_MAX = 64 * 1024 * 1024;
 /** How long a request may wait for a leader and its quorum. Longer: 503 if it surely had no effect, else 504. */
 export const REQUEST_TIMEOUT_MS = 5_000;
 /** Least and most that a request may ask to wait, with the header `Statecraft-Timeout-Ms`. Else: 400. */
