@@ -56,7 +56,7 @@ import {
   type Written,
 } from "./clerk_types.ts";
 import { Lock } from "./clerk_lock.ts";
-import { linesOf } from "./lines.ts";
+import { linesOf, piecesInTime } from "./lines.ts";
 
 export { Lock } from "./clerk_lock.ts";
 export {
@@ -326,7 +326,8 @@ export class Clerk implements AsyncDisposable {
   }
 
   /**
-   * The entries of a range in bytewise order, as of one moment, read as they come.
+   * The entries of a range in bytewise order, as of one moment, read as they come. A listing may take as long
+   * as it likes, but its next part must come within the call's time.
    *
    * @throws {ClerkError} Before the first entry as any read; `cut-short` if the answer ends too early.
    */
@@ -343,7 +344,8 @@ export class Clerk implements AsyncDisposable {
     });
     let isWhole = false;
     try {
-      for await (const line of linesOf(body!)) {
+      const patienceMs = Math.min(TIMER_MS_MAX, options.timeoutMs ?? this.#timeoutMs);
+      for await (const line of linesOf(piecesInTime(body!, patienceMs))) {
         const item = JSON.parse(new TextDecoder().decode(line));
         isWhole = item.end === true;
         if (!isWhole) yield entryOf(item);

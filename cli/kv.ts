@@ -421,6 +421,7 @@ function bytesToJson(bytes: Uint8Array): JsonBytes {
 }
 
 async function main(): Promise<void> {
+  let endpointsText: string | undefined;
   try {
     const settings = readSettings(Deno.args, flags, (name) => Deno.env.get(name));
     const [name, ...words] = settings.words;
@@ -444,7 +445,8 @@ async function main(): Promise<void> {
     if (stranger !== undefined) {
       throw new UsageError(`${name} takes no --${stranger}; see kv ${name} --help`);
     }
-    const endpoints = (settings.text("endpoints") ?? DEFAULT_ENDPOINTS).split(",")
+    endpointsText = settings.text("endpoints");
+    const endpoints = (endpointsText ?? DEFAULT_ENDPOINTS).split(",")
       .map((endpoint) => endpoint.trim().replace(/\/$/, ""));
     for (const endpoint of endpoints) {
       if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
@@ -456,7 +458,12 @@ async function main(): Promise<void> {
     bypassProxyOnLoopback(Deno.env);
     await verb.run(words, settings, (request) => send(request, reach), reach);
   } catch (error) {
-    const line = `statecraft kv: ${(error as Error).message}`;
+    const isUnset = error instanceof ClientError && error.exitCode === EXIT.unavailable &&
+      endpointsText === undefined && /refused/i.test(error.message);
+    const advice = isUnset
+      ? "; start a cluster with deno task dev, or name its members with --endpoints"
+      : "";
+    const line = `statecraft kv: ${(error as Error).message}${advice}`;
     complain(Deno.stderr.isTerminal() ? escapeText(line) : line);
     if (error instanceof UsageError) Deno.exit(EXIT.usage);
     Deno.exit(error instanceof ClientError ? error.exitCode : EXIT.failure);

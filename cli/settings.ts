@@ -44,7 +44,8 @@ export function readSettings(
     ...(table.alias === undefined ? {} : { alias: { ...table.alias } }),
     unknown: (arg, key) => {
       if (key === undefined) return true;
-      throw new UsageError(`unknown flag ${arg.startsWith("-") ? arg : `--${key}`}`);
+      const flag = arg.startsWith("-") ? arg : `--${key}`;
+      throw new UsageError(`unknown flag ${flag}${suggestion(flag, table)}`);
     },
   });
   const fromFlags = parsed as Record<string, unknown>;
@@ -63,6 +64,24 @@ export function readSettings(
     text,
     isOn: (flag) => fromFlags[flag] === true || isTrue(environment(envName(flag)) ?? file[flag]),
   };
+}
+
+/** The flags that the unknown one may be the beginning of, or one letter away from. */
+function suggestion(flag: string, { string, boolean }: FlagTable): string {
+  const name = flag.replace(/^-+/, "").replace(/=.*$/s, "");
+  const likely = [...string, ...boolean].filter((known) =>
+    (name.length > 1 && known.startsWith(name)) || isNear(name, known)
+  );
+  return likely.length === 0 ? "" : `; is it --${likely.join(" or --")}?`;
+}
+
+/** Whether one letter more, less or other makes one of the other. */
+function isNear(one: string, other: string): boolean {
+  if (Math.abs(one.length - other.length) > 1 || one.length < 3) return false;
+  let at = 0;
+  while (at < one.length && one[at] === other[at]) at++;
+  const [short, long] = one.length < other.length ? [one, other] : [other, one];
+  return short.slice(short.length === long.length ? at + 1 : at) === long.slice(at + 1);
 }
 
 /**

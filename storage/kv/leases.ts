@@ -76,9 +76,11 @@ export class Leases {
     return [...this.#keys.get(id) ?? NO_KEYS].sort(bytewise);
   }
 
-  /** Yields the leases after this id, in the order of their ids. */
+  /** Yields the leases after this id that have not ended, in the order of their ids. */
   *after(id: number): Generator<Lease, void> {
-    for (const [, lease] of this.#leases.scan({ start: orderKey(id + 1) })) yield lease;
+    for (const [, lease] of this.#leases.scan({ start: orderKey(id + 1) })) {
+      if (lease.deadlineMs > this.#nowMs) yield lease;
+    }
   }
 
   /** Log time at which the first of them ends; Infinity if there is none. O(1). */

@@ -56,7 +56,10 @@ export class DirectoryLockedError extends Error {
 
   /** See the class. */
   constructor() {
-    super("Cannot use the data directory: another process has locked it");
+    super(
+      "Cannot use the data directory: another process has locked it; stop that one first, or name " +
+        "another directory",
+    );
   }
 }
 

@@ -335,6 +335,33 @@ Deno.test("Clerk: a signal aborts a listing whose member hangs in the middle", a
   assertEquals(seen, ["k"]);
 });
 
+Deno.test("Clerk: a listing whose member hangs in the middle is given up in its time, a slow reader is not", async () => {
+  const line = JSON.stringify({ key: "aw==", value: "", revision: 1, created: 1, version: 1 });
+  const lines = [`${line}\n`, `${line}\n`, '{"end":true,"count":2,"revision":1}\n'];
+  const listing = (count: number): Transport => () => {
+    const left = lines.slice(0, count);
+    const body = new ReadableStream({
+      pull(controller): Promise<void> | void {
+        const next = left.shift();
+        if (next !== undefined) controller.enqueue(new TextEncoder().encode(next));
+        else if (count === lines.length) controller.close();
+        else return new Promise(() => {});
+      },
+    }, { highWaterMark: 0 });
+    return Promise.resolve(new Response(body));
+  };
+  const hanging = new Clerk({ endpoints: ["http://x"], transport: listing(1), timeoutMs: 100 });
+  const error = await assertRejects(() => Array.fromAsync(hanging.range()), ClerkError);
+  assertEquals((error as ClerkError).code, "cut-short");
+  const sound = new Clerk({ endpoints: ["http://x"], transport: listing(3), timeoutMs: 100 });
+  let seen = 0;
+  for await (const _ of sound.range()) {
+    seen++;
+    await new Promise((resolve) => setTimeout(resolve, 150));
+  }
+  assertEquals(seen, 2);
+});
+
 Deno.test("Clerk: a listing that ends before its last line is an error, not a short list", async () => {
   const line = JSON.stringify({ key: "aw==", value: "", revision: 1, created: 1, version: 1 });
   const { transport } = answers(new Response(`${line}\n`));

@@ -97,6 +97,9 @@ Deno.test("words stay words, also behind --, and a dash is one", () => {
 Deno.test("a flag that is unknown, lacks its value or takes none is refused", () => {
   const refused: [string[], string][] = [
     [["--nope"], "unknown flag --nope"],
+    [["--dat", "x"], "unknown flag --dat; is it --data?"],
+    [["--dats=x"], "unknown flag --dats; is it --data?"],
+    [["--singel"], "unknown flag --singel"],
     [["-z"], "unknown flag -z"],
     [["--no-single"], "unknown flag --no-single"],
     [["--id"], "--id needs a value"],

@@ -2155,6 +2155,20 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     suspects: ["tests/actors/client_connections_test.ts"],
   },
+  {
+    name: "leases that have ended are listed",
+    file: "storage/kv/leases.ts",
+    find: "if (lease.deadlineMs > this.#nowMs) yield lease;",
+    replace: "yield lease;",
+    suspects: ["tests/storage/kv/leases_test.ts"],
+  },
+  {
+    name: "a listing that hangs is waited for",
+    file: "actors/lines.ts",
+    find: "Promise.race([reader.read(), late])",
+    replace: "Promise.race([reader.read()])",
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that was sent counts as not sent when its connection is lost",

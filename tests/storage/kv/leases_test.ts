@@ -123,6 +123,8 @@ Deno.test("LEASES_MAX and LEASE_KEYS_MAX: one more is refused", () => {
   // The lease with many keys ends as a whole; what is more than an entry may do is done by the next.
   client.wait(60_000);
   assertEquals([store.size, store.leaseCount], [1, LEASES_MAX - 1]);
+  // They are there to be cleared away, and not for who asks.
+  assertEquals([store.leasesAfter(0, 10), store.lease(5)], [[], undefined]);
   assertEquals(store.nextDeadlineMs(), client.timeMs);
   client.wait(0);
   assertEquals([store.size, store.leaseCount], [0, LEASES_MAX - 1 - ENDED_KEYS_PER_ENTRY_MAX + 1]);

@@ -180,8 +180,15 @@ export function durationOf(
   if (ms >= min && ms <= max) return ms;
   throw new GatewayError(
     "invalid-request",
-    `${name} is a duration such as 30s, 500ms, 5m, 2h or 1d, of ${min} to ${max} ms`,
+    `${name} is a duration such as 30s, 500ms, 5m, 2h or 1d, from ${spanOf(min)} to ${spanOf(max)}`,
   );
+}
+
+/** A time in the largest unit that it is a whole number of, such as `366d`. */
+function spanOf(ms: number): string {
+  const units = [["d", 86_400_000], ["h", 3_600_000], ["m", 60_000], ["s", 1_000]] as const;
+  const unit = units.find(([, unitMs]) => ms >= unitMs && ms % unitMs === 0);
+  return unit === undefined ? `${ms}ms` : `${ms / unit[1]}${unit[0]}`;
 }
 
 /** Most entries of a page. */

@@ -71,7 +71,9 @@ function commandOf(body: unknown): Command {
   if (success.length + failure.length > OPERATIONS_MAX) {
     throw invalid(`success and failure have more than ${OPERATIONS_MAX} operations`);
   }
-  if (success.length + failure.length === 0) throw invalid("There is no operation");
+  if (success.length + failure.length === 0) {
+    throw invalid('There is no operation: name some in "success" or "failure"');
+  }
   return { compares, success, failure };
 }
 
