@@ -45,11 +45,11 @@ export {
 export {
   type ForcedCluster,
   forceNewCluster,
-  ForceNewClusterError,
   type ForceOptions,
   inspectSurvivor,
   type Survivor,
 } from "./actors/force_new_cluster.ts";
+export { ForceInterruptedError, ForceNewClusterError } from "./actors/forced_paths.ts";
 export { BACKUP_EVERY_MS, BACKUPS_KEPT } from "./actors/limits.ts";
 export type { BuildVersions } from "./actors/process.ts";
 export type { VersionRange } from "./actors/peer_link.ts";

@@ -8,6 +8,12 @@
  * beside the new one. The new id keeps the members of the old cluster away for good, should any of them
  * come back.
  *
+ *     make DIR.new-cluster-of-OLDID -> rename DIR to DIR.was-OLDID -> rename the new one to DIR
+ *
+ * Whatever the crash, running the same command again finishes it: before the first rename the old
+ * directory is there, and the new one is made anew. Between the renames both are there, and DIR is not:
+ * every other start is refused then, or it would found an empty cluster in its place (forced_paths.ts).
+ *
  * @module
  */
 import { ConfigHistory } from "../machines/config_history.ts";
@@ -18,28 +24,25 @@ import { KvStore } from "../storage/kv/kv_store.ts";
 import {
   DirectoryLockedError,
   type DirectoryOwner,
+  isRestoredOnly,
   readDirectory,
 } from "../storage/log/data_directory.ts";
 import { DenoDisk } from "../storage/log/deno_disk.ts";
 import { SnapshotStore } from "../storage/log/snapshot_store.ts";
 import { forEachEntry, recordFormat } from "../storage/log/wal_record.ts";
 import { replay } from "../storage/log/wal_replay.ts";
+import {
+  directoryAbove,
+  forcedPaths,
+  ForceNewClusterError,
+  interruptedForce,
+  keptBefore,
+} from "./forced_paths.ts";
 import { recoverState } from "./group_recovery.ts";
 import { RESTORE_REVISION_RAISE } from "./limits.ts";
 import { DEFAULT_GROUP, membersOf } from "./node.ts";
 import { restoreDirectory } from "./restore.ts";
 import { configOf } from "./snapshot_actor.ts";
-
-/** The directory cannot become a cluster of its own. */
-export class ForceNewClusterError extends Error {
-  /** Its class's name. */
-  override readonly name = "ForceNewClusterError";
-
-  /** See the class. */
-  constructor(reason: string) {
-    super(`Cannot force a new cluster: ${reason}`);
-  }
-}
 
 /** What a surviving directory holds. */
 export interface Survivor {
@@ -93,49 +96,98 @@ export function inspectSurvivor(options: ForceOptions): Survivor {
 }
 
 /**
- * Makes the directory a cluster of its own. No process may use it.
+ * Makes the directory a cluster of its own, or finishes what was interrupted. No process may use it.
  *
  * @throws {DirectoryLockedError} If another process uses it.
- * @throws {Error} As {@linkcode inspectSurvivor}; the directory is then as it was.
+ * @throws {Error} As {@linkcode inspectSurvivor}, and if it cannot be renamed; the directory is then as
+ * it was.
  */
 export async function forceNewCluster(options: ForceOptions): Promise<ForcedCluster> {
-  const { id, dataDir } = options;
-  const disk = new DenoDisk(dataDir);
+  const interrupted = interruptedForce(options.dataDir);
+  if (interrupted !== undefined) {
+    const { survivor } = load(options);
+    const { clusterId: newClusterId } = readDirectory(new DenoDisk(interrupted.made))!.owner;
+    renameBeside(interrupted.made, interrupted.path);
+    return { ...survivor, newClusterId, keptAt: interrupted.kept };
+  }
+  const disk = new DenoDisk(options.dataDir);
   const lock = disk.exists("") ? disk.lock("") : undefined;
   if (lock === undefined && disk.exists("")) throw new DirectoryLockedError();
   try {
-    const { survivor, store, timeMs, clusterVersion } = load(options);
-    const { lastIndex, lastTerm, clusterId } = survivor;
-    const path = dataDir.replace(/\/+$/, "");
-    const [made, keptAt] = [`${path}.new-cluster`, `${path}.was-${clusterId}`];
-    for (const taken of [made, keptAt]) {
-      if (new DenoDisk(taken).exists("")) {
-        throw new ForceNewClusterError(`there is ${taken} already; move it away first`);
-      }
+    const loaded = load(options);
+    const { survivor } = loaded;
+    const { path, made, kept } = forcedPaths(options.dataDir, survivor.clusterId);
+    // A flag that stays in a unit file would make another cluster at each start, without those who joined.
+    const [earlier] = keptBefore(options.dataDir);
+    if (earlier !== undefined) {
+      throw new ForceNewClusterError(
+        `that was done before, and the old directory is kept in ${earlier}. Start the node without ` +
+          "--force-new-cluster; if it has lost its majority once more, move that away first",
+      );
     }
-    const { clusterId: newClusterId } = await restoreDirectory(
-      new DenoDisk(made),
-      {
-        store,
-        digest: crypto.randomUUID(),
-        meta: {
-          ...{ clusterId, group: DEFAULT_GROUP, index: lastIndex, term: lastTerm, timeMs },
-          ...{ clusterVersion, members: [id] },
-          ...{ machineVersion: store.version, stateHash: store.stateHash() },
-        },
-      },
-      { id, members: membersOf({ id, single: true }), revisionRaise: RESTORE_REVISION_RAISE },
-    );
-    Deno.renameSync(path, keptAt);
-    Deno.renameSync(made, path);
-    return { ...survivor, newClusterId, keptAt };
+    removeUnused(made);
+    const newClusterId = await makeCluster(made, loaded, options.id);
+    try {
+      renameBeside(path, kept);
+    } catch (error) {
+      removeUnused(made);
+      throw new ForceNewClusterError(
+        `${path} cannot be renamed (${
+          (error as Error).message
+        }). If it is a mount point, stop all that ` +
+          "use it, mount it elsewhere, and name a directory below it",
+      );
+    }
+    renameBeside(made, path);
+    return { ...survivor, newClusterId, keptAt: kept };
   } finally {
     lock?.release();
   }
 }
 
+/** Writes the new cluster's directory; returns its id. */
+async function makeCluster(
+  made: string,
+  { survivor: { clusterId, lastIndex, lastTerm }, store, timeMs, clusterVersion }: Loaded,
+  id: NodeId,
+): Promise<string> {
+  const restored = await restoreDirectory(
+    new DenoDisk(made),
+    {
+      store,
+      digest: crypto.randomUUID(),
+      meta: {
+        ...{ clusterId, group: DEFAULT_GROUP, index: lastIndex, term: lastTerm, timeMs },
+        ...{ clusterVersion, members: [id] },
+        ...{ machineVersion: store.version, stateHash: store.stateHash() },
+      },
+    },
+    { id, members: membersOf({ id, single: true }), revisionRaise: RESTORE_REVISION_RAISE },
+  );
+  return restored.clusterId;
+}
+
+/** Removes what an earlier attempt has made, if no node was ever started there. */
+function removeUnused(made: string): void {
+  if (!exists(made)) return;
+  if (!isRestoredOnly(new DenoDisk(made))) {
+    throw new ForceNewClusterError(`there is ${made} already; move it away first`);
+  }
+  Deno.removeSync(made, { recursive: true });
+}
+
+/** Renames a directory beside itself, durably. */
+function renameBeside(from: string, to: string): void {
+  Deno.renameSync(from, to);
+  new DenoDisk(directoryAbove(to)).syncDirectory("");
+}
+
+function exists(path: string): boolean {
+  return new DenoDisk(path).exists("");
+}
+
 function load({ id, dataDir }: ForceOptions): Loaded {
-  const disk = new DenoDisk(dataDir);
+  const disk = new DenoDisk(interruptedForce(dataDir)?.kept ?? dataDir);
   const facts = readDirectory(disk);
   if (facts === undefined) {
     throw new ForceNewClusterError(`${dataDir} is the data directory of no member`);

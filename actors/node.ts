@@ -25,6 +25,7 @@ import { denoPorts } from "./deno_ports.ts";
 import { BACKUP_EVERY_MS, BACKUPS_KEPT, COMPRESSION, type CompressionMode } from "./limits.ts";
 import type { SnapshotTrigger } from "./machine_actor.ts";
 import type { Clerk } from "./clerk.ts";
+import { ForceInterruptedError, interruptedForce } from "./forced_paths.ts";
 import { askForMembers, joinCluster } from "./join.ts";
 import { type BuildVersions, Process } from "./process.ts";
 import type { Log } from "./runtime/ports.ts";
@@ -121,6 +122,7 @@ export interface NodeOptions {
  * @throws {DirectoryCopiedError} If the directory is a copy, and `mayBeCopy` does not say that it may be.
  * @throws {WalError} If the log is damaged.
  * @throws {ClusterVersionError} If the cluster has agreed on a version that this build does not know.
+ * @throws {ForceInterruptedError} If `--force-new-cluster` was interrupted here, and is to be finished.
  * @throws {JoinError} If it was to join a cluster that does not take it, or cannot be reached.
  * @throws {Error} If an address cannot be listened on. Nothing is left behind.
  */
@@ -277,6 +279,8 @@ async function originOf(options: NodeOptions): Promise<Origin> {
   if (join !== undefined && (peers !== undefined || single === true)) {
     throw new RangeError(`Cannot start node ${id}: it is to join, and founds no cluster`);
   }
+  const interrupted = interruptedForce(dataDir);
+  if (interrupted !== undefined) throw new ForceInterruptedError(interrupted);
   const facts = readDirectory(new DenoDisk(dataDir));
   if (facts !== undefined && peers === undefined && single !== true) {
     return knownOrigin(options, facts);

@@ -157,7 +157,8 @@ function nodeOptionsOf(settings: Settings): NodeOptions & { readonly writer: Log
   const { peers, single } = membersSetting(settings, id);
   const join = joinOf(settings, { peers, single });
   const dataDir = settings.text("data") ?? `./data/node-${id}`;
-  const isNamed = peers !== undefined || single || join !== undefined;
+  const isNamed = peers !== undefined || single || join !== undefined ||
+    settings.isOn("force-new-cluster");
   if (!isNamed && id > 3 && !isFounded(dataDir)) {
     throw new UsageError(
       `--peers or --join is required for node ${id}: the default names nodes 1 to 3`,

@@ -518,6 +518,17 @@ export function adoptDataDirectory(
   store(disk, { identity, directoryId, ...flags, place, logPlace });
 }
 
+/**
+ * Whether there is nothing but what a restore makes, or has begun to make: no node was ever started here,
+ * and nobody else has put anything into it.
+ *
+ * @throws {DiskError} If the disk fails.
+ */
+export function isRestoredOnly(disk: Disk): boolean {
+  const made = [WAL_DIRECTORY, SNAPSHOT_DIRECTORY, IDENTITY_FILE.path];
+  return disk.list("").every((name) => made.some((each) => name.startsWith(each)));
+}
+
 /** Makes the directory belong to `owner`; its log is still to be begun. */
 function found(
   disk: Disk,

@@ -888,6 +888,20 @@ export const mutants: readonly Mutant[] = [
     suspects: [actors],
   },
   {
+    name: "a start founds a member where a forced cluster was interrupted",
+    file: "actors/node.ts",
+    find: "if (interrupted !== undefined) throw",
+    replace: "if (false) throw",
+    suspects: ["tests/process/force_new_cluster_test.ts"],
+  },
+  {
+    name: "a cluster is forced anew at each start",
+    file: "actors/force_new_cluster.ts",
+    find: "if (earlier !== undefined) {",
+    replace: "if (earlier === undefined && false) {",
+    suspects: ["tests/process/force_new_cluster_test.ts"],
+  },
+  {
     name: "a directory without its log becomes a cluster of its own",
     file: "storage/log/data_directory.ts",
     find: "const isLogLost = stored.isLogLost || isLogMissing(disk, stored);",

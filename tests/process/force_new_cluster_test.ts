@@ -4,6 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { forcedPaths, ForceInterruptedError } from "../../actors/forced_paths.ts";
 import { forceNewCluster, ForceNewClusterError, inspectSurvivor, startNode } from "../../mod.ts";
 import { putLogAside } from "../../storage/log/data_directory.ts";
 import { DenoDisk } from "../../storage/log/deno_disk.ts";
@@ -84,14 +85,70 @@ Deno.test("what is no member's directory, or another's, or in use, becomes no cl
     await Deno.remove(dataDir, { recursive: true });
     await using anew = await startNode({ id: 1, single: true, dataDir, http });
     await anew.stop();
-    await Deno.mkdir(`${dataDir}.new-cluster`);
-    assertMatch((await refused(1)).message, /move it away first/);
-    await Deno.remove(`${dataDir}.new-cluster`);
+    const { made, kept } = forcedPaths(dataDir, anew.status().clusterId);
+    // In either somebody has something that is not ours to remove.
+    for (const taken of [`${made}/members.json`, `${kept}/x`]) {
+      const directory = taken.slice(0, taken.lastIndexOf("/"));
+      await Deno.mkdir(directory);
+      await Deno.writeTextFile(taken, "");
+      assertMatch((await refused(1)).message, /move (it|that) away first/);
+      await Deno.remove(directory, { recursive: true });
+    }
     const { newClusterId, clusterId, keptAt } = await forceNewCluster({ id: 1, dataDir });
     assertNotEquals(newClusterId, clusterId);
     assert((await Deno.stat(keptAt)).isDirectory);
+    // The flag has stayed in a unit file.
+    assertMatch((await refused(1)).message, /done before.*Start the node without/);
     await using again = await startNode({ id: 1, dataDir, http });
     assertEquals(again.status().clusterId, newClusterId);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
+
+Deno.test("what a crash leaves of a forced cluster is finished by running it again, and by nothing else", async () => {
+  const root = await Deno.makeTempDir();
+  try {
+    const dataDir = `${root}/node-1`;
+    const http = { hostname: "127.0.0.1", port: 0 };
+    await using node = await startNode({ id: 1, single: true, dataDir, http });
+    await node.kv.put("key", "value");
+    const { clusterId } = node.status();
+    await node.stop();
+    const { made, kept } = forcedPaths(dataDir, clusterId);
+
+    // Killed while it makes the new directory: the old one is there, and serves if need be.
+    await Deno.mkdir(`${made}/snapshots`, { recursive: true });
+    await Deno.writeTextFile(`${made}/snapshots/half`, "half");
+    await using old = await startNode({ id: 1, dataDir, http });
+    assertEquals(old.status().clusterId, clusterId);
+    await old.stop();
+    const { newClusterId } = await forceNewCluster({ id: 1, dataDir });
+
+    // Killed between the two renames: the new directory is whole, and not in its place.
+    await Deno.rename(dataDir, made);
+    for (const start of [{}, { single: true }, { join: ["http://127.0.0.1:9"] }]) {
+      await assertRejects(
+        () => startNode({ id: 1, dataDir, http, ...start }),
+        ForceInterruptedError,
+        "once more with --force-new-cluster --yes",
+      );
+    }
+    // A supervisor may have made an empty one, and the path may end with a slash.
+    await Deno.mkdir(dataDir);
+    assertEquals(inspectSurvivor({ id: 1, dataDir }).clusterId, clusterId);
+    const finished = await forceNewCluster({ id: 1, dataDir: `${dataDir}/` });
+    assertEquals([finished.newClusterId, finished.keptAt], [newClusterId, kept]);
+    await using forced = await startNode({ id: 1, dataDir, http });
+    assertEquals(forced.status().clusterId, newClusterId);
+    assertEquals((await forced.kv.get("key"))?.text(), "value");
+    await forced.stop();
+
+    // And what is half made between them is no cluster.
+    await Deno.rename(dataDir, made);
+    await Deno.remove(`${made}/identity.json`);
+    const half = await assertRejects(() => forceNewCluster({ id: 1, dataDir }));
+    assertMatch((half as Error).message, /the data directory of no member/);
   } finally {
     await Deno.remove(root, { recursive: true });
   }
