@@ -29,6 +29,8 @@ export class Watch implements WatchSource {
   readonly #interval: KeyInterval;
   readonly #log: ChangeLog;
   readonly #onEnd: (watch: Watch) => void;
+  /** Whether the log had all that it wanted when it began. */
+  readonly #beganInTime: boolean;
   /** Changes that nobody has read; undefined while it reads from the log. */
   #unread: KvChange[] | undefined;
   #unreadBytes = 0;
@@ -53,6 +55,7 @@ export class Watch implements WatchSource {
     this.#log = log;
     // Who begins with what is new is behind nothing.
     this.#unread = from > log.revision ? [] : undefined;
+    this.#beganInTime = from >= log.firstRevision;
     this.#onEnd = onEnd;
   }
 
@@ -145,7 +148,12 @@ export class Watch implements WatchSource {
       if (this.#last !== undefined) return [];
       const page = this.#log.page(this.#next, WATCH_UNREAD_BYTES_MAX);
       if (page === undefined) {
-        this.finish({ type: "compacted", firstRevision: this.#log.firstRevision });
+        const { firstRevision } = this.#log;
+        this.finish(
+          this.#beganInTime
+            ? { type: "lagged", from: this.#next, firstRevision }
+            : { type: "compacted", firstRevision },
+        );
         return [];
       }
       const last = page.at(-1);

@@ -2183,6 +2183,13 @@ export const mutants: readonly Mutant[] = [
     replace: "Promise.race([reader.read()])",
     suspects: ["tests/actors/clerk_test.ts"],
   },
+  {
+    name: "a watch that fell behind counts as one that came too late",
+    file: "actors/watch_hub.ts",
+    find: "this.#beganInTime = from >= log.firstRevision;",
+    replace: "this.#beganInTime = from > log.revision + 1;",
+    suspects: ["tests/actors/watch_hub_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that was sent counts as not sent when its connection is lost",

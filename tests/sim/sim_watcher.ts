@@ -75,7 +75,7 @@ export class SimWatcher {
       this.#process = undefined;
       this.#watch = undefined;
       // What is not kept any more is read from a listing, which is no concern of a watch.
-      if (news.type === "compacted" && news.firstRevision > this.#from!) {
+      if (news.type !== "ended" && news.firstRevision > this.#from!) {
         this.#begin(news.firstRevision);
       }
       return;

@@ -240,6 +240,21 @@ Deno.test("one request more than REQUESTS_IN_FLIGHT_MAX is 429, health and metri
   await assertProblem(await send("/v1/kv/a"), 404, "key-not-found");
 });
 
+Deno.test("a watch that does not keep up is told from where on changes are kept, and is over", async () => {
+  const { port, send } = gateway();
+  let ends = 0;
+  port.watch = () => ({
+    from: 7,
+    take: () => ({ type: "lagged", from: 7, firstRevision: 12 }),
+    end: () => void ends++,
+  });
+  const events = await (await send("/v1/watch?prefix=")).text();
+  assertEquals(events, 'id: 6\n\nevent: lagged\ndata: {"from":7,"firstRevision":12}\n\n');
+  const poll = await send("/v1/watch?prefix=&wait=1s&from=7");
+  await assertProblem(poll, 410, "compacted");
+  assertEquals(ends, 2);
+});
+
 Deno.test("BODIES_BYTES_MAX: bodies of requests in flight are bounded, and those without one go on", async () => {
   const { port, handler, send } = gateway();
   let finish: () => void = () => {};

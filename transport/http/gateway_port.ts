@@ -129,6 +129,8 @@ export type WatchNews =
   | { readonly type: "changes"; readonly changes: readonly KvChange[] }
   /** The changes from the revision that it is at are not kept any more; the watch is over. */
   | { readonly type: "compacted"; readonly firstRevision: number }
+  /** The same, of one that had begun in time, and did not keep up: it was told of all before `from`. */
+  | { readonly type: "lagged"; readonly from: number; readonly firstRevision: number }
   /** It can go on from here, at another node perhaps; the watch is over. */
   | { readonly type: "ended"; readonly from: number };
 

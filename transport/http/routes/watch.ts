@@ -86,7 +86,7 @@ function poll(
     if (news !== undefined) tell(news);
   };
   const news = watch.take(look);
-  if (news?.type === "compacted") {
+  if (news?.type === "compacted" || news?.type === "lagged") {
     watch.end();
     throw compacted(news.firstRevision);
   }
@@ -112,6 +112,10 @@ function poll(
 function eventsOf(news: WatchNews, form: Form): string {
   if (news.type === "compacted") {
     return `event: compacted\ndata: ${JSON.stringify({ firstRevision: news.firstRevision })}\n\n`;
+  }
+  if (news.type === "lagged") {
+    const { from, firstRevision } = news;
+    return `event: lagged\ndata: ${JSON.stringify({ from, firstRevision })}\n\n`;
   }
   if (news.type === "ended") {
     return `event: ended\ndata: ${JSON.stringify({ from: news.from })}\n\n`;
