@@ -6,7 +6,8 @@
  * leader. etcd is reached through its JSON gateway, the HTTP it offers. Every round measures each
  * scenario on one and then on the other; the table has medians over the rounds, so that a drift of
  * the machine meets both. Without an `etcd` binary only Statecraft is measured. The generator is
- * `wrk` if there is one, since it takes the least from servers on the same machine, and else ours.
+ * `wrk` if there is one, since it takes the least from servers on the same machine, and else ours. On the
+ * clients' wire it is always ours, in this process; etcd is measured through its JSON gateway then, too.
  *
  * @module
  */
@@ -15,6 +16,7 @@ import { complain, print, UsageError } from "../cli/usage.ts";
 import type { RequestTemplate } from "./load_client.ts";
 import { etcdGet, etcdPut, type Sizes, statecraftGet, statecraftPut } from "./load_requests.ts";
 import { runLoad, sendEachKey } from "./load_run.ts";
+import { wireCallers } from "./load_wire.ts";
 import {
   ask,
   freePorts,
@@ -49,6 +51,8 @@ interface Scenario {
   readonly name: string;
   readonly connections: number;
   readonly template: "put" | "get";
+  /** Statecraft by the callers of one Clerk on the clients' wire; default over HTTP, as the other. */
+  readonly isWire?: boolean;
 }
 
 const scenarios: readonly Scenario[] = [
@@ -58,6 +62,11 @@ const scenarios: readonly Scenario[] = [
     template: "put",
   })),
   { name: "get, linearizable, 64 connections", connections: 64, template: "get" },
+  ...[1, 64, 256, 1_000].map((connections): Scenario => ({
+    ...{ name: `put, ${connections} callers on the wire`, connections, template: "put" },
+    isWire: true,
+  })),
+  { name: "get, 64 callers on the wire", connections: 64, template: "get", isWire: true },
 ];
 
 /** What both generators measure. */
@@ -74,6 +83,8 @@ interface CompareOptions {
 
 /** A cluster under test. */
 interface Contender extends LocalCluster {
+  /** Where clients on their wire reach it, if they do. */
+  readonly wire?: readonly { readonly hostname: string; readonly port: number }[];
   readonly requests: Readonly<Record<Scenario["template"], RequestTemplate>>;
 }
 
@@ -120,9 +131,12 @@ function startEtcd(directory: string, ports: readonly number[]): Contender | und
 
 async function measure(
   contender: Contender,
-  { connections, template: name }: Scenario,
+  { connections, template: name, isWire = false }: Scenario,
   { seconds, useWrk, directory }: CompareOptions,
 ): Promise<Measured> {
+  if (isWire && contender.wire !== undefined) {
+    return await measureWire(contender.wire, contender.requests[name], { connections, seconds });
+  }
   const endpoint = await leaderOf(contender);
   const template = contender.requests[name];
   if (useWrk) return await runWrk({ endpoint, connections, seconds, template, directory });
@@ -133,6 +147,22 @@ async function measure(
     warmupMs: WARMUP_MS,
     mix: [{ template, weight: 1 }],
   });
+}
+
+async function measureWire(
+  endpoints: NonNullable<Contender["wire"]>,
+  template: RequestTemplate,
+  { connections, seconds }: { readonly connections: number; readonly seconds: number },
+): Promise<Measured> {
+  const { open, close } = wireCallers(endpoints);
+  try {
+    return await runLoad({
+      ...{ endpoints, connections, open, durationMs: 1_000 * seconds, warmupMs: WARMUP_MS },
+      mix: [{ template, weight: 1 }],
+    });
+  } finally {
+    await close();
+  }
 }
 
 /** Durations of appending 136 B and syncing, ascending, in microseconds. */
@@ -234,6 +264,7 @@ if (import.meta.main) {
       const ours = {
         ...startStatecraft(directory, ports.slice(0, 2 * NODES)),
         requests: { put: statecraftPut(SIZES), get: statecraftGet(SIZES, undefined) },
+        wire: ports.slice(0, NODES).map((port) => ({ hostname: "127.0.0.1", port })),
       };
       children.push(...ours.children);
       const theirs = startEtcd(directory, ports.slice(2 * NODES));
