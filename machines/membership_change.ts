@@ -207,6 +207,7 @@ export function configWith(
     learners: new Set(config.learners),
     gone: [],
   };
+  checkNamedOnce(change);
   for (const { id, ...address } of change.update ?? []) update(draft, id, address);
   for (const member of change.add ?? []) add(draft, member, undefined);
   for (const { id, by } of change.replace ?? []) {
@@ -316,9 +317,25 @@ export function objectionTo(
   const weak = [...between, after].find(({ alive, needed }) => alive.length < needed);
   if (weak === undefined) return undefined;
   const { alive, needed, voters } = weak;
-  const detail = `Of the voters ${voters.join(", ")} ${needed} must answer, and ` +
-    `${alive.length === 0 ? "none does" : `only ${alive.join(", ")} do`}`;
+  const they = alive.length === 1
+    ? `only node ${alive[0]} does`
+    : `only nodes ${alive.join(" and ")} do`;
+  const detail = `${needed} of the voters ${voters.join(", ")} must answer, and ` +
+    `${alive.length === 0 ? "none does" : they}`;
   return { reason: "quorum", detail };
+}
+
+/** One that is promoted and demoted in one change would end as whatever is done last. */
+function checkNamedOnce({ promote = [], demote = [], remove = [] }: MembershipChange): void {
+  const seen = new Set<NodeId>();
+  for (const id of [...promote, ...demote, ...remove]) {
+    if (seen.has(id)) {
+      throw new ChangeError(
+        `Node ${id} is named twice; a change promotes, demotes or removes a member, once`,
+      );
+    }
+    seen.add(id);
+  }
 }
 
 function known({ members }: Draft, id: NodeId): Member {

@@ -339,9 +339,23 @@ Deno.test("a change that would leave too few voters who answer is refused, and m
   cluster.elapse(2 * electionTimeoutMsMax);
   assertMatch(
     refusalOf(cluster, 1, { remove: [2] }),
-    /^quorum: Of the voters 1, 3 2 must answer, and only 1 do$/,
+    /^quorum: 2 of the voters 1, 3 must answer, and only node 1 does$/,
   );
   assert(cluster.change(1, { remove: [2] }, true).accepted);
+});
+
+Deno.test("a change that does two things with one member is refused", () => {
+  const cluster = founded();
+  for (
+    const change of [{ promote: [3], demote: [3] }, { demote: [3], remove: [3] }, {
+      remove: [3, 3],
+    }]
+  ) {
+    assertMatch(
+      refusalOf(cluster, 1, change),
+      /^invalid: Node 3 is named twice; a change promotes/,
+    );
+  }
 });
 
 Deno.test("a preview says what a change would do, and changes nothing", () => {
