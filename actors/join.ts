@@ -8,15 +8,11 @@
  *
  * @module
  */
-import {
-  type PlacedConfig,
-  placedConfigOf,
-  type StoredConfig,
-  type StoredMembers,
-} from "../machines/group_config.ts";
-import type { NodeId } from "../machines/raft_types.ts";
+import { placedConfigOf, type StoredConfig, type StoredMembers } from "../machines/group_config.ts";
+import type { LogIndex, NodeId } from "../machines/raft_types.ts";
 import type { ClusterStatus, MemberStatus } from "../transport/http/gateway_port.ts";
 import { reasonOf } from "./clerk_link.ts";
+import type { SaidMembers } from "./members.ts";
 import type { Log } from "./runtime/ports.ts";
 
 /** How long a node tries to join, in milliseconds. */
@@ -92,29 +88,32 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
 }
 
 /**
- * Who the members of this cluster are, as far as any of these says; undefined if none does. Nothing
- * is thrown: it is asked again.
+ * Who the members of this cluster are, if any of these knows more than is known up to entry `beyond`;
+ * undefined if none does. Nothing is thrown: it is asked again.
  *
- * A member that knows no leader may hold a configuration that will be dropped. It is good enough to find
- * links by. It does not tell node `self` that it was removed.
+ * A member that knows no leader may hold a configuration that will be dropped. It counts only if no other
+ * member knows a committed one.
  */
 export async function askForMembers(
   urls: readonly string[],
-  { clusterId, self }: { readonly clusterId: string; readonly self: NodeId },
-): Promise<PlacedConfig | undefined> {
+  { clusterId, beyond }: { readonly clusterId: string; readonly beyond: LogIndex },
+): Promise<SaidMembers | undefined> {
+  let rumour: SaidMembers | undefined;
   for (const url of urls) {
     try {
       const status = await statusOf(url);
-      const { configIndex, commitIndex, members } = status;
-      const mayBeDropped = configIndex > commitIndex && !members.some(({ id }) => id === self);
-      if (status.clusterId !== clusterId || mayBeDropped) continue;
-      return placedConfigOf(membersOf(status));
+      const { configIndex, commitIndex } = status;
+      if (status.clusterId !== clusterId || configIndex <= beyond) continue;
+      const placed = placedConfigOf(membersOf(status));
+      const isCommitted = configIndex <= commitIndex;
+      if (isCommitted) return { placed, isCommitted };
+      rumour ??= { placed, isCommitted };
     } catch (error) {
       const isOfAnswer = [AskError, JoinError, RangeError].some((kind) => error instanceof kind);
       if (!isOfAnswer) throw error;
     }
   }
-  return undefined;
+  return rumour;
 }
 
 async function joinThrough(url: string, options: JoinOptions, attempt: Attempt): Promise<Joined> {

@@ -47,6 +47,13 @@ export interface MembersHint {
   readonly placed: PlacedConfig;
 }
 
+/** Who the members are, as a member has said over HTTP. */
+export interface SaidMembers {
+  readonly placed: PlacedConfig;
+  /** One that is not may be dropped: it is good enough to find links by, and for nothing else. */
+  readonly isCommitted: boolean;
+}
+
 /** The hint that another node's value stands for; undefined if it stands for none. */
 export function membersHintOf(value: WireValue): MembersHint | undefined {
   if (!isWireObject(value) || value["type"] !== "Members") return undefined;
@@ -104,6 +111,8 @@ export class Members {
   /** The newest that is known to be committed: here, or by a peer. */
   #committed: PlacedConfig | undefined;
   #hint: PlacedConfig | undefined;
+  /** What a peer has in force that may be dropped yet: a way to find links, which shuts out no hint. */
+  #rumour: PlacedConfig | undefined;
   /** Links to those who are no members any more, and when they go. */
   readonly #unwanted = new Map<NodeId, number>();
   /** Those that said hello though no configuration known here names them. */
@@ -204,6 +213,13 @@ export class Members {
       placed.config.removed.length > 0;
     if (placed.index <= index && !isSupplement) return;
     this.#hint = placed;
+    this.#rumour = undefined;
+    this.tend();
+  }
+
+  /** A peer has this configuration in force, and does not know it to be committed. */
+  noteRumour(placed: PlacedConfig): void {
+    this.#rumour = placed;
     this.tend();
   }
 
@@ -260,8 +276,9 @@ export class Members {
     const sources = [this.#current];
     // A log that is read from its beginning says who the members once were.
     if (joined !== undefined && joined.index > this.#current.index) sources.unshift(joined);
-    const hint = this.#hint;
-    if (hint !== undefined && hint.index > this.#current.index) sources.unshift(hint);
+    for (const said of [this.#rumour, this.#hint]) {
+      if (said !== undefined && said.index > this.#current.index) sources.unshift(said);
+    }
     return sources;
   }
 

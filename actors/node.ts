@@ -201,18 +201,19 @@ export class StatecraftNode implements AsyncDisposable {
    * was to join through: all that it knows may have moved, and it may be no member any more.
    */
   #askWhileLost(join: readonly string[]): void {
-    const { id: self, clusterId, groups } = this.#process;
+    const { clusterId, groups } = this.#process;
     const { client } = groups.get(DEFAULT_GROUP)!;
     let isAsking = false;
     const asking = setInterval(async () => {
       if (isAsking || client.leader() !== undefined) return;
       isAsking = true;
-      const others = this.#process.status().members.filter(({ self }) => !self);
+      const { members, configIndex: beyond } = this.#process.status();
+      const others = members.filter(({ self }) => !self);
       const known = others.map(({ httpAddress }) => httpAddress).filter((url) => url !== "");
-      const members = await askForMembers([...join, ...known], { clusterId, self });
+      const said = await askForMembers([...join, ...known], { clusterId, beyond });
       isAsking = false;
       // A node that has stopped has given its directory back.
-      if (members !== undefined && !this.#isStopped) this.#process.noteMembers(members);
+      if (said !== undefined && !this.#isStopped) this.#process.noteMembers(said);
     }, ASK_AGAIN_MS);
     // It keeps no process alive that has nothing else to do.
     Deno.unrefTimer(asking);
@@ -402,7 +403,8 @@ export function checkNodeDirectory(
  * @throws {IdentityDamagedError} If the file that names its owner is damaged.
  */
 export function isFounded(dataDir: string): boolean {
-  return readDirectory(new DenoDisk(dataDir)) !== undefined;
+  return readDirectory(new DenoDisk(dataDir)) !== undefined ||
+    interruptedForce(dataDir) !== undefined;
 }
 
 /** @throws {RangeError} If the bounds do not leave room for lost heartbeats. */

@@ -75,7 +75,7 @@ import {
   FSYNC_BUCKETS_SECONDS,
 } from "./node_metrics.ts";
 import { LeaveTaking } from "./leave.ts";
-import { MemberRemovedError } from "./members.ts";
+import { MemberRemovedError, type SaidMembers } from "./members.ts";
 import { OwnMembership } from "./own_membership.ts";
 import { Peers, type PeersOptions } from "./peers.ts";
 import { linkFacts, memberStatuses } from "./process_status.ts";
@@ -455,8 +455,10 @@ export class Process {
   }
 
   /** Somebody who is asked for it says that these are the members: they are used for links only. */
-  noteMembers(members: PlacedConfig): void {
-    this.#membership.members.noteHint(members);
+  noteMembers({ placed, isCommitted }: SaidMembers): void {
+    const { members } = this.#membership;
+    if (isCommitted) members.noteHint(placed);
+    else members.noteRumour(placed);
   }
 
   /** Why the member is in its role in a group, and what holds each transition back. */

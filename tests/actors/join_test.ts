@@ -27,28 +27,33 @@ Deno.test("a node has joined once that is committed, not before", async () => {
   assertEquals([asked, joined.members.index], [2, 7]);
 });
 
-Deno.test("a node is told that it was removed only by what is committed", async () => {
+Deno.test("members are asked until one knows more that is committed; what may be dropped comes last", async () => {
   const member = { raftAddress: "127.0.0.1:1", httpAddress: "" };
-  let commitIndex = 6;
-  await using server = Deno.serve(
-    { port: 0, hostname: "127.0.0.1", onListen: () => {} },
-    () =>
-      Response.json({
-        clusterId: "c",
-        members: [{ ...member, id: 1, voter: true }, { ...member, id: 3, voter: false }],
-        ...{ configIndex: 7, commitIndex, clusterVersion: 2 },
-      }),
-  );
-  const urls = [`http://127.0.0.1:${server.addr.port}`];
-  const indexFor = async (self: number): Promise<number | undefined> =>
-    (await askForMembers(urls, { clusterId: "c", self }))?.index;
-  // A leader that was cut off may have taken the learner out, and will never have that committed.
-  assertEquals(await indexFor(2), undefined);
-  // Links to those whom it names do no harm.
-  assertEquals(await indexFor(3), 7);
-  commitIndex = 7;
-  assertEquals(await indexFor(2), 7);
-  assertEquals(await askForMembers(urls, { clusterId: "other", self: 2 }), undefined);
+  const serve = (configIndex: number, commitIndex: number): Deno.HttpServer<Deno.NetAddr> =>
+    Deno.serve(
+      { port: 0, hostname: "127.0.0.1", onListen: () => {} },
+      () =>
+        Response.json({
+          clusterId: "c",
+          members: [{ ...member, id: 1, voter: true }, { ...member, id: 3, voter: false }],
+          ...{ configIndex, commitIndex, clusterVersion: 2 },
+        }),
+    );
+  // The first was cut off as a leader and holds what may be dropped; the second was away as long.
+  await using cutOff = serve(9, 6);
+  await using away = serve(4, 4);
+  await using upToDate = serve(7, 7);
+  const [one, two, three] = [cutOff, away, upToDate].map(({ addr }) =>
+    `http://127.0.0.1:${addr.port}`
+  ) as [string, string, string];
+  const ask = async (urls: string[], clusterId = "c"): Promise<unknown> => {
+    const said = await askForMembers(urls, { clusterId, beyond: 4 });
+    return said && [said.placed.index, said.isCommitted];
+  };
+  assertEquals(await ask([one, two]), [9, false]);
+  assertEquals(await ask([one, two, three]), [7, true]);
+  assertEquals(await ask([two]), undefined);
+  assertEquals(await ask([three], "other"), undefined);
 });
 
 Deno.test("a node that has asked to be added goes on, though a member that is behind asks once more", async () => {

@@ -150,6 +150,28 @@ Deno.test("what a peer says of the members is used for links only, and only if i
   assertEquals([...bench.links.keys()].sort(), [2, 6]);
 });
 
+Deno.test("a configuration that may be dropped helps to find links, and shuts out no committed one", () => {
+  const bench = new Bench();
+  bench.members.follow(placed(5, { voters: [1, 2, 3] }), true);
+  bench.members.noteRumour(placed(20, { voters: [1, 2, 3, 8] }));
+  assert(bench.links.has(8));
+  // Entry 20 was dropped. Where it was, the cluster has gone another way, and without this node.
+  bench.members.noteHint(placed(15, { voters: [2, 3, 4] }));
+  assertEquals([bench.links.has(4), bench.members.isAbsent], [true, true]);
+  bench.nowMs += LEAVING_MS_MAX;
+  bench.members.tend();
+  bench.nowMs += LEAVING_MS_MAX;
+  bench.members.tend();
+  assertEquals(bench.links.has(8), false);
+  // A rumour neither takes a removal back, nor is one.
+  bench.members.noteRumour(placed(21, { voters: [1, 2, 3, 4] }));
+  assertEquals(bench.members.isAbsent, true);
+  const other = new Bench();
+  other.members.follow(placed(5, { voters: [1, 2, 3] }), true);
+  other.members.noteRumour(placed(6, { voters: [2, 3] }));
+  assertEquals(other.members.isAbsent, false);
+});
+
 Deno.test("a peer's word about removed directories stands beside what HTTP has said of the members", () => {
   const bench = new Bench();
   const config = { voters: [1, 2, 3] };

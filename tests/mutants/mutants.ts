@@ -213,6 +213,27 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/actors/members_test.ts"],
   },
   {
+    name: "a hint that may be dropped shuts out those that are committed",
+    file: "actors/members.ts",
+    find: "    this.#rumour = placed;",
+    replace: "    this.#hint = placed;",
+    suspects: ["tests/actors/members_test.ts"],
+  },
+  {
+    name: "who is lost asks only the first member that answers",
+    file: "actors/join.ts",
+    find: "if (status.clusterId !== clusterId || configIndex <= beyond) continue;",
+    replace: "if (status.clusterId !== clusterId) continue;",
+    suspects: ["tests/actors/join_test.ts"],
+  },
+  {
+    name: "a change does two things with one member",
+    file: "machines/membership_change.ts",
+    find: "    if (seen.has(id)) {",
+    replace: "    if (seen.has(id) && false) {",
+    suspects: ["tests/machines/membership_test.ts"],
+  },
+  {
     name: "an old hint counts",
     file: "actors/members.ts",
     find: "    if (placed.index <= index && !isSupplement) return;",
@@ -834,8 +855,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "a node ends because of a removal that may never be committed",
     file: "actors/join.ts",
-    find: "const mayBeDropped = configIndex > commitIndex &&",
-    replace: "const mayBeDropped = configIndex > Infinity &&",
+    find: "const isCommitted = configIndex <= commitIndex;",
+    replace: "const isCommitted = configIndex > 0;",
     suspects: [actors],
   },
   {

@@ -956,7 +956,7 @@ export const matrix: readonly MatrixRow[] = [
       play.transfer(4);
       cluster.start(lost!);
       // It hears of the others over HTTP (actors/node.ts).
-      cluster.node(lost!).process!.noteMembers(cluster.members);
+      cluster.node(lost!).process!.noteMembers({ placed: cluster.members, isCommitted: true });
       cluster.run(3_000);
       assertEquals(cluster.host(lost!)!.core.state.log.lastIndex, 0, "it was let in");
       assert(play.change({ replace: [{ id: lost! }] }));
