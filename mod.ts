@@ -172,6 +172,7 @@ export {
   type ChartTransition,
   describeChart,
 } from "./machines/chart.ts";
+export { openApiDocument } from "./transport/http/openapi/document.ts";
 export { chartDocument, charts } from "./machines/chart_document.ts";
 export {
   type Cause,

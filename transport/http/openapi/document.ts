@@ -415,7 +415,7 @@ function page(summary: string, type: string): Readonly<Record<string, Operation>
 }
 
 /** The document, for a build of this version. */
-export function openApiDocument(version: string): Json {
+export function openApiDocument(version: string): { readonly [name: string]: unknown } {
   return {
     openapi: "3.1.0",
     info: {
