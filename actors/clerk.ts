@@ -376,8 +376,8 @@ export class Clerk implements AsyncDisposable {
    * for await (const { key, entry } of kv.watch({ prefix: "config/", signal })) apply(key, entry?.text());
    * ```
    *
-   * @throws {CompactedError} If no member keeps the changes from there on any more: list the keys, and watch
-   * anew from the revision after.
+   * @throws {CompactedError} If no member keeps the changes from there on any more: read the keys in a
+   * transaction, which says at what revision, and watch anew from the one after.
    * @throws {ClerkError} Of another class of clerk_errors.ts, if no member answers in time.
    */
   async *watch(options: WatchOptions = {}): AsyncGenerator<WatchEvent, void> {
