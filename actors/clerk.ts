@@ -56,9 +56,19 @@ import {
   type Written,
 } from "./clerk_types.ts";
 import { Lock } from "./clerk_lock.ts";
+import { KeySpace, type ValueCodec } from "./clerk_space.ts";
 import { linesOf, piecesInTime } from "./lines.ts";
 
 export { Lock } from "./clerk_lock.ts";
+export {
+  jsonValues,
+  KeySpace,
+  textValues,
+  type TypedEntry,
+  type TypedEvent,
+  UPDATE_TRIES_MAX,
+  type ValueCodec,
+} from "./clerk_space.ts";
 export {
   AbortedError,
   ClerkError,
@@ -408,6 +418,27 @@ export class Clerk implements AsyncDisposable {
         throw error;
       }
     }
+  }
+
+  /**
+   * A part of the keys whose values are of one type.
+   *
+   * @example
+   * ```ts
+   * import { Clerk, jsonValues, startNode } from "statecraft";
+   *
+   * const dataDir = await Deno.makeTempDir();
+   * const http = { hostname: "127.0.0.1", port: 0 };
+   * await using node = await startNode({ id: 1, single: true, dataDir, http });
+   *
+   * const users = node.kv.space("users/", jsonValues<{ name: string; visits: number }>());
+   * await users.put("7", { name: "Ada", visits: 0 });
+   * await users.update("7", (user) => user && { ...user, visits: user.visits + 1 });
+   * console.assert((await users.get("7"))?.value.visits === 1);
+   * ```
+   */
+  space<Value>(prefix: string, codec: ValueCodec<Value>): KeySpace<Value> {
+    return new KeySpace(this, prefix, codec);
   }
 
   /**

@@ -161,13 +161,15 @@ export class HttpLink implements ClerkLink {
     { attemptMs, onCancel }: AttemptOptions,
   ): Promise<Attempt<Response>> {
     const endpoint = this.#endpoints[at]!;
+    // A browser's fetch does not let itself be called as a method of anything else.
+    const transport = this.#transport;
     const attempt = new AbortController();
     onCancel(() => attempt.abort());
     const isWrite = method !== "GET";
     const late = (): void => attempt.abort(new DOMException("late", "TimeoutError"));
     const timer = setTimeout(late, attemptMs);
     try {
-      const response = await this.#transport(endpoint + path, {
+      const response = await transport(endpoint + path, {
         method,
         headers: { ...headers, "statecraft-timeout-ms": String(serverMsOf(attemptMs)) },
         // The request has ended for the chart when a streamed answer begins, but not for the caller.

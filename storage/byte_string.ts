@@ -5,14 +5,24 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
+
+type Slice = (this: Uint8Array, start: number, end: number) => string;
 
 // Called on plain Uint8Arrays: a Buffer around each key would cost more than the conversion. It
-// returns a flat string, which `<` compares three times as fast as one joined from parts.
-const latin1Slice: (this: Uint8Array, start: number, end: number) => string =
-  (Buffer.prototype as unknown as {
-    latin1Slice: (this: Uint8Array, start: number, end: number) => string;
-  }).latin1Slice;
+// returns a flat string, which `<` compares three times as fast as one joined from parts. Browsers, where
+// the client runs as well, have no Buffer.
+const latin1Slice: Slice = (globalThis as { readonly Buffer?: { readonly prototype: unknown } })
+    .Buffer === undefined
+  ? sliceByChars
+  : (globalThis as unknown as { Buffer: { prototype: { latin1Slice: Slice } } })
+    .Buffer.prototype.latin1Slice;
+
+/** As Buffer's latin1Slice. */
+export function sliceByChars(this: Uint8Array, start: number, end: number): string {
+  let text = "";
+  for (let at = start; at < end; at++) text += String.fromCharCode(this[at]!);
+  return text;
+}
 
 /** The bytes from `start` to `end` as a byte string; it shares no memory with `bytes`. */
 export function toByteString(

@@ -36,6 +36,22 @@ Deno.test("what is exported documents itself with an example", () => {
   }
 });
 
+Deno.test("the client needs nothing that a browser does not have", async () => {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", "actors/clerk.ts"],
+    cwd: root,
+    stderr: "null",
+  }).output();
+  const { modules } = JSON.parse(new TextDecoder().decode(stdout)) as {
+    readonly modules: readonly { readonly specifier: string }[];
+  };
+  assert(modules.length > 20, `${modules.length} modules`);
+  assertEquals(
+    modules.map(({ specifier }) => specifier).filter((one) => one.startsWith("node:")),
+    [],
+  );
+});
+
 Deno.test("the service and the container start a node with the permissions of its task", () => {
   const permissions = config.tasks["node"]!.match(/--allow-\S+/g)!;
   const unit = read("deploy/statecraft@.service");

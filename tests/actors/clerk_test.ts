@@ -480,6 +480,16 @@ Deno.test("Clerk: a lock is lost with its lease, and who waits is told that its 
   });
 });
 
+Deno.test("Clerk: its transport is called as a function, as a browser's fetch must be", async () => {
+  const owners: unknown[] = [];
+  const transport = function (this: unknown): Promise<Response> {
+    owners.push(this);
+    return Promise.resolve(Response.json({ count: 3 }));
+  } as Transport;
+  await using kv = new Clerk({ endpoints: ["http://x"], transport });
+  assertEquals([await kv.count(), owners], [3, [undefined]]);
+});
+
 Deno.test("Clerk: endpoints must be addresses, and there must be one", () => {
   assertThrows(() => new Clerk({ endpoints: [] }), RangeError);
   assertThrows(() => new Clerk({ endpoints: ["127.0.0.1:8001"] }), RangeError);

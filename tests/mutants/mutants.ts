@@ -2211,6 +2211,20 @@ export const mutants: readonly Mutant[] = [
     replace: "this.#beganInTime = from > log.revision + 1;",
     suspects: ["tests/actors/watch_hub_test.ts"],
   },
+  {
+    name: "a client calls its transport as a method",
+    file: "actors/clerk_link.ts",
+    find: "await transport(endpoint + path, {",
+    replace: "await this.#transport(endpoint + path, {",
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
+  {
+    name: "an update writes over what others have written",
+    file: "actors/clerk_space.ts",
+    find: "{ ...options, ...condition }",
+    replace: "{ ...options, ...(tries < 0 ? condition : {}) }",
+    suspects: ["tests/actors/clerk_space_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that was sent counts as not sent when its connection is lost",

@@ -136,10 +136,46 @@ export async function runBrowser(browser: string): Promise<Record<string, unknow
       const lines = (await text("timeline")).split("\n");
       return lines.length > timeline.split("\n").length ? lines.length : undefined;
     });
-    return { active, timeline: again, events: seen.length };
+    return { active, timeline: again, events: seen.length, clerk: await useClerk(page) };
   } finally {
     await node.stop();
     await Deno.remove(dataDir, { recursive: true });
+  }
+}
+
+/** The Clerk, bundled for browsers, in the page; what it did. */
+async function useClerk(page: Page): Promise<unknown> {
+  const directory = await Deno.makeTempDir();
+  try {
+    const entry = `${directory}/entry.ts`;
+    const clerk = new URL("../../actors/clerk.ts", import.meta.url).href;
+    await Deno.writeTextFile(
+      entry,
+      `import { Clerk } from "${clerk}"; globalThis.Clerk = Clerk;\n`,
+    );
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["bundle", "--quiet", "--platform", "browser", "--format", "iife", "--no-check"],
+        ...["--config", new URL("../../deno.json", import.meta.url).pathname],
+        ...["-o", `${directory}/clerk.js`, entry],
+      ],
+    }).output();
+    if (!success) throw new Error(new TextDecoder().decode(stderr));
+    await page.evaluate(`${await Deno.readTextFile(`${directory}/clerk.js`)}; undefined`);
+    const did = await page.evaluate<string>(`(async () => {
+      await using kv = new Clerk({ endpoints: [location.origin] });
+      await kv.put("ü", "from a browser");
+      const entry = await kv.get("ü");
+      const { value } = await kv.increment("browsers", 2);
+      const keys = [];
+      for await (const { key } of kv.range({ prefix: "ü" })) keys.push(key);
+      await using lock = await kv.lock("browser");
+      return [entry.text(), String(value), keys.join(), lock.fencingToken > 0].join();
+    })()`);
+    assertEquals(did, "from a browser,2,ü,true");
+    return did;
+  } finally {
+    await Deno.remove(directory, { recursive: true });
   }
 }
 

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import {
   isByteString,
   prefixEnd,
+  sliceByChars,
   toBytes,
   toByteString,
   writeByteString,
@@ -11,6 +12,7 @@ import {
 Deno.test("byte strings hold any bytes and come back the same", () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
     const text = toByteString(bytes);
+    assertEquals(sliceByChars.call(bytes, 0, bytes.length), text);
     assertEquals(text.length, bytes.length);
     assert(isByteString(text));
     assertEquals([...toBytes(text)], [...bytes]);
