@@ -96,14 +96,23 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
  */
 export async function askForMembers(
   urls: readonly string[],
-  { clusterId, beyond }: { readonly clusterId: string; readonly beyond: LogIndex },
+  { clusterId, beyond, onOtherCluster }: {
+    readonly clusterId: string;
+    readonly beyond: LogIndex;
+    /** One of them is of another cluster. */
+    readonly onOtherCluster: (url: string, clusterId: string) => void;
+  },
 ): Promise<SaidMembers | undefined> {
   let rumour: SaidMembers | undefined;
   for (const url of urls) {
     try {
       const status = await statusOf(url);
       const { configIndex, commitIndex } = status;
-      if (status.clusterId !== clusterId || configIndex <= beyond) continue;
+      if (status.clusterId !== clusterId) {
+        onOtherCluster(url, status.clusterId);
+        continue;
+      }
+      if (configIndex <= beyond) continue;
       const placed = placedConfigOf(membersOf(status));
       const isCommitted = configIndex <= commitIndex;
       if (isCommitted) return { placed, isCommitted };

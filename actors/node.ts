@@ -13,6 +13,7 @@ import {
   type DataDirectoryOptions,
   type DirectoryFacts,
   type DirectoryOwner,
+  mayBeFoundedAnew,
   readDirectory,
 } from "../storage/log/data_directory.ts";
 import { DenoDisk } from "../storage/log/deno_disk.ts";
@@ -193,16 +194,17 @@ export class StatecraftNode implements AsyncDisposable {
         options.onFailed(error);
       },
     });
-    this.#askWhileLost(options.join ?? []);
+    this.#askWhileLost(options.join ?? [], log);
   }
 
   /**
    * While this member knows no leader, it asks the others over HTTP who the members are, and those that it
    * was to join through: all that it knows may have moved, and it may be no member any more.
    */
-  #askWhileLost(join: readonly string[]): void {
+  #askWhileLost(join: readonly string[], log: Log): void {
     const { clusterId, groups } = this.#process;
     const { client } = groups.get(DEFAULT_GROUP)!;
+    const told = new Set<string>();
     let isAsking = false;
     const asking = setInterval(async () => {
       if (isAsking || client.leader() !== undefined) return;
@@ -210,7 +212,19 @@ export class StatecraftNode implements AsyncDisposable {
       const { members, configIndex: beyond } = this.#process.status();
       const others = members.filter(({ self }) => !self);
       const known = others.map(({ httpAddress }) => httpAddress).filter((url) => url !== "");
-      const said = await askForMembers([...join, ...known], { clusterId, beyond });
+      const said = await askForMembers([...join, ...known], {
+        ...{ clusterId, beyond },
+        onOtherCluster: (url, other) => {
+          if (told.has(url)) return;
+          told.add(url);
+          log("error", "other-cluster", {
+            ...{ url, cluster: other, own: clusterId },
+            advice:
+              "this data directory stays a member of its own cluster; to join that one, start " +
+              "with --join and an empty directory",
+          });
+        },
+      });
       isAsking = false;
       // A node that has stopped has given its directory back.
       if (said !== undefined && !this.#isStopped) this.#process.noteMembers(said);
@@ -282,8 +296,12 @@ async function originOf(options: NodeOptions): Promise<Origin> {
   }
   const interrupted = interruptedForce(dataDir);
   if (interrupted !== undefined) throw new ForceInterruptedError(interrupted);
-  const facts = readDirectory(new DenoDisk(dataDir));
-  if (facts !== undefined && peers === undefined && single !== true) {
+  const disk = new DenoDisk(dataDir);
+  const facts = readDirectory(disk);
+  // A first start without --join has founded another cluster here; the second may correct that.
+  const isMistake = join !== undefined && facts?.latest === undefined && facts !== undefined &&
+    mayBeFoundedAnew(disk);
+  if (facts !== undefined && peers === undefined && single !== true && !isMistake) {
     return knownOrigin(options, facts);
   }
   if (join === undefined) {

@@ -516,7 +516,10 @@ export class NodeClient implements GatewayPort {
           (answer.status !== "refused" || answer.reason === "aborted");
         if (isFinal) return answer;
       }
-      const detail = attempt.kind === "answer" ? "the request was not taken" : attempt.detail;
+      const notTaken = mayHaveHadEffect
+        ? "the last attempt was not taken; what became of an earlier one is not known"
+        : "the request was not taken";
+      const detail = attempt.kind === "answer" ? notTaken : attempt.detail;
       await this.#pause({ deadlineMs, detail, attempts, mayHaveHadEffect });
     }
   }

@@ -408,7 +408,7 @@ async function forceCluster(
   const { newClusterId, keptAt } = await forceNewCluster({ id, dataDir });
   lines.write(
     `statecraft node: it is cluster ${newClusterId} now; the old directory is kept in ${keptAt}; ` +
-      "add members with --join",
+      "add members with --join, each with an empty data directory",
   );
 }
 

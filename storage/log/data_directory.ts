@@ -261,6 +261,17 @@ export function readDirectory(disk: Disk): DirectoryFacts | undefined {
   return { owner: identity, latest: readMembers(disk) ?? joined, isLogLost };
 }
 
+/**
+ * Whether a directory that has an owner may get another: it never met a peer, nor stored a vote or an entry.
+ *
+ * @throws {IdentityDamagedError} If its owner cannot be told.
+ * @throws {WalError} If its log is damaged.
+ * @throws {DiskError} If the disk fails.
+ */
+export function mayBeFoundedAnew(disk: Disk): boolean {
+  return hasPromisedNothing(disk, readIdentity(disk));
+}
+
 function isFounded(disk: Disk): boolean {
   return disk.exists("") && disk.exists(IDENTITY_FILE.path);
 }

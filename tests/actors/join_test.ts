@@ -46,14 +46,20 @@ Deno.test("members are asked until one knows more that is committed; what may be
   const [one, two, three] = [cutOff, away, upToDate].map(({ addr }) =>
     `http://127.0.0.1:${addr.port}`
   ) as [string, string, string];
+  const others: string[] = [];
   const ask = async (urls: string[], clusterId = "c"): Promise<unknown> => {
-    const said = await askForMembers(urls, { clusterId, beyond: 4 });
+    const said = await askForMembers(urls, {
+      ...{ clusterId, beyond: 4 },
+      onOtherCluster: (url, other) => void others.push(`${url} ${other}`),
+    });
     return said && [said.placed.index, said.isCommitted];
   };
   assertEquals(await ask([one, two]), [9, false]);
   assertEquals(await ask([one, two, three]), [7, true]);
   assertEquals(await ask([two]), undefined);
+  assertEquals(others, []);
   assertEquals(await ask([three], "other"), undefined);
+  assertEquals(others, [`${three} c`]);
 });
 
 Deno.test("a node that has asked to be added goes on, though a member that is behind asks once more", async () => {

@@ -222,8 +222,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "who is lost asks only the first member that answers",
     file: "actors/join.ts",
-    find: "if (status.clusterId !== clusterId || configIndex <= beyond) continue;",
-    replace: "if (status.clusterId !== clusterId) continue;",
+    find: "      if (configIndex <= beyond) continue;",
+    replace: "      if (configIndex < 0) continue;",
     suspects: ["tests/actors/join_test.ts"],
   },
   {
@@ -232,6 +232,13 @@ export const mutants: readonly Mutant[] = [
     find: "    if (seen.has(id)) {",
     replace: "    if (seen.has(id) && false) {",
     suspects: ["tests/machines/membership_test.ts"],
+  },
+  {
+    name: "a member of another cluster joins with the directory that it has",
+    file: "actors/node.ts",
+    find: "    mayBeFoundedAnew(disk);",
+    replace: "    disk !== undefined;",
+    suspects: ["tests/process/join_anew_test.ts"],
   },
   {
     name: "an old hint counts",
