@@ -2108,9 +2108,30 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "who gave up waiting for a lock stays in its queue",
+    file: "transport/http/lock_queue.ts",
+    find: "          if (keptAliveMs !== undefined) {",
+    replace: "          if (keptAliveMs === undefined) {",
+    suspects: [transport],
+  },
+  {
+    name: "a place that may hold the lock is given up when the wait is over",
+    file: "transport/http/lock_queue.ts",
+    find: "...behind === undefined ? [] : [behind]]",
+    replace: "...behind === undefined || behind.token > 0 ? [] : [behind]]",
+    suspects: [transport],
+  },
+  {
+    name: "a node that stops gives up the place that a repeat goes on with",
     file: "transport/http/routes/locks.ts",
-    find: "if (wish.ttlMs !== undefined) await giveUp(",
-    replace: "if (wish.ttlMs === undefined) await giveUp(",
+    find: "const isKept = once !== undefined &&",
+    replace: "const isKept = once === undefined &&",
+    suspects: [transport],
+  },
+  {
+    name: "who is refused a lock stays in its queue",
+    file: "transport/http/routes/locks.ts",
+    find: "if (entry !== undefined) await leave(",
+    replace: "if (entry !== undefined && entry.created < 0) await leave(",
     suspects: [transport],
   },
   {

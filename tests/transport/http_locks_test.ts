@@ -26,15 +26,15 @@ class Bench {
   });
 
   send(path: string, init: RequestInit = {}): Promise<Response> {
-    const headers = { host: "gateway" };
+    const headers = { ...init.headers, host: "gateway" };
     return Promise.resolve(
       this.#handler(new Request(`http://gateway${path}`, { ...init, headers })),
     );
   }
 
-  lock(body: Record<string, unknown> = {}): Promise<Response> {
+  lock(body: Record<string, unknown> = {}, headers: HeadersInit = {}): Promise<Response> {
     const json = JSON.stringify({ ttlSeconds: TTL_MS / 1000, wait: `${WAIT_MS}ms`, ...body });
-    return this.send("/v1/locks/name", { method: "POST", body: json });
+    return this.send("/v1/locks/name", { method: "POST", body: json, headers });
   }
 
   async held(): Promise<{ readonly lease: string; readonly fencingToken: number }> {
@@ -152,6 +152,57 @@ Deno.test("lock: a change of the one ahead that is no release is no turn", async
   await bench.release(first.lease);
   await assertProblem(await second, 404, "lease-not-found");
   assertEquals((await third).status, 200);
+  bench.assertNothingLeft();
+});
+
+Deno.test("lock: who waits in vain as far as this node knows gives up nothing that a repeat was told of", async () => {
+  const bench = new Bench();
+  const headers = { "idempotency-key": '"once"' };
+  const { lease } = await bench.held();
+  const cutOff = bench.lock({}, headers);
+  await bench.untilWatching();
+  // This node is not told that the holder has gone; the one that is asked again knows it.
+  const { changed } = bench.port.watches;
+  bench.port.watches.changed = () => {};
+  await bench.release(lease);
+  bench.port.watches.changed = changed;
+  const held = await (await bench.lock({}, headers)).json();
+  bench.expire(WAIT_MS);
+  const late = await cutOff;
+  assertEquals([late.status, await late.json()], [200, held]);
+  assertEquals((await bench.shown()).holder?.lease, held.lease);
+  bench.assertNothingLeft();
+});
+
+Deno.test("lock: on a node that stops the place of an idempotency key is kept for the repeat", async () => {
+  const bench = new Bench();
+  const headers = { "idempotency-key": '"once"' };
+  const { lease } = await bench.held();
+  const waiting = bench.lock({}, headers);
+  await bench.untilWatching();
+  bench.port.watches.end();
+  await assertProblem(await waiting, 504, "outcome-unknown", {
+    retryable: true,
+    outcome: "unknown",
+  });
+  await bench.release(lease);
+  const held = await (await bench.lock({}, headers)).json();
+  assertEquals((await bench.shown()).holder?.lease, held.lease);
+  bench.assertNothingLeft();
+});
+
+Deno.test("lock: nobody is told that a place is gone which could not be given up", async () => {
+  const bench = new Bench();
+  await bench.held();
+  const waiting = bench.lock();
+  await bench.untilWatching();
+  bench.port.write = () => Promise.reject(new GatewayError("unavailable", "planted"));
+  bench.expire(WAIT_MS);
+  await assertProblem(await waiting, 504, "outcome-unknown", {
+    retryable: true,
+    outcome: "unknown",
+  });
+  assertEquals((await bench.shown()).waiting, 1);
   bench.assertNothingLeft();
 });
 

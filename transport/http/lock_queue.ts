@@ -12,6 +12,7 @@
  * @module
  */
 import type { Command } from "../../storage/kv/command.ts";
+import type { Compare } from "../../storage/kv/compare.ts";
 import type { Executed } from "../../storage/kv/command_result.ts";
 import type { KvItem } from "../../storage/kv/entry.ts";
 import type { GatewayPort, ReadContext, ReadOptions } from "./gateway_port.ts";
@@ -35,7 +36,10 @@ export interface WaitOptions {
   readonly waitMs: number;
   /** How long each read and write may take. */
   readonly timeoutMs: number;
-  /** The lease's time if it is this node that keeps it alive meanwhile. */
+  /**
+   * The lease's time if it is this node that keeps it alive meanwhile. Then the place is given up when the
+   * time is up.
+   */
   readonly keptAliveMs: number | undefined;
 }
 
@@ -105,6 +109,14 @@ export async function waitForTurn(
     for (let isSame = true; isSame;) {
       switch (await alarms.next(ahead.key, minRevision + 1)) {
         case "time":
+          if (keptAliveMs !== undefined) {
+            const { isReleased, revision } = await leave(port, own, { timeoutMs, behind: ahead });
+            if (!isReleased) {
+              minRevision = revision;
+              isSame = false;
+              break;
+            }
+          }
           throw new GatewayError("lock-held", `${at} ${at === 1 ? "is" : "are"} ahead of this one`);
         case "keepAlive":
           await keepAlive(port, own.lease, timeoutMs);
@@ -116,16 +128,26 @@ export async function waitForTurn(
   }
 }
 
-/** Gives the place up; that it is gone already is no error. Answers whether it was there. */
+/**
+ * Gives the place up; that it is gone already is no error. Answers whether it was there.
+ *
+ * Who has waited in vain gives it up only `behind` another. What is read here may be old: if the other
+ * is gone by now, the place may hold the lock, and a repeat of the request have been told so.
+ */
 export async function leave(
   port: GatewayPort,
-  { key, token }: Pick<Place, "key" | "token">,
-  timeoutMs: number,
+  place: Pick<Place, "key" | "token">,
+  { timeoutMs, behind }: { readonly timeoutMs: number; readonly behind?: Place },
 ): Promise<{ readonly isReleased: boolean; readonly revision: number }> {
-  const isOwn = { key, target: "created", operator: "==", operand: token } as const;
-  const command = { compares: [isOwn], success: [{ type: "delete", key }], failure: [] } as const;
+  const { key } = place;
+  const compares = [place, ...behind === undefined ? [] : [behind]].map(isThere);
+  const command = { compares, success: [{ type: "delete", key }], failure: [] } as const;
   const { succeeded, revision } = await done(port, command, timeoutMs);
   return { isReleased: succeeded, revision };
+}
+
+function isThere({ key, token }: Pick<Place, "key" | "token">): Compare {
+  return { key, target: "created", operator: "==", operand: token };
 }
 
 /** What was read may be old by now: the lease must still be there. */

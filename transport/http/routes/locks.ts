@@ -90,8 +90,14 @@ async function acquire(c: Context, port: GatewayPort): Promise<Response> {
     place = await waitForTurn(port, { key, revision, prefix }, options);
   } catch (error) {
     // With a lease of its own the place is kept for the next request.
-    if (wish.ttlMs !== undefined) await giveUp(port, prefix, key, options.timeoutMs);
-    throw error;
+    if (wish.ttlMs === undefined) throw error;
+    const code = error instanceof GatewayError ? error.code : undefined;
+    if (code === "lock-held") throw error;
+    // A repeat has nothing but this place.
+    const isKept = once !== undefined && (code === "unavailable" || code === "outcome-unknown");
+    if (!isKept && await isGivenUp(port, { key, revision }, options.timeoutMs)) throw error;
+    const detail = "The lock's queue may still have the place, until its lease ends";
+    throw new GatewayError("outcome-unknown", `${detail}: ${(error as Error).message}`);
   }
   return json({ lease: String(place.lease), fencingToken: place.token, key: keyAs("text", key) });
 }
@@ -124,25 +130,32 @@ async function release(c: Context, port: GatewayPort): Promise<Response> {
   const { places } = await queueOf(port, prefixOf(c), read);
   const own = places.find((place) => place.lease === lease);
   if (own === undefined) throw notFound();
-  const { isReleased, revision } = await leave(port, own, timeoutMs);
+  const { isReleased, revision } = await leave(port, own, { timeoutMs });
   if (!isReleased) throw notFound();
   return json({ released: true, revision });
 }
 
-/** The request is refused: what it put into the queue must not stay there. */
-async function giveUp(
+/**
+ * The request is refused: what it put into the queue must not stay there. Answers whether it surely does not.
+ */
+async function isGivenUp(
   port: GatewayPort,
-  prefix: string,
-  key: string,
+  { key, revision: minRevision }: {
+    readonly key: string;
+    /** Of the store when the key was there: this node may not have it yet. */
+    readonly revision: number;
+  },
   timeoutMs: number,
-): Promise<void> {
+): Promise<boolean> {
   try {
-    const { places } = await queueOf(port, prefix, { consistency: "stale", timeoutMs });
-    const own = places.find((place) => place.key === key);
-    if (own !== undefined) await leave(port, own, timeoutMs);
+    const read = { consistency: "stale", minRevision, timeoutMs } as const;
+    const { entry } = await port.get(key, read);
+    if (entry !== undefined) await leave(port, { key, token: entry.created }, { timeoutMs });
+    return true;
   } catch (error) {
     // It goes with its lease, which nobody keeps alive.
     if (!(error instanceof GatewayError)) throw error;
+    return false;
   }
 }
 
