@@ -18,6 +18,7 @@ import {
 } from "../transport/wire/client_codec.ts";
 import { FRAME_BYTES_MAX } from "../transport/wire/limits.ts";
 import { WireError } from "../transport/wire/messages.ts";
+import { type SendBudget, SendQueue } from "../transport/wire/send_queue.ts";
 import {
   type Connection,
   formatHostPort,
@@ -39,6 +40,7 @@ import {
   serverMsOf,
 } from "./clerk_link.ts";
 import { bytesOf } from "./clerk_types.ts";
+import { CLERK_UNSENT_BYTES_MAX } from "./limits.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
 
 /** How long a member may take to welcome a client, in milliseconds; requests wait for it. */
@@ -265,6 +267,8 @@ class WireMember {
   readonly #deadlines: Deadlines;
   readonly #codec = new ClientCodec();
   #connection: Connection | undefined;
+  #queue: SendQueue | undefined;
+  readonly #unsentBudget: SendBudget = { bytes: 0, bytesMax: CLERK_UNSENT_BYTES_MAX };
   #isWelcome = false;
   #node: number | undefined;
   #nextId = 1;
@@ -308,8 +312,10 @@ class WireMember {
         mine.send(this.#codec.hello({ type: "ClientHello", versionMin, versionMax }));
       },
       onFrame: (body) => this.#receive(body),
+      onDrained: () => this.#queue?.drained(),
       onClose: ({ detail }) => this.#lost(detail),
     });
+    this.#queue = new SendQueue(mine, this.#unsentBudget);
   }
 
   /** Sends a request, or has it wait for the connection; its id. */
@@ -328,7 +334,7 @@ class WireMember {
     this.#pending.set(id, pending);
     this.connect();
     if (!this.#isWelcome) this.#unsent.set(id, frame);
-    else if (!this.#connection!.send(frame)) {
+    else if (!this.#queue!.send(frame)) {
       this.#pending.delete(id);
       const why = `${this.name}: too much waits to be sent`;
       queueMicrotask(() => pending.fail({ type: "Failed", why }));
@@ -337,7 +343,7 @@ class WireMember {
   }
 
   send(ask: Extract<ClientAsk, { readonly type: "Pull" | "Cancel" }>): void {
-    if (this.#pending.has(ask.id)) this.#connection?.send(this.#codec.ask(ask));
+    if (this.#pending.has(ask.id)) this.#queue?.send(this.#codec.ask(ask));
   }
 
   /** Nobody waits for the answer any more. */
@@ -375,7 +381,7 @@ class WireMember {
     const unsent = this.#unsent;
     this.#unsent = new Map();
     for (const [id, frame] of unsent) {
-      if (connection.send(frame)) continue;
+      if (this.#queue!.send(frame)) continue;
       this.#pending.get(id)?.fail({
         type: "Failed",
         why: `${this.name}: too much waits to be sent`,
@@ -393,6 +399,8 @@ class WireMember {
     if (this.#connection === undefined) return;
     this.#deadlines.clear(this.#late);
     this.#connection = undefined;
+    this.#queue?.close();
+    this.#queue = undefined;
     this.#isWelcome = false;
     const [pending, unsent] = [[...this.#pending], this.#unsent];
     this.#pending.clear();

@@ -22,19 +22,22 @@ import {
 } from "../transport/wire/client_codec.ts";
 import { WireError, type WireValue } from "../transport/wire/messages.ts";
 import type { Connection, ConnectionHandlers } from "../transport/wire/network.ts";
+import { type SendBudget, SendQueue } from "../transport/wire/send_queue.ts";
 import {
   CLIENT_CONNECTIONS_MAX,
   CLIENT_FRAME_BYTES_MAX,
   CLIENT_REQUEST_BYTES_MAX,
   CLIENT_REQUESTS_MAX,
+  CLIENT_STALL_MS_MAX,
   CLIENT_TIMEOUT_MS,
+  CLIENT_UNREAD_BYTES_MAX,
 } from "./limits.ts";
 
 /** What the connections need of the node. */
 export interface ClientHost {
   readonly clusterId: string;
   readonly port:
-    & Pick<GatewayPort, "nodeId" | "get" | "leader">
+    & Pick<GatewayPort, "nodeId" | "get" | "leader" | "expireAfter">
     & {
       /** As GatewayPort.write, of a command's bytes. */
       execute(
@@ -56,7 +59,7 @@ export interface ClientCounters {
   readonly refused: number;
   /** Connections that were closed for what came over them. */
   readonly violations: number;
-  /** Connections that were closed since the client did not read. */
+  /** Connections that were closed since the client did not read what waited for it. */
   readonly unread: number;
 }
 
@@ -66,6 +69,7 @@ export class ClientConnections {
   readonly #open = new Set<ClientConnection>();
   readonly #counters = { requests: 0, refused: 0, violations: 0, unread: 0 };
   readonly #held = { bytes: 0 };
+  readonly #unread: SendBudget = { bytes: 0, bytesMax: CLIENT_UNREAD_BYTES_MAX };
   #isStopping = false;
 
   /** Takes none before `accept`. */
@@ -105,6 +109,7 @@ export class ClientConnections {
     const client = new ClientConnection(connection, this.#host, {
       counters: this.#counters,
       held: this.#held,
+      unread: this.#unread,
       isStopping: () => this.#isStopping,
       onClosed: () => void this.#open.delete(client),
     });
@@ -139,6 +144,8 @@ interface Shared {
   readonly counters: { requests: number; violations: number; unread: number };
   /** Bytes of the requests in flight. */
   readonly held: { bytes: number };
+  /** Bytes of the answers that wait. */
+  readonly unread: SendBudget;
   readonly isStopping: () => boolean;
   readonly onClosed: () => void;
 }
@@ -149,6 +156,9 @@ class ClientConnection {
   readonly #host: ClientHost;
   readonly #all: Shared;
   readonly #codec = new ClientCodec();
+  readonly #queue: SendQueue;
+  /** Takes back the end of a client that does not read. */
+  #takeBackStall: (() => void) | undefined;
   readonly #transfers = new Map<number, Transfer>();
   #inFlight = 0;
   #isClosed = false;
@@ -157,10 +167,12 @@ class ClientConnection {
     this.#connection = connection;
     this.#host = host;
     this.#all = all;
+    this.#queue = new SendQueue(connection, all.unread);
   }
 
   readonly handlers: ConnectionHandlers = {
     onFrame: (body) => this.#receive(body),
+    onDrained: () => this.#drained(),
     onClose: () => this.#closed(),
   };
 
@@ -229,6 +241,10 @@ class ClientConnection {
         });
         const { leaderId: leader = 0, term, revision } = context;
         const found = entry && { ...entry, lease: entry.lease };
+        const { unread } = this.#all;
+        if (unread.bytes + (entry?.value.length ?? 0) > unread.bytesMax / 2) {
+          throw new GatewayError("overloaded", "Too many answers wait to be read");
+        }
         this.#send({ ...{ type: "Got", id, leader, term, revision }, entry: found });
         return;
       }
@@ -275,7 +291,8 @@ class ClientConnection {
     // A read that has begun already: most bodies are found to be whole by it, and one frame carries them.
     let next: Promise<ReadableStreamReadResult<Uint8Array>> | undefined;
     for (let isFirst = true;; isFirst = false) {
-      while (transfer.credit === 0 && !transfer.abort.signal.aborted) {
+      const waits = (): boolean => transfer.credit === 0 || this.#queue.bytes > 0;
+      while (waits() && !transfer.abort.signal.aborted) {
         await new Promise<void>((resolve) => transfer.wake = resolve);
       }
       if (transfer.abort.signal.aborted) return await cancelQuietly(reader);
@@ -334,9 +351,28 @@ class ClientConnection {
       this.#host.onDefect(error);
       return this.#fail(answer.id, error);
     }
-    if (this.#connection.send(frame)) return;
+    if (!this.#queue.send(frame)) return this.#giveUp();
+    if (this.#queue.bytes > 0) this.#takeBackStall ??= this.#stallSoon();
+  }
+
+  #stallSoon(): () => void {
+    return this.#host.port.expireAfter(CLIENT_STALL_MS_MAX, () => this.#giveUp());
+  }
+
+  /** The client does not read. */
+  #giveUp(): void {
     this.#all.counters.unread++;
     this.#close();
+  }
+
+  /** The client has read what was sent: the next may follow. */
+  #drained(): void {
+    if (this.#isClosed) return;
+    this.#takeBackStall?.();
+    this.#takeBackStall = undefined;
+    this.#queue.drained();
+    if (this.#queue.bytes > 0) this.#takeBackStall = this.#stallSoon();
+    else for (const { wake } of this.#transfers.values()) wake();
   }
 
   #close(): void {
@@ -347,6 +383,8 @@ class ClientConnection {
   #closed(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#takeBackStall?.();
+    this.#queue.close();
     this.#all.onClosed();
     for (const transfer of this.#transfers.values()) abort(transfer);
   }

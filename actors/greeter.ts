@@ -100,7 +100,11 @@ export class Greeter {
       connection.close();
     });
     this.#ungreeted.set(connection, timer);
-    return { onFrame: (body) => owner.onFrame(body), onClose: (reason) => owner.onClose(reason) };
+    return {
+      onFrame: (body) => owner.onFrame(body),
+      onDrained: () => owner.onDrained?.(),
+      onClose: (reason) => owner.onClose(reason),
+    };
   }
 
   /** A peer says hello at once. If the newest went, those who keep silent could keep peers out. */

@@ -106,6 +106,15 @@ export const CLIENT_CONNECTIONS_MAX = 1_024;
 export const CLIENT_REQUESTS_MAX = 8_192;
 /** Bytes of the requests of all connections that are in flight; one more is answered as overloaded. */
 export const CLIENT_REQUEST_BYTES_MAX = 64 * 1024 * 1024;
+/**
+ * Bytes of answers that wait until their clients read, over all connections. With more than half of it a read
+ * is answered as overloaded; what cannot be refused any more closes its connection when it finds no room.
+ */
+export const CLIENT_UNREAD_BYTES_MAX = 128 * 1024 * 1024;
+/** How long a client may read nothing of what waits for it, in milliseconds; then its connection is closed. */
+export const CLIENT_STALL_MS_MAX = 10_000;
+/** Bytes of requests that wait in a client until a member reads; more fail at once. */
+export const CLERK_UNSENT_BYTES_MAX = 64 * 1024 * 1024;
 /** Longest frame of a client: the largest value as the body of a request, and what is around it. */
 export const CLIENT_FRAME_BYTES_MAX = 4 * 1024 * 1024;
 /** Least and most time that a request of a client gets, in milliseconds. */

@@ -8,7 +8,9 @@ import {
   CLIENT_FRAME_BYTES_MAX,
   CLIENT_REQUEST_BYTES_MAX,
   CLIENT_REQUESTS_MAX,
+  CLIENT_STALL_MS_MAX,
   CLIENT_TIMEOUT_MS,
+  CLIENT_UNREAD_BYTES_MAX,
 } from "../../actors/limits.ts";
 import { encodeCommand } from "../../storage/kv/command.ts";
 import type { CommandResult } from "../../storage/kv/command_result.ts";
@@ -30,7 +32,9 @@ const DONE: CommandResult = { status: "ok", revision: 1, succeeded: true, result
 
 class FakeConnection implements Connection {
   readonly remote = "test";
-  readonly bufferedBytes = 0;
+  /** Bytes that were sent and that the client has not read, once it does not read any more. */
+  bufferedBytes = 0;
+  reads = true;
   readonly sent: Uint8Array[] = [];
   handlers: ConnectionHandlers | undefined;
   end_ = "open";
@@ -40,7 +44,14 @@ class FakeConnection implements Connection {
   send(frame: Uint8Array): boolean {
     if (this.isFull) return false;
     this.sent.push(frame.subarray(FRAME_HEADER_BYTES));
+    if (!this.reads) this.bufferedBytes += frame.length;
     return true;
+  }
+
+  /** The client reads what it was sent. */
+  read(): void {
+    this.bufferedBytes = 0;
+    this.handlers!.onDrained!();
   }
 
   setFrameLimit(bytesMax: number): void {
@@ -71,6 +82,8 @@ interface Set {
   readonly clients: ClientConnections;
   readonly executed: { readonly mayRepeat: boolean; readonly timeoutMs: number }[];
   readonly defects: unknown[];
+  /** What expires, and when. */
+  readonly expiring: Map<() => void, number>;
   connect(hello?: { versionMin: number; versionMax: number }): FakeConnection;
 }
 
@@ -79,11 +92,16 @@ function setUp(
 ): Set {
   const executed: Set["executed"] = [];
   const defects: unknown[] = [];
+  const expiring = new Map<() => void, number>();
   const clients = new ClientConnections({
     clusterId: "abc",
     port: {
       nodeId: 2,
       leader: () => 3,
+      expireAfter: (delayMs, expire) => {
+        expiring.set(expire, delayMs);
+        return () => expiring.delete(expire);
+      },
       execute: (_payload, options) => {
         executed.push(options);
         return Promise.resolve(DONE);
@@ -95,7 +113,7 @@ function setUp(
     onDefect: (error) => void defects.push(error),
   });
   return {
-    ...{ clients, executed, defects },
+    ...{ clients, executed, defects, expiring },
     connect: (hello = HELLO) => {
       const connection = new FakeConnection();
       connection.handlers = clients.accept(connection, { ...HELLO, ...hello });
@@ -209,6 +227,53 @@ Deno.test("client connections: bytes of requests in flight are bounded over all 
   other.ask({ type: "Execute", id: 2, timeoutMs: 100, payload });
   await other.answers();
   assertEquals(waiting.length, 1);
+});
+
+Deno.test("client connections: answers follow as fast as the client reads, in order", async () => {
+  const value = new Uint8Array(400 * 1024);
+  const entry = { key: "a", value, contentType: undefined, created: 1, revision: 1, version: 1 };
+  const context = { servedBy: 2, leaderId: 3, term: 1, revision: 1 };
+  const { connect, expiring } = setUp({ get: () => Promise.resolve({ entry, context }) });
+  const connection = connect();
+  connection.reads = false;
+  const get = { type: "Get", timeoutMs: 100, consistency: "stale", minRevision: 0 } as const;
+  for (let id = 1; id <= 8; id++) connection.ask({ ...get, id, key: "a" });
+  const idsNow = async (): Promise<number[]> => (await connection.answers()).map(({ id }) => id);
+  // A window of 1 MiB is on its way, the rest waits.
+  assertEquals(await idsNow(), [1, 2, 3]);
+  assertEquals([...expiring.values()], [CLIENT_STALL_MS_MAX]);
+  connection.read();
+  assertEquals(await idsNow(), [1, 2, 3, 4, 5, 6]);
+  connection.read();
+  assertEquals(await idsNow(), [1, 2, 3, 4, 5, 6, 7, 8]);
+  assertEquals([expiring.size, connection.end_], [0, "open"]);
+});
+
+Deno.test("client connections: with many answers unread reads are refused, and a client that reads nothing is given up", async () => {
+  const value = new Uint8Array(1024 * 1024);
+  const entry = { key: "a", value, contentType: undefined, created: 1, revision: 1, version: 1 };
+  const context = { servedBy: 2, leaderId: 3, term: 1, revision: 1 };
+  const { connect, clients, expiring } = setUp({ get: () => Promise.resolve({ entry, context }) });
+  const [sleeper, other] = [connect(), connect()];
+  sleeper.reads = false;
+  const get = {
+    type: "Get",
+    timeoutMs: 100,
+    consistency: "stale",
+    minRevision: 0,
+    key: "a",
+  } as const;
+  const count = CLIENT_UNREAD_BYTES_MAX / value.length;
+  for (let id = 1; id <= count; id++) sleeper.ask({ ...get, id });
+  await sleeper.answers();
+  other.ask({ ...get, id: 1 });
+  const [refused] = await other.answers();
+  assertEquals(refused?.type === "Failed" && refused.problem.code, "overloaded");
+  for (const expire of [...expiring.keys()]) expire();
+  assertEquals([sleeper.end_, clients.size, clients.counters.unread], ["closed", 1, 1]);
+  // What waited for it is forgotten.
+  other.ask({ ...get, id: 2 });
+  assertEquals((await other.answers()).at(-1)!.type, "Got");
 });
 
 Deno.test("client connections: what is no request closes the connection, and so does a client that does not read", async () => {

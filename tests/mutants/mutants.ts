@@ -2253,6 +2253,20 @@ export const mutants: readonly Mutant[] = [
     replace: "{ ...options, ...(tries < 0 ? condition : {}) }",
     suspects: ["tests/actors/clerk_space_test.ts"],
   },
+  {
+    name: "frames that wait their turn overtake each other",
+    file: "transport/wire/send_queue.ts",
+    find: "if (this.#bytes === 0 && this.#connection.bufferedBytes < SEND_WINDOW_BYTES) {",
+    replace: "if (this.#connection.bufferedBytes < SEND_WINDOW_BYTES) {",
+    suspects: ["tests/transport/send_queue_test.ts"],
+  },
+  {
+    name: "what waited for a client that is gone takes room for ever",
+    file: "transport/wire/send_queue.ts",
+    find: "    this.#held = [];\n    this.#free(this.#bytes);",
+    replace: "    this.#held = [];",
+    suspects: ["tests/actors/client_connections_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that was sent counts as not sent when its connection is lost",

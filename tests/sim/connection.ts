@@ -220,6 +220,7 @@ export class SimConnection implements Connection {
       }
     }
     other.#read(() => other.#push(pieces));
+    if (this.#bytesUnderWay === 0) this.#read(() => this.#handlers?.onDrained?.());
   }
 
   /** Lets the process read what has arrived, in order, as soon as it is awake. */

@@ -152,6 +152,7 @@ class MemoryConnection implements Connection {
     if (other === undefined || this.#silent(other)) return;
     for (const frame of frames) other.#receive(frame);
     if (this.#ending) this.close();
+    else this.handlers?.onDrained?.();
   }
 
   #receive(frame: Uint8Array): void {

@@ -28,6 +28,7 @@ function frame(body: Uint8Array): Uint8Array {
 class Side {
   connection: Connection | undefined;
   opened = 0;
+  drained = 0;
   readonly frames: Uint8Array[] = [];
   readonly closes: CloseReason[] = [];
   onFrame: (body: Uint8Array) => void = () => {};
@@ -41,6 +42,10 @@ class Side {
     onFrame: (body: Uint8Array): void => {
       this.frames.push(body);
       this.onFrame(body);
+      this.#changed();
+    },
+    onDrained: (): void => {
+      this.drained++;
       this.#changed();
     },
     onClose: (reason: CloseReason): void => {
@@ -192,6 +197,19 @@ for (const { name, create } of NETWORKS) {
       await turns();
       assert(dialler.connection!.send(frame(new Uint8Array([1]))), "room again");
       await acceptor.until(() => acceptor.frames.length === queued + 1);
+    });
+  });
+
+  Deno.test(`${name}: who sends hears when all of it was taken, once for a burst`, async () => {
+    await withPair(create(), async ({ dialler, acceptor }) => {
+      assertEquals(dialler.drained, 0);
+      for (let at = 0; at < 10; at++) dialler.connection!.send(frame(new Uint8Array(1_000)));
+      await dialler.until(() => dialler.drained > 0);
+      assertEquals([dialler.connection!.bufferedBytes, dialler.drained], [0, 1]);
+      await acceptor.until(() => acceptor.frames.length === 10);
+      dialler.connection!.send(frame(new Uint8Array(1)));
+      await dialler.until(() => dialler.drained === 2);
+      assertEquals(acceptor.drained, 0);
     });
   });
 

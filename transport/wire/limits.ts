@@ -42,6 +42,8 @@ export const WIRE_NAME_LENGTH_MAX = 64;
 
 /** Bytes that may wait to be written on one connection. Full: `send` returns false and the frame is dropped. */
 export const WRITE_QUEUE_BYTES_MAX = 32 * 1024 * 1024;
+/** Bytes of a client's or to a client that are in a connection's queue before what is sent more waits its turn. */
+export const SEND_WINDOW_BYTES = 1024 * 1024;
 /** Frames queued in one turn are joined into one write up to this; a larger frame is written as it is. */
 export const WRITE_JOIN_BYTES_MAX = 128 * 1024;
 /** Bytes asked of the socket in one read. */

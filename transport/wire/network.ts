@@ -49,6 +49,8 @@ export interface ConnectionHandlers {
    * `protocol-error`; any other error does too and then reaches the process: it is a fault of this program.
    */
   onFrame(body: Uint8Array): void;
+  /** All that was queued has been taken by the operating system, and the connection is open still. */
+  onDrained?(): void;
   /**
    * The connection ended, or could not be made. Called at most once, as the last call, and not
    * after `close` or `end`.

@@ -265,6 +265,7 @@ class TcpConnection implements Connection {
       }
       this.#writing = false;
       if (this.#phase === "ending") this.close();
+      else this.#handlers?.onDrained?.();
     } catch (error) {
       this.#lose({ code: "connection-lost", detail: describe(error) });
     }
