@@ -429,10 +429,16 @@ function requestOf(
     own.set("host", HOST);
     const hasBody = body.length > 0 && method !== "GET" && method !== "HEAD";
     if (hasBody) own.set("content-length", String(body.length));
-    return new Request(`http://${HOST}${target}`, {
+    const url = `http://${HOST}${target}`;
+    const request = new Request(url, {
       ...{ method, headers: own, signal },
       ...(hasBody ? { body: body as Uint8Array<ArrayBuffer> } : {}),
     });
+    // Such as `/a/../b`, which would be read as another path, and so as another key.
+    if (request.url !== url) {
+      throw new TypeError("Percent-encode what a URL would change in its path");
+    }
+    return request;
   } catch (error) {
     throw new GatewayError("invalid-request", (error as Error).message);
   }

@@ -338,11 +338,15 @@ Deno.test("client connections: a lost connection ends its requests; a body that 
   connection.ask({ ...ask, id: 2, target: "//evil/x", headers: {} });
   connection.ask({ ...ask, id: 3, target: "http://evil/", headers: {} });
   connection.ask({ ...ask, id: 4, method: "NO SUCH", target: "/", headers: {} });
+  // What a URL would make another key of.
+  for (const target of ["/v1/kv/a/../b", "/v1/kv/a\\b", "/v1/kv/\u{fc}", "/v1/kv/a b"]) {
+    connection.ask({ ...ask, id: 4, target, headers: {} });
+  }
   const answers = await connection.answers();
   assertEquals(answers.map(({ type, id }) => [type, id]).sort(), [
     ["Broken", 1],
     ["Failed", 3],
-    ["Failed", 4],
+    ...Array.from({ length: 5 }, () => ["Failed", 4]),
   ]);
   connection.ask({ ...ask, id: 5, target: "/slow", headers: {} });
   await connection.answers();

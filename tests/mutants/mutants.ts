@@ -2267,6 +2267,13 @@ export const mutants: readonly Mutant[] = [
     replace: "    this.#held = [];",
     suspects: ["tests/actors/client_connections_test.ts"],
   },
+  {
+    name: "a URL changes the key that a client names",
+    file: "actors/client_connections.ts",
+    find: "if (request.url !== url) {",
+    replace: "if (request.url.length === 0) {",
+    suspects: ["tests/actors/client_connections_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that was sent counts as not sent when its connection is lost",
