@@ -6,6 +6,7 @@
  */
 import { readDirectory } from "../storage/log/data_directory.ts";
 import { DenoDisk } from "../storage/log/deno_disk.ts";
+import { DiskError } from "../storage/log/disk.ts";
 
 /** Stands before the old cluster's id in the name of what is being made. */
 const MADE = ".new-cluster-of-";
@@ -68,23 +69,28 @@ export function interruptedForce(dataDir: string): ForcedPaths | undefined {
     .find(({ made, kept }) => isDirectoryOfMember(made) && isDirectoryOfMember(kept));
 }
 
-/**
- * Where old directories of this member are kept.
- *
- * @throws {DiskError} If the disk fails.
- */
+/** Where old directories of this member are kept. */
 export function keptBefore(dataDir: string): string[] {
   return namesBeside(dataDir, KEPT).map((clusterId) => forcedPaths(dataDir, clusterId).kept);
 }
 
-/** What follows `mark` in the names beside a directory that begin with its own name and `mark`. */
+/**
+ * What follows `mark` in the names beside a directory that begin with its own name and `mark`. A directory
+ * above that may not be listed, or is none, must keep no node from its start.
+ */
 function namesBeside(dataDir: string, mark: string): string[] {
   const { path } = forcedPaths(dataDir, "");
-  const beside = new DenoDisk(directoryAbove(path));
-  if (!beside.exists("")) return [];
+  const above = directoryAbove(path);
+  // A program that was not given this permission must not be asked for it.
+  if (Deno.permissions.querySync({ name: "read", path: above }).state !== "granted") return [];
   const prefix = `${path.slice(path.lastIndexOf("/") + 1)}${mark}`;
-  return beside.list("").filter((name) => name.startsWith(prefix))
-    .map((name) => name.slice(prefix.length));
+  try {
+    return new DenoDisk(above).list("").filter((name) => name.startsWith(prefix))
+      .map((name) => name.slice(prefix.length));
+  } catch (error) {
+    if (error instanceof DiskError) return [];
+    throw error;
+  }
 }
 
 /** The directory that a path's last name is in. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
-import { forcedPaths, ForceInterruptedError } from "../../actors/forced_paths.ts";
+import { forcedPaths, ForceInterruptedError, interruptedForce } from "../../actors/forced_paths.ts";
 import { forceNewCluster, ForceNewClusterError, inspectSurvivor, startNode } from "../../mod.ts";
 import { putLogAside } from "../../storage/log/data_directory.ts";
 import { DenoDisk } from "../../storage/log/deno_disk.ts";
@@ -149,6 +149,35 @@ Deno.test("what a crash leaves of a forced cluster is finished by running it aga
     await Deno.remove(`${made}/identity.json`);
     const half = await assertRejects(() => forceNewCluster({ id: 1, dataDir }));
     assertMatch((half as Error).message, /the data directory of no member/);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
+
+Deno.test("a directory above that may not be listed, or is none, keeps no node from its start", async () => {
+  const root = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${root}/file`, "");
+    for (const path of [`${root}/file/below`, `${root}/none/below`, "below"]) {
+      assertEquals(interruptedForce(path), undefined);
+    }
+    const start = `import { startNode } from ${JSON.stringify(import.meta.resolve("../../mod.ts"))};
+      const http = { hostname: "127.0.0.1", port: 0 };
+      const dataDir = ${JSON.stringify(`${root}/data`)};
+      const node = await startNode({ id: 1, single: true, dataDir, http });
+      await node.stop();`;
+    await Deno.mkdir(`${root}/data`);
+    await Deno.writeTextFile(`${root}/start.ts`, start);
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "--quiet", "--no-check", "--no-prompt", "--allow-net", "--allow-env"],
+        ...["--config", new URL("../../deno.json", import.meta.url).pathname],
+        ...[`--allow-read=${root}/data`, `--allow-write=${root}/data`, `${root}/start.ts`],
+      ],
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    assertEquals([code, new TextDecoder().decode(stderr)], [0, ""]);
   } finally {
     await Deno.remove(root, { recursive: true });
   }
