@@ -159,10 +159,10 @@ function isOutcome(
 
 function isReport(value: WireValue): boolean {
   if (!isWireObject(value)) return false;
-  const { before, between, after, behind, inUse } = value;
+  const { before, between, after, behind, inUse = [], unmet = [] } = value;
   return [before, after].every(isQuorumReport) &&
     (between === undefined || (Array.isArray(between) && between.every(isQuorumReport))) &&
-    (inUse === undefined || isIds(inUse)) && Array.isArray(behind) &&
+    isIds(inUse) && isIds(unmet) && Array.isArray(behind) &&
     behind.every((each) =>
       isWireObject(each) && isInteger(each["id"], 1, NODE_ID_MAX) &&
       isInteger(each["entries"], 0, Number.MAX_SAFE_INTEGER)

@@ -104,7 +104,7 @@ export async function runMemberVerb(
 
 async function change({ change, next }: Asked, tools: MemberTools): Promise<void> {
   const { settings, output, show } = tools;
-  const preview = await post(change, { dryRun: true, force: false }, tools);
+  const preview = await previewed(change, tools);
   for (const line of previewOf(preview)) complain(line);
   const { objection } = preview;
   const isForced = settings.isOn("force");
@@ -127,6 +127,16 @@ async function change({ change, next }: Asked, tools: MemberTools): Promise<void
   if (next !== undefined) complain(`Next: ${next}`);
 }
 
+/** A preview changes nothing, so nothing is in doubt where no answer came. */
+async function previewed(change: Asked["change"], tools: MemberTools): Promise<MembersChanged> {
+  try {
+    return await post(change, { dryRun: true, force: false }, tools);
+  } catch (error) {
+    if (!(error instanceof ClientError) || error.exitCode !== EXIT.outcomeUnknown) throw error;
+    throw new ClientError("nobody has answered in time; nothing was changed", EXIT.unavailable);
+  }
+}
+
 async function post(
   change: Asked["change"],
   { dryRun, force }: { readonly dryRun: boolean; readonly force: boolean },
@@ -143,7 +153,9 @@ async function post(
   return await response.json();
 }
 
-function previewOf({ before, between, after, behind, inUse = [] }: ChangeReport): string[] {
+function previewOf(
+  { before, between, after, behind, inUse = [], unmet = [] }: ChangeReport,
+): string[] {
   const lines = [`Now:     ${quorumText(before)}`];
   if (between !== undefined) {
     lines.push(`Between: ${between.map(quorumText).join("; and ")}`);
@@ -154,6 +166,14 @@ function previewOf({ before, between, after, behind, inUse = [] }: ChangeReport)
     lines.push(`Behind:  ${list}`);
   }
   if (inUse.length > 0) lines.push(`In use:  the disk of node ${inUse.join(", ")}, which answers`);
+  if (unmet.length > 0) {
+    lines.push(
+      `Unmet:   the disk of node ${
+        unmet.join(", ")
+      }, which this leader never saw. Members that did ` +
+        "refuse another one under that id: let one of them lead first (kv transfer), or use a new id",
+    );
+  }
   return lines;
 }
 

@@ -78,7 +78,9 @@ export function planChange(
 ): PlannedChange | ChangeRefusal {
   const { configs: { current: { config } } } = state;
   if (config.clusterVersion < MEMBERS_VERSION) {
-    const detail = "Not all members are known to run a build that knows that members change";
+    const detail =
+      "Not all members are known to run a build that knows that members change: each has " +
+      "to be up once, together with the leader (kv member list says whose BUILD is not known)";
     return { reason: "old-build", detail };
   }
   if (isEmptyChange(change)) return { reason: "invalid", detail: "The change asks for nothing" };
@@ -92,8 +94,9 @@ export function planChange(
 }
 
 function viewOf(state: GroupState): Parameters<typeof reportOf>[1] {
-  const { id, nowMs, timing: { electionTimeoutMsMax }, log, leadership } = state;
+  const { id, nowMs, timing: { electionTimeoutMsMax }, log, leadership, directoryOf } = state;
   return {
+    directoryOf,
     isAlive: (node: NodeId): boolean => {
       if (node === id) return true;
       const progress = leadership?.progress.get(node);

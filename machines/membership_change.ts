@@ -81,6 +81,11 @@ export interface ChangeReport {
   readonly behind: readonly { readonly id: NodeId; readonly entries: number }[];
   /** Members whose disks are said to be lost, and which answer; absent if there are none. */
   readonly inUse?: readonly NodeId[];
+  /**
+   * Voters to be taken out, or whose disks are said to be lost, and whose directories this leader never
+   * met: it cannot say that they are gone. Who has met such a one refuses another in its place. Absent if there are none.
+   */
+  readonly unmet?: readonly NodeId[];
 }
 
 /** The change makes no sense for these members. */
@@ -276,9 +281,10 @@ export function reportOf(
     readonly change: MembershipChange;
     readonly next: GroupConfig;
   },
-  { isAlive, entriesBehind }: {
+  { isAlive, entriesBehind, directoryOf }: {
     readonly isAlive: (id: NodeId) => boolean;
     readonly entriesBehind: (id: NodeId) => LogIndex;
+    readonly directoryOf: (id: NodeId) => string | undefined;
   },
 ): ChangeReport {
   const reportsOf = (voters: Voters): QuorumReport[] =>
@@ -290,6 +296,13 @@ export function reportOf(
   const after = isJoint(next) ? leaveJoint(next) : next;
   const inUse = (change.replace ?? [])
     .flatMap(({ id, by }) => by === undefined && isAlive(id) ? [id] : []);
+  const directories = new Map(
+    withDirectories(before, directoryOf).members.map(({ id, directory }) => [id, directory]),
+  );
+  const leaving = [...change.remove ?? [], ...(change.replace ?? []).map(({ id }) => id)];
+  const unmet = leaving.filter((id) =>
+    before.voters.includes(id) && directories.get(id) === undefined && !isAlive(id)
+  );
   return {
     before: reportsOf(before)[0]!,
     ...(isJoint(next) ? { between: reportsOf(next) } : {}),
@@ -297,6 +310,7 @@ export function reportOf(
     behind: after.members.map(({ id }) => ({ id, entries: entriesBehind(id) }))
       .filter(({ entries }) => entries > 0),
     ...(inUse.length === 0 ? {} : { inUse }),
+    ...(unmet.length === 0 ? {} : { unmet }),
   };
 }
 

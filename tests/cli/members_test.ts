@@ -78,6 +78,22 @@ Deno.test("kv member: a change whose answer was lost is not made twice", () =>
     assertEquals(port.changes.filter(({ options }) => !options.dryRun).length, 1);
   }));
 
+Deno.test("kv member: a preview that nobody answers has changed nothing for sure", () =>
+  withKv(async (kv, port) => {
+    port.changeMembers = () => new Promise(() => {});
+    const { code, stderr } = await kv(["member", "remove", "3", "--timeout", "500ms"]);
+    assertEquals(code, 5, stderr);
+    assertMatch(stderr, /nobody has answered in time; nothing was changed/);
+  }));
+
+Deno.test("kv member: a disk that the leader never saw is named before it is replaced", () =>
+  withKv(async (kv, port) => {
+    port.isMet = (id) => id !== 3;
+    const { code, stderr } = await kv(["member", "replace", "3", "--dry-run"]);
+    assertEquals(code, 0);
+    assertMatch(stderr, /^Unmet: +the disk of node 3, .* kv transfer/m);
+  }));
+
 Deno.test("kv member: the list says who votes, who is behind, and who was heard", () =>
   withKv(async (kv, port) => {
     port.members = [

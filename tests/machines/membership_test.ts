@@ -12,6 +12,7 @@ import {
   configWith,
   type MembershipChange,
   type NewMember,
+  reportOf,
   withDirectories,
 } from "../../machines/membership_change.ts";
 import type { Membership, NodeId } from "../../machines/raft_types.ts";
@@ -435,6 +436,31 @@ Deno.test("a lost disk: a leader that never met it takes it out of the cluster f
   assertEquals(configWith(met, { remove: [3] }, () => undefined).removed, ["directory-3"]);
   // What the members have agreed on counts more than what this leader remembers.
   assertEquals(configWith(met, { remove: [3] }, () => "another").removed, ["directory-3"]);
+});
+
+Deno.test("a lost disk: a leader that never met it, and was not told, says so before it is replaced", () => {
+  const unmetOf = (
+    change: MembershipChange,
+    { known = [1], alive = [1, 3] }: { known?: NodeId[]; alive?: NodeId[] } = {},
+  ): readonly NodeId[] | undefined => {
+    const before = { ...foundingConfig({ voters: [1, 2, 3], learners: [4] }), clusterVersion: 2 };
+    const directoryOf = (id: NodeId): string | undefined =>
+      known.includes(id) ? `d-${id}` : undefined;
+    const next = configWith(before, change, directoryOf);
+    const view = {
+      isAlive: (id: NodeId) => alive.includes(id),
+      entriesBehind: () => 0,
+      directoryOf,
+    };
+    return reportOf({ before, change, next }, view).unmet;
+  };
+  assertEquals(unmetOf({ replace: [{ id: 2 }] }), [2]);
+  assertEquals(unmetOf({ replace: [{ id: 2, by: newMember(5) }] }), [2]);
+  assertEquals(unmetOf({ remove: [2] }), [2]);
+  assertEquals(unmetOf({ replace: [{ id: 2 }] }, { known: [1, 2] }), undefined);
+  // A learner has promised nothing, and who answers was met.
+  assertEquals(unmetOf({ remove: [4] }), undefined);
+  assertEquals(unmetOf({ remove: [3] }), undefined);
 });
 
 Deno.test("a lost disk: the member comes back empty as a learner, and is promoted again", () => {

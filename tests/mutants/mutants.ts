@@ -241,6 +241,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/process/join_anew_test.ts"],
   },
   {
+    name: "a leader does not say that it never met a disk that is to go",
+    file: "machines/membership_change.ts",
+    find: "...(unmet.length === 0 ? {} : { unmet }),",
+    replace: "...(unmet.length === 0 ? {} : {}),",
+    suspects: ["tests/machines/membership_test.ts"],
+  },
+  {
     name: "an old hint counts",
     file: "actors/members.ts",
     find: "    if (placed.index <= index && !isSupplement) return;",

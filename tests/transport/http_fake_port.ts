@@ -166,6 +166,9 @@ export class FakePort implements GatewayPort {
   /** Changed by {@linkcode changeMembers}; voter 3 does not answer. */
   config: GroupConfig = foundingConfig({ voters: [1, 2, 3] });
 
+  /** Whether the leader has met a member's data directory. */
+  isMet: (id: number) => boolean = () => true;
+
   changeMembers(plain: unknown, options: ChangeOptions): Promise<MembersChanged> {
     try {
       const change = changeRequestOf(plain);
@@ -175,6 +178,7 @@ export class FakePort implements GatewayPort {
       const report = reportOf({ before: this.config, change, next }, {
         isAlive: (id) => id !== 3,
         entriesBehind: (id) => id === 3 ? 7 : 0,
+        directoryOf: (id) => this.isMet(id) ? `directory-${id}` : undefined,
       });
       const isObjectionable = objectionTo(report) !== undefined;
       const objection = "Too few answer";

@@ -271,6 +271,7 @@ export const schemas: Readonly<Record<string, Schema>> = {
     after: quorum,
     behind: list(object({ id: node, entries: count })),
     "inUse?": nodes,
+    "unmet?": nodes,
   }),
   Transfer: object({ to: node }),
   Transferred: object({ leader: node, term: count }),
