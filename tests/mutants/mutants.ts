@@ -2109,8 +2109,15 @@ export const mutants: readonly Mutant[] = [
   {
     name: "who has waited for a lock holds it whatever became of its lease",
     file: "transport/http/lock_queue.ts",
-    find: "if (hasWaited) await confirm(",
-    replace: "if (!hasWaited) await confirm(",
+    find: "if (mayBeOld) await confirm(",
+    replace: "if (!mayBeOld) await confirm(",
+    suspects: [transport],
+  },
+  {
+    name: "a repeat is told that it holds a lock by a node that is behind",
+    file: "transport/http/lock_queue.ts",
+    find: "let mayBeOld = isReplayed;",
+    replace: "let mayBeOld = isReplayed && revision < 0;",
     suspects: [transport],
   },
   {

@@ -14,6 +14,10 @@ import { FakePort } from "./http_fake_port.ts";
 
 const TTL_MS = 60_000;
 const WAIT_MS = 7_000;
+const HELD_LIST = [
+  { prefix: lockPrefix("name"), limit: 10 },
+  { consistency: "stale", timeoutMs: 1_000, bytesMax: Infinity },
+] as const;
 
 /** A gateway whose time passes when the test says so. */
 class Bench {
@@ -171,6 +175,19 @@ Deno.test("lock: who waits in vain as far as this node knows gives up nothing th
   const late = await cutOff;
   assertEquals([late.status, await late.json()], [200, held]);
   assertEquals((await bench.shown()).holder?.lease, held.lease);
+  bench.assertNothingLeft();
+});
+
+Deno.test("lock: a repeat is told of what is there now, also by a node that is behind", async () => {
+  const bench = new Bench();
+  const headers = { "idempotency-key": '"once"' };
+  const { lease } = await (await bench.lock({}, headers)).json();
+  // This node does not know yet that the lease is over.
+  const { list } = bench.port;
+  const old = await list.call(bench.port, ...HELD_LIST);
+  bench.port.list = () => Promise.resolve(old);
+  await bench.release(lease);
+  await assertProblem(await bench.lock({}, headers), 404, "lease-not-found");
   bench.assertNothingLeft();
 });
 

@@ -81,24 +81,26 @@ function placeOf({ key, created, lease, value }: KvItem): Place | undefined {
  */
 export async function waitForTurn(
   port: GatewayPort,
-  { key, revision, prefix }: {
+  { key, revision, isReplayed, prefix }: {
     readonly key: string;
     /** Of the store when the key was there. */
     readonly revision: number;
+    /** Whether that was when the request came first, and may be long ago. */
+    readonly isReplayed: boolean;
     readonly prefix: string;
   },
   { waitMs, timeoutMs, keptAliveMs }: WaitOptions,
 ): Promise<Place> {
   using alarms = new Alarms(port, { waitMs, keptAliveMs });
   let minRevision = revision;
-  for (let hasWaited = false;; hasWaited = true) {
+  for (let mayBeOld = isReplayed;; mayBeOld = true) {
     const read = { consistency: "stale", minRevision, timeoutMs } as const;
     const { places, context } = await queueOf(port, prefix, read);
     const at = places.findIndex((place) => place.key === key);
     if (at < 0) throw leaseEnded();
     const own = places[at]!;
     if (at === 0) {
-      if (hasWaited) await confirm(port, own, { timeoutMs, keptAliveMs });
+      if (mayBeOld) await confirm(port, own, { timeoutMs, keptAliveMs });
       return own;
     }
     if (at >= LOCK_WAITERS_MAX) {
@@ -174,7 +176,10 @@ async function done(port: GatewayPort, command: Command, timeoutMs: number): Pro
 }
 
 function leaseEnded(): GatewayError {
-  return new GatewayError("lease-not-found", "The lease ended before the lock was free");
+  return new GatewayError(
+    "lease-not-found",
+    "The place is gone: its lease has ended, or it was given up",
+  );
 }
 
 /** What a waiter waits for: its time, a keepalive that is due, a change of the one ahead. */

@@ -79,7 +79,11 @@ async function acquire(c: Context, port: GatewayPort): Promise<Response> {
   const meaning = utf8.encode(JSON.stringify(body));
   const once = onceOf(c, { key: prefix, action: "lock", body: meaning });
   const key = prefix + ticketOf(wish, once);
-  const { revision } = await execute(c, port, commandOf(key, wish, once));
+  const { revision, replayed: isReplayed = false } = await execute(
+    c,
+    port,
+    commandOf(key, wish, once),
+  );
   const options = {
     waitMs: wish.waitMs,
     timeoutMs: timeoutOf(c),
@@ -87,7 +91,7 @@ async function acquire(c: Context, port: GatewayPort): Promise<Response> {
   };
   let place: Place;
   try {
-    place = await waitForTurn(port, { key, revision, prefix }, options);
+    place = await waitForTurn(port, { key, revision, isReplayed, prefix }, options);
   } catch (error) {
     // With a lease of its own the place is kept for the next request.
     if (wish.ttlMs === undefined) throw error;
