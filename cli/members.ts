@@ -170,7 +170,7 @@ function previewOf(
     lines.push(
       `Unmet:   the disk of node ${
         unmet.join(", ")
-      }, which this leader never saw. Members that did ` +
+      }, which this leader never saw. Members that have ` +
         "refuse another one under that id: let one of them lead first (kv transfer), or use a new id",
     );
   }

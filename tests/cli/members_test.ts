@@ -93,7 +93,7 @@ Deno.test("kv member: a disk that the leader never saw is named before it is rep
     port.isMet = (id) => id !== 3;
     const { code, stderr } = await kv(["member", "replace", "3", "--dry-run"]);
     assertEquals(code, 0);
-    assertMatch(stderr, /^Unmet: +the disk of node 3, .* kv transfer/m);
+    assertMatch(stderr, /^Unmet: +the disk of node 3, .*\(kv transfer\)/m);
   }));
 
 Deno.test("kv member: the list says who votes, who is behind, and who was heard", () =>
