@@ -206,7 +206,10 @@ export class Members {
 
   /** A peer knows this configuration to be committed. */
   noteHint(placed: PlacedConfig): void {
-    if (placed.index <= this.#current.index) return;
+    // What is in force here may be the very same, and not known to be committed.
+    const isKnown = placed.index <= (this.#committed?.index ?? 0) ||
+      placed.index < this.#current.index;
+    if (isKnown) return;
     const { index = 0, config } = this.#hint ?? {};
     // What was asked for over HTTP names no removed directories; a peer does.
     const isSupplement = placed.index === index && config?.removed.length === 0 &&

@@ -209,7 +209,9 @@ export class StatecraftNode implements AsyncDisposable {
     const asking = setInterval(async () => {
       if (isAsking || client.leader() !== undefined) return;
       isAsking = true;
-      const { members, configIndex: beyond } = this.#process.status();
+      const { members, configIndex, commitIndex } = this.#process.status();
+      // Another member may know that what is in force here is committed.
+      const beyond = Math.min(configIndex, commitIndex);
       const others = members.filter(({ self }) => !self);
       const known = others.map(({ httpAddress }) => httpAddress).filter((url) => url !== "");
       const said = await askForMembers([...join, ...known], {

@@ -150,6 +150,16 @@ Deno.test("what a peer says of the members is used for links only, and only if i
   assertEquals([...bench.links.keys()].sort(), [2, 6]);
 });
 
+Deno.test("a member that has its removal in its log, and no leader to say more, hears from others that it is committed", () => {
+  const bench = new Bench();
+  bench.members.follow(placed(7, { voters: [2, 3] }), false);
+  assertEquals(bench.members.isAbsent, false);
+  bench.members.noteHint(placed(6, { voters: [1, 2, 3] }));
+  assertEquals(bench.members.isAbsent, false);
+  bench.members.noteHint(placed(7, { voters: [2, 3] }));
+  assertEquals(bench.members.isAbsent, true);
+});
+
 Deno.test("a configuration that may be dropped helps to find links, and shuts out no committed one", () => {
   const bench = new Bench();
   bench.members.follow(placed(5, { voters: [1, 2, 3] }), true);

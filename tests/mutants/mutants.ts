@@ -248,6 +248,13 @@ export const mutants: readonly Mutant[] = [
     suspects: ["tests/machines/membership_test.ts"],
   },
   {
+    name: "a removed member never hears that its removal, which it has, is committed",
+    file: "actors/members.ts",
+    find: "      placed.index < this.#current.index;",
+    replace: "      placed.index <= this.#current.index;",
+    suspects: ["tests/actors/members_test.ts"],
+  },
+  {
     name: "an old hint counts",
     file: "actors/members.ts",
     find: "    if (placed.index <= index && !isSupplement) return;",
