@@ -242,7 +242,9 @@ class ClientConnection {
         const { leaderId: leader = 0, term, revision } = context;
         const found = entry && { ...entry, lease: entry.lease };
         const { unread } = this.#all;
-        if (unread.bytes + (entry?.value.length ?? 0) > unread.bytesMax / 2) {
+        const heldBytes = this.#queue.bytes === 0 ? 0 : unread.bytes;
+        // Whoever reads what comes is not refused for those who do not.
+        if (heldBytes + (entry?.value.length ?? 0) > unread.bytesMax / 2) {
           throw new GatewayError("overloaded", "Too many answers wait to be read");
         }
         this.#send({ ...{ type: "Got", id, leader, term, revision }, entry: found });
@@ -299,11 +301,17 @@ class ClientConnection {
       let piece: ReadableStreamReadResult<Uint8Array>;
       let isLast = false;
       try {
-        piece = await (next ?? reader.read());
+        next ??= reader.read();
+        if (isFirst && !isHead && await foundBy(next) === "nothing yet") {
+          // An answer that waits for news begins before it has any, as over HTTP.
+          this.#send({ type: "Fetched", id, status, headers, isLast: false, body: NO_BYTES });
+          isFirst = false;
+        }
+        piece = await next;
         next = undefined;
         if (!piece.done && isFirst) {
           next = reader.read();
-          isLast = await isOver(next);
+          isLast = await foundBy(next) === "end";
         }
       } catch (error) {
         return this.#send({ type: "Broken", id, why: (error as Error).message });
@@ -396,17 +404,19 @@ function abort(transfer: Transfer): void {
   if (transfer.reader !== undefined) void cancelQuietly(transfer.reader);
 }
 
-/** Whether a read finds, without waiting, that there is nothing more. */
-async function isOver(read: Promise<ReadableStreamReadResult<Uint8Array>>): Promise<boolean> {
-  let result: ReadableStreamReadResult<Uint8Array> | undefined;
-  read.then((came) => result = came, () => {});
-  for (let turn = 0; turn < READ_TURNS && result === undefined; turn++) await Promise.resolve();
-  return result?.done === true;
+/** What a read finds without waiting. */
+async function foundBy(
+  read: Promise<ReadableStreamReadResult<Uint8Array>>,
+): Promise<"more" | "end" | "failure" | "nothing yet"> {
+  let found: "more" | "end" | "failure" | undefined;
+  read.then(({ done }) => found = done ? "end" : "more", () => found = "failure");
+  for (let turn = 0; turn < READ_TURNS && found === undefined; turn++) await Promise.resolve();
+  return found ?? "nothing yet";
 }
 
 const NO_BYTES = new Uint8Array(0);
 
-/** Microtasks after which the end of a body that is there as a whole has been read. */
+/** Microtasks after which a body that is there as a whole has been read, or its end. */
 const READ_TURNS = 8;
 
 async function cancelQuietly(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {

@@ -2295,7 +2295,42 @@ export const mutants: readonly Mutant[] = [
     replace: "if (request.url.length === 0) {",
     suspects: ["tests/actors/client_connections_test.ts"],
   },
+  {
+    name: "who does not read has the reads of others refused",
+    file: "actors/client_connections.ts",
+    find: "this.#queue.bytes === 0 ? 0 : unread.bytes",
+    replace: "unread.bytes",
+    suspects: ["tests/actors/client_connections_test.ts"],
+  },
+  {
+    name: "an answer that waits for news keeps its beginning back",
+    file: "actors/client_connections.ts",
+    find: 'await foundBy(next) === "nothing yet"',
+    replace: "false",
+    suspects: ["tests/actors/client_connections_test.ts"],
+  },
   // The clients' wire
+  {
+    name: "a member waits for ever to be asked for the rest of a body",
+    file: "actors/clerk_wire.ts",
+    find: "    this.break(why);\n    this.#cancel();",
+    replace: "    this.break(why);",
+    suspects: ["tests/actors/clerk_wire_test.ts"],
+  },
+  {
+    name: "a request that a member does not read is sent all the same",
+    file: "transport/wire/client_codec.ts",
+    find: "if (text.length <= TEXT_CHARS_MAX) return text;",
+    replace: "if (text.length >= 0) return text;",
+    suspects: ["tests/actors/clerk_wire_test.ts"],
+  },
+  {
+    name: "a write that was never sent is in doubt",
+    file: "actors/clerk_wire.ts",
+    find: "settle(wasSent ? failed(why)",
+    replace: "settle(isWrite ? failed(why)",
+    suspects: ["tests/actors/clerk_wire_test.ts"],
+  },
   {
     name: "a write that was sent counts as not sent when its connection is lost",
     file: "actors/clerk_wire.ts",
