@@ -16,7 +16,7 @@ import {
   ClientCodec,
   clientWelcomeOf,
 } from "../transport/wire/client_codec.ts";
-import { FRAME_BYTES_MAX } from "../transport/wire/limits.ts";
+import { FRAME_BYTES_MAX, FRAME_HEADER_BYTES } from "../transport/wire/limits.ts";
 import { WireError } from "../transport/wire/messages.ts";
 import { type SendBudget, SendQueue } from "../transport/wire/send_queue.ts";
 import {
@@ -40,7 +40,7 @@ import {
   serverMsOf,
 } from "./clerk_link.ts";
 import { bytesOf } from "./clerk_types.ts";
-import { CLERK_UNSENT_BYTES_MAX } from "./limits.ts";
+import { CLERK_UNSENT_BYTES_MAX, CLIENT_FRAME_BYTES_MAX } from "./limits.ts";
 import { type Deadline, Deadlines } from "./runtime/deadlines.ts";
 
 /** How long a member may take to welcome a client, in milliseconds; requests wait for it. */
@@ -135,7 +135,8 @@ export class WireLink implements CommandLink {
     { method, path, headers, body, isStreamed = false, signal }: ClerkRequest,
     { attemptMs, onCancel, passes = false }: AttemptOptions,
   ): Promise<Attempt<Response>> {
-    const isWrite = method !== "GET";
+    // A gateway passes HEAD on as well.
+    const isWrite = !["GET", "HEAD"].includes(method);
     const member = this.#members[at]!;
     const timeout = String(Math.round(serverMsOf(attemptMs)));
     let begun: FetchedBody | undefined;
@@ -158,14 +159,14 @@ export class WireLink implements CommandLink {
     });
     if (answered.type !== "Answered" || !(answered.answer instanceof Response)) return answered;
     if (isStreamed) {
-      signal?.addEventListener("abort", () => begun?.break("it was aborted"));
+      signal?.addEventListener("abort", () => begun?.giveUp("it was aborted"));
       return await attemptOf(answered.answer, { isWrite, isStreamed, passes });
     }
     // The rest of the body has the attempt's time as well.
-    onCancel(() => begun?.break("it was aborted"));
+    onCancel(() => begun?.giveUp("it was aborted"));
     const late: Deadline = {
       ...{ place: -1, tick: 0 },
-      expire: () => begun?.break(`no answer within ${attemptMs} ms`),
+      expire: () => begun?.giveUp(`no answer within ${attemptMs} ms`),
     };
     this.#deadlines.set(late, attemptMs);
     try {
@@ -211,10 +212,7 @@ export class WireLink implements CommandLink {
       });
       const late: Deadline = {
         ...{ place: -1, tick: 0 },
-        expire: () => {
-          member.forget(id);
-          settle(failed(`no answer within ${attemptMs} ms`));
-        },
+        expire: () => giveUp(`no answer within ${attemptMs} ms`),
       };
       this.#deadlines.set(late, attemptMs);
       const id = member.ask(ask, {
@@ -236,10 +234,12 @@ export class WireLink implements CommandLink {
           else settle(attempt);
         },
       });
-      onCancel(() => {
-        member.forget(id);
-        settle(failed("it was aborted"));
-      });
+      // What was not sent surely had no effect.
+      const giveUp = (why: string): void => {
+        const wasSent = member.forget(id);
+        settle(wasSent ? failed(why) : { type: "Failed", why: `${member.name}: ${why}` });
+      };
+      onCancel(() => giveUp("it was aborted"));
     });
   }
 
@@ -323,7 +323,7 @@ class WireMember {
     const id = this.#nextId++;
     let frame: Uint8Array;
     try {
-      frame = this.#codec.ask({ ...ask, id } as ClientAsk);
+      frame = this.#frameOf({ ...ask, id } as ClientAsk);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       const facts = { code: "invalid-request", status: 400 };
@@ -346,10 +346,22 @@ class WireMember {
     if (this.#pending.has(ask.id)) this.#queue?.send(this.#codec.ask(ask));
   }
 
-  /** Nobody waits for the answer any more. */
-  forget(id: number): void {
-    if (!this.#unsent.delete(id)) this.send({ type: "Cancel", id });
+  /** @throws {WireError} If the member would close the connection over it. */
+  #frameOf(ask: ClientAsk): Uint8Array {
+    const frame = this.#codec.ask(ask);
+    if (frame.length <= CLIENT_FRAME_BYTES_MAX + FRAME_HEADER_BYTES) return frame;
+    throw new WireError(
+      "frame-too-large",
+      `Cannot send: a request has ${CLIENT_FRAME_BYTES_MAX} bytes at most`,
+    );
+  }
+
+  /** Nobody waits for the answer any more. Answers whether the request may have been sent. */
+  forget(id: number): boolean {
+    const wasSent = !this.#unsent.delete(id);
+    if (wasSent) this.send({ type: "Cancel", id });
     this.#pending.delete(id);
+    return wasSent;
   }
 
   close(why: string): void {
@@ -416,6 +428,7 @@ class WireMember {
 /** The body of an answer that comes in pieces. */
 class FetchedBody {
   readonly response: Response;
+  readonly #cancel: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | undefined;
   #isOver = false;
 
@@ -424,6 +437,7 @@ class FetchedBody {
     { pull, cancel }: { readonly pull: () => void; readonly cancel: () => void },
   ) {
     const isEmpty = status === 204 || status === 304 || (isLast && body.length === 0);
+    this.#cancel = cancel;
     this.#isOver = isLast;
     if (isLast) {
       const whole = isEmpty ? null : body as Uint8Array<ArrayBuffer>;
@@ -457,6 +471,13 @@ class FetchedBody {
     this.#isOver = true;
     this.#controller!.close();
     return false;
+  }
+
+  /** The rest is not wanted, and the member is told so: it would wait for ever to be asked for it. */
+  giveUp(why: string): void {
+    if (this.#isOver) return;
+    this.break(why);
+    this.#cancel();
   }
 
   /** The rest does not come. */

@@ -7,10 +7,12 @@ import {
   AbortedError,
   Clerk,
   ClerkError,
+  InvalidRequestError,
   OutcomeUnknownError,
   UnavailableError,
 } from "../../mod.ts";
 import { WireLink } from "../../actors/clerk_wire.ts";
+import { CLIENT_FRAME_BYTES_MAX } from "../../actors/limits.ts";
 import { decodeCommand } from "../../storage/kv/command.ts";
 import { SESSION_WINDOW } from "../../storage/kv/limits.ts";
 import {
@@ -19,6 +21,8 @@ import {
   clientAskOf,
   ClientCodec,
   clientHelloOf,
+  HEADERS_MAX,
+  TEXT_CHARS_MAX,
 } from "../../transport/wire/client_codec.ts";
 import { FRAME_HEADER_BYTES } from "../../transport/wire/limits.ts";
 import type { WireValue } from "../../transport/wire/messages.ts";
@@ -36,6 +40,8 @@ class PlayedNetwork implements Pick<Network, "dial"> {
   readonly dialled: number[] = [];
   readonly #onAsk: (member: number, ask: ClientAsk, line: Line) => void;
   refuses = new Set<number>();
+  /** Nobody is welcome, nor told why. */
+  isMute = false;
 
   constructor(onAsk: (member: number, ask: ClientAsk, line: Line) => void) {
     this.#onAsk = onAsk;
@@ -63,7 +69,7 @@ class PlayedNetwork implements Pick<Network, "dial"> {
       send: (frame) => {
         const body = frame.slice(FRAME_HEADER_BYTES);
         setTimeout(() => {
-          if (!isOpen) return;
+          if (!isOpen || this.isMute) return;
           if (clientHelloOf(body) === undefined) {
             return this.#onAsk(port, clientAskOf(body), line);
           }
@@ -214,6 +220,75 @@ Deno.test("clerk wire: a place that comes when nobody waits for it any more is g
   // The one session has all of its places for those who come now.
   await Promise.all(Array.from({ length: SESSION_WINDOW }, () => kv.put("a", "1")));
   assertEquals(beginnings, 1);
+});
+
+Deno.test("clerk wire: what the member would close the connection over is not sent, and costs nobody else anything", async () => {
+  const targets: string[] = [];
+  const network = new PlayedNetwork((_member, ask, line) => {
+    if (ask.type !== "Fetch") return;
+    targets.push(ask.target);
+    const answer = { type: "Fetched", id: ask.id, status: 200, headers: {}, isLast: true } as const;
+    // The other request is answered after those that are refused.
+    setTimeout(() => line.answer({ ...answer, body: new Uint8Array(0) }), 20);
+  });
+  await using kv = clerkOf(network);
+  const get = { method: "GET", path: "/a" } as const;
+  const good = kv.fetch(get);
+  const many = Array.from({ length: HEADERS_MAX + 1 }, (_, at) => [`x-${at}`, "v"]);
+  await assertRejects(() => kv.fetch({ ...get, headers: Object.fromEntries(many) }), ClerkError);
+  const path = `/${"x".repeat(TEXT_CHARS_MAX)}`;
+  await assertRejects(() => kv.fetch({ ...get, path }), InvalidRequestError);
+  await assertRejects(() => kv.get("k".repeat(TEXT_CHARS_MAX + 1)), InvalidRequestError);
+  const body = new Uint8Array(CLIENT_FRAME_BYTES_MAX);
+  await assertRejects(
+    () => kv.fetch({ method: "POST", path: "/b", body }),
+    InvalidRequestError,
+    String(CLIENT_FRAME_BYTES_MAX),
+  );
+  assertEquals((await good).status, 200);
+  assertEquals([targets, network.dialled.length], [["/a"], 1]);
+});
+
+Deno.test("clerk wire: the member is told that the rest of a body is not wanted", async () => {
+  const cancelled: number[] = [];
+  const network = new PlayedNetwork((_member, ask, line) => {
+    if (ask.type === "Cancel") cancelled.push(ask.id);
+    if (ask.type !== "Fetch") return;
+    const answer = {
+      type: "Fetched",
+      id: ask.id,
+      status: 200,
+      headers: {},
+      isLast: false,
+    } as const;
+    line.answer({ ...answer, body: new Uint8Array(1) });
+  });
+  await using kv = clerkOf(network);
+  const get = { method: "GET", path: "/a" } as const;
+  const stop = new AbortController();
+  const { body } = await kv.fetch({ ...get, isStreamed: true, signal: stop.signal });
+  stop.abort();
+  await assertRejects(() => new Response(body).text(), Error, "aborted");
+  await assertRejects(() => kv.fetch({ ...get, timeoutMs: 60 }), UnavailableError);
+  const signal = AbortSignal.timeout(20);
+  await assertRejects(() => kv.fetch({ ...get, signal }), AbortedError);
+  while (cancelled.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals(cancelled, [1, 2, 3]);
+});
+
+Deno.test("clerk wire: a write that waited for a welcome which does not come surely was not done", async () => {
+  const network = new PlayedNetwork(() => {});
+  network.isMute = true;
+  const link = new WireLink([{ hostname: "m", port: 1 }], { network });
+  let cancel = (): void => {};
+  const attempt = link.execute(0, new Uint8Array(0), {
+    attemptMs: 1_000,
+    onCancel: (canceller) => void (cancel = canceller),
+  });
+  cancel();
+  assertEquals((await attempt).type, "Failed");
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  link.close();
 });
 
 Deno.test("clerk wire: an answer for other operations is no success", async () => {

@@ -28,9 +28,9 @@ const CLIENT_MAGIC = "STCC";
 /** Pieces of a body that are sent before the client asks for more. */
 export const PIECES_AHEAD = 4;
 /** Longest text in a frame, in characters: a request's target has an encoded key in it. */
-const TEXT_CHARS_MAX = 16 * 1024;
-/** Most headers of a request or an answer. */
-const HEADERS_MAX = 64;
+export const TEXT_CHARS_MAX = 16 * 1024;
+/** Most headers of a request or an answer: what the runtime takes of an HTTP request, and the link's own. */
+export const HEADERS_MAX = 128;
 
 /** The first frame of a client. */
 export interface ClientHello {
@@ -192,7 +192,7 @@ export class ClientCodec {
     return w.end();
   }
 
-  /** As {@linkcode hello}. */
+  /** @throws {WireError} If it is too large, or the member would not read it. */
   ask(ask: ClientAsk): Uint8Array {
     switch (ask.type) {
       case "Execute": {
@@ -208,15 +208,15 @@ export class ClientCodec {
         w.uint(ask.timeoutMs);
         w.uint(CONSISTENCIES.indexOf(ask.consistency));
         w.uint(ask.minRevision);
-        w.string(ask.key);
+        w.string(readable("key", ask.key));
         return w.end();
       }
       case "Fetch": {
         const w = this.#begin(TAGS.Fetch, 5);
         w.uint(ask.id);
-        w.string(ask.method);
-        w.string(ask.target);
-        w.value(ask.headers);
+        w.string(readable("method", ask.method));
+        w.string(readable("target", ask.target));
+        w.value(headersOf(ask.headers));
         w.bin(ask.body);
         return w.end();
       }
@@ -425,6 +425,12 @@ function entryOf(cursor: BodyCursor): WireEntry {
     contentType: contentType === "" ? undefined : contentType,
     lease: lease === NONE ? undefined : lease,
   };
+}
+
+/** Nobody's request may close the connection that it shares with others': what is not read is not sent. */
+function readable(field: string, text: string): string {
+  if (text.length <= TEXT_CHARS_MAX) return text;
+  throw badField(field, `a text of at most ${TEXT_CHARS_MAX} characters`);
 }
 
 /** Skips the fields that a later version has appended. */
