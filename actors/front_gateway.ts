@@ -16,6 +16,7 @@ import {
   REQUEST_TIMEOUT_MS_MAX,
   TXN_BODY_BYTES_MAX,
 } from "../transport/http/limits.ts";
+import { durationOf, TIMEOUT_HEADER, timeoutOfText } from "../transport/http/routes/kv_request.ts";
 import { GatewayError, isProblemCode } from "../transport/http/problem.ts";
 import { formatMetrics } from "../transport/http/prometheus.ts";
 import { unmeasured } from "../transport/http/stream.ts";
@@ -155,10 +156,11 @@ export class FrontGateway implements ItemPort {
     const hasBody = method !== "GET" && method !== "HEAD";
     const body = hasBody ? await readBody(request, TXN_BODY_BYTES_MAX, this) : undefined;
     const isRead = method === "GET" || method === "HEAD";
+    const timeoutMs = timeoutOfText(request.headers.get(TIMEOUT_HEADER)) ?? PASS_TIMEOUT_MS;
     // Only the answer of a lock waits for what others do: all others begin at once.
-    const waits = new URL(url).pathname.startsWith("/v1/locks/");
-    const asked = Number(request.headers.get("statecraft-timeout-ms") ?? NaN);
-    const timeoutMs = Number.isFinite(asked) ? asked : PASS_TIMEOUT_MS;
+    const waitMs = method === "POST" && new URL(url).pathname.startsWith("/v1/locks/")
+      ? waitMsOf(body!)
+      : 0;
     const passed = {
       ...{ path: targetOf(request), headers, isStreamed: true },
       method: method as ClerkRequest["method"],
@@ -168,8 +170,8 @@ export class FrontGateway implements ItemPort {
       this.#requests.run({
         isWrite: !isRead,
         mayRepeat: isRead || request.headers.has("idempotency-key"),
-        timeoutMs: waits ? LOCK_WAIT_MS_MAX + timeoutMs : timeoutMs,
-        ...(waits ? { attemptMs: LOCK_WAIT_MS_MAX + timeoutMs } : {}),
+        timeoutMs: waitMs + timeoutMs,
+        ...(waitMs > 0 ? { attemptMs: waitMs + timeoutMs } : {}),
         attempt: (at, call) => this.#link.fetch(at, passed, { ...call, passes: true }),
       }),
     );
@@ -190,6 +192,17 @@ export class FrontGateway implements ItemPort {
 
 /** How long a request that a member answers may take if it does not say so, in milliseconds. */
 const PASS_TIMEOUT_MS = 10_000;
+
+/** How long a request for a lock may wait; a member says what is wrong with one that is none. */
+function waitMsOf(body: Uint8Array): number {
+  try {
+    const { wait } = JSON.parse(new TextDecoder().decode(body)) as { readonly wait?: unknown };
+    if (typeof wait !== "string") return 0;
+    return durationOf(wait, "wait", { min: 0, max: LOCK_WAIT_MS_MAX });
+  } catch {
+    return 0;
+  }
+}
 
 /** The errors of a client as those of a gateway. */
 async function asGateway<Value>(asked: Promise<Value>): Promise<Value> {

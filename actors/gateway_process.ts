@@ -8,6 +8,7 @@ import { formatHostPort, type HostPort } from "../transport/wire/network.ts";
 import { tcpNetwork } from "../transport/wire/tcp.ts";
 import { denoPorts } from "./deno_ports.ts";
 import { FrontGateway } from "./front_gateway.ts";
+import { GATEWAY_STOP_MS_MAX } from "./limits.ts";
 import { VERSION } from "./node.ts";
 import type { Log } from "./runtime/ports.ts";
 
@@ -25,7 +26,10 @@ export interface GatewayStartOptions {
 export interface RunningGateway extends AsyncDisposable {
   /** Where it serves HTTP. */
   readonly httpAddress: string;
-  /** Answers what has come, and stops. Idempotent. */
+  /**
+   * Answers what has come, and stops. What waits for news, or for a lock, is cut after
+   * GATEWAY_STOP_MS_MAX. Idempotent.
+   */
   stop(): Promise<void>;
 }
 
@@ -51,7 +55,9 @@ export function startGateway(
   const httpAddress = `http://${formatHostPort(server.address)}`;
   log("info", "gateway-serves", { http: httpAddress, members: members.map(formatHostPort).join() });
   const stop = async (): Promise<void> => {
+    const late = denoPorts.timers.set(GATEWAY_STOP_MS_MAX, () => gateway.close());
     await server.shutdown();
+    denoPorts.timers.clear(late);
     gateway.close();
   };
   return { httpAddress, stop, [Symbol.asyncDispose]: stop };

@@ -119,6 +119,8 @@ export const CLERK_UNSENT_BYTES_MAX = 64 * 1024 * 1024;
 export const CLIENT_FRAME_BYTES_MAX = 4 * 1024 * 1024;
 /** Least and most time that a request of a client gets, in milliseconds. */
 export const CLIENT_TIMEOUT_MS = { min: 50, max: 60_000 } as const;
+/** How long a gateway that stops waits for its answers to end, in milliseconds; then they are cut. */
+export const GATEWAY_STOP_MS_MAX = 1_000;
 /** Watchers of a node; one more is refused as overloaded. */
 export const WATCHES_MAX = 20_000;
 

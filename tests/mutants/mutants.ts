@@ -2309,6 +2309,20 @@ export const mutants: readonly Mutant[] = [
     replace: "false",
     suspects: ["tests/actors/client_connections_test.ts"],
   },
+  {
+    name: "a gateway waits for a member that hangs as long as for a lock",
+    file: "actors/front_gateway.ts",
+    find: "      ? waitMsOf(body!)\n",
+    replace: "      ? LOCK_WAIT_MS_MAX\n",
+    suspects: ["tests/transport/http_front_test.ts"],
+  },
+  {
+    name: "a gateway that stops waits for those who wait for news",
+    file: "actors/gateway_process.ts",
+    find: "denoPorts.timers.set(GATEWAY_STOP_MS_MAX, () => gateway.close())",
+    replace: "denoPorts.timers.set(GATEWAY_STOP_MS_MAX, () => {})",
+    suspects: ["tests/transport/http_front_test.ts"],
+  },
   // The clients' wire
   {
     name: "a member waits for ever to be asked for the rest of a body",

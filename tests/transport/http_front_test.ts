@@ -3,6 +3,7 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { startGateway, startNode, type StatecraftNode } from "../../mod.ts";
+import { TEXT_CHARS_MAX } from "../../transport/wire/client_codec.ts";
 import { parseHostPort } from "../../transport/wire/network.ts";
 import { assertProblem, httpCases, type Send } from "./http_cases.ts";
 import { leaseCases } from "./http_lease_cases.ts";
@@ -89,4 +90,54 @@ Deno.test("a gateway without a member says so, and what it knows of a write", as
   await assertProblem(write, 503, "unavailable", { retryable: true });
   const passed = await fetch(`${gateway.httpAddress}/v1/cluster`, { headers });
   await assertProblem(passed, 503, "unavailable", { retryable: true });
+});
+
+Deno.test("a gateway gives a poll and a lock the time that they ask for, and anything else no more than its own", async () => {
+  await withGateway(async (send, node) => {
+    const poll = await send("/v1/watch?prefix=p&wait=60s");
+    assertEquals(poll.status, 200);
+    await poll.body?.cancel();
+    for (const timeout of ["", "-5", "1e9"]) {
+      const headers = { "statecraft-timeout-ms": timeout };
+      await assertProblem(await send("/v1/leases/7", { headers }), 400, "invalid-request");
+    }
+    // As many headers as the runtime takes are passed on; a name that no member would read is refused.
+    const headers = Object.fromEntries(Array.from({ length: 80 }, (_, at) => [`x-${at}`, "v"]));
+    const cluster = await send("/v1/cluster", { headers });
+    assertEquals([cluster.status, (await cluster.json()).nodeId], [200, node.id]);
+    const name = "x".repeat(TEXT_CHARS_MAX);
+    await assertProblem(await send(`/v1/locks/${name}`), 400, "invalid-request");
+  });
+});
+
+Deno.test("a gateway whose member hangs gives up what is about a lock in its time", async () => {
+  // It takes connections, and says nothing.
+  using listener = Deno.listen(http);
+  const { port } = listener.addr;
+  await using gateway = startGateway({ members: [{ hostname: "127.0.0.1", port }], http });
+  const headers = { "statecraft-timeout-ms": "100", "content-type": "application/json" };
+  const body = '{"ttlSeconds":5,"wait":"100ms"}';
+  const url = `${gateway.httpAddress}/v1/locks/a`;
+  const inits: RequestInit[] = [{}, { method: "POST", body }, { method: "DELETE" }];
+  for (const init of inits) {
+    const answer = await fetch(url, { ...init, headers, signal: AbortSignal.timeout(10_000) });
+    await answer.body?.cancel();
+    assert([503, 504].includes(answer.status), `${init.method} ${answer.status}`);
+  }
+});
+
+Deno.test("GATEWAY_STOP_MS_MAX: a gateway that stops cuts what waits for news", async () => {
+  const dataDir = await Deno.makeTempDir();
+  try {
+    await using node = await startNode({ id: 1, single: true, dataDir, http });
+    const members = [parseHostPort(node.status().members[0]!.raftAddress)!];
+    await using gateway = startGateway({ members, http });
+    const reader = (await fetch(`${gateway.httpAddress}/v1/watch?prefix=`)).body!.getReader();
+    await reader.read();
+    const rest = reader.read().catch((error: Error) => error.name);
+    await gateway.stop();
+    assertEquals(await rest, "TypeError");
+  } finally {
+    await Deno.remove(dataDir, { recursive: true });
+  }
 });

@@ -115,8 +115,19 @@ export function readOptionsOf(c: Context, query: ReadonlyMap<string, string>): R
 
 /** How long the request may take. A client that says how long it waits is answered before it leaves. */
 export function timeoutOf(c: Context): number {
-  const text = c.req.header("statecraft-timeout-ms");
-  if (text === undefined) return REQUEST_TIMEOUT_MS;
+  return timeoutOfText(c.req.header(TIMEOUT_HEADER)) ?? REQUEST_TIMEOUT_MS;
+}
+
+/** In which a client says how long it waits. */
+export const TIMEOUT_HEADER = "statecraft-timeout-ms";
+
+/**
+ * As {@linkcode timeoutOf}, of the header's text; undefined if it is not there.
+ *
+ * @throws {GatewayError} invalid-request
+ */
+export function timeoutOfText(text: string | null | undefined): number | undefined {
+  if (text === null || text === undefined) return undefined;
   const timeoutMs = Number(text);
   const isValid = /^\d{1,6}$/.test(text) && timeoutMs >= REQUEST_TIMEOUT_MS_MIN &&
     timeoutMs <= REQUEST_TIMEOUT_MS_MAX;
