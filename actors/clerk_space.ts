@@ -131,7 +131,7 @@ export class KeySpace<Value> {
 
   /**
    * Stores what a function makes of what is there, undefined if nothing is; and if somebody else has written
-   * meanwhile, does so anew. If the function makes undefined, nothing is stored.
+   * meanwhile, does so anew. If the function makes undefined, nothing is stored. The key keeps its lease.
    *
    * @throws {ConflictError} If others have written meanwhile UPDATE_TRIES_MAX times.
    * @throws {ClerkError} As {@linkcode put} and {@linkcode get}.
@@ -145,14 +145,16 @@ export class KeySpace<Value> {
       const present = await this.get(key, options);
       const value = await change(present?.value);
       if (value === undefined) return present;
-      const condition = present === undefined
-        ? { ifAbsent: true }
-        : { ifRevision: present.revision };
+      const lease = present?.lease;
+      const condition = {
+        ...(present === undefined ? { ifAbsent: true } : { ifRevision: present.revision }),
+        ...(lease === undefined ? {} : { lease }),
+      };
       try {
         const { revision, version } = await this.put(key, value, { ...options, ...condition });
         const created = present?.created ?? revision;
         const { contentType } = this.#codec;
-        return { key, value, contentType, revision, version, created, lease: undefined };
+        return { key, value, contentType, revision, version, created, lease };
       } catch (error) {
         if (!(error instanceof PreconditionFailedError)) throw error;
         await pause(Math.random() * UPDATE_PAUSE_MS, options.signal);

@@ -140,3 +140,15 @@ Deno.test("space: a watch tells of its own keys only, typed", async () => {
     }
   });
 });
+
+Deno.test("space: an update leaves a key its lease", async () => {
+  await withNode(async ({ kv }) => {
+    const numbers = kv.space("n/", jsonValues<number>());
+    await using lease = await kv.lease(60_000);
+    await numbers.put("a", 1, { lease });
+    const updated = await numbers.update("a", (value) => value! + 1);
+    assertEquals([updated?.lease, (await numbers.get("a"))?.lease], [lease.id, lease.id]);
+    await lease.revoke();
+    assertEquals(await numbers.update("a", (value) => value), undefined);
+  });
+});
