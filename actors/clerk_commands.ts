@@ -159,12 +159,14 @@ export class CommandKeyCalls implements KeyCalls {
     command: Omit<Command, "once">,
     options: CallOptions,
   ): Promise<Executed> {
+    const step = this.#requests.stepsOf(options);
     for (let tries = 1;; tries++) {
+      const limits = step();
       const place = this.#sessions.take() ??
-        await this.#requests.within(this.#sessions.wait(), options, (late) => late.release());
+        await this.#requests.within(this.#sessions.wait(), limits, (late) => late.release());
       try {
         const payload = encoded({ ...command, once: place.once });
-        const result = await this.#propose(payload, options);
+        const result = await this.#propose(payload, step());
         if (result.status === "ok") return checked(result, command);
         throw failureOf(result);
       } catch (error) {

@@ -108,6 +108,25 @@ export class ClerkRequests {
   }
 
   /**
+   * The limits of a call that takes one step after the other: each step has the time that is left.
+   *
+   * @throws {ClerkError} What is returned throws `unavailable` once there is none.
+   */
+  stepsOf(options: CallLimits): () => CallLimits {
+    const { clock } = this.#ports;
+    const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs;
+    const deadlineMs = clock.monotonicMs() + timeoutMs;
+    return () => {
+      const leftMs = deadlineMs - clock.monotonicMs();
+      if (leftMs > 0) return { ...limitsOf(options), timeoutMs: leftMs };
+      throw endError("unavailable", {
+        why: "its time was up before it was sent",
+        doubt: undefined,
+      });
+    };
+  }
+
+  /**
    * Waits for what a request needs before it can be sent, no longer than the request may take.
    *
    * @throws {ClerkError} `unavailable` or `aborted`: nothing was sent. What comes later goes to `onLate`.

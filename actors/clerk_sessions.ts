@@ -69,7 +69,11 @@ export class ClerkSessions {
   async wait(): Promise<Place> {
     for (;;) {
       const place = this.take();
-      if (place !== undefined) return place;
+      if (place !== undefined) {
+        // The oldest of a session's places makes room for many once it is released.
+        this.#waiting.shift()?.();
+        return place;
+      }
       if (this.#open.length < CLERK_SESSIONS_MAX) await this.#beginOne();
       else await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }

@@ -23,7 +23,7 @@ import { unmeasured } from "../transport/http/stream.ts";
 import { targetOf } from "../transport/http/target.ts";
 import type { HostPort, Network } from "../transport/wire/network.ts";
 import { ClerkError } from "./clerk_errors.ts";
-import type { ClerkRequest } from "./clerk_link.ts";
+import type { CallLimits, ClerkRequest } from "./clerk_link.ts";
 import { ClerkRequests } from "./clerk_requests.ts";
 import { ClerkSessions } from "./clerk_sessions.ts";
 import { WireLink } from "./clerk_wire.ts";
@@ -60,7 +60,7 @@ export class FrontGateway implements ItemPort {
     this.#requests = new ClerkRequests({ link: this.#link, timeoutMs, ports });
     this.#sessions = new ClerkSessions(async (once) => {
       const nothing = { compares: [], success: [], failure: [], once };
-      await this.#propose(encodeCommand(nothing), timeoutMs);
+      await this.#propose(encodeCommand(nothing), { timeoutMs });
     });
     this.handler = createFrontGateway(this, {
       version,
@@ -82,21 +82,29 @@ export class FrontGateway implements ItemPort {
    */
   async write(command: Command, timeoutMs: number): Promise<CommandResult> {
     const { once } = command;
-    if (once !== undefined) return await this.#propose(encodeCommand(command), timeoutMs);
-    const place = this.#sessions.take() ??
-      await asGateway(
-        this.#requests.within(this.#sessions.wait(), { timeoutMs }, (late) => late.release()),
-      );
-    try {
-      const payload = encodeCommand({ ...command, once: place.once });
-      const result = await this.#propose(payload, timeoutMs);
-      if (result.status !== "session-expired") return result;
-      place.expired();
-    } finally {
-      place.release();
+    return await asGateway(
+      once === undefined
+        ? this.#writeOnce(command, { timeoutMs })
+        : this.#propose(encodeCommand(command), { timeoutMs }),
+    );
+  }
+
+  async #writeOnce(command: Command, limits: CallLimits): Promise<CommandResult> {
+    const step = this.#requests.stepsOf(limits);
+    for (;;) {
+      const left = step();
+      const place = this.#sessions.take() ??
+        await this.#requests.within(this.#sessions.wait(), left, (late) => late.release());
+      try {
+        const payload = encodeCommand({ ...command, once: place.once });
+        const result = await this.#propose(payload, step());
+        if (result.status !== "session-expired") return result;
+        // It surely was not applied in the session that had ended (clerk_requests.ts).
+        place.expired();
+      } finally {
+        place.release();
+      }
     }
-    // It surely was not applied in the session that had ended (clerk_requests.ts).
-    return await this.write(command, timeoutMs);
   }
 
   /** See {@linkcode ItemPort.get}. */
@@ -124,10 +132,11 @@ export class FrontGateway implements ItemPort {
     return () => this.#deadlines.clear(deadline);
   }
 
-  #propose(payload: Uint8Array, timeoutMs: number): Promise<CommandResult> {
-    return asGateway(
-      this.#requests.run<CommandResult>({
-        ...{ isWrite: true, mayRepeat: true, timeoutMs },
+  async #propose(payload: Uint8Array, limits: CallLimits): Promise<CommandResult> {
+    try {
+      return await this.#requests.run<CommandResult>({
+        ...limits,
+        ...{ isWrite: true, mayRepeat: true },
         attempt: async (at, call) => {
           const came = await this.#link.execute(at, payload, call);
           const isExpired = came.type === "Answered" && !(came.answer instanceof ClerkError) &&
@@ -136,13 +145,13 @@ export class FrontGateway implements ItemPort {
           const message = "The gateway's session has ended";
           return { type: "Answered", answer: new ClerkError(message, { code: "session-expired" }) };
         },
-      }).catch((error) => {
-        if (error instanceof ClerkError && error.code === "session-expired") {
-          return { status: "session-expired" } as const;
-        }
-        throw error;
-      }),
-    );
+      });
+    } catch (error) {
+      if (error instanceof ClerkError && error.code === "session-expired") {
+        return { status: "session-expired" };
+      }
+      throw error;
+    }
   }
 
   /** Has a member answer, whose answer goes to the client as it comes. */

@@ -11,6 +11,7 @@ import {
   OutcomeUnknownError,
   UnavailableError,
 } from "../../mod.ts";
+import { ANSWER_MARGIN_MS } from "../../actors/clerk_link.ts";
 import { WireLink } from "../../actors/clerk_wire.ts";
 import { CLIENT_FRAME_BYTES_MAX } from "../../actors/limits.ts";
 import { decodeCommand } from "../../storage/kv/command.ts";
@@ -337,4 +338,24 @@ Deno.test("clerk sessions: as many places are given out as a session answers for
   assert(!isThere, `there are more than ${CLERK_SESSIONS_MAX} sessions`);
   places[1]!.release();
   assertEquals((await waiting).once.clientId, begun[0]!);
+  // Those that are done before the oldest make no room, but do once the oldest is done.
+  const three = [1, 2, 3].map(() => sessions.wait());
+  for (const at of [3, 4, 2]) places[at]!.release();
+  for (const { once } of await Promise.all(three)) assertEquals(once.clientId, begun[0]!);
+});
+
+Deno.test("clerk wire: a write that waited for its session has the time that is left", async () => {
+  const told: number[] = [];
+  const network = new PlayedNetwork((_member, ask, line) => {
+    if (ask.type !== "Execute") return;
+    const isBeginning = sequenceOf(ask) === 1;
+    if (!isBeginning) told.push(ask.timeoutMs);
+    const answer = (): void => line.answer(done(ask, { results: isBeginning ? [] : [PUT] }));
+    setTimeout(answer, isBeginning ? 300 : 0);
+  });
+  await using kv = clerkOf(network, 1, 5_000);
+  await kv.put("a", "1");
+  // The member is told less, so that its answer arrives in time.
+  const [timeoutMs = Infinity] = told;
+  assert(timeoutMs <= 5_000 - 300 - ANSWER_MARGIN_MS + 20, `it has ${timeoutMs} ms`);
 });

@@ -2323,7 +2323,28 @@ export const mutants: readonly Mutant[] = [
     replace: "denoPorts.timers.set(GATEWAY_STOP_MS_MAX, () => {})",
     suspects: ["tests/transport/http_front_test.ts"],
   },
+  {
+    name: "an update makes a key outlive its lease",
+    file: "actors/clerk_space.ts",
+    find: "...(lease === undefined ? {} : { lease }),",
+    replace: "",
+    suspects: ["tests/actors/clerk_space_test.ts"],
+  },
   // The clients' wire
+  {
+    name: "a write that waited for its session has all of its time again",
+    file: "actors/clerk_requests.ts",
+    find: "const leftMs = deadlineMs - clock.monotonicMs();\n      if (leftMs > 0)",
+    replace: "const leftMs = timeoutMs;\n      if (leftMs > 0)",
+    suspects: ["tests/actors/clerk_wire_test.ts"],
+  },
+  {
+    name: "room for many in a session wakes one of those who wait",
+    file: "actors/clerk_sessions.ts",
+    find: "        this.#waiting.shift()?.();\n        return place;",
+    replace: "        return place;",
+    suspects: ["tests/actors/clerk_wire_test.ts"],
+  },
   {
     name: "a member waits for ever to be asked for the rest of a body",
     file: "actors/clerk_wire.ts",
