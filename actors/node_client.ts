@@ -61,6 +61,8 @@ import { isResult, type RaftRequest } from "./raft_request.ts";
 
 /** How long a request waits for the cluster to agree on the version that it belongs to. */
 const TOO_NEW_MS = 2_000;
+const SESSION_LOST =
+  "The session has ended since the last attempt: nobody knows whether that was applied";
 const NO_LEADER = "This node knows no leader; /v1/raft/explain says why";
 
 /** What the node gives its gateway. */
@@ -511,6 +513,9 @@ export class NodeClient implements GatewayPort {
           const detail =
             "A member of the cluster runs an older build, which cannot read the request";
           throw new GatewayError("conflict", detail);
+        }
+        if (answer.status === "session-expired" && mayHaveHadEffect) {
+          throw new GatewayError("outcome-unknown", SESSION_LOST);
         }
         const isFinal = answer.status !== "not-applied" &&
           (answer.status !== "refused" || answer.reason === "aborted");

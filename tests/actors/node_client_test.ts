@@ -253,12 +253,21 @@ Deno.test("a lost answer leaves the outcome unknown, and only a write with a key
 });
 
 Deno.test("once an answer was lost, no later refusal makes the outcome known", async () => {
-  const later = [refused("not-leader"), NOT_DELIVERED, refused("overloaded"), refused("invalid")];
+  const expired = answer({ status: "session-expired" });
+  const later = [
+    ...[refused("not-leader"), NOT_DELIVERED, refused("overloaded"), refused("invalid")],
+    expired,
+  ];
   for (const reaction of later) {
     const bench = new Bench(LOST, reaction);
     await bench.fails(bench.gateway.write(ONCE, REQUEST_TIMEOUT_MS), "outcome-unknown", "unknown");
     assert(bench.asked.length > 1);
   }
+  // At once, that is no doubt: the client takes another session.
+  const once = new Bench(expired);
+  assertEquals(await once.run(once.gateway.write(ONCE, REQUEST_TIMEOUT_MS)), {
+    status: "session-expired",
+  });
 });
 
 Deno.test("an overloaded leader and one that cannot read the request answer at once", async () => {

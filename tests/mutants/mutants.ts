@@ -2330,6 +2330,13 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     suspects: ["tests/actors/clerk_space_test.ts"],
   },
+  {
+    name: "a write that may have been done is done again in another session",
+    file: "actors/node_client.ts",
+    find: 'if (answer.status === "session-expired" && mayHaveHadEffect) {',
+    replace: 'if (answer.status === "session-expired" && !mayRepeat) {',
+    suspects: ["tests/actors/node_client_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that waited for its session has all of its time again",
