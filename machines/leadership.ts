@@ -33,6 +33,8 @@ export class Leadership {
   readonly reads: ReadRounds = new ReadRounds();
   /** When the followers must hear from this leader again. */
   heartbeatDeadlineMs: number;
+  /** When followers must hear that more is committed; Infinity if they need not. */
+  commitNoticeMs = Infinity;
   /** When this leader must have heard from a majority. */
   quorumDeadlineMs: number;
   /** When the transfer under way is given up; undefined if there is none. */
@@ -120,7 +122,7 @@ export class Leadership {
 
   /** When the host must let time elapse at the latest. */
   get nextDeadlineMs(): number {
-    const beat = Math.min(this.heartbeatDeadlineMs, this.quorumDeadlineMs);
+    const beat = Math.min(this.heartbeatDeadlineMs, this.commitNoticeMs, this.quorumDeadlineMs);
     return this.transferDeadlineMs === undefined ? beat : Math.min(beat, this.transferDeadlineMs);
   }
 

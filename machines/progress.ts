@@ -57,8 +57,10 @@ export class Progress {
   wasHeard = false;
   /** A learner's round of catching up (membership.ts); undefined before the first. */
   catchUp: CatchUp | undefined;
-  /** An AppendEntries is owed even if it carries nothing: heartbeat, read round. */
+  /** An AppendEntries is owed even if it carries nothing: heartbeat, read round, commit index. */
   beatDue = true;
+  /** Highest commit index that it was told of, whether or not it has heard. */
+  toldCommit: LogIndex = 0;
   /**
    * Probe mode: entries were sent, and more wait for an answer. If they were lost, a heartbeat's
    * answer is one.

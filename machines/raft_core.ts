@@ -342,7 +342,10 @@ export class RaftCore {
       deadlineMs !== undefined && nowMs >= deadlineMs;
     if (isDue(state.electionDeadlineMs)) this.#feed({ type: "ElectionTimeout" });
     if (isDue(state.leadership?.quorumDeadlineMs)) this.#checkQuorum();
-    if (isDue(state.leadership?.heartbeatDeadlineMs)) this.#feed({ type: "HeartbeatTimeout" });
+    const { heartbeatDeadlineMs, commitNoticeMs = Infinity } = state.leadership ?? {};
+    if (isDue(heartbeatDeadlineMs) || isDue(commitNoticeMs)) {
+      this.#feed({ type: "HeartbeatTimeout" });
+    }
     if (isDue(state.leadership?.transferDeadlineMs)) this.#feed({ type: "TransferTimeout" });
     if (isDue(state.recovery?.deadlineMs)) this.#feed({ type: "RecoveryTimeout" });
     if (isDue(this.#readDeadlineMs)) reads.refuseOverdueReads(state);

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { COMMIT_NOTICE_MS } from "./bounds.ts";
 import { encodeConfig, type GroupConfig } from "./group_config.ts";
 import type { GroupState } from "./group_state.ts";
 import { Leadership } from "./leadership.ts";
@@ -201,17 +202,28 @@ export function advanceCommit(state: GroupState, context: RaftContext): void {
   );
   if (index > state.commitIndex && state.log.termAt(index) === context.currentTerm) {
     state.commitIndex = index;
+    state.lead.commitNoticeMs = Math.min(
+      state.lead.commitNoticeMs,
+      state.nowMs + COMMIT_NOTICE_MS,
+    );
   }
 }
 
 /**
  * "Repeat during idle periods to prevent election timeouts" (s5.2). A heartbeat's answer also goes
- * on where a probe was lost.
+ * on where a probe was lost. One that comes early goes to those alone that hold what is committed and were
+ * not told so by anything that was sent since.
  */
 export function broadcastHeartbeat(state: GroupState): void {
-  const { lead } = state;
-  lead.heartbeatDeadlineMs = state.nowMs + state.timing.heartbeatMs;
-  for (const progress of lead.progress.values()) progress.beatDue = true;
+  const { lead, nowMs, commitIndex } = state;
+  const isNotice = nowMs < lead.heartbeatDeadlineMs;
+  lead.commitNoticeMs = Infinity;
+  if (!isNotice) lead.heartbeatDeadlineMs = nowMs + state.timing.heartbeatMs;
+  for (const progress of lead.progress.values()) {
+    const known = Math.min(commitIndex, progress.nextIndex - 1);
+    const isUntold = progress.mode === "replicate" && progress.toldCommit < known;
+    if (!isNotice || isUntold) progress.beatDue = true;
+  }
 }
 
 /**
@@ -277,6 +289,9 @@ function sendAppend(
   part: Pick<AppendEntries, "prevLogIndex" | "prevLogTerm" | "runs">,
 ): void {
   progress.beatDue = false;
+  // A follower believes it as far as this message matches its log.
+  const last = part.runs.length === 0 ? part.prevLogIndex : lastIndexOf(part.runs.at(-1)!);
+  progress.toldCommit = Math.max(progress.toldCommit, Math.min(state.commitIndex, last));
   state.send(peer, {
     ...state.header(context),
     type: "AppendEntries",

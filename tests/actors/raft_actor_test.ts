@@ -1,3 +1,4 @@
+import { COMMIT_NOTICE_MS } from "../../machines/bounds.ts";
 import { encodeConfig, foundingConfig } from "../../machines/group_config.ts";
 import { TRANSFERS_WAITING_MAX } from "../../actors/limits.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -376,6 +377,10 @@ Deno.test("a timer that fired in time is believed", () => {
 Deno.test("a leader beats at least every heartbeat interval", () => {
   const bench = new Bench();
   bench.lead();
+  // The entry of the election is committed, and the others are told so.
+  bench.acknowledge(2);
+  bench.advance(COMMIT_NOTICE_MS);
+  bench.taken();
   for (let beat = 0; beat < 3; beat++) {
     bench.advance(heartbeatMs);
     assertEquals(bench.taken(), ["AppendEntries to 2", "AppendEntries to 3"]);

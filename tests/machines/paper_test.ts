@@ -25,6 +25,7 @@ import {
 } from "../../machines/request_batch.ts";
 import { forEachEntry, RECORD_HEADER_BYTES, recordFormat } from "../../storage/log/wal_record.ts";
 import { CoreCluster, runsOfTerms } from "./core_cluster.ts";
+import { COMMIT_NOTICE_MS } from "../../machines/bounds.ts";
 import { matchesOf, messagesTo, only, SoloCore } from "./solo_core.ts";
 
 const { electionTimeoutMsMin, electionTimeoutMsMax, heartbeatMs } = DEFAULT_TIMING;
@@ -534,6 +535,31 @@ Deno.test("Fig. 2 Leaders: repeat during idle periods to prevent election timeou
     assertEquals(outbox.messages.map(({ to }) => to), [2, 3], `beat ${beat}`);
   }
   assertEquals(solo.elapse(heartbeatMs / 2).messages, []);
+});
+
+Deno.test("s5.3: a leader keeps track of the highest index committed, and tells it in future AppendEntries: soon, if there is nothing else to send", () => {
+  const solo = new SoloCore();
+  solo.persist(solo.lead());
+  // Both followers have entry 1, of the election; the leader commits it.
+  for (const from of [2, 3]) solo.receive(solo.reply({ from, matchIndex: 1, prevLogIndex: 1 }));
+  assertEquals(solo.core.state.commitIndex, 1);
+  assertEquals(solo.elapse(COMMIT_NOTICE_MS / 2).messages, []);
+  const told = solo.elapse(COMMIT_NOTICE_MS / 2).messages.map(({ to, message }) => {
+    assert(message.type === "AppendEntries");
+    return [to, message.leaderCommit, message.runs.length];
+  });
+  assertEquals(told, [[2, 1, 0], [3, 1, 0]]);
+  assertEquals(solo.elapse(COMMIT_NOTICE_MS).messages, []);
+
+  // What is sent meanwhile says it as well. A follower that lacks the entry has no use for it yet.
+  solo.persist(solo.turn((core) => core.propose([new Uint8Array(1)])));
+  solo.receive(solo.reply({ from: 2, matchIndex: 2, prevLogIndex: 2 }));
+  assertEquals(solo.core.state.commitIndex, 2);
+  solo.turn((core) => core.propose([new Uint8Array(1)]));
+  assertEquals(solo.elapse(COMMIT_NOTICE_MS).messages, []);
+  // It is no heartbeat: those keep their pace.
+  const { leadership } = solo.core.state;
+  assert(leadership!.heartbeatDeadlineMs <= solo.nowMs + heartbeatMs - 2 * COMMIT_NOTICE_MS);
 });
 
 Deno.test("s8: a leader commits a blank no-op entry at the start of its term", () => {

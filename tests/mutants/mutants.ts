@@ -2337,6 +2337,27 @@ export const mutants: readonly Mutant[] = [
     replace: 'if (answer.status === "session-expired" && !mayRepeat) {',
     suspects: ["tests/actors/node_client_test.ts"],
   },
+  {
+    name: "followers hear that more is committed with the next heartbeat only",
+    file: "machines/raft_core.ts",
+    find: "isDue(heartbeatDeadlineMs) || isDue(commitNoticeMs)",
+    replace: "isDue(heartbeatDeadlineMs)",
+    suspects: ["tests/machines/paper_test.ts"],
+  },
+  {
+    name: "followers that were told of the commit index are told again",
+    file: "machines/replication.ts",
+    find: "progress.toldCommit = Math.max(progress.toldCommit, Math.min(state.commitIndex, last));",
+    replace: "progress.toldCommit = Math.max(0, Math.min(0, last));",
+    suspects: ["tests/machines/paper_test.ts"],
+  },
+  {
+    name: "a word of what is committed puts the heartbeat off",
+    file: "machines/replication.ts",
+    find: "if (!isNotice) lead.heartbeatDeadlineMs",
+    replace: "if (nowMs >= 0) lead.heartbeatDeadlineMs",
+    suspects: ["tests/machines/paper_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that waited for its session has all of its time again",
