@@ -100,7 +100,7 @@ type Attempt =
 /** The leader was deposed, and got a snapshot in place of the entry that holds the write. */
 const COVERED_BY_SNAPSHOT: Attempt = {
   kind: "unknown",
-  detail: "A snapshot covers the write, and does not say what became of it",
+  detail: "A snapshot covers the request, and does not say what became of it",
 };
 
 /** A read barrier that is under way. A read may join it while the Raft actor has begun no other turn. */

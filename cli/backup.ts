@@ -90,7 +90,9 @@ export async function restore(file: string, settings: Settings): Promise<void> {
     throw explained(error, dataDir);
   }
   if (!single) {
-    complain("every member of the new cluster restores the same file with these --peers");
+    complain(
+      "every member of the new cluster restores the same file with these --peers; start each with them, too",
+    );
   }
 }
 

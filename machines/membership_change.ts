@@ -422,7 +422,11 @@ function update(
 }
 
 function check({ members, voters }: Draft): void {
-  if (voters.size === 0) throw new ChangeError("The last voter cannot go");
+  if (voters.size === 0) {
+    throw new ChangeError(
+      "The last voter cannot go: add another one first, or stop the node to end the cluster",
+    );
+  }
   if (members.size > MEMBERS_MAX) {
     throw new ChangeError(`A cluster has ${MEMBERS_MAX} members at most, not ${members.size}`);
   }
