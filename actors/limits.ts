@@ -108,7 +108,7 @@ export const CLIENT_REQUESTS_MAX = 8_192;
 export const CLIENT_REQUEST_BYTES_MAX = 64 * 1024 * 1024;
 /**
  * Bytes of answers that wait until their clients read, over all connections. With more than half of it a read
- * is answered as overloaded; what cannot be refused any more closes its connection when it finds no room.
+ * of a client whose own answers wait is answered as overloaded; what cannot be refused any more closes its connection when it finds no room.
  */
 export const CLIENT_UNREAD_BYTES_MAX = 128 * 1024 * 1024;
 /** How long a client may read nothing of what waits for it, in milliseconds; then its connection is closed. */
