@@ -3,13 +3,14 @@
  * that are down or have no leader are passed over, a write whose answer was lost is repeated and still
  * applied once, and an error says what became of the request.
  *
- * Over HTTP it needs `fetch` only, so it runs in browsers and in Node as well.
+ * Over HTTP it needs `fetch` and `Uint8Array.fromBase64`, so it runs in browsers of 2025 and in Node from 25 on.
  *
  * @module
  */
 import {
   AbortedError,
   ClerkError,
+  InvalidRequestError,
   LeaseNotFoundError,
   LockHeldError,
   PreconditionFailedError,
@@ -112,6 +113,8 @@ export type {
 export const CLERK_TIMEOUT_MS = 5_000;
 /** How long a watch or a lock waits in one request, in milliseconds. */
 const WATCH_WAIT_MS = 10_000;
+/** Pause of a watch whose member had nothing to say and did not wait, in milliseconds. */
+const WATCH_PAUSE_MS = 50;
 /** What an answer may take besides before the member is given up, in milliseconds. */
 const WATCH_MARGIN_MS = 2_000;
 /** How long a lock outlives a holder that is gone if nobody says so, in milliseconds. */
@@ -215,6 +218,8 @@ export class Clerk implements AsyncDisposable {
   readonly #link: ClerkLink;
   readonly #keys: KeyCalls;
   readonly #leases = new Set<Lease>();
+  /** It is disposed of: watches end. */
+  #isClosing = false;
 
   /**
    * Asks nobody yet.
@@ -271,10 +276,16 @@ export class Clerk implements AsyncDisposable {
    * Deletes the keys of a range at once; answers how many there were. To delete every key, say
    * `{ prefix: "" }`.
    *
+   * @throws {InvalidRequestError} If neither a prefix nor a bound is given: an option that turned out undefined
+   * must not delete everything.
    * @throws {ClerkError} `too-large` if there are more than 100,000 of them: nothing is deleted then.
    */
   async deleteRange(range: KeyRange, options: CallOptions = {}): Promise<number> {
     const query = rangeQuery(range);
+    if (query.size === 0) {
+      const message = 'Name a prefix, or bounds; to delete every key, say { prefix: "" }';
+      throw new InvalidRequestError(message, { code: "invalid-request", status: 400 });
+    }
     const isWhole = ["prefix", "start", "end"].every((name) => (query.get(name) ?? "") === "");
     if (isWhole) query.set("all", "true");
     const path = `/v1/kv${queryText(query)}`;
@@ -398,11 +409,12 @@ export class Clerk implements AsyncDisposable {
     query.set("encoding", "base64");
     if (withPrevious === true) query.set("prev", "true");
     let next = from;
-    while (signal?.aborted !== true) {
+    while (signal?.aborted !== true && !this.#isClosing) {
       // The first answer says where "what is new" begins, so that nothing is missed if the next is lost.
       const waitMs = next === undefined ? 0 : WATCH_WAIT_MS;
       query.set("wait", `${waitMs}ms`);
       if (next !== undefined) query.set("from", String(next));
+      const askedMs = performance.now();
       try {
         // Each answer to a poll is whole, so that no part of a revision is told of twice.
         const response = await this.fetch({
@@ -413,6 +425,10 @@ export class Clerk implements AsyncDisposable {
         const { events, from: after } = await response.json();
         next = after as number;
         for (const event of events) yield eventOf(event);
+        // A member that stops answers at once, again and again.
+        if (events.length === 0 && performance.now() - askedMs < waitMs / 2) {
+          await new Promise((resolve) => setTimeout(resolve, WATCH_PAUSE_MS));
+        }
       } catch (error) {
         if (error instanceof AbortedError) return;
         throw error;
@@ -582,6 +598,7 @@ export class Clerk implements AsyncDisposable {
 
   /** Ends the leases that it keeps alive, aborts what is under way, and closes its connections. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true;
     await Promise.all([...this.#leases].map((lease) => lease[Symbol.asyncDispose]()));
     this.#requests.close();
   }
@@ -647,20 +664,29 @@ export class Lease implements AsyncDisposable {
 
   /**
    * Aborted once the lease is lost: it has ended, or could not be kept alive in its time. Whoever relies on it
-   * must stop then.
+   * must stop then. With `keepAlive: false` nobody looks after its time: it is aborted once a `keepAlive()` finds
+   * that it has ended.
    */
   get lost(): AbortSignal {
     return this.#lost.signal;
   }
 
   /**
-   * Gives it all its time again.
+   * Gives it all its time again; if it has ended, it is {@linkcode lost}.
    *
    * @throws {LeaseNotFoundError} If it has ended.
    * @throws {ClerkError} Of another class of clerk_errors.ts.
    */
   async keepAlive(options: CallOptions = {}): Promise<void> {
-    await (await this.#requests.send({ ...keepAliveOf(this.id), ...options })).body?.cancel();
+    try {
+      await (await this.#requests.send({ ...keepAliveOf(this.id), ...options })).body?.cancel();
+    } catch (error) {
+      if (error instanceof LeaseNotFoundError && !this.#isOver) {
+        this.#end();
+        this.#lost.abort(error);
+      }
+      throw error;
+    }
   }
 
   /** Ends it now, and deletes its keys; that it has ended already is no error. Idempotent. */

@@ -114,7 +114,7 @@ export class ClerkRequests {
    */
   stepsOf(options: CallLimits): () => CallLimits {
     const { clock } = this.#ports;
-    const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs;
+    const timeoutMs = this.#timeoutOf(options);
     const deadlineMs = clock.monotonicMs() + timeoutMs;
     return () => {
       const leftMs = deadlineMs - clock.monotonicMs();
@@ -165,6 +165,13 @@ export class ClerkRequests {
     });
   }
 
+  /** @throws {InvalidRequestError} If it is no time. */
+  #timeoutOf({ timeoutMs = this.#options.timeoutMs }: CallLimits): number {
+    if (timeoutMs > 0) return Math.min(TIMER_MS_MAX, timeoutMs);
+    const message = `timeoutMs is a number of milliseconds above 0, not ${timeoutMs}`;
+    throw new InvalidRequestError(message, { code: "invalid-request", status: 400 });
+  }
+
   /**
    * Makes attempts until an endpoint answers or the time is up.
    *
@@ -173,13 +180,13 @@ export class ClerkRequests {
    *
    * @throws {ClerkError} As {@linkcode send}.
    */
-  run<Answer>(call: ClerkCall<Answer>): Promise<Answer> {
-    const { link, timeoutMs: defaultMs } = this.#options;
+  async run<Answer>(call: ClerkCall<Answer>): Promise<Answer> {
+    const { link } = this.#options;
     const { isWrite, mayRepeat, signal } = call;
-    const timeoutMs = Math.min(TIMER_MS_MAX, call.timeoutMs ?? defaultMs);
+    const timeoutMs = this.#timeoutOf(call);
     const { clock, timers, random } = this.#ports;
     const deadlineMs = clock.monotonicMs() + timeoutMs;
-    return new Promise((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       let at = link.leaderAt ?? this.#first;
       // The attempt under way; an answer to another one is late.
       let attempts = 0;

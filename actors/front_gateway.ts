@@ -192,7 +192,7 @@ export class FrontGateway implements ItemPort {
   #metrics(): string {
     return formatMetrics([{
       name: "statecraft_gateway_members_up",
-      help: "Members that the gateway is connected to",
+      help: "Members that the gateway has a connection to; it makes them as it needs them",
       type: "gauge",
       samples: [{ labels: {}, value: this.#link.up }],
     }]);

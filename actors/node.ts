@@ -79,8 +79,9 @@ export interface NodeOptions {
   /** Joins as a learner that is not promoted; default false. */
   readonly learner?: boolean;
   /**
-   * Where to listen for the other members; default this member's address in `peers`, or
-   * 127.0.0.1:(7000+id) where none is named.
+   * Where to listen for the other members, and for clients on their wire; default this member's address in
+   * `peers`, or 127.0.0.1:(7000+id) where none is named. A `single` one takes any free port, another at each
+   * start, as long as it is alone.
    */
   readonly listen?: HostPort;
   /** Where the other members reach this one, if not where it listens. */

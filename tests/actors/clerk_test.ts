@@ -11,6 +11,7 @@ import {
   CompactedError,
   ConflictError,
   InvalidRequestError,
+  type KeyRange,
   LeaseNotFoundError,
   LockHeldError,
   OutcomeUnknownError,
@@ -488,6 +489,48 @@ Deno.test("Clerk: its transport is called as a function, as a browser's fetch mu
   } as Transport;
   await using kv = new Clerk({ endpoints: ["http://x"], transport });
   assertEquals([await kv.count(), owners], [3, [undefined]]);
+});
+
+Deno.test("Clerk: a range of no bounds deletes nothing, and a time that is none is refused", async () => {
+  for (const way of WAYS) {
+    await withNode(async (kv) => {
+      await kv.put("a", "1");
+      const prefix: string | undefined = undefined;
+      for (const range of [{}, { prefix }, { start: undefined, end: undefined }]) {
+        const none = range as unknown as KeyRange;
+        await assertRejects(() => kv.deleteRange(none), InvalidRequestError, "every key");
+      }
+      for (const timeoutMs of [NaN, 0, -1]) {
+        await assertRejects(() => kv.get("a", { timeoutMs }), InvalidRequestError, "timeoutMs");
+        await assertRejects(() => kv.put("a", "2", { timeoutMs }), InvalidRequestError);
+      }
+      assertEquals([(await kv.get("a"))!.text(), await kv.deleteRange({ prefix: "" })], ["1", 1]);
+    }, way);
+  }
+});
+
+Deno.test("Clerk: a lease that ended is lost once a keepalive has found that", async () => {
+  await withNode(async (kv) => {
+    const lease = await kv.lease(1_000, { keepAlive: false });
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await assertRejects(() => lease.keepAlive(), LeaseNotFoundError);
+    assert(lease.lost.aborted, "nobody is told");
+  });
+});
+
+Deno.test("node.kv: a node stops though its own client watches and holds a lease", async () => {
+  const dataDir = await Deno.makeTempDir();
+  const http = { hostname: "127.0.0.1", port: 0 };
+  const node = await startNode({ id: 1, single: true, dataDir, http });
+  const { kv } = node;
+  await kv.lease(10_000);
+  const watching = (async () => {
+    for await (const _ of kv.watch({ prefix: "a" }));
+  })();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await node.stop();
+  await watching;
+  await Deno.remove(dataDir, { recursive: true });
 });
 
 Deno.test("Clerk: endpoints must be addresses, and there must be one", () => {

@@ -2358,6 +2358,13 @@ export const mutants: readonly Mutant[] = [
     replace: "if (nowMs >= 0) lead.heartbeatDeadlineMs",
     suspects: ["tests/machines/paper_test.ts"],
   },
+  {
+    name: "a range whose bounds are undefined deletes every key",
+    file: "actors/clerk.ts",
+    find: "if (query.size === 0) {",
+    replace: "if (query.size < 0) {",
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that waited for its session has all of its time again",
