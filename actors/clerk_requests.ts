@@ -43,6 +43,8 @@ import type { TimerHandle } from "./runtime/ports.ts";
  * attempt could succeed.
  */
 export const ATTEMPT_MS_MIN = 100;
+/** With less time left, in milliseconds, no further attempt is made. */
+export const ATTEMPT_LEFT_MS_MIN = 20;
 /** What requests need. */
 export interface ClerkRequestsOptions {
   readonly link: ClerkLink;
@@ -225,7 +227,8 @@ export class ClerkRequests {
           case "armPause":
             pause = timers.set(
               clerkPauseMs(host.snapshot.context.rounds, random.next()),
-              () => take({ type: "PauseOver" }),
+              // With too little time left for another attempt the pause goes on until the time is up.
+              () => isTooLate() ? undefined : take({ type: "PauseOver" }),
             );
             return;
           case "clearPause":
@@ -235,6 +238,7 @@ export class ClerkRequests {
             return cancel();
         }
       };
+      const isTooLate = (): boolean => deadlineMs - clock.monotonicMs() < ATTEMPT_LEFT_MS_MIN;
       const ask = (): void => {
         const index = at++ % link.size;
         const mine = ++attempts;
@@ -244,7 +248,11 @@ export class ClerkRequests {
         const onCancel = (canceller: () => void): void => {
           cancel = canceller;
         };
-        call.attempt(index, { attemptMs, onCancel }).then((came) => {
+        // An attempt that nobody can answer in time would only leave a write in doubt.
+        const asked: Promise<Attempt<Answer>> = attempts > 1 && isTooLate()
+          ? Promise.resolve({ type: "Failed", why: last })
+          : call.attempt(index, { attemptMs, onCancel });
+        asked.then((came) => {
           // The request has ended, or gone on, without it.
           if (mine !== attempts || clerkEnd(host.snapshot) !== undefined) return;
           const isCompacted = came.type === "Answered" && came.answer instanceof CompactedError;

@@ -20,7 +20,10 @@ import {
   type Transport,
   UnavailableError,
 } from "../../mod.ts";
-import { TIMER_MS_MAX } from "../../actors/clerk_link.ts";
+import { type ClerkLink, TIMER_MS_MAX } from "../../actors/clerk_link.ts";
+import { ATTEMPT_LEFT_MS_MIN } from "../../actors/clerk_requests.ts";
+import { CLERK_PAUSE_MS_MIN } from "../../machines/clerk_machine.ts";
+import { VirtualPorts } from "./virtual_ports.ts";
 
 /** The ways of a Clerk to a node. */
 const WAYS = ["HTTP", "the wire", "the same program"] as const;
@@ -531,6 +534,29 @@ Deno.test("node.kv: a node stops though its own client watches and holds a lease
   await node.stop();
   await watching;
   await Deno.remove(dataDir, { recursive: true });
+});
+
+Deno.test("ATTEMPT_LEFT_MS_MIN: no attempt is made that nobody can answer in time: the write surely was not done", async () => {
+  for (const [leftMs, attempts] of [[ATTEMPT_LEFT_MS_MIN - 1, 1], [ATTEMPT_LEFT_MS_MIN + 60, 2]]) {
+    const ports = new VirtualPorts();
+    let made = 0;
+    const link: ClerkLink = {
+      ...{ size: 1, close: () => {} },
+      fetch: () => {
+        made++;
+        return Promise.resolve({ type: "Failed", why: "no leader" });
+      },
+    };
+    // The pause after the first attempt is CLERK_PAUSE_MS_MIN at most.
+    const kv = new Clerk({ link, ports, timeoutMs: CLERK_PAUSE_MS_MIN / 2 + leftMs! });
+    const refused = assertRejects(() => kv.put("a", "1"), UnavailableError);
+    for (let ms = 0; ms < 1_000; ms += 5) {
+      for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+      ports.advance(5);
+    }
+    await refused;
+    assertEquals(made, attempts);
+  }
 });
 
 Deno.test("Clerk: endpoints must be addresses, and there must be one", () => {

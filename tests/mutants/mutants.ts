@@ -2365,6 +2365,13 @@ export const mutants: readonly Mutant[] = [
     replace: "if (query.size < 0) {",
     suspects: ["tests/actors/clerk_test.ts"],
   },
+  {
+    name: "a client makes attempts that nobody can answer in time",
+    file: "actors/clerk_requests.ts",
+    find: "deadlineMs - clock.monotonicMs() < ATTEMPT_LEFT_MS_MIN;",
+    replace: "deadlineMs - clock.monotonicMs() < -1_000;",
+    suspects: ["tests/actors/clerk_test.ts"],
+  },
   // The clients' wire
   {
     name: "a write that waited for its session has all of its time again",
