@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { isByteString, toBytes, toByteString } from "../storage/byte_string.ts";
+import { toBytes, toByteString } from "../storage/byte_string.ts";
 import { type Command, encodeCommand } from "../storage/kv/command.ts";
 import { CommandError } from "../storage/kv/command_bytes.ts";
 import type { CommandResult, Executed } from "../storage/kv/command_result.ts";
@@ -78,12 +78,8 @@ export class CommandKeyCalls implements KeyCalls {
     value: Bytes,
     options: PutOptions,
   ): Promise<Written & { readonly lease?: string }> {
-    const { ttlMs, lease, contentType } = options;
-    if (ttlMs !== undefined) return await this.#http.put(key, value, options);
-    const base = { key: keyOf(key), value: bytesOf(value), contentType };
-    const operation: StoreOperation = lease === undefined
-      ? { type: "put", ...base }
-      : { type: "putLeased", ...base, lease: leaseOf(lease) };
+    if (options.ttlMs !== undefined) return await this.#http.put(key, value, options);
+    const operation = putOf(key, value, options);
     const { result, revision } = await this.#one(operation, options);
     if (result.type === "putLeased") {
       return { revision, version: result.version, lease: String(result.lease) };
@@ -273,7 +269,7 @@ function isAscii(text: string): boolean {
   for (let at = 0; at < text.length; at++) {
     if (text.charCodeAt(at) >= 0x80) return false;
   }
-  return isByteString(text);
+  return true;
 }
 
 function leaseOf(lease: string | { readonly id: string }): number {
@@ -314,15 +310,20 @@ function compareOf(compare: Compare): StoreCompare {
   }
 }
 
+function putOf(
+  key: Bytes,
+  value: Bytes,
+  { contentType, lease }: Pick<PutOptions, "contentType" | "lease">,
+): StoreOperation & { readonly key: string } {
+  const base = { key: keyOf(key), value: bytesOf(value), contentType };
+  return lease === undefined
+    ? { type: "put", ...base }
+    : { type: "putLeased", ...base, lease: leaseOf(lease) };
+}
+
 /** The operation as the store has it; undefined if it is one on a range. */
 function operationOf(operation: Operation): StoreOperation | undefined {
-  if ("put" in operation) {
-    const { key, value, contentType, lease } = operation.put;
-    const base = { key: keyOf(key), value: bytesOf(value), contentType };
-    return lease === undefined
-      ? { type: "put", ...base }
-      : { type: "putLeased", ...base, lease: leaseOf(lease) };
-  }
+  if ("put" in operation) return putOf(operation.put.key, operation.put.value, operation.put);
   if ("append" in operation) {
     const { key, value } = operation.append;
     return { type: "append", key: keyOf(key), value: bytesOf(value) };

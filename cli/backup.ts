@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { reasonOf } from "../actors/clerk_link.ts";
 import {
   checkBackup,
   DirectoryLockedError,
@@ -12,7 +13,7 @@ import {
   SnapshotError,
   type SnapshotMeta,
 } from "../mod.ts";
-import { ClientError, openStream, type Reach, reasonOf } from "./http_client.ts";
+import { ClientError, openStream, type Reach } from "./http_client.ts";
 import { Progress } from "./progress.ts";
 import { membersSetting, numberSetting, type Settings } from "./settings.ts";
 import { complain, diskFaults, EXIT, NODE_EXIT, printLine, UsageError } from "./usage.ts";

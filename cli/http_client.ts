@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { reasonOf } from "../actors/clerk_link.ts";
 import { Clerk, ClerkError, type ClerkRequest } from "../mod.ts";
 import { EXIT } from "./usage.ts";
 
@@ -108,16 +109,6 @@ export function bypassProxyOnLoopback(environment: Pick<typeof Deno.env, "get" |
     const given = environment.get(name);
     environment.set(name, given === undefined ? LOOPBACK : `${given},${LOOPBACK}`);
   }
-}
-
-/**
- * What failed. `fetch` says it in the cause only, behind the URL, which the reader has seen
- * already.
- */
-export function reasonOf({ name, message, cause }: Error, attemptMs: number): string {
-  if (name === "TimeoutError") return `no answer within ${attemptMs} ms`;
-  if (!(cause instanceof Error)) return message;
-  return /client error \(\w+\): (.*)$/.exec(cause.message)?.[1] ?? cause.message;
 }
 
 /** The exit code that the error of a request means. */
