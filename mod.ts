@@ -121,6 +121,7 @@ export {
   type WriteOptions,
   type Written,
 } from "./actors/clerk.ts";
+export { reasonOf } from "./actors/clerk_link.ts";
 export { LINE_BYTES_MAX, linesOf } from "./actors/lines.ts";
 
 // What a member can fail with.

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { reasonOf } from "../actors/clerk_link.ts";
 import {
   checkBackup,
   DirectoryLockedError,
   DiskError,
+  reasonOf,
   RestoreError,
   restoreNode,
   SnapshotError,

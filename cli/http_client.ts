@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { reasonOf } from "../actors/clerk_link.ts";
-import { Clerk, ClerkError, type ClerkRequest } from "../mod.ts";
+import { Clerk, ClerkError, type ClerkRequest, reasonOf } from "../mod.ts";
 import { EXIT } from "./usage.ts";
 
 /** How long an endpoint may take to report its own state, which it knows without asking a peer. */
